@@ -1,0 +1,179 @@
+//! `make demo`: a throw-away PostgreSQL with the company's schema, the pipeline of `acequia.toml` run against it, a day of
+//! changes, the pipeline again, and a few analytical queries on what arrived.
+//!
+//! It leaves `formacion.duckdb` and `landing/` to look at. The server and its data go when it ends.
+
+#![allow(clippy::print_stdout)]
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use comfy_table::Table;
+use comfy_table::presets::UTF8_FULL_CONDENSED;
+use duckdb::types::Value;
+use testkit::{Changes, Cluster, Seed};
+
+const VENTAS: u64 = 50_000;
+const SEED: u64 = 42;
+
+const QUESTIONS: [(&str, &str); 4] = [
+    (
+        "Which courses bring in the most?",
+        "SELECT c.nombre AS curso, count(*) AS ventas, sum(v.precio_total) AS ingresos
+         FROM replica.ventas v JOIN replica.cursos c ON c.id = v.curso_id
+         WHERE v.estado <> 'cancelado' GROUP BY ALL ORDER BY ingresos DESC LIMIT 5",
+    ),
+    (
+        "How did each year go?",
+        "SELECT year(fecha_venta) AS año, count(*) AS ventas, sum(precio_total) AS ingresos,
+                round(100.0 * count(*) FILTER (estado = 'cancelado') / count(*), 1) AS \"% canceladas\"
+         FROM replica.ventas GROUP BY ALL ORDER BY 1",
+    ),
+    (
+        "Which clients' people are the most active?",
+        "SELECT cl.nombre AS cliente, count(DISTINCT p.id) AS participantes, count(*) AS actividades
+         FROM replica.actividades_participantes a
+         JOIN replica.participantes p ON p.id = a.participante_id
+         JOIN replica.ventas v ON v.id = p.venta_id
+         JOIN replica.clientes cl ON cl.id = v.cliente_id
+         GROUP BY ALL ORDER BY actividades DESC, cliente LIMIT 5",
+    ),
+    (
+        "What did each run do? (the ledger)",
+        "SELECT stream, mode, disposition, rows_extracted, inserted, updated
+         FROM replica._acequia_loads ORDER BY loaded_at, stream",
+    ),
+];
+
+fn main() -> Result<()> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let acequia = binary()?;
+    clean(root)?;
+
+    say("A throw-away PostgreSQL with the schema of schema.sql, and made-up rows");
+    let cluster = Cluster::start()?;
+    let source = cluster.database("operativa")?;
+    source.apply_schema()?;
+    let mut client = source.client()?;
+    let seeded = Seed::new(SEED, VENTAS).apply(&mut client)?;
+    println!(
+        "{} clientes, {} cursos, {} ventas, {} participantes, {} actividades",
+        seeded.clientes, seeded.cursos, seeded.ventas, seeded.participantes, seeded.actividades
+    );
+    let run = |arguments: &[&str]| -> Result<()> {
+        println!("\n$ acequia {}", arguments.join(" "));
+        let status = Command::new(&acequia)
+            .args(arguments)
+            .current_dir(root)
+            .env("OPERATIVA_URL", source.url())
+            .status()
+            .with_context(|| format!("cannot start {}", acequia.display()))?;
+        if !status.success() {
+            bail!("acequia {} ended with {status}", arguments.join(" "));
+        }
+        Ok(())
+    };
+
+    say("Could the pipeline of acequia.toml run?");
+    run(&["check"])?;
+
+    say("The first run: everything");
+    run(&["run"])?;
+
+    say("A day passes");
+    let changed = Changes::day(SEED).apply(&mut client)?;
+    println!("{changed:?}");
+
+    say("The second run: of ventas and actividades_participantes, only what changed");
+    run(&["run"])?;
+    run(&["status"])?;
+
+    say("What the analysts see in formacion.duckdb");
+    let connection = duckdb::Connection::open(root.join("formacion.duckdb"))?;
+    for (question, sql) in QUESTIONS {
+        println!("\n{question}");
+        println!("{}", answer(&connection, sql)?);
+    }
+
+    say("Left to look at");
+    println!(
+        "formacion.duckdb   with the DuckDB shell, or any client that reads it: schema `replica`\n\
+         landing/           the Parquet parts and manifests: acequia inspect landing/formacion/ventas/<load>"
+    );
+    Ok(())
+}
+
+/// The binary that was built along with this example.
+fn binary() -> Result<PathBuf> {
+    let example = std::env::current_exe()?;
+    let release = example
+        .parent()
+        .and_then(Path::parent)
+        .context("the example is not in a build folder")?;
+    let binary = release.join(format!("acequia{}", std::env::consts::EXE_SUFFIX));
+    if !binary.exists() {
+        bail!(
+            "{} is missing: run `make demo`, which builds it",
+            binary.display()
+        );
+    }
+    Ok(binary)
+}
+
+/// Removes what an earlier demo left.
+fn clean(root: &Path) -> Result<()> {
+    for file in ["formacion.duckdb", "formacion.duckdb.wal"] {
+        let path = root.join(file);
+        if path.exists() {
+            std::fs::remove_file(&path).with_context(|| {
+                format!("cannot remove {}: is it open elsewhere?", path.display())
+            })?;
+        }
+    }
+    let landed = root.join("landing/formacion");
+    if landed.exists() {
+        std::fs::remove_dir_all(&landed)
+            .with_context(|| format!("cannot remove {}", landed.display()))?;
+    }
+    Ok(())
+}
+
+fn say(what: &str) {
+    println!(
+        "\n── {what} {}",
+        "─".repeat(100_usize.saturating_sub(what.chars().count() + 4))
+    );
+}
+
+/// Runs a query and lays its rows out as a table.
+fn answer(connection: &duckdb::Connection, sql: &str) -> Result<String> {
+    let mut statement = connection.prepare(sql)?;
+    let mut rows = statement.query([])?;
+    let mut table = Table::new();
+    table.load_preset(UTF8_FULL_CONDENSED);
+    let names = rows
+        .as_ref()
+        .map(|statement| statement.column_names())
+        .unwrap_or_default();
+    let width = names.len();
+    table.set_header(names);
+    while let Some(row) = rows.next()? {
+        let cells = (0..width).map(|place| Ok(text(&row.get(place)?)));
+        table.add_row(cells.collect::<Result<Vec<String>>>()?);
+    }
+    Ok(table.to_string())
+}
+
+fn text(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::Text(text) => text.clone(),
+        Value::Int(number) => number.to_string(),
+        Value::BigInt(number) => number.to_string(),
+        Value::HugeInt(number) => number.to_string(),
+        Value::Double(number) => number.to_string(),
+        Value::Decimal(number) => number.to_string(),
+        other => format!("{other:?}"),
+    }
+}

@@ -1,0 +1,46 @@
+//! `acequia config-schema`
+
+use acequia::Result;
+use acequia::config::model::Config;
+use schemars::{Schema, SchemaGenerator};
+
+use super::{Context, Exit};
+
+pub(crate) fn run(context: &mut Context) -> Result<Exit> {
+    context.printer.json(&schema())?;
+    Ok(Exit::Ok)
+}
+
+/// The JSON Schema (draft 2020-12) of `acequia.toml`.
+pub(super) fn schema() -> Schema {
+    let mut schema = SchemaGenerator::default().into_root_schema_for::<Config>();
+    schema.insert("title".to_owned(), "acequia.toml".into());
+    schema
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_schema_has_a_title_and_describes_every_key() {
+        let schema = serde_json::to_value(schema()).unwrap();
+        assert_eq!(
+            schema["$schema"],
+            "https://json-schema.org/draft/2020-12/schema"
+        );
+        assert_eq!(schema["title"], "acequia.toml");
+        for definition in [
+            "PipelineConfig",
+            "DestinationConfig",
+            "SourceConfig",
+            "StreamConfig",
+        ] {
+            let definition = &schema["$defs"][definition];
+            assert_eq!(definition["additionalProperties"], false);
+            for (key, property) in definition["properties"].as_object().unwrap() {
+                assert!(property["description"].is_string(), "{key}: {property}");
+            }
+        }
+    }
+}

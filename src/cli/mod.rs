@@ -1,0 +1,266 @@
+//! The arguments of the command line, and what every command shares. One file for each command.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use acequia::config::Selection;
+use acequia::{Error, Result};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+
+pub(crate) mod check;
+pub(crate) mod completions;
+pub(crate) mod config_schema;
+mod figures;
+pub(crate) mod init;
+pub(crate) mod inspect;
+mod interrupt;
+mod logging;
+mod printer;
+mod progress;
+pub(crate) mod run;
+pub(crate) mod status;
+
+use printer::{Notices, Printer};
+
+const EXAMPLES: &str = "\
+Examples:
+  acequia init                  write acequia.toml and .env.example here
+  acequia check                 see whether the configuration and its connections work
+  acequia run                   carry every stream
+  acequia run ventas -v         carry one stream, and tell more
+  acequia status                see how far each stream is
+  acequia inspect LOAD_ID       see what a load consists of
+
+Exit status:
+  0 all well, 1 a stream or a check failed, 2 the command line or the configuration is wrong,
+  130 interrupted";
+
+/// Carries rows from PostgreSQL, through a Parquet landing area, into DuckDB.
+#[derive(Debug, Parser)]
+#[command(name = "acequia", version, after_help = EXAMPLES, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What every command takes.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Options of every command")]
+pub(crate) struct Global {
+    /// The configuration file
+    #[arg(
+        short,
+        long,
+        global = true,
+        env = "ACEQUIA_CONFIG",
+        hide_env_values = true,
+        value_name = "PATH",
+        default_value = "acequia.toml"
+    )]
+    pub(crate) config: PathBuf,
+    /// How results are written to standard output
+    #[arg(long, global = true, value_name = "FORMAT", default_value = "text")]
+    pub(crate) output: Output,
+    /// Tell more on standard error; twice or three times for still more
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub(crate) verbose: u8,
+    /// How the log is written to standard error; json also turns the progress display off
+    #[arg(long, global = true, value_name = "FORMAT", default_value = "text")]
+    pub(crate) log_format: LogFormat,
+}
+
+/// How results are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    Text,
+    Json,
+}
+
+/// How the log is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Write a commented acequia.toml and .env.example
+    Init(InitArgs),
+    /// See whether the configuration, its connections and their privileges work
+    ///
+    /// Prints the SQL or the setting that mends each fault. Changes nothing.
+    Check(SelectionArgs),
+    /// Carry the streams from their sources into the destination
+    ///
+    /// First finishes what an earlier run left in the landing area, then extracts and loads each stream. A stream that
+    /// fails does not stop the others. Ctrl-C stops cleanly: the next run takes it up.
+    Run(RunArgs),
+    /// Show how far each stream is: its last load, rows, position and pending loads
+    Status(SelectionArgs),
+    /// Show what a load or a Parquet file consists of: schema, row groups, sizes, ranges and sample rows
+    Inspect(InspectArgs),
+    /// Print a completion script for a shell
+    #[command(
+        after_help = "Examples:\n  acequia completions bash > ~/.local/share/bash-completion/completions/acequia\n  \
+                            acequia completions zsh > ~/.zfunc/_acequia"
+    )]
+    Completions(CompletionsArgs),
+    /// Print the JSON Schema of acequia.toml, for editors
+    #[command(
+        after_help = "Example, with the editor extension Even Better TOML:\n  acequia config-schema > \
+                            acequia.schema.json\n  and as the first line of acequia.toml: #:schema \
+                            ./acequia.schema.json"
+    )]
+    ConfigSchema,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InitArgs {
+    /// The folder to write them into; made if it is missing
+    #[arg(value_name = "DIR", default_value = ".")]
+    pub(crate) dir: PathBuf,
+}
+
+/// Which streams, into which destination.
+#[derive(Debug, Args)]
+pub(crate) struct SelectionArgs {
+    /// The streams; all of them if none is named
+    #[arg(value_name = "STREAM")]
+    pub(crate) streams: Vec<String>,
+    /// The destination, instead of the one that [pipeline] names
+    #[arg(long, value_name = "NAME")]
+    pub(crate) destination: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  acequia run                         every stream\n  acequia run ventas cursos           \
+                        these two\n  acequia run --dry-run               the plan; nothing is touched\n  acequia run \
+                        ventas --full-refresh   from the beginning, into a table made anew\n  acequia run --output json \
+                        | jq .    the report, for programs"
+)]
+pub(crate) struct RunArgs {
+    #[command(flatten)]
+    pub(crate) selection: SelectionArgs,
+    /// Forget the positions: read incremental streams from the beginning, and make their tables anew
+    #[arg(long)]
+    pub(crate) full_refresh: bool,
+    /// Print the plan and touch nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// How many streams are carried at once [default: the number of processors, 4 at most]
+    #[arg(long, value_name = "N")]
+    pub(crate) jobs: Option<NonZeroUsize>,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  acequia inspect 20261124T031300123-5f3a9c01-7b2e\n  acequia inspect \
+                        landing/formacion/ventas/20261124T031300123-5f3a9c01-7b2e\n  acequia inspect part-00000.parquet \
+                        --rows 20"
+)]
+pub(crate) struct InspectArgs {
+    /// A Parquet file, a load's folder, a manifest.json, or a load's id
+    #[arg(value_name = "PATH|LOAD_ID")]
+    pub(crate) what: String,
+    /// How many sample rows to show
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    pub(crate) rows: usize,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CompletionsArgs {
+    /// The shell
+    pub(crate) shell: clap_complete::Shell,
+}
+
+/// How a command ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// All well.
+    Ok = 0,
+    /// A stream or a check failed.
+    Failed = 1,
+    /// The command line or the configuration is wrong.
+    Usage = 2,
+    /// Stopped on request.
+    Interrupted = 130,
+}
+
+/// What a command works with: the global options, and the two ways out.
+pub(crate) struct Context {
+    pub(crate) global: Global,
+    pub(crate) printer: Printer,
+    pub(crate) notices: Notices,
+}
+
+impl Context {
+    /// Starts the log as well.
+    pub(crate) fn new(global: Global) -> Self {
+        let notices = Notices::new();
+        logging::start(&global, &notices);
+        Self {
+            printer: Printer::new(global.output),
+            notices,
+            global,
+        }
+    }
+
+    /// The one place where an error is printed.
+    pub(crate) fn exit(&self, outcome: Result<Exit>) -> ExitCode {
+        let exit = outcome.unwrap_or_else(|error| {
+            self.notices.say(&format!("error: {}", error.report()));
+            match error {
+                Error::Config(_) => Exit::Usage,
+                Error::Interrupted => Exit::Interrupted,
+                _ => Exit::Failed,
+            }
+        });
+        ExitCode::from(exit as u8)
+    }
+}
+
+impl From<SelectionArgs> for Selection {
+    fn from(args: SelectionArgs) -> Self {
+        Self {
+            streams: args.streams,
+            destination: args.destination,
+        }
+    }
+}
+
+/// Runs what the library does asynchronously.
+fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Error::internal("cannot start the threads").cause(error))?
+        .block_on(future)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_options_of_every_command_may_stand_behind_it() {
+        let cli = Cli::try_parse_from([
+            "acequia", "run", "ventas", "-vv", "-c", "x.toml", "--output", "json",
+        ])
+        .unwrap();
+        assert_eq!(cli.global.verbose, 2);
+        assert_eq!(cli.global.config, PathBuf::from("x.toml"));
+        assert_eq!(cli.global.output, Output::Json);
+    }
+}

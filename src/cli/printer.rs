@@ -1,0 +1,204 @@
+//! What goes out: results to standard output ([`Printer`]), everything else to standard error ([`Notices`]).
+//!
+//! Texts from databases and files pass through here, so control characters are made visible instead of being obeyed.
+
+use std::borrow::Cow;
+use std::io::{self, IsTerminal, Stdout, Write};
+
+use acequia::{Error, Result};
+use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
+use indicatif::{MultiProgress, ProgressDrawTarget};
+use serde::Serialize;
+
+use super::Output;
+
+/// Standard output. When its reader has gone, as `| head` does, the rest is dropped quietly.
+pub(crate) struct Printer {
+    out: Stdout,
+    output: Output,
+    colour: bool,
+}
+
+/// The sign before a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mark {
+    /// ✓
+    Good,
+    /// !
+    Warning,
+    /// ✗
+    Bad,
+}
+
+impl Printer {
+    pub(crate) fn new(output: Output) -> Self {
+        let out = io::stdout();
+        Self {
+            colour: out.is_terminal() && colour_is_wanted(),
+            out,
+            output,
+        }
+    }
+
+    /// Whether results are for programs.
+    pub(crate) fn is_json(&self) -> bool {
+        self.output == Output::Json
+    }
+
+    /// A text as it is.
+    pub(crate) fn raw(&self, text: &str) -> Result<()> {
+        match write(self.out.lock(), text) {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                Err(Error::destination("cannot write to standard output").cause(error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A line, or several.
+    pub(crate) fn line(&self, text: impl AsRef<str>) -> Result<()> {
+        self.raw(&format!("{}\n", visible(text.as_ref())))
+    }
+
+    /// A line with a sign before it.
+    pub(crate) fn marked(&self, mark: Mark, text: &str) -> Result<()> {
+        let (sign, colour) = match mark {
+            Mark::Good => ("✓", 32),
+            Mark::Warning => ("!", 33),
+            Mark::Bad => ("✗", 31),
+        };
+        let text = visible(text);
+        if self.colour {
+            self.raw(&format!("\x1b[{colour}m{sign}\x1b[0m {text}\n"))
+        } else {
+            self.raw(&format!("{sign} {text}\n"))
+        }
+    }
+
+    /// A value as JSON.
+    pub(crate) fn json(&self, value: &impl Serialize) -> Result<()> {
+        let text = serde_json::to_string_pretty(value)
+            .map_err(|error| Error::internal("cannot write the result as JSON").cause(error))?;
+        self.raw(&format!("{text}\n"))
+    }
+
+    /// A table. A column whose heading begins with `>` is for numbers.
+    pub(crate) fn table<R>(&self, headings: &[&str], rows: R) -> Result<()>
+    where
+        R: IntoIterator<Item = Vec<String>>,
+    {
+        self.line(table_text(headings, rows))
+    }
+}
+
+/// Standard error, shared with the progress bars that may be there.
+#[derive(Clone)]
+pub(crate) struct Notices {
+    bars: MultiProgress,
+}
+
+impl Notices {
+    pub(crate) fn new() -> Self {
+        Self {
+            bars: MultiProgress::with_draw_target(ProgressDrawTarget::stderr()),
+        }
+    }
+
+    /// A message. Where even standard error is closed there is no one left to tell.
+    pub(crate) fn say(&self, text: &str) {
+        let text = format!("{}\n", visible(text));
+        let _ = self.bars.suspend(|| write(io::stderr().lock(), &text));
+    }
+
+    /// The progress bars.
+    pub(crate) fn bars(&self) -> &MultiProgress {
+        &self.bars
+    }
+}
+
+/// The log's way to standard error.
+impl Write for Notices {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.bars.suspend(|| io::stderr().lock().write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().lock().flush()
+    }
+}
+
+/// Whether colour is welcome: see <https://no-color.org>.
+pub(crate) fn colour_is_wanted() -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+fn write(mut out: impl Write, text: &str) -> io::Result<()> {
+    out.write_all(text.as_bytes())?;
+    out.flush()
+}
+
+/// The text with its control characters escaped, but for line ends and tabs.
+fn visible(text: &str) -> Cow<'_, str> {
+    let hidden = |c: char| c.is_control() && c != '\n' && c != '\t';
+    if !text.contains(hidden) {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        if hidden(c) {
+            shown.extend(c.escape_default());
+        } else {
+            shown.push(c);
+        }
+    }
+    Cow::Owned(shown)
+}
+
+fn table_text<R>(headings: &[&str], rows: R) -> String
+where
+    R: IntoIterator<Item = Vec<String>>,
+{
+    let mut table = Table::new();
+    table
+        .load_style(presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_header(
+            headings
+                .iter()
+                .map(|heading| heading.trim_start_matches('>')),
+        );
+    for (column, heading) in table.column_iter_mut().zip(headings) {
+        column.set_padding((0, 2));
+        if heading.starts_with('>') {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    for row in rows {
+        table.add_row(row.iter().map(|cell| Cell::new(visible(cell))));
+    }
+    table.trim_fmt()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_characters_are_shown_and_not_obeyed() {
+        assert_eq!(
+            visible("a\x1b[31mb\u{9b}\tñ\n"),
+            "a\\u{1b}[31mb\\u{9b}\tñ\n"
+        );
+    }
+
+    #[test]
+    fn a_table_is_plain_and_its_numbers_stand_to_the_right() {
+        let rows = [("ventas", "12"), ("cursos", "1,200")]
+            .map(|(name, rows)| vec![name.to_owned(), rows.to_owned()]);
+        insta::assert_snapshot!(table_text(&["stream", ">rows"], rows), @r"
+        stream   rows
+        ventas     12
+        cursos  1,200
+        ");
+    }
+}

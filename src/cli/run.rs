@@ -1,0 +1,246 @@
+//! `acequia run`
+
+use std::fmt::Write as _;
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use acequia::Result;
+use acequia::config::{Document, Pipeline, Selection};
+use acequia::pipeline::plan::{StreamPlan, plan};
+use acequia::pipeline::progress::Progress;
+use acequia::pipeline::report::{RunReport, Status, StreamReport};
+use acequia::pipeline::{self, RunOptions};
+
+use super::printer::{Mark, Printer};
+use super::progress::ProgressDisplay;
+use super::{Context, Exit, RunArgs, block_on, figures, interrupt};
+
+/// More streams than this at once do not make one destination faster.
+const MAX_JOBS: usize = 4;
+
+pub(crate) fn run(args: RunArgs, context: &mut Context) -> Result<Exit> {
+    let document = Document::read(&context.global.config)?;
+    let pipeline = document.resolve(&Selection::from(args.selection))?;
+    if args.dry_run {
+        let plans = block_on(plan(&pipeline, args.full_refresh))?;
+        print_plans(&plans, &context.printer)?;
+        let failed = plans.iter().any(|plan| plan.error.is_some());
+        return Ok(if failed { Exit::Failed } else { Exit::Ok });
+    }
+    let jobs = args.jobs.unwrap_or_else(default_jobs);
+    let (report, interrupted) = block_on(carry(pipeline, args.full_refresh, jobs, context))?;
+    print_report(&report, &context.printer)?;
+    Ok(exit(&report, interrupted))
+}
+
+fn default_jobs() -> NonZeroUsize {
+    std::thread::available_parallelism()
+        .unwrap_or(NonZeroUsize::MIN)
+        .min(NonZeroUsize::new(MAX_JOBS).unwrap_or(NonZeroUsize::MIN))
+}
+
+/// Runs the pipeline, while progress is shown and Ctrl-C is listened to. Tells as well whether it was asked to stop.
+async fn carry(
+    pipeline: Pipeline,
+    full_refresh: bool,
+    jobs: NonZeroUsize,
+    context: &Context,
+) -> Result<(RunReport, bool)> {
+    let interrupt = interrupt::listen(context.notices.clone())?;
+    let progress = Progress::default();
+    let display = ProgressDisplay::start(progress.clone(), &context.global, &context.notices);
+    let options = RunOptions {
+        full_refresh,
+        jobs,
+        interrupt: interrupt.clone(),
+        progress,
+    };
+    let report = pipeline::run(pipeline, options).await;
+    display.finish().await;
+    Ok((report?, interrupt.is_cancelled()))
+}
+
+/// A run that was asked to stop when all was done already has ended well.
+fn exit(report: &RunReport, interrupted: bool) -> Exit {
+    let all = |status: Status| report.streams.iter().all(|stream| stream.status == status);
+    let any = |status: Status| report.streams.iter().any(|stream| stream.status == status);
+    if interrupted && !all(Status::Ok) {
+        Exit::Interrupted
+    } else if any(Status::Failed) {
+        Exit::Failed
+    } else {
+        Exit::Ok
+    }
+}
+
+fn print_report(report: &RunReport, printer: &Printer) -> Result<()> {
+    if printer.is_json() {
+        return printer.json(report);
+    }
+    printer.table(
+        &[
+            "stream",
+            "mode",
+            "status",
+            ">extracted",
+            ">inserted",
+            ">updated",
+            ">deleted",
+            ">landed",
+            ">time",
+            "position",
+        ],
+        report.streams.iter().map(row),
+    )?;
+    for stream in &report.streams {
+        for warning in &stream.warnings {
+            printer.marked(
+                Mark::Warning,
+                &format!("stream {}: {}", stream.stream, indented(warning)),
+            )?;
+        }
+        // What an interruption has skipped needs no word more.
+        if let Some(error) = stream
+            .error
+            .as_ref()
+            .filter(|_| stream.status == Status::Failed)
+        {
+            printer.marked(Mark::Bad, &indented(error))?;
+        }
+    }
+    let count = |status: Status| {
+        let streams = report
+            .streams
+            .iter()
+            .filter(|stream| stream.status == status);
+        streams.count()
+    };
+    let mut summary = format!(
+        "{} of {} carried from {} to {} in {}",
+        count(Status::Ok),
+        figures::plural(report.streams.len(), "stream"),
+        report.pipeline,
+        report.destination,
+        seconds(report.seconds),
+    );
+    for (status, word) in [(Status::Failed, "failed"), (Status::Skipped, "skipped")] {
+        let number = count(status);
+        if number > 0 {
+            // Writing to a String does not fail.
+            let _ = write!(summary, ", {number} {word}");
+        }
+    }
+    printer.line(summary)
+}
+
+fn row(stream: &StreamReport) -> Vec<String> {
+    let status = match stream.status {
+        Status::Ok => "ok",
+        Status::Failed => "failed",
+        Status::Skipped => "skipped",
+    };
+    vec![
+        stream.stream.to_string(),
+        stream.mode.to_string(),
+        status.to_owned(),
+        figures::count(stream.rows_extracted),
+        figures::count(stream.inserted),
+        figures::count(stream.updated),
+        figures::count(stream.deleted),
+        figures::bytes(stream.bytes_landed),
+        seconds(stream.seconds),
+        figures::position(stream.position_after.as_ref()),
+    ]
+}
+
+fn print_plans(plans: &[StreamPlan], printer: &Printer) -> Result<()> {
+    if printer.is_json() {
+        return printer.json(&plans);
+    }
+    printer.table(
+        &[
+            "stream",
+            "mode",
+            "disposition",
+            "table",
+            ">columns",
+            ">rows, about",
+            "read by",
+            "from",
+        ],
+        plans.iter().map(|plan| {
+            vec![
+                plan.stream.to_string(),
+                plan.mode.to_string(),
+                plan.disposition.to_string(),
+                plan.table.clone(),
+                plan.columns.len().to_string(),
+                plan.estimated_rows
+                    .map_or_else(|| "-".to_owned(), figures::count),
+                plan.reading.clone(),
+                figures::start(plan.position.as_ref()),
+            ]
+        }),
+    )?;
+    for plan in plans {
+        for change in &plan.changes {
+            printer.marked(Mark::Warning, &format!("stream {}: {change}", plan.stream))?;
+        }
+        if let Some(error) = &plan.error {
+            printer.marked(
+                Mark::Bad,
+                &format!("stream {}: {}", plan.stream, indented(error)),
+            )?;
+        }
+    }
+    printer.line("this is the plan; nothing was touched")
+}
+
+/// A report of several lines, to stand behind a sign.
+fn indented(report: &str) -> String {
+    report.replace('\n', "\n  ")
+}
+
+fn seconds(seconds: f64) -> String {
+    figures::elapsed(Duration::try_from_secs_f64(seconds).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use acequia::landing::manifest::Mode;
+
+    use super::*;
+
+    #[test]
+    fn the_exit_status_tells_how_the_run_ended() {
+        let report = |statuses: &[Status]| RunReport {
+            pipeline: "formacion".parse().unwrap(),
+            destination: "duckdb".to_owned(),
+            streams: statuses
+                .iter()
+                .map(|status| StreamReport {
+                    status: *status,
+                    ..StreamReport::skipped(&"ventas".parse().unwrap(), Mode::Full)
+                })
+                .collect(),
+            seconds: 1.0,
+        };
+        for (statuses, interrupted, expected) in [
+            (vec![Status::Ok, Status::Ok], false, Exit::Ok),
+            (vec![Status::Ok, Status::Failed], false, Exit::Failed),
+            (vec![Status::Ok, Status::Skipped], true, Exit::Interrupted),
+            (
+                vec![Status::Failed, Status::Skipped],
+                true,
+                Exit::Interrupted,
+            ),
+            (vec![Status::Ok, Status::Ok], true, Exit::Ok),
+        ] {
+            assert_eq!(
+                exit(&report(&statuses), interrupted),
+                expected,
+                "{statuses:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! The configuration: read as it is written ([`document`], [`model`]), then made into what the pipeline works with
+//! ([`resolve`]).
+
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use crate::evolution::SchemaContract;
+use crate::landing::manifest::{Disposition, Mode};
+use crate::names::StreamName;
+use crate::position::Lag;
+use crate::schema::ColumnType;
+
+pub mod document;
+pub mod environment;
+pub mod model;
+pub mod resolve;
+mod suggest;
+mod table_name;
+mod units;
+
+pub use document::Document;
+pub use model::NullCursor;
+pub use resolve::Selection;
+
+/// A pipeline, ready to run: names looked up, variables filled in, paths made absolute, keys checked against each other.
+#[derive(Debug, Clone)]
+pub struct Pipeline {
+    /// Its name.
+    pub name: StreamName,
+    /// The schema in the destination.
+    pub dataset: String,
+    /// The landing area: an absolute path, or a URL.
+    pub landing: String,
+    /// Size at which a part is closed, in bytes.
+    pub part_size: u64,
+    /// The destination in use.
+    pub destination: Destination,
+    /// The sources that its streams use, by name.
+    pub sources: BTreeMap<String, Source>,
+    /// The streams to run, by name.
+    pub streams: Vec<Stream>,
+}
+
+/// A destination in use.
+#[derive(Debug, Clone)]
+pub struct Destination {
+    /// Its name under `destinations`.
+    pub name: String,
+    /// What it is.
+    pub target: Target,
+}
+
+/// What a destination is.
+#[derive(Debug, Clone)]
+pub enum Target {
+    /// A DuckDB database file.
+    DuckDb {
+        /// Its absolute path.
+        path: PathBuf,
+        /// How much memory DuckDB may use, in bytes.
+        memory_limit: u64,
+    },
+}
+
+/// A source in use.
+#[derive(Debug, Clone)]
+pub enum Source {
+    /// A PostgreSQL database.
+    Postgres {
+        /// Its connection URI.
+        url: Secret,
+    },
+}
+
+/// A text that is never printed.
+#[derive(Clone)]
+pub struct Secret(String);
+
+/// A stream, ready to run.
+#[derive(Debug, Clone)]
+pub struct Stream {
+    /// Its name.
+    pub name: StreamName,
+    /// Its source's name.
+    pub source: String,
+    /// What is read.
+    pub relation: Relation,
+    /// How it is read.
+    pub mode: Mode,
+    /// How loads are applied.
+    pub disposition: Disposition,
+    /// Incremental: by which column, and from where.
+    pub cursor: Option<Cursor>,
+    /// The key, where the configuration gives one.
+    pub primary_key: Option<Vec<String>>,
+    /// The columns to take, where not all.
+    pub columns: Option<Vec<String>>,
+    /// The columns to leave out.
+    pub exclude: Vec<String>,
+    /// A condition in the source's SQL.
+    pub filter: Option<String>,
+    /// The destination table's name.
+    pub table: String,
+    /// How many connections read at once, where the configuration says.
+    pub parallel: Option<NonZeroUsize>,
+    /// What the source's schema may change.
+    pub contract: SchemaContract,
+    /// Types to use instead of the source's.
+    pub types: BTreeMap<String, ColumnType>,
+}
+
+/// What a stream reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Relation {
+    /// A table, view, materialized view, foreign or partitioned table.
+    Table {
+        /// Its schema; none where the search path finds it.
+        schema: Option<String>,
+        /// Its name.
+        name: String,
+    },
+    /// The rows of a query.
+    Query(String),
+}
+
+/// By which column an incremental stream is read, and from where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cursor {
+    /// The column.
+    pub column: String,
+    /// Where the first run begins, as it is written.
+    pub initial_value: Option<String>,
+    /// How far below the position each run begins.
+    pub lag: Option<Lag>,
+    /// What to do with NULL.
+    pub nulls: NullCursor,
+}
+
+impl Secret {
+    /// Wraps it.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text itself, for the one place that needs it.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl std::fmt::Display for Relation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Table {
+                schema: Some(schema),
+                name,
+            } => write!(f, "table {schema}.{name}"),
+            Self::Table { schema: None, name } => write!(f, "table {name}"),
+            Self::Query(_) => f.write_str("its query"),
+        }
+    }
+}

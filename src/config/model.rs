@@ -1,0 +1,212 @@
+//! `acequia.toml` as it is written. [`super::resolve`] makes of it what the pipeline works with.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde::de::{self, MapAccess, Visitor, value::MapAccessDeserializer};
+
+use crate::evolution::SchemaContract;
+use crate::landing::manifest::{Disposition, Mode};
+use crate::names::StreamName;
+use crate::schema::ColumnType;
+
+/// The configuration of an acequia pipeline. In every text, `${NAME}` is taken from the environment or from a `.env`
+/// file beside the configuration.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The pipeline as a whole.
+    pub pipeline: PipelineConfig,
+    /// Places that loads go to, by name.
+    pub destinations: BTreeMap<String, DestinationConfig>,
+    /// Places that rows come from, by name.
+    pub sources: BTreeMap<String, SourceConfig>,
+    /// What is carried, by name. The name is also the table's, unless `destination_table` gives another.
+    #[serde(default)]
+    pub streams: BTreeMap<StreamName, StreamConfig>,
+}
+
+/// The pipeline as a whole.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PipelineConfig {
+    /// Its name, also the name of its folder in the landing area.
+    pub name: StreamName,
+    /// The schema in the destination that its tables are made in.
+    pub dataset: String,
+    /// The landing area: a folder (relative to the configuration file), or `s3://bucket/prefix`, `gs://…` or
+    /// `az://…`. Credentials for the latter come from the usual variables of the environment (`AWS_ACCESS_KEY_ID`, …).
+    #[serde(default = "default_landing")]
+    pub landing: String,
+    /// The destination that is used unless `--destination` names another.
+    pub destination: String,
+    /// Size at which a Parquet part is closed and the next begun, as in "256MB".
+    #[serde(default)]
+    pub part_size: Option<String>,
+}
+
+fn default_landing() -> String {
+    "landing".to_owned()
+}
+
+/// What kind of place a destination is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum DestinationKind {
+    /// A DuckDB database file.
+    DuckDb,
+}
+
+/// A place that loads go to.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DestinationConfig {
+    /// What kind of place it is.
+    pub kind: DestinationKind,
+    /// DuckDB: the database file, relative to the configuration file.
+    #[serde(default)]
+    pub path: Option<String>,
+    /// DuckDB: how much memory it may use, as in "256MB".
+    #[serde(default)]
+    pub memory_limit: Option<String>,
+}
+
+/// What kind of place a source is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum SourceKind {
+    /// A PostgreSQL database.
+    Postgres,
+}
+
+/// A place that rows come from.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SourceConfig {
+    /// What kind of place it is.
+    pub kind: SourceKind,
+    /// PostgreSQL: the connection URI, as in `postgres://user@host:5432/database?sslmode=verify-full`.
+    #[serde(default)]
+    pub url: Option<String>,
+}
+
+/// One stream: rows of one kind, from a source to a table.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StreamConfig {
+    /// The source, by its name under `sources`.
+    pub source: String,
+    /// The table or view to read, as in "public.ventas". A part with a dot in it stands between double quotes. Letters
+    /// keep their case.
+    #[serde(default)]
+    pub table: Option<String>,
+    /// A query to read instead of a table.
+    #[serde(default)]
+    pub query: Option<String>,
+    /// How it is read: "full" or "incremental".
+    pub mode: Mode,
+    /// How loads are applied. Default: "replace" for full, "merge" for incremental.
+    #[serde(default)]
+    pub disposition: Option<Disposition>,
+    /// Incremental: the column that grows with each change.
+    #[serde(default)]
+    pub cursor: Option<String>,
+    /// Incremental: where the first run begins (closed). Default: at the beginning.
+    #[serde(default)]
+    pub initial_value: Option<Scalar>,
+    /// Incremental: how far below the last position each run begins: "10m" for dates and times, a number for numbers.
+    #[serde(default)]
+    pub lag: Option<Scalar>,
+    /// Incremental: what to do with rows whose cursor is NULL. Default: "error".
+    #[serde(default)]
+    pub null_cursor: Option<NullCursor>,
+    /// The key columns. Default: the table's primary key.
+    #[serde(default)]
+    pub primary_key: Option<Columns>,
+    /// The columns to take. Default: all.
+    #[serde(default)]
+    pub columns: Option<Vec<String>>,
+    /// The columns to leave out.
+    #[serde(default)]
+    pub exclude: Vec<String>,
+    /// A condition that rows must meet, in the source's SQL.
+    #[serde(default, rename = "where")]
+    pub filter: Option<String>,
+    /// The table's name in the destination. Default: the stream's name.
+    #[serde(default)]
+    pub destination_table: Option<String>,
+    /// How many connections read a large table at once. Default: the number of processors, 4 at most.
+    #[serde(default)]
+    pub parallel: Option<NonZeroUsize>,
+    /// What the source's schema may change.
+    #[serde(default)]
+    pub schema_contract: SchemaContract,
+    /// Types to use instead of the source's, by column, as in precio = "decimal(12,4)".
+    #[serde(default)]
+    pub types: BTreeMap<String, ColumnType>,
+}
+
+/// What to do with rows whose cursor is NULL.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum NullCursor {
+    /// Fail, and say how many there are.
+    #[default]
+    Error,
+    /// Read them in every run.
+    Include,
+    /// Leave them out.
+    Exclude,
+}
+
+/// A text or a whole number. A date or a time of TOML counts as its text.
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema)]
+#[schemars(untagged)]
+pub enum Scalar {
+    /// A whole number.
+    Integer(i64),
+    /// Any other value, as text.
+    Text(String),
+}
+
+impl<'de> Deserialize<'de> for Scalar {
+    fn deserialize<D: de::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ScalarVisitor;
+
+        impl<'de> Visitor<'de> for ScalarVisitor {
+            type Value = Scalar;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a text, a whole number or a date")
+            }
+
+            fn visit_i64<E: de::Error>(self, value: i64) -> Result<Scalar, E> {
+                Ok(Scalar::Integer(value))
+            }
+
+            fn visit_str<E: de::Error>(self, value: &str) -> Result<Scalar, E> {
+                Ok(Scalar::Text(value.to_owned()))
+            }
+
+            // This is how the toml crate hands over its dates and times.
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Scalar, A::Error> {
+                toml::value::Datetime::deserialize(MapAccessDeserializer::new(map))
+                    .map(|time| Scalar::Text(time.to_string()))
+            }
+        }
+
+        deserializer.deserialize_any(ScalarVisitor)
+    }
+}
+
+/// One column or several.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Columns {
+    /// One.
+    One(String),
+    /// Several, in order.
+    Several(Vec<String>),
+}

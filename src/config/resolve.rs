@@ -1,0 +1,373 @@
+//! From what is written to what can run: names looked up, variables filled in, paths made absolute, keys checked
+//! against each other. All that is wrong is told at once.
+//!
+//! Only what the selection uses is looked at, so that a variable of a destination that is not in use need not be set.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use super::document::Document;
+use super::model::{DestinationConfig, DestinationKind, SourceConfig, SourceKind, StreamConfig};
+use super::units;
+use super::{Destination, Pipeline, Secret, Source, Stream, Target};
+use crate::error::Result;
+use crate::names::StreamName;
+
+mod problems;
+mod stream;
+
+use problems::{Checked, Problems};
+
+/// Size at which a part is closed. Below a megabyte, parts would be all overhead.
+const PART_SIZE: Bounds = Bounds {
+    default: 256_000_000,
+    minimum: 1_000_000,
+};
+/// How much memory DuckDB may use. Below 16 megabytes it cannot work.
+const MEMORY_LIMIT: Bounds = Bounds {
+    default: 256_000_000,
+    minimum: 16_000_000,
+};
+/// The longest name that PostgreSQL keeps whole, in bytes (manual, section 4.1.1).
+const MAX_NAME: usize = 63;
+
+/// What a size is where none is written, and the least that it may be, in bytes.
+#[derive(Clone, Copy)]
+struct Bounds {
+    default: u64,
+    minimum: u64,
+}
+
+/// What of a configuration is asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Selection {
+    /// The streams; none means all.
+    pub streams: Vec<String>,
+    /// The destination, where not the pipeline's own.
+    pub destination: Option<String>,
+}
+
+/// Where the loads of a pipeline lie.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LandingArea {
+    /// The pipeline's name.
+    pub pipeline: StreamName,
+    /// An absolute path, or a URL.
+    pub root: String,
+}
+
+impl Document {
+    /// The pipeline that the selection asks for.
+    ///
+    /// # Errors
+    /// [`Error::Config`](crate::Error::Config) with all that is wrong: names that do not exist, variables that are not set, keys that do not
+    /// go together.
+    pub fn resolve(&self, selection: &Selection) -> Result<Pipeline> {
+        self.resolve_with(selection, true)
+    }
+
+    /// Like [`resolve`](Self::resolve), for what only looks at the destination and the landing area:
+    /// [`Pipeline::sources`] is empty, and no variable of a source need be set.
+    ///
+    /// # Errors
+    /// As [`resolve`](Self::resolve).
+    pub fn resolve_without_sources(&self, selection: &Selection) -> Result<Pipeline> {
+        self.resolve_with(selection, false)
+    }
+
+    /// The landing area alone, for what needs neither destination nor source.
+    ///
+    /// # Errors
+    /// [`Error::Config`](crate::Error::Config) where a variable is not set.
+    pub fn landing(&self) -> Result<LandingArea> {
+        let mut problems = Problems::default();
+        let area = self.landing_root(&mut problems).map(|root| LandingArea {
+            pipeline: self.config.pipeline.name.clone(),
+            root,
+        });
+        problems.finish(&self.path, area)
+    }
+
+    fn resolve_with(&self, selection: &Selection, with_sources: bool) -> Result<Pipeline> {
+        let mut problems = Problems::default();
+        let pipeline = self.pipeline(selection, with_sources, &mut problems);
+        problems.finish(&self.path, pipeline)
+    }
+
+    fn pipeline(
+        &self,
+        selection: &Selection,
+        with_sources: bool,
+        problems: &mut Problems,
+    ) -> Checked<Pipeline> {
+        // Everything is looked at before the first `?`, so that all problems are told.
+        let config = &self.config.pipeline;
+        let dataset = self.dataset(problems);
+        let landing = self.landing_root(problems);
+        let part_size = config.part_size.as_deref();
+        let part_size = self.size(part_size, "[pipeline] part_size", PART_SIZE, problems);
+        let destination = self.destination(selection, problems);
+
+        let selected = self.select(&selection.streams, problems);
+        let streams: Vec<Stream> = selected
+            .iter()
+            .filter_map(|(name, config)| self.stream(name, config, problems).ok())
+            .collect();
+        self.refuse_shared_tables(&selected, problems);
+
+        let used: BTreeSet<&str> = selected
+            .values()
+            .map(|config| config.source.as_str())
+            .collect();
+        let sources: BTreeMap<String, Source> = self
+            .config
+            .sources
+            .iter()
+            .filter(|(name, _)| with_sources && used.contains(name.as_str()))
+            .filter_map(|(name, config)| {
+                let source = self.source(name, config, problems).ok()?;
+                Some((name.clone(), source))
+            })
+            .collect();
+
+        Ok(Pipeline {
+            name: config.name.clone(),
+            dataset: dataset?,
+            landing: landing?,
+            part_size: part_size?,
+            destination: destination?,
+            sources,
+            streams,
+        })
+    }
+
+    /// The streams that are asked for, in the order of their names.
+    fn select<'a>(
+        &'a self,
+        asked: &[String],
+        problems: &mut Problems,
+    ) -> BTreeMap<&'a StreamName, &'a StreamConfig> {
+        let streams = &self.config.streams;
+        if streams.is_empty() {
+            problems.add(
+                "[streams]",
+                "there are no streams",
+                "add a [streams.NAME] with source, table and mode",
+            );
+            return BTreeMap::new();
+        }
+        if asked.is_empty() {
+            return streams.iter().collect();
+        }
+        let mut selected = BTreeMap::new();
+        for name in asked {
+            let found = streams.iter().find(|(known, _)| known.as_str() == name);
+            if let Some((name, config)) = found {
+                selected.insert(name, config);
+            } else {
+                problems.unknown("", "stream", name, streams.keys().map(StreamName::as_str));
+            }
+        }
+        selected
+    }
+
+    fn dataset(&self, problems: &mut Problems) -> Checked<String> {
+        let place = "[pipeline] dataset";
+        let dataset = self.expand(&self.config.pipeline.dataset, place, problems)?;
+        let lower = dataset.to_lowercase();
+        if lower == "information_schema" || lower.starts_with("pg_") {
+            let what = "this schema belongs to the database itself";
+            return Err(problems.add(place, what, "choose another name"));
+        }
+        check_name(&dataset, place, problems)?;
+        Ok(dataset)
+    }
+
+    /// The landing area: a URL as it is, a folder made absolute.
+    fn landing_root(&self, problems: &mut Problems) -> Checked<String> {
+        let place = "[pipeline] landing";
+        let landing = self.expand(&self.config.pipeline.landing, place, problems)?;
+        if landing.is_empty() {
+            return Err(problems.add(place, "it is empty", "name a folder, or leave the key out"));
+        }
+        if landing.contains("://") {
+            return Ok(landing);
+        }
+        self.beside(&landing)
+            .into_os_string()
+            .into_string()
+            .map_err(|_| {
+                problems.add(
+                    place,
+                    "the path is not UTF-8",
+                    "move the pipeline to another folder",
+                )
+            })
+    }
+
+    fn destination(&self, selection: &Selection, problems: &mut Problems) -> Checked<Destination> {
+        let (name, place) = if let Some(name) = &selection.destination {
+            (name.clone(), "--destination")
+        } else {
+            let place = "[pipeline] destination";
+            let name = self.expand(&self.config.pipeline.destination, place, problems)?;
+            (name, place)
+        };
+        let destinations = &self.config.destinations;
+        let Some(config) = destinations.get(&name) else {
+            let known = destinations.keys().map(String::as_str);
+            return Err(problems.unknown(place, "destination", &name, known));
+        };
+        let target = match config.kind {
+            DestinationKind::DuckDb => self.duckdb(&name, config, problems)?,
+        };
+        Ok(Destination { name, target })
+    }
+
+    fn duckdb(
+        &self,
+        name: &str,
+        config: &DestinationConfig,
+        problems: &mut Problems,
+    ) -> Checked<Target> {
+        let table = table("destinations", name);
+        let memory_limit = self.size(
+            config.memory_limit.as_deref(),
+            &format!("{table} memory_limit"),
+            MEMORY_LIMIT,
+            problems,
+        );
+        let place = format!("{table} path");
+        let remedy = "name the database file, as in path = \"warehouse.duckdb\"";
+        let Some(path) = &config.path else {
+            return Err(problems.add(&place, "it is missing", remedy));
+        };
+        let path = self.expand(path, &place, problems)?;
+        if path.is_empty() {
+            return Err(problems.add(&place, "it is empty", remedy));
+        }
+        if path.starts_with(":memory:") {
+            let what = "a database in memory is gone when the run ends";
+            return Err(problems.add(&place, what, remedy));
+        }
+        Ok(Target::DuckDb {
+            path: self.beside(&path),
+            memory_limit: memory_limit?,
+        })
+    }
+
+    fn source(
+        &self,
+        name: &str,
+        config: &SourceConfig,
+        problems: &mut Problems,
+    ) -> Checked<Source> {
+        let place = format!("{} url", table("sources", name));
+        let remedy = "write postgres://user:password@host:5432/database, or \"${NAME}\" with a variable that holds it";
+        match config.kind {
+            SourceKind::Postgres => {
+                let Some(url) = &config.url else {
+                    return Err(problems.add(&place, "it is missing", remedy));
+                };
+                let url = self.expand(url, &place, problems)?;
+                if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
+                    let what = "this is no connection URI of PostgreSQL";
+                    return Err(problems.add(&place, what, remedy));
+                }
+                Ok(Source::Postgres {
+                    url: Secret::new(url),
+                })
+            }
+        }
+    }
+
+    /// Two streams in one table would undo each other's work, so the streams that are not selected count as well.
+    fn refuse_shared_tables(
+        &self,
+        selected: &BTreeMap<&StreamName, &StreamConfig>,
+        problems: &mut Problems,
+    ) {
+        let mut owners: BTreeMap<String, &StreamName> = BTreeMap::new();
+        for (name, config) in &self.config.streams {
+            let table = config.destination_table.as_deref().unwrap_or(name.as_str());
+            // What cannot be expanded is reported where it is used.
+            let Ok(table) = self.environment.expand(table) else {
+                continue;
+            };
+            let Some(owner) = owners.insert(table.to_lowercase(), name) else {
+                continue;
+            };
+            if selected.contains_key(name) || selected.contains_key(owner) {
+                problems.add(
+                    &format!("[streams.{name}] destination_table"),
+                    format!(
+                        "the streams {owner} and {name} would both be loaded into the table {table}"
+                    ),
+                    "give one of them another destination_table",
+                );
+            }
+        }
+    }
+
+    /// A size within its bounds.
+    fn size(
+        &self,
+        text: Option<&str>,
+        place: &str,
+        bounds: Bounds,
+        problems: &mut Problems,
+    ) -> Checked<u64> {
+        let Some(text) = text else {
+            return Ok(bounds.default);
+        };
+        let text = self.expand(text, place, problems)?;
+        let remedy = "write a whole number and a unit, as in \"256MB\" or \"1GiB\"";
+        match units::size(&text) {
+            None => Err(problems.add(place, "this is no size", remedy)),
+            Some(size) if size < bounds.minimum => {
+                let what = format!("it is less than {}MB", bounds.minimum / 1_000_000);
+                Err(problems.add(place, what, remedy))
+            }
+            Some(size) => Ok(size),
+        }
+    }
+
+    /// The text with its variables filled in.
+    fn expand(&self, text: &str, place: &str, problems: &mut Problems) -> Checked<String> {
+        self.environment.expand(text).map_err(|error| {
+            problems.add(place, error.to_string(), self.environment.remedy(&error))
+        })
+    }
+
+    /// A path relative to the configuration file's folder, made absolute.
+    fn beside(&self, path: &str) -> PathBuf {
+        self.path.parent().unwrap_or(Path::new("")).join(path)
+    }
+}
+
+/// Whether a name can be that of a table or a schema.
+fn check_name(name: &str, place: &str, problems: &mut Problems) -> Checked<()> {
+    let what = if name.is_empty() || name.len() > MAX_NAME {
+        format!("a name has 1 to {MAX_NAME} bytes")
+    } else if name.to_lowercase().starts_with("_acequia") {
+        "names that begin with `_acequia` are acequia's own".to_owned()
+    } else if name.contains(char::is_control) {
+        "a name has no control characters".to_owned()
+    } else {
+        return Ok(());
+    };
+    Err(problems.add(place, what, "choose another name"))
+}
+
+/// The header of a table in TOML: `[sources.operativa]`.
+fn table(kind: &str, name: &str) -> String {
+    let bare = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    if !name.is_empty() && name.chars().all(bare) {
+        format!("[{kind}.{name}]")
+    } else {
+        format!("[{kind}.{name:?}]")
+    }
+}
+
+#[cfg(test)]
+mod tests;

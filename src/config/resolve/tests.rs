@@ -1,0 +1,420 @@
+use super::*;
+use crate::config::{Cursor, NullCursor, Relation};
+use crate::landing::manifest::{Disposition, Mode};
+use crate::position::Lag;
+
+const HEAD: &str = r#"
+[pipeline]
+name = "formacion"
+dataset = "replica"
+destination = "duckdb"
+
+[destinations.duckdb]
+kind = "duckdb"
+path = "formacion.duckdb"
+
+[destinations.other]
+kind = "duckdb"
+path = "${ACEQUIA_T_UNSET_PATH}"
+
+[sources.operativa]
+kind = "postgres"
+url = "${ACEQUIA_T_URL}"
+
+[sources.unused]
+kind = "postgres"
+url = "${ACEQUIA_T_UNSET_URL}"
+"#;
+
+fn document(text: &str) -> (tempfile::TempDir, Document) {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(
+        folder.path().join(".env"),
+        "ACEQUIA_T_URL='postgres://u:secret@h/db'\n",
+    )
+    .unwrap();
+    let path = folder.path().join("acequia.toml");
+    std::fs::write(&path, text).unwrap();
+    let document = Document::read(&path)
+        .map_err(|error| error.report())
+        .unwrap();
+    (folder, document)
+}
+
+fn resolve(text: &str) -> Result<Pipeline, String> {
+    let (folder, document) = document(text);
+    document.resolve(&Selection::default()).map_err(|error| {
+        error
+            .report()
+            .replace(&folder.path().display().to_string(), "…")
+    })
+}
+
+/// The one stream of a configuration, with these lines.
+fn stream(lines: &str) -> Result<Stream, String> {
+    resolve(&format!(
+        "{HEAD}\n[streams.ventas]\nsource = \"operativa\"\n{lines}"
+    ))
+    .map(|pipeline| pipeline.streams.into_iter().next().unwrap())
+}
+
+const CURSOS: &str =
+    "\n[streams.cursos]\nsource = \"operativa\"\ntable = \"public.cursos\"\nmode = \"full\"\n";
+
+#[test]
+fn a_pipeline_has_its_paths_made_absolute_and_its_variables_filled_in() {
+    let (folder, document) = document(&format!("{HEAD}{CURSOS}"));
+    let pipeline = document.resolve(&Selection::default()).unwrap();
+    assert_eq!(
+        pipeline.landing,
+        folder.path().join("landing").to_str().unwrap()
+    );
+    assert_eq!(pipeline.part_size, 256_000_000);
+    let Target::DuckDb { path, memory_limit } = pipeline.destination.target;
+    assert_eq!(path, folder.path().join("formacion.duckdb"));
+    assert_eq!(memory_limit, 256_000_000);
+    assert_eq!(pipeline.sources.keys().collect::<Vec<_>>(), ["operativa"]);
+    let Source::Postgres { url } = &pipeline.sources["operativa"];
+    assert_eq!(url.reveal(), "postgres://u:secret@h/db");
+}
+
+#[test]
+fn what_is_not_in_use_need_not_be_set() {
+    let other = format!(
+        "{HEAD}{CURSOS}\n[streams.x]\nsource = \"unused\"\ntable = \"${{ACEQUIA_T_UNSET}}\"\nmode = \"full\"\n"
+    );
+    let (_folder, document) = document(&other);
+    let only = |name: &str| Selection {
+        streams: vec![name.to_owned()],
+        destination: None,
+    };
+    assert_eq!(document.resolve(&only("cursos")).unwrap().streams.len(), 1);
+    assert!(document.landing().is_ok());
+
+    let report = document.resolve(&only("x")).unwrap_err().report();
+    assert!(report.contains("2 things are wrong"), "{report}");
+    assert!(
+        report.contains("- [streams.x] table: the variable ACEQUIA_T_UNSET is not set"),
+        "{report}"
+    );
+    assert!(
+        report.contains("- [sources.unused] url: the variable ACEQUIA_T_UNSET_URL is not set"),
+        "{report}"
+    );
+    assert!(
+        report.contains("export ACEQUIA_T_UNSET_URL, or write a line"),
+        "{report}"
+    );
+
+    let other = Selection {
+        destination: Some("other".to_owned()),
+        ..only("cursos")
+    };
+    let report = document.resolve(&other).unwrap_err().report();
+    assert!(
+        report.contains("[destinations.other] path: the variable ACEQUIA_T_UNSET_PATH"),
+        "{report}"
+    );
+}
+
+#[test]
+fn without_sources_no_variable_of_a_source_is_needed() {
+    let text = format!("{HEAD}{CURSOS}").replace("ACEQUIA_T_URL", "ACEQUIA_T_UNSET");
+    let (_folder, document) = document(&text);
+    assert!(document.resolve(&Selection::default()).is_err());
+    let pipeline = document
+        .resolve_without_sources(&Selection::default())
+        .unwrap();
+    assert!(pipeline.sources.is_empty());
+    assert_eq!(pipeline.streams.len(), 1);
+}
+
+#[test]
+fn an_unknown_name_is_answered_with_the_known_ones() {
+    let (_folder, document) = document(&format!("{HEAD}{CURSOS}"));
+    let selection = Selection {
+        streams: vec!["curso".to_owned()],
+        destination: Some("postgres".to_owned()),
+    };
+    insta::assert_snapshot!(document.resolve(&selection).unwrap_err().report(), @r"
+    acequia.toml: 2 things are wrong
+    - --destination: there is no destination `postgres`
+      remedy: the destinations are duckdb and other
+    - there is no stream `curso`; did you mean `cursos`?
+      remedy: the streams are cursos
+    ");
+}
+
+#[test]
+fn a_stream_comes_out_as_it_was_meant() {
+    let ventas = stream(
+        "table = 'ventas.\"v.1\"'\nmode = \"incremental\"\ncursor = \"updated_at\"\nlag = \"10m\"\n\
+         initial_value = 2024-01-01T00:00:00Z\nprimary_key = \"id\"\nnull_cursor = \"include\"\n\
+         destination_table = \"hechos\"\nparallel = 2\nwhere = \"id > 0\"\nexclude = [\"nota\"]\n",
+    )
+    .unwrap();
+    assert_eq!(
+        ventas.relation,
+        Relation::Table {
+            schema: Some("ventas".to_owned()),
+            name: "v.1".to_owned()
+        }
+    );
+    assert_eq!(
+        (ventas.mode, ventas.disposition),
+        (Mode::Incremental, Disposition::Merge)
+    );
+    assert_eq!(
+        ventas.cursor,
+        Some(Cursor {
+            column: "updated_at".to_owned(),
+            initial_value: Some("2024-01-01T00:00:00Z".to_owned()),
+            lag: Some(Lag::Time(chrono::TimeDelta::minutes(10))),
+            nulls: NullCursor::Include,
+        })
+    );
+    assert_eq!(ventas.primary_key, Some(vec!["id".to_owned()]));
+    assert_eq!(ventas.table, "hechos");
+    assert_eq!(ventas.exclude, ["nota"]);
+
+    let query = stream(
+        "query = \"SELECT 1 AS id ;\\n\"\nmode = \"incremental\"\ncursor = \"id\"\nlag = 5\ndisposition = \"append\"\n",
+    )
+    .unwrap();
+    assert_eq!(query.relation, Relation::Query("SELECT 1 AS id".to_owned()));
+    assert_eq!(query.disposition, Disposition::Append);
+    assert_eq!(query.cursor.unwrap().lag, Some(Lag::Units(5)));
+}
+
+/// That a stream with these lines is refused, and what the report says first.
+fn refuses(lines: &str, expected: &str) {
+    let report = stream(lines).unwrap_err();
+    let expected = format!("acequia.toml: [streams.ventas] {expected}");
+    assert!(report.starts_with(&expected), "{lines}\n{report}");
+    assert!(report.contains("\n  remedy: "), "{report}");
+}
+
+#[test]
+fn keys_that_do_not_go_together_are_refused_with_a_remedy() {
+    let full = "table = \"t\"\nmode = \"full\"\n";
+    let incremental = "table = \"t\"\nmode = \"incremental\"\ncursor = \"c\"\n";
+    for (lines, expected) in [
+        (
+            "mode = \"full\"\n".to_owned(),
+            "table: the stream has neither a table nor a query",
+        ),
+        (
+            format!("{full}query = \"SELECT 1\"\n"),
+            "table: the stream has a query as well",
+        ),
+        (
+            "table = \"a.b.c\"\nmode = \"full\"\n".to_owned(),
+            "table: it has more than two parts",
+        ),
+        (
+            "table = \"\"\nmode = \"full\"\n".to_owned(),
+            "table: a part of the name is empty",
+        ),
+        (
+            "query = \" ; \"\nmode = \"full\"\n".to_owned(),
+            "query: it is empty",
+        ),
+        (
+            format!("{full}cursor = \"c\"\n"),
+            "cursor: it has no meaning with mode = \"full\"",
+        ),
+        (
+            format!("{full}initial_value = 1\n"),
+            "initial_value: it has no meaning",
+        ),
+        (format!("{full}lag = 1\n"), "lag: it has no meaning"),
+        (
+            format!("{full}null_cursor = \"error\"\n"),
+            "null_cursor: it has no meaning",
+        ),
+        (
+            format!("{full}disposition = \"append\"\n"),
+            "disposition: full reads every row each time, so append",
+        ),
+        (
+            format!("{full}disposition = \"merge\"\n"),
+            "disposition: full reads every row, so its table is replaced",
+        ),
+        (
+            "table = \"t\"\nmode = \"incremental\"\n".to_owned(),
+            "cursor: mode = \"incremental\" needs one",
+        ),
+        (
+            format!("{incremental}disposition = \"replace\"\n"),
+            "disposition: incremental reads only what has changed",
+        ),
+        (format!("{incremental}lag = -1\n"), "lag: it is negative"),
+        (
+            format!("{incremental}lag = \"10\"\n"),
+            "lag: this is no duration",
+        ),
+    ] {
+        refuses(&lines, expected);
+    }
+}
+
+#[test]
+fn columns_that_contradict_each_other_are_refused_with_a_remedy() {
+    let full = "table = \"t\"\nmode = \"full\"\n";
+    let incremental = "table = \"t\"\nmode = \"incremental\"\ncursor = \"c\"\n";
+    for (lines, expected) in [
+        (
+            format!("{incremental}primary_key = []\n"),
+            "primary_key: it names no column",
+        ),
+        (
+            format!("{incremental}primary_key = [\"a\", \"a\"]\n"),
+            "primary_key: it names the column `a` twice",
+        ),
+        (
+            format!("{incremental}exclude = [\"c\"]\n"),
+            "cursor: exclude leaves the column `c` out",
+        ),
+        (
+            format!("{incremental}columns = [\"a\"]\n"),
+            "cursor: the column `c` is not among columns",
+        ),
+        (
+            format!("{incremental}primary_key = \"k\"\nexclude = [\"k\"]\n"),
+            "primary_key: exclude leaves the column `k` out",
+        ),
+        (
+            format!("{full}columns = [\"a\"]\n[streams.ventas.types]\nb = \"text\"\n"),
+            "types: the column `b` is not among columns",
+        ),
+        (
+            format!("{full}columns = [\"a\"]\nexclude = [\"b\"]\n"),
+            "exclude: columns says already",
+        ),
+        (
+            format!("{full}columns = []\n"),
+            "columns: it names no column",
+        ),
+        (format!("{full}where = \" \"\n"), "where: it is empty"),
+        (
+            format!("{full}destination_table = \"_Acequia_x\"\n"),
+            "destination_table: names that begin with",
+        ),
+        (
+            format!("{full}destination_table = \"{}\"\n", "x".repeat(64)),
+            "destination_table: a name has 1 to 63 bytes",
+        ),
+        (
+            "query = \"SELECT 1\"\nmode = \"incremental\"\ncursor = \"c\"\n".to_owned(),
+            "primary_key: merge needs a key, and a query has none",
+        ),
+    ] {
+        refuses(&lines, expected);
+    }
+}
+
+#[test]
+fn the_pipeline_and_its_places_are_checked() {
+    for (from, to, expected) in [
+        (
+            "\"replica\"",
+            "\"_acequia\"",
+            "[pipeline] dataset: names that begin with",
+        ),
+        (
+            "\"replica\"",
+            "\"\"",
+            "[pipeline] dataset: a name has 1 to 63 bytes",
+        ),
+        (
+            "\"replica\"",
+            "\"information_schema\"",
+            "[pipeline] dataset: this schema belongs to",
+        ),
+        (
+            "\"replica\"",
+            "\"r\"\npart_size = \"1KB\"",
+            "[pipeline] part_size: it is less than 1MB",
+        ),
+        (
+            "\"replica\"",
+            "\"r\"\npart_size = \"big\"",
+            "[pipeline] part_size: this is no size",
+        ),
+        (
+            "\"replica\"",
+            "\"r\"\nlanding = \"\"",
+            "[pipeline] landing: it is empty",
+        ),
+        (
+            "destination = \"duckdb\"",
+            "destination = \"dukdb\"",
+            "[pipeline] destination: there is no destination `dukdb`",
+        ),
+        (
+            "path = \"formacion.duckdb\"",
+            "",
+            "[destinations.duckdb] path: it is missing",
+        ),
+        (
+            "\"formacion.duckdb\"",
+            "\":memory:\"",
+            "[destinations.duckdb] path: a database in memory",
+        ),
+        (
+            "\"${ACEQUIA_T_URL}\"",
+            "\"mysql://secret\"",
+            "[sources.operativa] url: this is no connection URI",
+        ),
+        (
+            "\"${ACEQUIA_T_URL}\"",
+            "\"secret${\"",
+            "[sources.operativa] url: `${` is not followed by",
+        ),
+        (
+            "url = \"${ACEQUIA_T_URL}\"",
+            "",
+            "[sources.operativa] url: it is missing",
+        ),
+        (
+            "source = \"operativa\"",
+            "source = \"operativ\"",
+            "[streams.cursos] source: there is no source `operativ`",
+        ),
+    ] {
+        let report = resolve(&format!("{HEAD}{CURSOS}").replace(from, to))
+            .map(drop)
+            .unwrap_err();
+        assert!(
+            report.starts_with(&format!("acequia.toml: {expected}")),
+            "{report}"
+        );
+        assert!(report.contains("\n  remedy: "), "{report}");
+        assert!(!report.contains("secret"), "{report}");
+    }
+    let report = resolve(HEAD).map(drop).unwrap_err();
+    assert!(
+        report.contains("[streams]: there are no streams"),
+        "{report}"
+    );
+}
+
+#[test]
+fn a_landing_area_in_an_object_store_stays_a_url() {
+    let text =
+        format!("{HEAD}{CURSOS}").replace("\"replica\"", "\"r\"\nlanding = \"s3://bucket/prefix\"");
+    assert_eq!(resolve(&text).unwrap().landing, "s3://bucket/prefix");
+}
+
+#[test]
+fn two_streams_do_not_share_a_table() {
+    let text = format!(
+        "{HEAD}{CURSOS}destination_table = \"t\"\n{}",
+        CURSOS.replace(".cursos]", ".T]")
+    );
+    let report = resolve(&text).map(drop).unwrap_err();
+    insta::assert_snapshot!(report, @r"
+    acequia.toml: [streams.cursos] destination_table: the streams T and cursos would both be loaded into the table t
+      remedy: give one of them another destination_table
+    ");
+}

@@ -1,0 +1,94 @@
+//! DuckDB's failures, told without a cell value.
+//!
+//! A message of DuckDB begins with its kind, as in `Conversion Error: Could not convert string '…'`. The kinds that
+//! speak of files, names and memory are kept, to the end of their first line (what follows quotes the SQL); of the
+//! others only the kind is.
+
+use crate::error::Error;
+
+/// Kinds whose messages name files, tables, columns or sizes, and never a value.
+const SAFE: [&str; 9] = [
+    "IO",
+    "Out of Memory",
+    "Catalog",
+    "Binder",
+    "Dependency",
+    "Permission",
+    "Not implemented",
+    "Missing Extension",
+    "Resource In Use",
+];
+
+/// Kinds that say that a value could not be taken.
+const OF_VALUES: [&str; 7] = [
+    "Conversion",
+    "Out of Range",
+    "Invalid Input",
+    "Invalid type",
+    "Mismatch Type",
+    "Decimal",
+    "Object Size",
+];
+
+/// What DuckDB says, as an error of acequia.
+pub(super) fn told(error: duckdb::Error) -> Error {
+    let duckdb::Error::DuckDBFailure(_, Some(message)) = error else {
+        return Error::internal("DuckDB's answer could not be read");
+    };
+    let kind = kind(&message);
+    if kind == "INTERRUPT" {
+        return Error::Interrupted;
+    }
+    if OF_VALUES.contains(&kind) {
+        return Error::data(format!(
+            "DuckDB could not take a value ({kind} Error; its message may show the value and is left out)"
+        ))
+        .remedy("give the column another type under [streams.STREAM.types], or leave it out with `exclude`");
+    }
+    let error = Error::destination(format!("DuckDB failed ({kind} Error)"));
+    let error = match safe(&message) {
+        Some(line) => error.cause(line),
+        None => error,
+    };
+    match remedy(kind, &message) {
+        Some(remedy) => error.remedy(remedy),
+        None => error,
+    }
+}
+
+/// The kind of a message: what stands before ` Error: `.
+pub(super) fn kind(message: &str) -> &str {
+    match message.split_once(" Error: ") {
+        Some((kind, _)) if kind.len() <= 24 => kind,
+        _ => "unnamed",
+    }
+}
+
+/// A message's first line, where its kind cannot hold a value.
+pub(super) fn safe(message: &str) -> Option<String> {
+    SAFE.contains(&kind(message))
+        .then(|| message.lines().next().unwrap_or_default().to_owned())
+}
+
+fn remedy(kind: &str, message: &str) -> Option<&'static str> {
+    match kind {
+        "Out of Memory" => Some(
+            "raise `memory_limit` of the destination, or free disk space beside its file, where DuckDB puts what does not \
+             fit into memory",
+        ),
+        "IO" if message.contains("No space left on device") => {
+            Some("free disk space beside the destination's file, then run again")
+        }
+        "Constraint" => Some(
+            "the table has a constraint or a unique index that acequia did not make: drop it, or mend the source's rows",
+        ),
+        "Dependency" => {
+            Some("drop the index or other object that depends on the table, then run again")
+        }
+        "FATAL" | "INTERNAL" | "Data Corruption" => Some(
+            "run again; if it comes back, check the file with the DuckDB command line (`PRAGMA verify_checkpoint`, or \
+             EXPORT DATABASE) and restore it from a copy, or let acequia fill a new one",
+        ),
+        _ => None,
+    }
+}

@@ -1,0 +1,200 @@
+//! Applies a load: data, ledger row and position, in one transaction.
+
+use crate::destination::{LOAD_ID_COLUMN, LoadOutcome, StagedLoad, StreamState};
+use crate::error::{Error, Result};
+use crate::evolution::{Evolution, TableSchema, evolve, rebuild};
+use crate::failpoint;
+use crate::landing::manifest::{Disposition, Manifest};
+use crate::position::Position;
+
+use super::overlap::Overlap;
+use super::rows::Rows;
+use super::session::Session;
+use super::sql::{cast, identifier, literal, type_name};
+use super::table::{Table, check_names};
+use super::{append, ledger, merge};
+
+/// Applies a load, unless the ledger has it.
+pub(super) fn load(session: &Session, load: &StagedLoad) -> Result<LoadOutcome> {
+    let outcome = session
+        .transaction(|| {
+            let outcome = apply(session, load)?;
+            fail::fail_point!("duckdb.before_commit", failpoint::abort);
+            Ok(outcome)
+        })
+        .map_err(|error| error.on(format!("load {}", load.manifest.load_id)))?;
+    fail::fail_point!("duckdb.after_commit", failpoint::abort);
+    Ok(outcome)
+}
+
+fn apply(session: &Session, load: &StagedLoad) -> Result<LoadOutcome> {
+    let manifest = &load.manifest;
+    if ledger::has(session, &manifest.load_id)? {
+        return Ok(LoadOutcome {
+            already_loaded: true,
+            ..LoadOutcome::default()
+        });
+    }
+    let state = ledger::state(session, &manifest.stream)?;
+    let table = Table::find(session, manifest)?;
+    let anew = manifest.rebuilds() || manifest.full_refresh;
+    let evolution = evolution(state.as_ref(), load)?;
+    check_names(&evolution.table)?;
+    let rows = Rows::of_parts(load, &evolution.table)?;
+    let outcome = if anew {
+        make(session, &table, manifest, &evolution.table, rows)?
+    } else {
+        let state = state.filter(|state| manifest.follows(state.position.as_ref()));
+        let state = state.ok_or_else(|| out_of_turn(manifest))?;
+        table.check(&state.schema)?;
+        table.alter(session, &evolution.steps)?;
+        match rows {
+            None => LoadOutcome::default(),
+            Some(rows) => add(session, &table, manifest, &evolution, rows)?,
+        }
+    };
+    ledger::record(session, manifest, &outcome, &evolution.table)?;
+    Ok(outcome)
+}
+
+/// The table's schema afterwards. A replacement keeps the columns that the source has dropped and the wide types, as if
+/// rows were added; a stream that starts afresh does not.
+fn evolution(state: Option<&StreamState>, load: &StagedLoad) -> Result<Evolution> {
+    let manifest = &load.manifest;
+    let known = state.map(|state| &state.schema);
+    let afresh = manifest.full_refresh
+        || (manifest.rebuilds() && manifest.disposition != Disposition::Replace);
+    match known {
+        Some(known) if !afresh => {
+            let evolution = evolve(known, &manifest.schema)?;
+            load.contract.check(&evolution.steps)?;
+            Ok(evolution)
+        }
+        _ => Ok(Evolution {
+            table: rebuild(known, &manifest.schema),
+            steps: Vec::new(),
+        }),
+    }
+}
+
+/// Makes the table anew.
+fn make(
+    session: &Session,
+    table: &Table,
+    manifest: &Manifest,
+    schema: &TableSchema,
+    rows: Option<Rows>,
+) -> Result<LoadOutcome> {
+    let columns = schema.columns.iter().map(|column| &column.column);
+    let load_id = identifier(LOAD_ID_COLUMN);
+    let Some(mut rows) = rows else {
+        let mut columns: Vec<String> = columns
+            .map(|column| {
+                format!(
+                    "{} {}",
+                    identifier(&column.name),
+                    type_name(&column.column_type)
+                )
+            })
+            .collect();
+        columns.push(format!("{load_id} VARCHAR"));
+        session.execute(
+            &format!(
+                "CREATE OR REPLACE TABLE {} ({})",
+                table.sql,
+                columns.join(", ")
+            ),
+            [],
+        )?;
+        return Ok(LoadOutcome::default());
+    };
+    if manifest.disposition == Disposition::Merge {
+        rows = merge::check_keys(session, manifest, rows)?;
+    }
+    let mut values: Vec<String> = columns
+        .map(|column| {
+            let name = identifier(&column.name);
+            if rows.columns.iter().any(|other| other.name == column.name) {
+                name
+            } else {
+                format!("{} AS {name}", cast("NULL", &column.column_type))
+            }
+        })
+        .collect();
+    values.push(format!(
+        "{} AS {load_id}",
+        literal(manifest.load_id.as_str())
+    ));
+    let inserted = session.execute(
+        &format!(
+            "CREATE OR REPLACE TABLE {} AS SELECT {} FROM {}",
+            table.sql,
+            values.join(", "),
+            rows.relation
+        ),
+        [],
+    )?;
+    merge::drop_temporaries(session)?;
+    Ok(LoadOutcome {
+        inserted,
+        ..LoadOutcome::default()
+    })
+}
+
+/// Adds rows to the table.
+fn add(
+    session: &Session,
+    table: &Table,
+    manifest: &Manifest,
+    evolution: &Evolution,
+    rows: Rows,
+) -> Result<LoadOutcome> {
+    let Some(Position::Cursor(position)) = &manifest.position_before else {
+        return Err(Error::internal("a load adds to a table without a position"));
+    };
+    let cursor = rows
+        .columns
+        .iter()
+        .find(|column| column.name == position.column)
+        .ok_or_else(|| {
+            Error::data(format!(
+                "the load has no column `{}`, by which the stream was read so far",
+                position.column
+            ))
+            .remedy("begin afresh with the new cursor: `acequia run STREAM --full-refresh`")
+        })?;
+    let overlap = Overlap::new(cursor, &position.value.text());
+    match manifest.disposition {
+        Disposition::Merge => merge::merge(session, table, manifest, &overlap, rows),
+        Disposition::Append => {
+            append::append(session, table, manifest, &overlap, &evolution.steps, &rows)
+        }
+        Disposition::Replace => Err(Error::internal("a replacement does not add to a table")),
+    }
+}
+
+/// `INSERT INTO table (columns…)` with the load's id as the last column.
+pub(super) fn insert_into(table: &Table, rows: &Rows) -> String {
+    let mut columns: Vec<String> = rows
+        .columns
+        .iter()
+        .map(|column| identifier(&column.name))
+        .collect();
+    columns.push(identifier(LOAD_ID_COLUMN));
+    format!("INSERT INTO {} ({})", table.sql, columns.join(", "))
+}
+
+/// The load's columns and its id, of a relation with that alias.
+pub(super) fn values(manifest: &Manifest, rows: &Rows, alias: &str) -> String {
+    let mut values = rows.names(alias);
+    values.push(literal(manifest.load_id.as_str()));
+    values.join(", ")
+}
+
+fn out_of_turn(manifest: &Manifest) -> Error {
+    Error::destination(format!(
+        "stream {} does not stand where the load begins: another load came in between, or one before it is missing",
+        manifest.stream
+    ))
+    .remedy("load what is missing first, or begin afresh: `acequia run STREAM --full-refresh`")
+}

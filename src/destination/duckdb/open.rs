@@ -1,0 +1,173 @@
+//! Opening the database file, and what can stand in the way.
+
+use std::path::Path;
+use std::thread;
+
+use duckdb::{AccessMode, Config, Connection};
+
+use crate::error::{Error, Result};
+
+use super::failure;
+use super::session::Session;
+
+/// The storage format of a new file: that of DuckDB 1.4, so that people's tools, which are older than what is built in
+/// here, read it too. A file that is there keeps its own.
+const STORAGE_VERSION: &str = "v1.4.0";
+
+/// The destination and its file, as messages name it.
+pub(super) fn subject(name: &str, path: &Path) -> String {
+    format!("destination {name} ({})", path.display())
+}
+
+/// Opens the file to be written, and makes it where it is missing.
+pub(super) fn writable(
+    name: &str,
+    path: &Path,
+    memory_limit: u64,
+    dataset: &str,
+) -> Result<Session> {
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
+        return Err(
+            Error::destination(format!("the folder {} does not exist", folder.display()))
+                .remedy("make the folder, or correct `path` of the destination")
+                .on(subject(name, path)),
+        );
+    }
+    connect(path, dataset, AccessMode::ReadWrite, Some(memory_limit))
+        .map_err(|error| error.on(subject(name, path)))
+}
+
+/// Opens the file to be read; none where there is no file.
+pub(super) fn readable(name: &str, path: &Path, dataset: &str) -> Result<Option<Session>> {
+    match path.try_exists() {
+        Ok(true) => connect(path, dataset, AccessMode::ReadOnly, None)
+            .map(Some)
+            .map_err(|error| error.on(subject(name, path))),
+        Ok(false) => Ok(None),
+        Err(error) => Err(Error::destination("cannot be looked for")
+            .cause(error)
+            .remedy("see to the permissions of its folder")
+            .on(subject(name, path))),
+    }
+}
+
+fn connect(
+    path: &Path,
+    dataset: &str,
+    mode: AccessMode,
+    memory_limit: Option<u64>,
+) -> Result<Session> {
+    let settings = settings(path, mode, memory_limit).map_err(failure::told)?;
+    let connection = Connection::open_with_flags(path, settings).map_err(|error| match &error {
+        duckdb::Error::DuckDBFailure(_, Some(message)) => obstacle(message),
+        _ => failure::told(error),
+    })?;
+    Session::new(connection, dataset)
+}
+
+/// Extensions are never fetched: what acequia needs is built in, and a batch run must not depend on the network.
+/// The order of rows is not kept, so that threads need not wait for one another and memory stays bounded.
+fn settings(path: &Path, mode: AccessMode, memory_limit: Option<u64>) -> duckdb::Result<Config> {
+    let threads = thread::available_parallelism().map_or(1, usize::from);
+    let mut config = Config::default()
+        .access_mode(mode)?
+        .enable_autoload_extension(false)?
+        .with("preserve_insertion_order", "false")?
+        .with("temp_directory", format!("{}.tmp", path.display()))?
+        .with("threads", threads.to_string())?
+        .custom_user_agent(concat!("acequia/", env!("CARGO_PKG_VERSION")))?;
+    if !path.exists() {
+        config = config.with("storage_compatibility_version", STORAGE_VERSION)?;
+    }
+    if let Some(bytes) = memory_limit {
+        config = config.with("memory_limit", format!("{bytes}B"))?;
+    }
+    Ok(config)
+}
+
+/// What stands in the way, from DuckDB's message.
+fn obstacle(message: &str) -> Error {
+    let has = |text: &str| message.contains(text);
+    let (what, remedy) = if has("Could not set lock") {
+        (
+            format!("{} has the file open", holder(message)),
+            "close it, or wait until it ends, and run again: a DuckDB file has one writer at a time, and no reader \
+             beside it",
+        )
+    } else if has("not a valid DuckDB database file") {
+        (
+            "the file is not a DuckDB database".to_owned(),
+            "correct `path` of the destination, or move the file away: acequia does not overwrite it",
+        )
+    } else if has("newer version of DuckDB") {
+        (
+            "the file was written by a newer DuckDB".to_owned(),
+            "use a newer acequia; or write the file anew with an older DuckDB (EXPORT DATABASE, IMPORT DATABASE)",
+        )
+    } else if has("older development version of DuckDB") || has("we can only read storage versions")
+    {
+        (
+            "the file was written by a DuckDB that is too old".to_owned(),
+            "write the file anew with a newer DuckDB (EXPORT DATABASE, IMPORT DATABASE)",
+        )
+    } else if has("encrypt") {
+        (
+            "the file is encrypted".to_owned(),
+            "give `path` of the destination a file that is not",
+        )
+    } else if has("Permission denied") || has("Read-only file system") {
+        (
+            "no permission to open the file".to_owned(),
+            "give the user that runs acequia the right to read and write the file and its folder",
+        )
+    } else if has("Is a directory") {
+        (
+            "a folder stands where the file should be".to_owned(),
+            "correct `path` of the destination: it names a file",
+        )
+    } else if has("No space left on device") {
+        ("no space left on its disk".to_owned(), "free disk space")
+    } else if has("replaying WAL") {
+        (
+            "DuckDB could not take up the write-ahead log beside the file".to_owned(),
+            "restore both files from a copy; or move them away, and let acequia fill a new database",
+        )
+    } else {
+        (
+            format!(
+                "DuckDB could not open the file ({} Error)",
+                failure::kind(message)
+            ),
+            "",
+        )
+    };
+    let mut error = Error::destination(what);
+    if let Some(line) = failure::safe(message) {
+        error = error.cause(line);
+    }
+    if !remedy.is_empty() {
+        error = error.remedy(remedy);
+    }
+    error
+}
+
+/// Who has the file, as in `another program, /usr/bin/duckdb (PID 4711),`.
+fn holder(message: &str) -> String {
+    if message.contains("already held in current process") {
+        return "this very process".to_owned();
+    }
+    let held = message
+        .split_once("lock is held in ")
+        .and_then(|(_, rest)| Some((rest, rest.find("(PID ")?)))
+        .and_then(|(rest, at)| {
+            let end = at + rest.get(at..)?.find(')')? + 1;
+            rest.get(..end)
+        });
+    match held {
+        Some(program) => format!("another program, {program},"),
+        None => "another program".to_owned(),
+    }
+}

@@ -1,0 +1,161 @@
+//! A connection with the names that its SQL needs. Here alone SQL is run, interrupted, and its failures translated.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use duckdb::{Connection, Params, Row};
+
+use crate::error::{Error, Result};
+
+use super::failure;
+use super::sql::identifier;
+
+/// A connection to the file, and the dataset in it.
+pub(super) struct Session {
+    connection: Connection,
+    /// The file's name as DuckDB derives it. Every name is written with it, as a dataset may bear the same one.
+    catalog: String,
+    dataset: String,
+    interrupted: Arc<AtomicBool>,
+}
+
+/// Stops a running load, from any thread.
+///
+/// The load's transaction is rolled back and it returns [`Error::Interrupted`], as does everything that is asked of the
+/// destination afterwards.
+#[derive(Clone)]
+pub struct InterruptHandle {
+    interrupted: Arc<AtomicBool>,
+    connection: Arc<duckdb::InterruptHandle>,
+}
+
+impl InterruptHandle {
+    /// Stops the statement that runs now, and all later ones.
+    ///
+    /// A statement that begins in this very instant is not stopped; who cannot wait for its end calls again.
+    pub fn interrupt(&self) {
+        self.interrupted.store(true, Ordering::SeqCst);
+        self.connection.interrupt();
+    }
+}
+
+impl Session {
+    pub(super) fn new(connection: Connection, dataset: &str) -> Result<Self> {
+        let catalog = connection
+            .query_row("SELECT current_database()", [], |row| row.get(0))
+            .map_err(failure::told)?;
+        Ok(Self {
+            connection,
+            catalog,
+            dataset: dataset.to_owned(),
+            interrupted: Arc::new(AtomicBool::new(false)),
+        })
+    }
+
+    pub(super) fn interrupt_handle(&self) -> InterruptHandle {
+        InterruptHandle {
+            interrupted: Arc::clone(&self.interrupted),
+            connection: self.connection.interrupt_handle(),
+        }
+    }
+
+    pub(super) fn catalog(&self) -> &str {
+        &self.catalog
+    }
+
+    pub(super) fn dataset(&self) -> &str {
+        &self.dataset
+    }
+
+    /// The dataset's schema, in SQL.
+    pub(super) fn schema(&self) -> String {
+        format!(
+            "{}.{}",
+            identifier(&self.catalog),
+            identifier(&self.dataset)
+        )
+    }
+
+    /// A table of the dataset, in SQL.
+    pub(super) fn table(&self, name: &str) -> String {
+        format!("{}.{}", self.schema(), identifier(name))
+    }
+
+    /// Does `work` in one transaction: all of it, or nothing.
+    pub(super) fn transaction<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        self.check()?;
+        let transaction = self
+            .connection
+            .unchecked_transaction()
+            .map_err(failure::told)?;
+        let done = work()?;
+        self.check()?;
+        transaction.commit().map_err(failure::told)?;
+        Ok(done)
+    }
+
+    /// Runs a statement; the number of rows that it wrote.
+    pub(super) fn execute(&self, sql: &str, params: impl Params) -> Result<u64> {
+        self.check()?;
+        let rows = self
+            .connection
+            .execute(sql, params)
+            .map_err(failure::told)?;
+        Ok(rows as u64)
+    }
+
+    /// The only row that a query returns.
+    pub(super) fn row<T>(
+        &self,
+        sql: &str,
+        params: impl Params,
+        read: impl FnOnce(&Row<'_>) -> duckdb::Result<T>,
+    ) -> Result<T> {
+        self.check()?;
+        self.connection
+            .query_row(sql, params, read)
+            .map_err(failure::told)
+    }
+
+    /// All rows that a query returns.
+    pub(super) fn rows<T>(
+        &self,
+        sql: &str,
+        params: impl Params,
+        read: impl FnMut(&Row<'_>) -> duckdb::Result<T>,
+    ) -> Result<Vec<T>> {
+        self.check()?;
+        let mut statement = self.connection.prepare(sql).map_err(failure::told)?;
+        let rows = statement.query_map(params, read).map_err(failure::told)?;
+        rows.collect::<duckdb::Result<_>>().map_err(failure::told)
+    }
+
+    #[cfg(test)]
+    pub(super) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    fn check(&self) -> Result<()> {
+        if self.interrupted.load(Ordering::SeqCst) {
+            Err(Error::Interrupted)
+        } else {
+            Ok(())
+        }
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("catalog", &self.catalog)
+            .field("dataset", &self.dataset)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for InterruptHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("InterruptHandle")
+    }
+}

@@ -1,0 +1,302 @@
+//! Full loads: the table is replaced.
+
+use super::*;
+
+#[test]
+fn a_full_load_replaces_the_table() {
+    let mut fixture = Fixture::new();
+    let load = |names: &[&str]| Load::full("cursos", &[("nombre", "text", texts(names.to_vec()))]);
+    assert_eq!(fixture.load(&load(&["a", "b", "c"])), (3, 0));
+    assert_eq!(fixture.load(&load(&["d", "e"])), (2, 0));
+    assert_eq!(
+        fixture.query("SELECT nombre FROM replica.cursos ORDER BY 1"),
+        ["d", "e"]
+    );
+    let ids = fixture.query("SELECT DISTINCT _acequia_load_id FROM replica.cursos");
+    assert_eq!(
+        ids,
+        fixture.query("SELECT load_id FROM replica._acequia_state")
+    );
+}
+
+#[test]
+fn an_empty_load_makes_an_empty_table_with_its_types() {
+    let mut fixture = Fixture::new();
+    let none: [&str; 0] = [];
+    let load = Load::full(
+        "cursos",
+        &[
+            ("n", "list<decimal(10,2)>", texts(none)),
+            ("t", "timestamptz", texts(none)),
+        ],
+    );
+    assert_eq!(fixture.load(&load), (0, 0));
+    assert_eq!(
+        fixture.query("SELECT column_name, data_type FROM duckdb_columns() WHERE table_name = 'cursos' ORDER BY column_index"),
+        ["n|DECIMAL(10,2)[]", "t|TIMESTAMP WITH TIME ZONE", "_acequia_load_id|VARCHAR"]
+    );
+}
+
+#[test]
+fn a_load_that_the_ledger_has_is_left_alone() {
+    let mut fixture = Fixture::new();
+    let mut load = Load::full("cursos", &[("n", "int32", ints([1]))]);
+    load.load_id = Some(LoadId::new(fixture.db.id()));
+    fixture.load(&load);
+    let before = fixture.everything();
+    assert!(fixture.try_load(&load).unwrap().already_loaded);
+    assert_eq!(fixture.everything(), before);
+}
+
+#[test]
+fn the_ledger_says_what_was_loaded() {
+    let mut fixture = Fixture::new();
+    let staged = fixture.stage(&Load::sales(
+        Disposition::Merge,
+        None,
+        &[(1, 10, 7), (2, 20, 9)],
+    ));
+    fixture.db.load(&staged).unwrap();
+    let manifest = &staged.manifest;
+    assert_eq!(
+        fixture.query(
+            "SELECT load_id, stream, mode, disposition, rows_extracted, inserted, updated, deleted, schema_hash, \
+             position_before, position_after->>'$.value.value', epoch_us(extracted_at), acequia_version, \
+             loaded_at >= extracted_at FROM replica._acequia_loads"
+        ),
+        [format!(
+            "{}|ventas|incremental|merge|2|2|0|0|{}|NULL|9|{}|0.1.0|true",
+            manifest.load_id,
+            manifest.schema.fingerprint(),
+            manifest.extracted_at.timestamp_micros()
+        )]
+    );
+    let stream: StreamName = "ventas".parse().unwrap();
+    let state = fixture.db.states().unwrap().remove(&stream).unwrap();
+    assert_eq!(state.position, manifest.position_after);
+    assert_eq!(state.load_id, manifest.load_id);
+    assert_eq!(state.schema.columns.len(), 3);
+    assert!(
+        fixture
+            .db
+            .loaded(&stream)
+            .unwrap()
+            .contains(&manifest.load_id)
+    );
+    let last = fixture.db.last_loads().unwrap();
+    assert_eq!(
+        (last.len(), last[0].inserted, last[0].loaded_at),
+        (1, 2, state.updated_at)
+    );
+}
+
+#[test]
+fn the_ledger_and_the_id_are_found_again() {
+    let mut fixture = Fixture::new();
+    fixture.load(&Load::full("cursos", &[("n", "int32", ints([1]))]));
+    let (id, states, path) = (
+        fixture.db.id().clone(),
+        fixture.db.states().unwrap(),
+        fixture.path(),
+    );
+    drop(fixture.db);
+    let mut db = DuckDb::open("warehouse", &path, MEMORY, "replica").unwrap();
+    assert_eq!((db.id(), db.states().unwrap()), (&id, states.clone()));
+    drop(db);
+    let mut db = DuckDb::open_read_only("warehouse", &path, "replica")
+        .unwrap()
+        .unwrap();
+    assert_eq!((db.id(), db.states().unwrap()), (&id, states));
+    assert!(
+        DuckDb::open_read_only("warehouse", &path, "other")
+            .unwrap()
+            .is_none()
+    );
+}
+
+#[test]
+fn a_table_or_view_of_the_user_is_not_overwritten() {
+    let mut fixture = Fixture::new();
+    fixture.sql("CREATE TABLE replica.Cursos(a INTEGER); CREATE VIEW replica.ventas AS SELECT 1 AS _acequia_load_id");
+    for stream in ["cursos", "ventas"] {
+        let before = fixture.query("SELECT * FROM replica._acequia_loads");
+        let error = fixture
+            .try_load(&Load::full(stream, &[("n", "int32", ints([1]))]))
+            .unwrap_err();
+        assert!(
+            error.report().contains("destination_table"),
+            "{}",
+            error.report()
+        );
+        assert_eq!(
+            fixture.query("SELECT * FROM replica._acequia_loads"),
+            before
+        );
+    }
+    assert_eq!(fixture.query("SELECT count(*) FROM replica.cursos"), ["0"]);
+}
+
+#[test]
+fn a_table_of_another_stream_is_not_overwritten() {
+    let mut fixture = Fixture::new();
+    fixture.load(&Load::full("cursos", &[("n", "int32", ints([1]))]));
+    let mut other = Load::full("otros", &[("n", "int32", ints([2]))]);
+    for table in ["cursos", "CURSOS", "_acequia_loads"] {
+        table.clone_into(&mut other.table);
+        let error = fixture.try_load(&other).unwrap_err();
+        assert!(
+            error.report().contains("destination_table"),
+            "{}",
+            error.report()
+        );
+    }
+    assert_eq!(fixture.query("SELECT n FROM replica.cursos"), ["1"]);
+}
+
+#[test]
+fn names_that_duckdb_takes_for_one_are_refused() {
+    let mut fixture = Fixture::new();
+    let pair =
+        |a: &str, b: &str| Load::full("x", &[(a, "int32", ints([1])), (b, "int32", ints([2]))]);
+    let error = fixture
+        .try_load(&pair("Nombre", "nombre"))
+        .unwrap_err()
+        .report();
+    assert!(
+        error.contains("`Nombre` and `nombre`") && error.contains("exclude = [\"nombre\"]"),
+        "{error}"
+    );
+    let error = fixture
+        .try_load(&pair("a", "_ACEQUIA_load_id"))
+        .unwrap_err()
+        .report();
+    assert!(
+        error.contains("_ACEQUIA_load_id") && error.contains("exclude"),
+        "{error}"
+    );
+    fixture.load(&pair("Ñ", "ñ"));
+    fixture.load(&Load::full("y", &[("Nombre", "int32", ints([1]))]));
+    let error = fixture
+        .try_load(&Load::full("y", &[("nombre", "int32", ints([1]))]))
+        .unwrap_err()
+        .report();
+    assert!(error.contains("--full-refresh"), "{error}");
+    fixture.load(&Load::full("y", &[("nombre", "int32", ints([1]))]).full_refresh());
+}
+
+#[test]
+fn any_name_is_only_a_name() {
+    let names = [
+        "Select",
+        "con espacio",
+        "quote\"d",
+        "it's",
+        "order",
+        "rowid",
+        "filename",
+        "n",
+        "o",
+        "s",
+        "d",
+        "a.b",
+        "c0",
+        "?",
+        "$1",
+        "x'); DROP TABLE replica._acequia_loads; --",
+    ];
+    let mut fixture = Fixture::new();
+    for disposition in [Disposition::Merge, Disposition::Append] {
+        let load = |before: Option<i64>, last: i64| {
+            let mut columns: Vec<(&str, &str, ArrayRef)> =
+                vec![("key\"", "int64", longs([1, last]))];
+            columns.extend(names.iter().map(|name| (*name, "int64", longs([5, last]))));
+            let mut load = Load::full("x", &columns);
+            load.stream = format!("x-{disposition}");
+            load.table = format!("El \"{disposition}\" 'x'");
+            load.by_cursor(
+                disposition,
+                "quote\"d",
+                before.map(CursorValue::Integer),
+                Some(CursorValue::Integer(last)),
+            )
+            .key_not_unique()
+        };
+        assert_eq!(fixture.load(&load(None, 7)), (2, 0));
+        assert_eq!(fixture.load(&load(Some(7), 7)), (0, 0));
+        assert_eq!(fixture.load(&load(Some(7), 9)), (1, 0));
+        let table = format!("replica.\"El \"\"{disposition}\"\" 'x'\"");
+        assert_eq!(
+            fixture.query(&format!(
+                "SELECT \"con espacio\", \"rowid\" FROM {table} ORDER BY 1"
+            )),
+            ["5|5", "7|7", "9|9"]
+        );
+    }
+}
+
+#[test]
+fn a_dataset_may_bear_the_files_name() {
+    let folder = tempfile::tempdir().unwrap();
+    for (file, dataset) in [
+        ("replica.duckdb", "replica"),
+        ("a \"b'.db", "main"),
+        ("temp.duckdb", "Temp \"x\""),
+    ] {
+        let db = DuckDb::open("warehouse", &folder.path().join(file), MEMORY, dataset).unwrap();
+        let mut fixture = Fixture {
+            folder: tempfile::tempdir().unwrap(),
+            db,
+        };
+        fixture.load(&Load::sales(Disposition::Merge, None, &[(1, 1, 1)]));
+        fixture.load(&Load::sales(Disposition::Merge, Some(1), &[(1, 2, 2)]));
+    }
+}
+
+#[test]
+fn parts_lie_wherever_they_lie() {
+    let mut fixture = Fixture::new();
+    let landing = fixture.folder.path().join("it's/key=value/[a-z]*?");
+    let load = Load::full("cursos", &[("n", "int32", ints([1, 2]))]);
+    let staged = stage(&load, None, LoadId::new(fixture.db.id()), landing);
+    fixture.db.load(&staged).unwrap();
+    assert_eq!(
+        fixture.query("SELECT n FROM replica.cursos ORDER BY 1"),
+        ["1", "2"]
+    );
+}
+
+#[test]
+fn a_load_that_fails_leaves_everything_as_it_was() {
+    let mut fixture = Fixture::new();
+    fixture.load(&Load::full("cursos", &[("n", "int32", ints([1, 2]))]));
+    let before = fixture.everything();
+    let mut staged = fixture.stage(&Load::full("cursos", &[("n", "int64", longs([3, 4]))]));
+    std::fs::write(&staged.files[1], "torn").unwrap();
+    let error = fixture.db.load(&staged).unwrap_err();
+    assert!(error.to_string().contains(staged.manifest.load_id.as_str()));
+    assert_eq!(fixture.everything(), before);
+    let again = Load::full("cursos", &[("n", "int64", longs([3, 4]))]);
+    staged = fixture.stage(&again);
+    assert_eq!(fixture.db.load(&staged).unwrap().inserted, 2);
+}
+
+#[test]
+fn an_interrupt_stops_a_load_and_undoes_it() {
+    let mut fixture = Fixture::new();
+    let millions: Vec<i64> = (0..6_000_000).map(|i| i * 7_919 % 6_000_011).collect();
+    let load = Load::full("cursos", &[("n", "int64", longs(millions))])
+        .by_cursor(Disposition::Merge, "n", None, Some(CursorValue::Integer(1)))
+        .key_not_unique();
+    let staged = fixture.stage(&load);
+    let before = fixture.everything();
+    let handle = fixture.db.interrupt_handle();
+    let stopper = std::thread::spawn(move || {
+        std::thread::sleep(std::time::Duration::from_millis(60));
+        handle.interrupt();
+    });
+    let outcome = fixture.db.load(&staged);
+    stopper.join().unwrap();
+    assert!(matches!(outcome, Err(Error::Interrupted)), "{outcome:?}");
+    assert!(matches!(fixture.db.load(&staged), Err(Error::Interrupted)));
+    assert_eq!(fixture.everything(), before);
+}

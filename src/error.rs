@@ -1,0 +1,196 @@
+//! What can go wrong, cut by who must act.
+//!
+//! Each error says what failed and on what (stream, table, file, URL without its secrets), and, where there is one,
+//! how to mend it. The cause stays attached and is printed once, in `main`. No cell value and no secret is put here.
+
+use std::error::Error as StdError;
+use std::fmt;
+
+/// A boxed cause.
+pub type Cause = Box<dyn StdError + Send + Sync>;
+
+/// The result of everything in this library that can fail.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What failed, how to mend it, and why it failed.
+#[derive(Debug)]
+pub struct Fault {
+    what: String,
+    remedy: Option<String>,
+    cause: Option<Cause>,
+}
+
+/// Every failure, by who must act on it.
+#[derive(Debug)]
+pub enum Error {
+    /// The command line or `acequia.toml`: whoever wrote it.
+    Config(Fault),
+    /// The source refuses, is absent or broke off: whoever runs the source.
+    Source(Fault),
+    /// A value or a schema that cannot be carried exactly: whoever owns the stream.
+    Data(Fault),
+    /// The landing area: whoever runs its storage.
+    Landing(Fault),
+    /// The destination: whoever runs it.
+    Destination(Fault),
+    /// Stopped on request. Nothing is lost: the next run takes it up.
+    Interrupted,
+    /// A broken promise inside acequia: its developers.
+    Internal(Fault),
+}
+
+impl Error {
+    /// An error of the command line or of the configuration.
+    pub fn config(what: impl Into<String>) -> Self {
+        Self::Config(Fault::new(what))
+    }
+
+    /// An error of a source.
+    pub fn source(what: impl Into<String>) -> Self {
+        Self::Source(Fault::new(what))
+    }
+
+    /// A value or schema that cannot be carried exactly.
+    pub fn data(what: impl Into<String>) -> Self {
+        Self::Data(Fault::new(what))
+    }
+
+    /// An error of the landing area.
+    pub fn landing(what: impl Into<String>) -> Self {
+        Self::Landing(Fault::new(what))
+    }
+
+    /// An error of a destination.
+    pub fn destination(what: impl Into<String>) -> Self {
+        Self::Destination(Fault::new(what))
+    }
+
+    /// A broken promise inside acequia.
+    pub fn internal(what: impl Into<String>) -> Self {
+        Self::Internal(Fault::new(what))
+    }
+
+    /// Adds how to mend it.
+    #[must_use]
+    pub fn remedy(mut self, remedy: impl Into<String>) -> Self {
+        if let Some(fault) = self.fault_mut() {
+            fault.remedy = Some(remedy.into());
+        }
+        self
+    }
+
+    /// Adds why it failed.
+    #[must_use]
+    pub fn cause(mut self, cause: impl Into<Cause>) -> Self {
+        if let Some(fault) = self.fault_mut() {
+            fault.cause = Some(cause.into());
+        }
+        self
+    }
+
+    /// Puts what it happened on before what happened: `stream ventas: …`.
+    #[must_use]
+    pub fn on(mut self, subject: impl fmt::Display) -> Self {
+        if let Some(fault) = self.fault_mut() {
+            fault.what = format!("{subject}: {}", fault.what);
+        }
+        self
+    }
+
+    /// How to mend it, where that is known.
+    pub fn remedy_text(&self) -> Option<&str> {
+        self.fault().and_then(|fault| fault.remedy.as_deref())
+    }
+
+    /// The chain of causes and the remedy, as one text of several lines.
+    pub fn report(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            let line = error.to_string();
+            if !text.contains(&line) {
+                text.push_str("\n  because: ");
+                text.push_str(&line);
+            }
+            cause = error.source();
+        }
+        if let Some(remedy) = self.remedy_text() {
+            text.push_str("\n  remedy: ");
+            text.push_str(&remedy.replace('\n', "\n          "));
+        }
+        text
+    }
+
+    fn fault(&self) -> Option<&Fault> {
+        match self {
+            Self::Config(fault)
+            | Self::Source(fault)
+            | Self::Data(fault)
+            | Self::Landing(fault)
+            | Self::Destination(fault)
+            | Self::Internal(fault) => Some(fault),
+            Self::Interrupted => None,
+        }
+    }
+
+    fn fault_mut(&mut self) -> Option<&mut Fault> {
+        match self {
+            Self::Config(fault)
+            | Self::Source(fault)
+            | Self::Data(fault)
+            | Self::Landing(fault)
+            | Self::Destination(fault)
+            | Self::Internal(fault) => Some(fault),
+            Self::Interrupted => None,
+        }
+    }
+}
+
+impl Fault {
+    fn new(what: impl Into<String>) -> Self {
+        Self {
+            what: what.into(),
+            remedy: None,
+            cause: None,
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Interrupted => f.write_str("interrupted"),
+            Self::Internal(fault) => write!(f, "a fault in acequia itself: {}", fault.what),
+            Self::Config(fault)
+            | Self::Source(fault)
+            | Self::Data(fault)
+            | Self::Landing(fault)
+            | Self::Destination(fault) => f.write_str(&fault.what),
+        }
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.fault()
+            .and_then(|fault| fault.cause.as_deref())
+            .map(|cause| cause as &(dyn StdError + 'static))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_has_the_subject_the_cause_and_the_remedy() {
+        let error = Error::source("cannot connect to localhost:5432")
+            .cause(std::io::Error::other("connection refused"))
+            .remedy("start the server")
+            .on("stream ventas");
+        assert_eq!(
+            error.report(),
+            "stream ventas: cannot connect to localhost:5432\n  because: connection refused\n  remedy: start the server"
+        );
+    }
+}

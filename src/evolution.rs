@@ -1,0 +1,372 @@
+//! How a table's schema follows its source: which columns are new, wider, gone or incompatible. No I/O.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::schema::{Column, ColumnSpec, ColumnType, Schema};
+
+/// What a stream allows its source to change.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum SchemaContract {
+    /// New columns are added, wider types taken, dropped columns kept and filled with NULL from then on.
+    #[default]
+    Evolve,
+    /// Any change is an error.
+    Freeze,
+}
+
+/// The schema of a destination table, as `_acequia_state` keeps it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableSchema {
+    /// The columns in the table's order, those that the source has dropped included.
+    pub columns: Vec<TableColumn>,
+    /// The first field id that was never used.
+    pub next_field_id: i32,
+}
+
+/// A column of a destination table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableColumn {
+    /// The column.
+    #[serde(flatten)]
+    pub column: Column,
+    /// Whether the source has dropped it: it is NULL from then on.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub retired: bool,
+}
+
+/// One change of a table's schema.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// A column is new.
+    Add(Column),
+    /// A column takes a wider type.
+    Widen {
+        /// Its name.
+        name: String,
+        /// The type that it had.
+        from: ColumnType,
+        /// The type that it takes.
+        to: ColumnType,
+    },
+    /// The source has dropped a column.
+    Retire(String),
+    /// The source has a column again that it had dropped.
+    Revive(String),
+}
+
+impl std::fmt::Display for Step {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Add(column) => write!(
+                f,
+                "column `{}` ({}) is new",
+                column.name, column.column_type
+            ),
+            Self::Widen { name, from, to } => {
+                write!(f, "column `{name}` widens from {from} to {to}")
+            }
+            Self::Retire(name) => write!(f, "column `{name}` is gone from the source"),
+            Self::Revive(name) => write!(f, "column `{name}` is back in the source"),
+        }
+    }
+}
+
+/// What a load does to its table's schema.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Evolution {
+    /// The table's schema afterwards.
+    pub table: TableSchema,
+    /// What changes, in the order to apply it.
+    pub steps: Vec<Step>,
+}
+
+/// Gives each column of a source its field id: the one that its name has already, or a new one.
+pub fn number(known: Option<&TableSchema>, specs: Vec<ColumnSpec>) -> Schema {
+    let mut next = known.map_or(1, |table| table.next_field_id);
+    let mut fresh = || {
+        let id = next;
+        next += 1;
+        id
+    };
+    let columns = specs
+        .into_iter()
+        .map(|spec| {
+            let same = known.and_then(|table| {
+                let known = table.column(&spec.name)?;
+                common_type(&known.column_type, &spec.column_type).map(|_| known)
+            });
+            let is_list = matches!(spec.column_type, ColumnType::List(_));
+            let (id, element_id) = match same {
+                Some(known) => (known.id, known.element_id),
+                None => (fresh(), is_list.then(&mut fresh)),
+            };
+            Column {
+                id,
+                name: spec.name,
+                column_type: spec.column_type,
+                nullable: spec.nullable,
+                source_type: spec.source_type,
+                element_id,
+            }
+        })
+        .collect();
+    Schema { columns }
+}
+
+/// The table's schema when a load of `load` makes it anew. Field ids already used stay used.
+pub fn rebuild(known: Option<&TableSchema>, load: &Schema) -> TableSchema {
+    TableSchema {
+        columns: load
+            .columns
+            .iter()
+            .map(|column| TableColumn {
+                column: column.clone(),
+                retired: false,
+            })
+            .collect(),
+        next_field_id: next_field_id(known.map_or(1, |table| table.next_field_id), load),
+    }
+}
+
+/// What a load of `load` does to a table of the schema `known`.
+///
+/// # Errors
+/// [`Error::Data`] where a column changed to a type to which the table's cannot be widened; it names column, both types
+/// and the remedy.
+pub fn evolve(known: &TableSchema, load: &Schema) -> Result<Evolution> {
+    let mut steps = Vec::new();
+    let mut columns = Vec::with_capacity(known.columns.len());
+    for table_column in &known.columns {
+        let TableColumn { column, retired } = table_column;
+        let mut column = column.clone();
+        let Some(incoming) = load.column(&column.name) else {
+            if !retired {
+                steps.push(Step::Retire(column.name.clone()));
+            }
+            columns.push(TableColumn {
+                column,
+                retired: true,
+            });
+            continue;
+        };
+        let Some(common) = common_type(&column.column_type, &incoming.column_type) else {
+            return Err(incompatible(&column, incoming));
+        };
+        if *retired {
+            steps.push(Step::Revive(column.name.clone()));
+        }
+        if common != column.column_type {
+            steps.push(Step::Widen {
+                name: column.name.clone(),
+                from: column.column_type.clone(),
+                to: common.clone(),
+            });
+        }
+        column.column_type = common;
+        column.nullable = incoming.nullable;
+        column.source_type.clone_from(&incoming.source_type);
+        columns.push(TableColumn {
+            column,
+            retired: false,
+        });
+    }
+    for incoming in &load.columns {
+        if known.column(&incoming.name).is_none() {
+            steps.push(Step::Add(incoming.clone()));
+            columns.push(TableColumn {
+                column: incoming.clone(),
+                retired: false,
+            });
+        }
+    }
+    Ok(Evolution {
+        table: TableSchema {
+            columns,
+            next_field_id: next_field_id(known.next_field_id, load),
+        },
+        steps,
+    })
+}
+
+impl SchemaContract {
+    /// Refuses what the contract forbids.
+    ///
+    /// # Errors
+    /// [`Error::Data`] that names every change, under [`SchemaContract::Freeze`].
+    pub fn check(self, steps: &[Step]) -> Result<()> {
+        if self == Self::Evolve || steps.is_empty() {
+            return Ok(());
+        }
+        let changes: Vec<String> = steps.iter().map(Step::to_string).collect();
+        Err(Error::data(format!(
+            "the source's schema changed and schema_contract is \"freeze\": {}",
+            changes.join("; ")
+        ))
+        .remedy(
+            "set schema_contract = \"evolve\" for the stream, or name the columns that it takes with `columns`",
+        ))
+    }
+}
+
+impl TableSchema {
+    /// The column of that name, dropped ones included.
+    pub fn column(&self, name: &str) -> Option<&Column> {
+        self.columns
+            .iter()
+            .map(|table_column| &table_column.column)
+            .find(|column| column.name == name)
+    }
+}
+
+/// The type that holds every value of both, where one of the two does.
+fn common_type(known: &ColumnType, incoming: &ColumnType) -> Option<ColumnType> {
+    if known.holds(incoming) {
+        return Some(known.clone());
+    }
+    if incoming.holds(known) {
+        return Some(incoming.clone());
+    }
+    match (known, incoming) {
+        (
+            ColumnType::Decimal { precision, scale },
+            ColumnType::Decimal {
+                precision: other_precision,
+                scale: other_scale,
+            },
+        ) => {
+            let scale_both = *scale.max(other_scale);
+            let whole = (precision - scale).max(other_precision - other_scale);
+            (whole + scale_both <= 38).then_some(ColumnType::Decimal {
+                precision: whole + scale_both,
+                scale: scale_both,
+            })
+        }
+        _ => None,
+    }
+}
+
+fn next_field_id(known: i32, load: &Schema) -> i32 {
+    load.columns
+        .iter()
+        .flat_map(|column| [Some(column.id), column.element_id])
+        .flatten()
+        .map(|id| id + 1)
+        .fold(known, i32::max)
+}
+
+fn incompatible(table: &Column, incoming: &Column) -> Error {
+    Error::data(format!(
+        "column `{}` changed from {} to {} ({} in the source), which its table cannot take",
+        table.name, table.column_type, incoming.column_type, incoming.source_type
+    ))
+    .remedy(format!(
+        "rebuild the table with `acequia run STREAM --full-refresh`, or keep the old type with `{} = \"{}\"` under \
+         [streams.STREAM.types], or leave the column out with `exclude`",
+        table.name, table.column_type
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(name: &str, column_type: &str) -> ColumnSpec {
+        ColumnSpec {
+            name: name.to_owned(),
+            column_type: column_type.parse().unwrap(),
+            nullable: true,
+            source_type: column_type.to_owned(),
+        }
+    }
+
+    fn load(known: Option<&TableSchema>, columns: &[(&str, &str)]) -> Schema {
+        number(known, columns.iter().map(|(n, t)| spec(n, t)).collect())
+    }
+
+    #[test]
+    fn a_field_id_is_never_used_for_another_column() {
+        let first = load(None, &[("a", "int32"), ("b", "list<text>")]);
+        let table = rebuild(None, &first);
+        assert_eq!(table.next_field_id, 4);
+        let second = load(Some(&table), &[("a", "int32"), ("c", "text")]);
+        assert_eq!(second.column("c").unwrap().id, 4);
+        let table = evolve(&table, &second).unwrap().table;
+        assert_eq!(table.next_field_id, 5);
+        let third = load(Some(&table), &[("a", "text"), ("b", "list<text>")]);
+        assert_eq!(third.column("b").unwrap().id, first.column("b").unwrap().id);
+        assert_eq!(
+            third.column("a").unwrap().id,
+            5,
+            "an incompatible type is another column"
+        );
+    }
+
+    #[test]
+    fn columns_are_added_widened_retired_and_revived() {
+        let table = rebuild(
+            None,
+            &load(
+                None,
+                &[("a", "int32"), ("b", "text"), ("n", "decimal(10,2)")],
+            ),
+        );
+        let next = load(
+            Some(&table),
+            &[("a", "int64"), ("c", "date"), ("n", "decimal(6,4)")],
+        );
+        let evolution = evolve(&table, &next).unwrap();
+        let steps: Vec<String> = evolution.steps.iter().map(Step::to_string).collect();
+        assert_eq!(
+            steps,
+            [
+                "column `a` widens from int32 to int64",
+                "column `b` is gone from the source",
+                "column `n` widens from decimal(10,2) to decimal(12,4)",
+                "column `c` (date) is new",
+            ]
+        );
+        let again = load(
+            Some(&evolution.table),
+            &[
+                ("a", "int16"),
+                ("b", "text"),
+                ("c", "date"),
+                ("n", "decimal(6,4)"),
+            ],
+        );
+        let evolution = evolve(&evolution.table, &again).unwrap();
+        assert_eq!(evolution.steps, [Step::Revive("b".to_owned())]);
+        assert_eq!(
+            evolution.table.column("a").unwrap().column_type,
+            ColumnType::Int64
+        );
+    }
+
+    #[test]
+    fn an_incompatible_type_is_refused_with_a_remedy() {
+        let table = rebuild(None, &load(None, &[("a", "int32")]));
+        let error = evolve(&table, &load(Some(&table), &[("a", "text")])).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .contains("column `a` changed from int32 to text")
+        );
+        assert!(error.remedy_text().unwrap().contains("--full-refresh"));
+    }
+
+    #[test]
+    fn freeze_refuses_any_change() {
+        let table = rebuild(None, &load(None, &[("a", "int32")]));
+        let evolution = evolve(
+            &table,
+            &load(Some(&table), &[("a", "int32"), ("b", "text")]),
+        )
+        .unwrap();
+        assert!(SchemaContract::Evolve.check(&evolution.steps).is_ok());
+        let error = SchemaContract::Freeze.check(&evolution.steps).unwrap_err();
+        assert!(error.to_string().contains("column `b` (text) is new"));
+    }
+}

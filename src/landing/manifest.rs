@@ -1,0 +1,126 @@
+//! The manifest: what a load consists of. Written last, once; a load without one does not exist. No I/O.
+
+use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::names::{LoadId, StreamName};
+use crate::position::Position;
+use crate::schema::Schema;
+
+/// The manifest's file name in a load's folder.
+pub const MANIFEST: &str = "manifest.json";
+
+/// The only format version so far.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// How a stream is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// Everything, each run.
+    Full,
+    /// What changed since the last run, by a cursor column.
+    Incremental,
+}
+
+/// How a load goes into its table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Disposition {
+    /// The table is replaced, in one step.
+    Replace,
+    /// Rows are added; those that an earlier load brought already are not added again.
+    Append,
+    /// Rows take the place of those with the same key.
+    Merge,
+}
+
+/// What a load consists of, and what it does.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// [`FORMAT_VERSION`].
+    pub format_version: u32,
+    /// The pipeline that made it.
+    pub pipeline: String,
+    /// The stream that it belongs to.
+    pub stream: StreamName,
+    /// Its id, also its folder's name.
+    pub load_id: LoadId,
+    /// The destination table's name.
+    pub table: String,
+    /// How it was read.
+    pub mode: Mode,
+    /// How it goes into its table.
+    pub disposition: Disposition,
+    /// The key columns, for [`Disposition::Merge`].
+    pub primary_key: Vec<String>,
+    /// Whether the table is made anew with the source's schema, whatever it was (`--full-refresh`).
+    #[serde(default)]
+    pub full_refresh: bool,
+    /// Whether the source itself guarantees that no key comes twice within the load.
+    pub key_is_unique: bool,
+    /// The cursor column of an incremental stream.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
+    /// The columns of the parts.
+    pub schema: Schema,
+    /// The stream's position when the load began; none when it began at the beginning, and the table is made anew.
+    pub position_before: Option<Position>,
+    /// The stream's position once it is loaded.
+    pub position_after: Option<Position>,
+    /// Rows in all parts.
+    pub rows: u64,
+    /// Bytes of all parts.
+    pub bytes: u64,
+    /// The parts, in the order of their names. None where no row was read.
+    pub parts: Vec<Part>,
+    /// When the extract ended.
+    pub extracted_at: DateTime<Utc>,
+    /// The version of acequia that wrote it.
+    pub acequia_version: String,
+}
+
+/// One Parquet file of a load.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    /// File name within the load's folder.
+    pub path: String,
+    /// Rows.
+    pub rows: u64,
+    /// Bytes.
+    pub bytes: u64,
+    /// SHA-256 of the file, in hexadecimal.
+    pub sha256: String,
+}
+
+impl Manifest {
+    /// Whether the load makes its table anew: a replacement, or the first load of a stream.
+    pub fn rebuilds(&self) -> bool {
+        self.disposition == Disposition::Replace || self.position_before.is_none()
+    }
+
+    /// Whether the load follows on a ledger that stands at `position`.
+    pub fn follows(&self, position: Option<&Position>) -> bool {
+        self.mode == Mode::Full || self.position_before.as_ref() == position
+    }
+}
+
+impl std::fmt::Display for Mode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Full => "full",
+            Self::Incremental => "incremental",
+        })
+    }
+}
+
+impl std::fmt::Display for Disposition {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Replace => "replace",
+            Self::Append => "append",
+            Self::Merge => "merge",
+        })
+    }
+}

@@ -1,0 +1,111 @@
+//! How a Parquet part is written: encodings, row groups, statistics. And the sink that hashes and uploads it.
+
+use std::io::{self, Write};
+
+use bytes::Bytes;
+use parquet::basic::{Compression, Encoding, ZstdLevel};
+use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterVersion};
+use parquet::schema::types::ColumnPath;
+use sha2::{Digest, Sha256};
+use tokio::sync::mpsc;
+
+use crate::schema::{ColumnType, Schema};
+
+/// Rows of a row group. DuckDB hands row groups to its threads, so there should be several in a part.
+const ROW_GROUP_ROWS: usize = 1 << 19;
+/// Bytes of a row group, encoded: what one part writer holds in memory.
+const ROW_GROUP_BYTES: usize = 32 << 20;
+/// Bytes handed to the store at a time. S3 takes no less than 5 MiB in all but the last.
+pub(super) const CHUNK_BYTES: usize = 8 << 20;
+
+/// The writer's properties for a schema.
+///
+/// Keys, counters and times grow or repeat in steps: delta encoding is smaller than a dictionary for them, and faster.
+/// Text keeps the dictionary, which the writer itself gives up where it does not pay.
+pub(super) fn properties(schema: &Schema) -> WriterProperties {
+    let mut properties = WriterProperties::builder()
+        .set_created_by(format!("acequia {}", env!("CARGO_PKG_VERSION")))
+        .set_writer_version(WriterVersion::PARQUET_1_0)
+        .set_compression(Compression::ZSTD(ZstdLevel::default()))
+        .set_statistics_enabled(EnabledStatistics::Chunk)
+        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
+        .set_max_row_group_bytes(Some(ROW_GROUP_BYTES));
+    for column in &schema.columns {
+        let (path, element) = match &column.column_type {
+            ColumnType::List(element) => (
+                vec![column.name.clone(), "list".to_owned(), "element".to_owned()],
+                element.as_ref(),
+            ),
+            scalar => (vec![column.name.clone()], scalar),
+        };
+        let path = ColumnPath::new(path);
+        let encoding = match element {
+            ColumnType::Int16
+            | ColumnType::Int32
+            | ColumnType::Int64
+            | ColumnType::Date
+            | ColumnType::Time
+            | ColumnType::Timestamp
+            | ColumnType::TimestampTz => Encoding::DELTA_BINARY_PACKED,
+            ColumnType::Float32 | ColumnType::Float64 => Encoding::BYTE_STREAM_SPLIT,
+            ColumnType::Uuid => Encoding::PLAIN,
+            _ => continue,
+        };
+        properties = properties
+            .set_column_dictionary_enabled(path.clone(), false)
+            .set_column_encoding(path, encoding);
+    }
+    properties.build()
+}
+
+/// Takes a part's bytes from the Parquet writer, hashes them and hands them on in chunks, over a bounded channel.
+pub(super) struct ChunkSink {
+    chunks: mpsc::Sender<Bytes>,
+    buffer: Vec<u8>,
+    hash: Sha256,
+    bytes: u64,
+}
+
+impl ChunkSink {
+    /// A sink that hands its chunks to `chunks`.
+    pub(super) fn new(chunks: mpsc::Sender<Bytes>) -> Self {
+        Self {
+            chunks,
+            buffer: Vec::with_capacity(CHUNK_BYTES),
+            hash: Sha256::new(),
+            bytes: 0,
+        }
+    }
+
+    /// Hands on what is left, and tells the part's bytes and checksum.
+    pub(super) fn finish(mut self) -> io::Result<(u64, String)> {
+        self.send()?;
+        Ok((self.bytes, super::hex(self.hash)))
+    }
+
+    fn send(&mut self) -> io::Result<()> {
+        if self.buffer.is_empty() {
+            return Ok(());
+        }
+        let chunk = std::mem::replace(&mut self.buffer, Vec::with_capacity(CHUNK_BYTES));
+        self.hash.update(&chunk);
+        self.bytes += chunk.len() as u64;
+        self.chunks
+            .blocking_send(Bytes::from(chunk))
+            .map_err(|_| io::Error::new(io::ErrorKind::BrokenPipe, "the upload ended"))
+    }
+}
+
+impl Write for ChunkSink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.buffer.extend_from_slice(bytes);
+        if self.buffer.len() >= CHUNK_BYTES {
+            self.send()?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,233 @@
+//! Lands a stream of batches: encodes them into parts, uploads these, and tells what was landed.
+//!
+//! One lane of a load is one encoding thread; its parts are numbered together with those of the load's other lanes.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use bytes::Bytes;
+use object_store::buffered::BufWriter;
+use object_store::path::Path;
+use parquet::arrow::ArrowWriter;
+use parquet::file::properties::WriterProperties;
+use tokio::io::AsyncWriteExt;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use super::manifest::Part;
+use super::part::{CHUNK_BYTES, ChunkSink, properties};
+use super::{Landing, LoadAddress};
+use crate::error::{Error, Result};
+use crate::pipeline::progress::Counters;
+use crate::position::CursorValue;
+use crate::schema::{ColumnType, Schema};
+use crate::watermark;
+
+/// Uploads of one part that are under way at once.
+const UPLOADS: usize = 2;
+
+/// Lands the batches of one load.
+#[derive(Debug, Clone)]
+pub struct LoadWriter {
+    landing: Landing,
+    address: LoadAddress,
+    schema: SchemaRef,
+    properties: WriterProperties,
+    cursor: Option<(usize, ColumnType)>,
+    part_size: u64,
+    next_part: Arc<AtomicU32>,
+    counters: Counters,
+}
+
+/// What a lane landed.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Landed {
+    /// The parts.
+    pub parts: Vec<Part>,
+    /// The highest cursor value among them.
+    pub highest: Option<CursorValue>,
+}
+
+impl LoadWriter {
+    /// A writer for the load at `address`, of batches of `schema`. `cursor` names the column whose highest value is to
+    /// be told, `part_size` is where a part is closed, in bytes.
+    pub fn new(
+        landing: &Landing,
+        address: &LoadAddress,
+        schema: &Schema,
+        cursor: Option<&str>,
+        part_size: u64,
+        counters: &Counters,
+    ) -> Self {
+        let cursor = cursor.and_then(|name| {
+            let place = schema.position(name)?;
+            let column = schema.columns.get(place)?;
+            Some((place, column.column_type.clone()))
+        });
+        Self {
+            landing: landing.clone(),
+            address: address.clone(),
+            schema: schema.arrow(),
+            properties: properties(schema),
+            cursor,
+            part_size,
+            next_part: Arc::default(),
+            counters: counters.clone(),
+        }
+    }
+
+    /// Lands the batches of a lane until its channel closes. Blocks: it wants a thread of its own, within a runtime.
+    pub fn land(&self, mut batches: mpsc::Receiver<RecordBatch>) -> Result<Landed> {
+        let mut landed = Landed::default();
+        let mut open: Option<OpenPart> = None;
+        while let Some(batch) = batches.blocking_recv() {
+            if batch.num_rows() == 0 {
+                continue;
+            }
+            if let Some((place, column_type)) = &self.cursor {
+                let highest = watermark::highest(batch.column(*place), column_type)?;
+                watermark::raise(&mut landed.highest, highest);
+            }
+            self.counters.add_rows(batch.num_rows() as u64);
+            let mut part = match open.take() {
+                Some(part) => part,
+                None => self.open_part()?,
+            };
+            part.write(&batch, self)?;
+            if part.size() < self.part_size {
+                open = Some(part);
+            } else {
+                landed.parts.push(part.close(self)?);
+            }
+        }
+        if let Some(part) = open {
+            landed.parts.push(part.close(self)?);
+        }
+        Ok(landed)
+    }
+
+    fn open_part(&self) -> Result<OpenPart> {
+        let number = self.next_part.fetch_add(1, Ordering::Relaxed);
+        let name = format!("part-{number:05}.parquet");
+        let path = self.address.file(&name);
+        let (sender, receiver) = mpsc::channel(UPLOADS);
+        let upload = Handle::current().spawn(upload(self.landing.clone(), path.clone(), receiver));
+        let writer = ArrowWriter::try_new(
+            ChunkSink::new(sender),
+            Arc::clone(&self.schema),
+            Some(self.properties.clone()),
+        )
+        .map_err(|error| {
+            Error::internal("cannot begin a Parquet part of this schema").cause(error)
+        })?;
+        Ok(OpenPart {
+            name,
+            path,
+            writer,
+            upload,
+            rows: 0,
+        })
+    }
+}
+
+/// A part that is being written.
+struct OpenPart {
+    name: String,
+    path: Path,
+    writer: ArrowWriter<ChunkSink>,
+    upload: JoinHandle<Result<()>>,
+    rows: u64,
+}
+
+impl OpenPart {
+    fn write(&mut self, batch: &RecordBatch, load: &LoadWriter) -> Result<()> {
+        let before = self.writer.bytes_written();
+        self.rows += batch.num_rows() as u64;
+        if let Err(error) = self.writer.write(batch) {
+            return Err(self.failure(error, load));
+        }
+        let written = self.writer.bytes_written().saturating_sub(before);
+        load.counters.add_bytes(written as u64);
+        Ok(())
+    }
+
+    /// Bytes that the part would have if it were closed now, roughly.
+    fn size(&self) -> u64 {
+        (self.writer.bytes_written() + self.writer.in_progress_size()) as u64
+    }
+
+    fn close(mut self, load: &LoadWriter) -> Result<Part> {
+        let before = self.writer.bytes_written();
+        if let Err(error) = self.writer.finish() {
+            return Err(self.failure(error, load));
+        }
+        let written = self.writer.bytes_written().saturating_sub(before);
+        load.counters.add_bytes(written as u64);
+        let Self {
+            name,
+            writer,
+            upload,
+            rows,
+            ..
+        } = self;
+        let sink = writer
+            .into_inner()
+            .map_err(|error| Error::internal("cannot end a Parquet part").cause(error))?;
+        let sent = sink.finish();
+        Handle::current()
+            .block_on(upload)
+            .map_err(|error| Error::internal("the upload of a part ended").cause(error))??;
+        let (bytes, sha256) =
+            sent.map_err(|error| Error::internal("a part's upload broke off").cause(error))?;
+        fail::fail_point!("landing.part_written", crate::failpoint::abort);
+        Ok(Part {
+            path: name,
+            rows,
+            bytes,
+            sha256,
+        })
+    }
+
+    /// Why writing failed: the upload knows, if it was the upload.
+    fn failure(&mut self, error: parquet::errors::ParquetError, load: &LoadWriter) -> Error {
+        let broke_off = error.to_string().contains("the upload ended");
+        if broke_off && let Ok(Err(cause)) = Handle::current().block_on(&mut self.upload) {
+            return cause;
+        }
+        Error::landing(format!(
+            "cannot write the part {}",
+            load.landing.describe_file(&self.path)
+        ))
+        .cause(error)
+    }
+}
+
+/// Uploads a part as its chunks come.
+async fn upload(landing: Landing, path: Path, mut chunks: mpsc::Receiver<Bytes>) -> Result<()> {
+    let mut writer =
+        BufWriter::with_capacity(Arc::clone(&landing.store), path.clone(), CHUNK_BYTES)
+            .with_max_concurrency(UPLOADS);
+    while let Some(chunk) = chunks.recv().await {
+        writer
+            .put(chunk)
+            .await
+            .map_err(|error| landing.fault("cannot write the part", &path, error))?;
+    }
+    writer.shutdown().await.map_err(|error| {
+        let kind = error.kind();
+        match error.downcast::<object_store::Error>() {
+            Ok(error) => landing.fault("cannot write the part", &path, error),
+            Err(error) => landing.fault(
+                "cannot write the part",
+                &path,
+                object_store::Error::Generic {
+                    store: "landing",
+                    source: format!("{kind:?}: {error}").into(),
+                },
+            ),
+        }
+    })
+}

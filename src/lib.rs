@@ -1,0 +1,20 @@
+//! acequia carries rows from PostgreSQL, through a Parquet landing area, into DuckDB.
+//!
+//! Every row takes one path: source -> `RecordBatch` stream -> landing (Parquet parts and a manifest) -> destination
+//! (data, ledger and position in one transaction). The modules are the stations of that path; `ARCHITECTURE.md` draws
+//! it.
+
+pub mod config;
+pub mod destination;
+pub mod error;
+pub mod evolution;
+mod failpoint;
+pub mod landing;
+pub mod names;
+pub mod pipeline;
+pub mod position;
+pub mod schema;
+pub mod source;
+pub mod watermark;
+
+pub use error::{Error, Result};

@@ -1,0 +1,24 @@
+//! The command line: parse, run, exit.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+mod cli;
+
+use cli::{Cli, Command, Context};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let mut context = Context::new(cli.global);
+    let outcome = match cli.command {
+        Command::Init(args) => cli::init::run(&args, &mut context),
+        Command::Check(args) => cli::check::run(args, &mut context),
+        Command::Run(args) => cli::run::run(args, &mut context),
+        Command::Status(args) => cli::status::run(args, &mut context),
+        Command::Inspect(args) => cli::inspect::run(&args, &mut context),
+        Command::Completions(args) => cli::completions::run(&args, &mut context),
+        Command::ConfigSchema => cli::config_schema::run(&mut context),
+    };
+    context.exit(outcome)
+}

@@ -1,0 +1,233 @@
+//! Identifiers that are more than strings: a stream's name, a load's id, a destination's id.
+
+use std::fmt;
+use std::str::FromStr;
+
+use chrono::{DateTime, NaiveDateTime, Utc};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The longest name that PostgreSQL keeps whole, in bytes (manual, section 4.1.1).
+const MAX_NAME: usize = 63;
+
+/// A stream's name: also the name of its folder in the landing area and, by default, of its table.
+#[derive(
+    Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(try_from = "String", into = "String")]
+#[schemars(with = "String")]
+pub struct StreamName(String);
+
+/// A text that cannot be a stream's name.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "`{0}` cannot name a stream: use 1 to 63 letters, digits, `_` and `-`, beginning with a letter or `_`, and not \
+     `_acequia…`"
+)]
+pub struct BadStreamName(String);
+
+impl StreamName {
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for StreamName {
+    type Err = BadStreamName;
+
+    fn from_str(text: &str) -> Result<Self, BadStreamName> {
+        let starts_well = text
+            .chars()
+            .next()
+            .is_some_and(|first| first.is_ascii_alphabetic() || first == '_');
+        let all_well = text
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
+        if starts_well && all_well && text.len() <= MAX_NAME && !text.starts_with("_acequia") {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(BadStreamName(text.to_owned()))
+        }
+    }
+}
+
+impl TryFrom<String> for StreamName {
+    type Error = BadStreamName;
+
+    fn try_from(text: String) -> Result<Self, BadStreamName> {
+        text.parse()
+    }
+}
+
+impl From<StreamName> for String {
+    fn from(name: StreamName) -> Self {
+        name.0
+    }
+}
+
+impl fmt::Display for StreamName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What tells one destination from another, and from one that stood at the same place before: eight hexadecimal digits,
+/// drawn when the ledger is created and kept in it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct DestinationId(String);
+
+impl DestinationId {
+    /// A new one.
+    pub fn random() -> Self {
+        Self(random_hex(8))
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for DestinationId {
+    type Err = BadId;
+
+    fn from_str(text: &str) -> Result<Self, BadId> {
+        if is_hex(text, 8) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(BadId(text.to_owned()))
+        }
+    }
+}
+
+/// One load: when it began (UTC, milliseconds), for which destination, and four random digits, as in
+/// `20261124T031300123-5f3a9c01-7b2e`.
+///
+/// Ids of one destination sort by time. As only one run at a time holds a destination, a folder of that destination
+/// without a manifest is what a dead run left.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct LoadId(String);
+
+/// A text that is no id of a load or of a destination.
+#[derive(Debug, thiserror::Error)]
+#[error("`{0}` is not an id")]
+pub struct BadId(String);
+
+/// The time in a load's id: `20261124T031300123`.
+const TIME_FORMAT: &str = "%Y%m%dT%H%M%S%3f";
+
+impl LoadId {
+    /// A new one, for a load that begins now.
+    pub fn new(destination: &DestinationId) -> Self {
+        Self(format!(
+            "{}-{}-{}",
+            Utc::now().format(TIME_FORMAT),
+            destination.as_str(),
+            random_hex(4)
+        ))
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether it was made for that destination.
+    pub fn is_for(&self, destination: &DestinationId) -> bool {
+        self.0.split('-').nth(1) == Some(destination.as_str())
+    }
+
+    /// When the load began.
+    pub fn began_at(&self) -> Option<DateTime<Utc>> {
+        let time = self.0.split('-').next()?;
+        NaiveDateTime::parse_from_str(time, TIME_FORMAT)
+            .ok()
+            .map(|naive| naive.and_utc())
+    }
+}
+
+impl FromStr for LoadId {
+    type Err = BadId;
+
+    fn from_str(text: &str) -> Result<Self, BadId> {
+        let parts: Vec<&str> = text.split('-').collect();
+        match parts.as_slice() {
+            [time, destination, random]
+                if NaiveDateTime::parse_from_str(time, TIME_FORMAT).is_ok()
+                    && is_hex(destination, 8)
+                    && is_hex(random, 4) =>
+            {
+                Ok(Self(text.to_owned()))
+            }
+            _ => Err(BadId(text.to_owned())),
+        }
+    }
+}
+
+impl TryFrom<String> for LoadId {
+    type Error = BadId;
+
+    fn try_from(text: String) -> Result<Self, BadId> {
+        text.parse()
+    }
+}
+
+impl From<LoadId> for String {
+    fn from(id: LoadId) -> Self {
+        id.0
+    }
+}
+
+impl fmt::Display for LoadId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+fn random_hex(digits: usize) -> String {
+    uuid::Uuid::new_v4()
+        .simple()
+        .to_string()
+        .chars()
+        .take(digits)
+        .collect()
+}
+
+fn is_hex(text: &str, digits: usize) -> bool {
+    text.len() == digits && text.chars().all(|c| matches!(c, '0'..='9' | 'a'..='f'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_load_id_tells_its_destination_and_time() {
+        let destination = DestinationId::random();
+        let id = LoadId::new(&destination);
+        assert!(id.is_for(&destination));
+        assert!(!id.is_for(&"00000000".parse().unwrap()));
+        assert!(id.began_at().is_some());
+        assert_eq!(id.as_str().parse::<LoadId>().unwrap(), id);
+    }
+
+    #[test]
+    fn a_name_that_could_leave_its_folder_or_meet_the_ledger_is_refused() {
+        for wrong in [
+            "",
+            "..",
+            "a/b",
+            "1a",
+            "_acequia_loads",
+            "á",
+            &"x".repeat(64),
+        ] {
+            assert!(wrong.parse::<StreamName>().is_err(), "{wrong}");
+        }
+        for right in ["ventas", "_x", "Ventas-2026"] {
+            assert!(right.parse::<StreamName>().is_ok(), "{right}");
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! Whether a pipeline could run (`acequia check`): connections, privileges, keys, cursors, the landing area and the
+//! destination, each with what mends it.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::config::Pipeline;
+use crate::error::Error;
+use crate::source::Source;
+
+/// How a thing was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// As it should be.
+    Ok,
+    /// It works, but there is something to know.
+    Warning,
+    /// A run would fail.
+    Failed,
+}
+
+/// One thing that was looked at.
+#[derive(Debug, Clone, Serialize)]
+pub struct Finding {
+    /// What: `source operativa`, `stream ventas`, …
+    pub subject: String,
+    /// How it was found.
+    pub verdict: Verdict,
+    /// What was found.
+    pub message: String,
+    /// The SQL or setting that mends it.
+    pub remedy: Option<String>,
+}
+
+impl Finding {
+    /// A thing that is as it should be.
+    pub fn ok(subject: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            subject: subject.into(),
+            verdict: Verdict::Ok,
+            message: message.into(),
+            remedy: None,
+        }
+    }
+
+    /// A thing to know.
+    pub fn warning(
+        subject: impl Into<String>,
+        message: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        Self {
+            subject: subject.into(),
+            verdict: Verdict::Warning,
+            message: message.into(),
+            remedy: Some(remedy.into()),
+        }
+    }
+
+    fn failed(subject: impl Into<String>, error: &Error) -> Self {
+        let remedy = error.remedy_text().map(str::to_owned);
+        let report = error.report();
+        let message = report.split("\n  remedy: ").next().unwrap_or_default();
+        Self {
+            subject: subject.into(),
+            verdict: Verdict::Failed,
+            message: message.to_owned(),
+            remedy,
+        }
+    }
+}
+
+/// Looks at everything that a run needs. Nothing is touched but for a file that is written to the landing area and
+/// removed.
+pub async fn check(pipeline: &Pipeline) -> Vec<Finding> {
+    let mut findings = vec![
+        check_landing(pipeline).await,
+        check_destination(pipeline).await,
+    ];
+    let mut reachable = BTreeMap::new();
+    for (name, config) in &pipeline.sources {
+        let subject = format!("source {name}");
+        let connected = match Source::new(config) {
+            Ok(source) => source.connect().await,
+            Err(error) => Err(error),
+        };
+        reachable.insert(name.clone(), connected.is_ok());
+        findings.push(match connected {
+            Ok(message) => Finding::ok(subject, message),
+            Err(error) => Finding::failed(subject, &error),
+        });
+    }
+    for stream in &pipeline.streams {
+        if reachable.get(&stream.source) != Some(&true) {
+            continue;
+        }
+        let subject = format!("stream {}", stream.name);
+        let opened = match Source::of(pipeline, stream) {
+            Ok(source) => source.open(stream).await,
+            Err(error) => Err(error),
+        };
+        match opened {
+            Ok(opened) => {
+                let description = opened.description();
+                let rows = description
+                    .estimated_rows
+                    .map_or_else(String::new, |rows| format!(", about {rows} rows"));
+                findings.push(Finding::ok(
+                    &subject,
+                    format!(
+                        "{}: {} columns{rows}, read by {}, {}",
+                        stream.relation,
+                        description.columns.len(),
+                        description.reading,
+                        stream.disposition
+                    ),
+                ));
+                findings.extend(
+                    opened
+                        .advice()
+                        .await
+                        .into_iter()
+                        .map(|(message, remedy)| Finding::warning(&subject, message, remedy)),
+                );
+            }
+            Err(error) => {
+                let error = super::name_stream(error, &stream.name);
+                findings.push(Finding::failed(&subject, &error));
+            }
+        }
+    }
+    findings
+}
+
+async fn check_landing(pipeline: &Pipeline) -> Finding {
+    let subject = "landing";
+    let landing = match super::open_landing(pipeline) {
+        Ok(landing) => landing,
+        Err(error) => return Finding::failed(subject, &error),
+    };
+    match landing.probe().await {
+        Ok(()) => Finding::ok(subject, format!("{} can be written to", landing.location())),
+        Err(error) => Finding::failed(subject, &error),
+    }
+}
+
+async fn check_destination(pipeline: &Pipeline) -> Finding {
+    let subject = format!("destination {}", pipeline.destination.name);
+    match super::status::look_at_destination(pipeline).await {
+        Ok(view) if view.states.is_empty() => Finding::ok(subject, "ready for its first load"),
+        Ok(view) => Finding::ok(subject, format!("holds {} streams", view.states.len())),
+        Err(error) => Finding::failed(subject, &error),
+    }
+}

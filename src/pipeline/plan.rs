@@ -1,0 +1,94 @@
+//! What a run would do (`run --dry-run`): sources and destination are looked at, nothing is touched.
+
+use serde::Serialize;
+
+use crate::config::{Pipeline, Stream};
+use crate::destination::StreamState;
+use crate::error::Result;
+use crate::evolution::{evolve, number};
+use crate::landing::manifest::{Disposition, Mode};
+use crate::names::StreamName;
+use crate::position::Position;
+use crate::source::Source;
+
+/// What a run would do with a stream.
+#[derive(Debug, Clone, Serialize)]
+pub struct StreamPlan {
+    /// The stream.
+    pub stream: StreamName,
+    /// How it would be read.
+    pub mode: Mode,
+    /// How it would be applied.
+    pub disposition: Disposition,
+    /// The destination table.
+    pub table: String,
+    /// The key, where there is one.
+    pub primary_key: Vec<String>,
+    /// Columns and their types.
+    pub columns: Vec<(String, String)>,
+    /// What would change in the table's schema.
+    pub changes: Vec<String>,
+    /// Rows in the source, roughly, where that is known.
+    pub estimated_rows: Option<u64>,
+    /// How it would be read.
+    pub reading: String,
+    /// From where; none for the beginning.
+    pub position: Option<Position>,
+    /// What would keep it from running.
+    pub error: Option<String>,
+}
+
+/// What a run would do with each stream.
+///
+/// # Errors
+/// Where the destination cannot be looked at.
+pub async fn plan(pipeline: &Pipeline, full_refresh: bool) -> Result<Vec<StreamPlan>> {
+    let states = super::status::look_at_destination(pipeline).await?.states;
+    let mut plans = Vec::with_capacity(pipeline.streams.len());
+    for stream in &pipeline.streams {
+        let state = states.get(&stream.name).filter(|_| !full_refresh);
+        let mut plan = StreamPlan {
+            stream: stream.name.clone(),
+            mode: stream.mode,
+            disposition: stream.disposition,
+            table: stream.table.clone(),
+            primary_key: Vec::new(),
+            columns: Vec::new(),
+            changes: Vec::new(),
+            estimated_rows: None,
+            reading: String::new(),
+            position: state.and_then(|state| state.position.clone()),
+            error: None,
+        };
+        if let Err(error) = look(pipeline, stream, state, &mut plan).await {
+            plan.error = Some(super::name_stream(error, &stream.name).report());
+        }
+        plans.push(plan);
+    }
+    Ok(plans)
+}
+
+async fn look(
+    pipeline: &Pipeline,
+    stream: &Stream,
+    state: Option<&StreamState>,
+    plan: &mut StreamPlan,
+) -> Result<()> {
+    let opened = Source::of(pipeline, stream)?.open(stream).await?;
+    let description = opened.description();
+    plan.primary_key.clone_from(&description.primary_key);
+    plan.estimated_rows = description.estimated_rows;
+    plan.reading.clone_from(&description.reading);
+    plan.columns = description
+        .columns
+        .iter()
+        .map(|column| (column.name.clone(), column.column_type.to_string()))
+        .collect();
+    if let Some(state) = state {
+        let schema = number(Some(&state.schema), description.columns.clone());
+        let steps = evolve(&state.schema, &schema)?.steps;
+        plan.changes = steps.iter().map(ToString::to_string).collect();
+        stream.contract.check(&steps)?;
+    }
+    Ok(())
+}

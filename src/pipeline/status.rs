@@ -1,0 +1,134 @@
+//! How each stream stands: what the ledger says, and what waits in the landing area. Nothing is touched.
+
+use std::collections::{BTreeMap, HashSet};
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+
+use super::recovery;
+use crate::config::{Pipeline, Target};
+use crate::destination::duckdb::DuckDb;
+use crate::destination::{Destination, LedgerRow, StreamState};
+use crate::error::{Error, Result};
+use crate::landing::manifest::Mode;
+use crate::names::{DestinationId, LoadId, StreamName};
+use crate::position::Position;
+
+/// How a pipeline stands.
+#[derive(Debug, Clone, Serialize)]
+pub struct StatusReport {
+    /// The pipeline.
+    pub pipeline: StreamName,
+    /// The destination's name.
+    pub destination: String,
+    /// Each stream.
+    pub streams: Vec<StreamStatus>,
+}
+
+/// How a stream stands.
+#[derive(Debug, Clone, Serialize)]
+pub struct StreamStatus {
+    /// The stream.
+    pub stream: StreamName,
+    /// How it is read.
+    pub mode: Mode,
+    /// Its last load; none before the first.
+    pub load_id: Option<LoadId>,
+    /// Rows that the last load extracted.
+    pub rows_extracted: u64,
+    /// Rows that it inserted.
+    pub inserted: u64,
+    /// Rows that it updated.
+    pub updated: u64,
+    /// Rows that it deleted.
+    pub deleted: u64,
+    /// When it was committed.
+    pub loaded_at: Option<DateTime<Utc>>,
+    /// The stream's position.
+    pub position: Option<Position>,
+    /// Landed loads that the next run applies.
+    pub pending: Vec<String>,
+    /// Landed loads that no longer follow on the position.
+    pub set_aside: Vec<String>,
+}
+
+/// What a destination says of itself. Empty where there is none yet.
+#[derive(Debug, Default)]
+pub(super) struct DestinationView {
+    id: Option<DestinationId>,
+    pub(super) states: BTreeMap<StreamName, StreamState>,
+    last_loads: Vec<LedgerRow>,
+    loaded: HashSet<LoadId>,
+}
+
+/// Looks at the destination without changing or making it.
+pub(super) async fn look_at_destination(pipeline: &Pipeline) -> Result<DestinationView> {
+    let Target::DuckDb { path, .. } = pipeline.destination.target.clone();
+    let name = pipeline.destination.name.clone();
+    let dataset = pipeline.dataset.clone();
+    let streams: Vec<StreamName> = pipeline.streams.iter().map(|s| s.name.clone()).collect();
+    let looked = tokio::task::spawn_blocking(move || {
+        let Some(mut duckdb) = DuckDb::open_read_only(&name, &path, &dataset)? else {
+            return Ok(DestinationView::default());
+        };
+        let mut loaded = HashSet::new();
+        for stream in &streams {
+            loaded.extend(duckdb.loaded(stream)?);
+        }
+        Ok(DestinationView {
+            id: Some(duckdb.id().clone()),
+            states: duckdb.states()?,
+            last_loads: duckdb.last_loads()?,
+            loaded,
+        })
+    });
+    looked
+        .await
+        .map_err(|error| Error::internal("the destination's thread ended").cause(error))?
+}
+
+/// How each stream of the pipeline stands.
+pub async fn status(pipeline: &Pipeline) -> Result<StatusReport> {
+    let view = look_at_destination(pipeline).await?;
+    let landing = super::open_landing(pipeline)?;
+    let mut streams = Vec::with_capacity(pipeline.streams.len());
+    for stream in &pipeline.streams {
+        let state = view.states.get(&stream.name);
+        let last = view.last_loads.iter().find(|row| row.stream == stream.name);
+        let mut status = StreamStatus {
+            stream: stream.name.clone(),
+            mode: stream.mode,
+            load_id: last.map(|row| row.load_id.clone()),
+            rows_extracted: last.map_or(0, |row| row.rows_extracted),
+            inserted: last.map_or(0, |row| row.inserted),
+            updated: last.map_or(0, |row| row.updated),
+            deleted: last.map_or(0, |row| row.deleted),
+            loaded_at: last.map(|row| row.loaded_at),
+            position: state.and_then(|state| state.position.clone()),
+            pending: Vec::new(),
+            set_aside: Vec::new(),
+        };
+        if let Some(id) = &view.id {
+            let done = |load_id: &LoadId| view.loaded.contains(load_id);
+            let mut left =
+                recovery::look(&landing, id, &done, &pipeline.name, &stream.name).await?;
+            let next = left.take_next(state);
+            status.pending = next
+                .into_iter()
+                .map(|(address, _)| landing.describe(&address))
+                .collect();
+            let aside = left.unloaded.iter().map(|(address, _)| address);
+            let damaged = left.damaged.iter().map(|(address, _)| address);
+            status.set_aside = aside
+                .chain(damaged)
+                .map(|address| landing.describe(address))
+                .collect();
+        }
+        streams.push(status);
+    }
+    Ok(StatusReport {
+        pipeline: pipeline.name.clone(),
+        destination: pipeline.destination.name.clone(),
+        streams,
+    })
+}

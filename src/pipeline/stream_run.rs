@@ -1,0 +1,356 @@
+//! The path that every row takes: recover, open, extract, land, publish, load.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use chrono::Utc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::loader::Loader;
+use super::progress::{Counters, Phase};
+use super::report::{Status, StreamReport};
+use super::{name_stream, recovery};
+use crate::config::{Pipeline, Stream};
+use crate::destination::{LoadOutcome, StagedLoad, StreamState};
+use crate::error::{Error, Result};
+use crate::evolution::{evolve, number};
+use crate::landing::manifest::{FORMAT_VERSION, Manifest, Mode};
+use crate::landing::writer::{Landed, LoadWriter};
+use crate::landing::{Landing, LoadAddress};
+use crate::names::LoadId;
+use crate::position::{CursorPosition, CursorValue, Position};
+use crate::source::{Description, Extract, Lane, OpenStream, Source};
+use crate::watermark;
+
+/// One stream of a run.
+pub(super) struct StreamRun {
+    pub(super) pipeline: Arc<Pipeline>,
+    pub(super) stream: Stream,
+    pub(super) landing: Landing,
+    pub(super) loader: Loader,
+    pub(super) state: Option<StreamState>,
+    pub(super) full_refresh: bool,
+    pub(super) counters: Counters,
+    pub(super) stop: CancellationToken,
+}
+
+impl StreamRun {
+    /// Takes the stream along the path, and says how that went.
+    pub(super) async fn carry(mut self) -> StreamReport {
+        let began = Instant::now();
+        let mut report = StreamReport::skipped(&self.stream.name, self.stream.mode);
+        report.position_before = self.position().cloned();
+        let ended = if self.stop.is_cancelled() {
+            Err(Error::Interrupted)
+        } else {
+            self.counters.enter(Phase::Extracting);
+            self.follow_path(&mut report).await
+        };
+        report.position_after = self.position().cloned();
+        report.seconds = began.elapsed().as_secs_f64();
+        match ended {
+            Ok(()) => {
+                report.status = Status::Ok;
+                self.counters.enter(Phase::Done);
+            }
+            Err(error) => {
+                let error = if self.stop.is_cancelled() {
+                    Error::Interrupted
+                } else {
+                    name_stream(error, &self.stream.name).on(format!("stream {}", self.stream.name))
+                };
+                report.fail(&error);
+                self.counters.enter(Phase::Failed);
+            }
+        }
+        report
+    }
+
+    async fn follow_path(&mut self, report: &mut StreamReport) -> Result<()> {
+        self.recover(report).await?;
+        let opened = Source::of(&self.pipeline, &self.stream)?
+            .open(&self.stream)
+            .await?;
+        let (address, manifest) = self.extract(opened, report).await?;
+        if manifest.parts.is_empty() && !manifest.rebuilds() {
+            return self.landing.discard(&address).await;
+        }
+        fail::fail_point!("landing.before_manifest", crate::failpoint::abort);
+        self.landing.publish(&address, &manifest).await?;
+        fail::fail_point!("landing.after_manifest", crate::failpoint::abort);
+        self.load(&address, manifest, report).await
+    }
+
+    /// Finishes what an earlier run left of the stream.
+    async fn recover(&mut self, report: &mut StreamReport) -> Result<()> {
+        let name = &self.stream.name;
+        let mut leftovers =
+            recovery::find(&self.landing, &self.loader, &self.pipeline.name, name).await?;
+        for address in &leftovers.unfinished {
+            tracing::info!(load = %address.load_id, "removing an extract that was not finished");
+            self.landing.discard(address).await?;
+        }
+        if let Some((address, error)) = leftovers.damaged.pop() {
+            return Err(self.set_damaged_aside(&address, error).await);
+        }
+        while let Some((address, manifest)) = leftovers.take_next(self.state.as_ref()) {
+            tracing::info!(load = %address.load_id, "loading what an earlier run landed");
+            self.load(&address, manifest, report).await?;
+        }
+        for (address, _) in leftovers.unloaded {
+            report.warnings.push(format!(
+                "load {} was never loaded and no longer follows on the stream's position: it is set aside at {}; remove \
+                 the folder when you do not need it",
+                address.load_id,
+                self.landing.describe(&address)
+            ));
+        }
+        Ok(())
+    }
+
+    /// Reads the stream from its position on and lands it.
+    async fn extract(
+        &mut self,
+        opened: OpenStream,
+        report: &mut StreamReport,
+    ) -> Result<(LoadAddress, Manifest)> {
+        let before = self.start_position()?.cloned();
+        let description = opened.description().clone();
+        let known = self.state.as_ref().map(|state| &state.schema);
+        let schema = number(known, description.columns.clone());
+        if let Some(known) = known.filter(|_| !self.full_refresh) {
+            self.stream.contract.check(&evolve(known, &schema)?.steps)?;
+        }
+        if let (None, Some(rows)) = (&before, description.estimated_rows) {
+            self.counters.expect_rows(rows);
+        }
+        let address = LoadAddress {
+            pipeline: self.pipeline.name.clone(),
+            stream: self.stream.name.clone(),
+            load_id: LoadId::new(self.loader.id()),
+        };
+        let cursor = self
+            .stream
+            .cursor
+            .as_ref()
+            .map(|cursor| cursor.column.as_str());
+        let writer = LoadWriter::new(
+            &self.landing,
+            &address,
+            &schema,
+            cursor,
+            self.pipeline.part_size,
+            &self.counters,
+        );
+        let resume = before
+            .as_ref()
+            .map(|Position::Cursor(cursor)| &cursor.resume);
+        let stop = self.stop.child_token();
+        let extract = opened.read(&schema, resume, &stop).await?;
+        let horizon = extract.horizon.clone();
+        let landed = match land(extract, &writer, &stop).await {
+            Ok(landed) => landed,
+            Err(error) => {
+                if let Err(left) = self.landing.discard(&address).await {
+                    tracing::debug!(%left, "an unfinished extract stays for the next run to remove");
+                }
+                return Err(error);
+            }
+        };
+        let manifest = self.manifest(&address, schema, description, before, landed, horizon);
+        report.rows_extracted += manifest.rows;
+        report.bytes_landed += manifest.bytes;
+        Ok((address, manifest))
+    }
+
+    fn manifest(
+        &self,
+        address: &LoadAddress,
+        schema: crate::schema::Schema,
+        description: Description,
+        before: Option<Position>,
+        landed: Landed,
+        horizon: Option<CursorValue>,
+    ) -> Manifest {
+        let cursor = self
+            .stream
+            .cursor
+            .as_ref()
+            .map(|cursor| cursor.column.clone());
+        let after = cursor
+            .as_ref()
+            .and_then(|column| next_position(column, before.as_ref(), landed.highest, horizon));
+        Manifest {
+            format_version: FORMAT_VERSION,
+            pipeline: self.pipeline.name.to_string(),
+            stream: self.stream.name.clone(),
+            load_id: address.load_id.clone(),
+            table: self.stream.table.clone(),
+            mode: self.stream.mode,
+            disposition: self.stream.disposition,
+            primary_key: description.primary_key,
+            full_refresh: self.full_refresh,
+            key_is_unique: description.key_is_unique,
+            cursor,
+            schema,
+            position_before: before,
+            position_after: after,
+            rows: landed.parts.iter().map(|part| part.rows).sum(),
+            bytes: landed.parts.iter().map(|part| part.bytes).sum(),
+            parts: landed.parts,
+            extracted_at: Utc::now(),
+            acequia_version: env!("CARGO_PKG_VERSION").to_owned(),
+        }
+    }
+
+    /// Applies a landed load.
+    async fn load(
+        &mut self,
+        address: &LoadAddress,
+        manifest: Manifest,
+        report: &mut StreamReport,
+    ) -> Result<()> {
+        self.counters.enter(Phase::Loading);
+        let parts = match self.landing.local_parts(address, &manifest).await {
+            Ok(parts) => parts,
+            Err(error) => return Err(self.set_damaged_aside(address, error).await),
+        };
+        let load = StagedLoad {
+            manifest,
+            files: parts.files.clone(),
+            contract: self.stream.contract,
+        };
+        let outcome = self.apply(load).await?;
+        drop(parts);
+        fail::fail_point!("pipeline.after_load", crate::failpoint::abort);
+        report.load_id = Some(address.load_id.clone());
+        report.inserted += outcome.inserted;
+        report.updated += outcome.updated;
+        report.deleted += outcome.deleted;
+        Ok(())
+    }
+
+    /// Hands a load to the destination and takes the stream's new state. A stop interrupts it; the load is then still in
+    /// the landing area, for the next run.
+    async fn apply(&mut self, load: StagedLoad) -> Result<LoadOutcome> {
+        let name = self.stream.name.clone();
+        let applying = self.loader.call(move |destination| {
+            let outcome = destination.load(&load)?;
+            let state = destination.states()?.remove(&name);
+            Ok((outcome, state))
+        });
+        tokio::pin!(applying);
+        let (outcome, state) = tokio::select! {
+            applied = &mut applying => applied?,
+            () = self.stop.cancelled() => {
+                self.loader.interrupt();
+                applying.await?
+            }
+        };
+        self.state = state;
+        Ok(outcome)
+    }
+
+    /// Moves a damaged load out of the way, so that the next run extracts its rows anew, and says so.
+    async fn set_damaged_aside(&self, address: &LoadAddress, error: Error) -> Error {
+        match self.landing.quarantine(address).await {
+            Ok(place) => error.remedy(format!(
+                "run again: the load was never applied, and its rows are read from the source anew. The damaged files are \
+                 kept at {place}"
+            )),
+            Err(stuck) => error.remedy(format!(
+                "remove {} by hand ({stuck}), then run again: its rows are read from the source anew",
+                self.landing.describe(address)
+            )),
+        }
+    }
+
+    fn position(&self) -> Option<&Position> {
+        self.state.as_ref()?.position.as_ref()
+    }
+
+    /// Where the extract begins: nowhere for a full one.
+    fn start_position(&self) -> Result<Option<&Position>> {
+        let Some(cursor) = self.stream.cursor.as_ref().filter(|_| !self.full_refresh) else {
+            return Ok(None);
+        };
+        debug_assert_eq!(self.stream.mode, Mode::Incremental);
+        match self.position() {
+            Some(Position::Cursor(position)) if position.column != cursor.column => {
+                Err(Error::config(format!(
+                    "the cursor is now `{}`, and the stream's position is one of `{}`",
+                    cursor.column, position.column
+                ))
+                .remedy("run `acequia run STREAM --full-refresh` once, or set the cursor back"))
+            }
+            position => Ok(position),
+        }
+    }
+}
+
+/// Lands the lanes of an extract at once. The first failure stops them all.
+async fn land(extract: Extract, writer: &LoadWriter, stop: &CancellationToken) -> Result<Landed> {
+    let mut lanes = JoinSet::new();
+    for Lane { batches, producer } in extract.lanes {
+        let writer = writer.clone();
+        lanes.spawn(async move {
+            let landed = tokio::task::spawn_blocking(move || writer.land(batches))
+                .await
+                .map_err(|error| {
+                    Error::internal("a landing thread ended unexpectedly").cause(error)
+                })?;
+            // Where landing fails, the producer only finds that nobody takes its batches.
+            let produced = Lane::finish(producer).await;
+            let landed = landed?;
+            produced.map(|()| landed)
+        });
+    }
+    let mut whole = Landed::default();
+    let mut failure: Option<Error> = None;
+    while let Some(lane) = lanes.join_next().await {
+        let lane =
+            lane.map_err(|error| Error::internal("a lane ended unexpectedly").cause(error))?;
+        match lane {
+            Ok(landed) => {
+                whole.parts.extend(landed.parts);
+                watermark::raise(&mut whole.highest, landed.highest);
+            }
+            Err(error) => {
+                stop.cancel();
+                if failure
+                    .as_ref()
+                    .is_none_or(|known| matches!(known, Error::Interrupted))
+                {
+                    failure = Some(error);
+                }
+            }
+        }
+    }
+    if let Some(error) = failure {
+        return Err(error);
+    }
+    whole.parts.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(whole)
+}
+
+/// The position once a load is applied: the highest value ever landed, and from where the next extract resumes.
+fn next_position(
+    column: &str,
+    before: Option<&Position>,
+    landed: Option<CursorValue>,
+    horizon: Option<CursorValue>,
+) -> Option<Position> {
+    let mut value = before.map(|Position::Cursor(cursor)| cursor.value.clone());
+    watermark::raise(&mut value, landed);
+    let value = value?;
+    let resume = match horizon {
+        Some(horizon) if horizon < value => horizon,
+        _ => value.clone(),
+    };
+    Some(Position::Cursor(CursorPosition {
+        column: column.to_owned(),
+        value,
+        resume,
+    }))
+}

@@ -1,0 +1,137 @@
+//! Where rows come from. A source describes a stream's columns and reads its rows as Arrow batches, in one or several
+//! lanes, over bounded channels. Sources know nothing of the landing area and of destinations.
+
+use arrow::array::RecordBatch;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::config;
+use crate::error::{Error, Result};
+use crate::position::CursorValue;
+use crate::schema::{ColumnSpec, Schema};
+
+pub mod postgres;
+
+/// Batches that a lane may hold ready before its reader waits.
+const LANE_CAPACITY: usize = 2;
+
+/// A source, connected to when a stream is opened.
+#[derive(Debug, Clone)]
+pub enum Source {
+    /// A PostgreSQL database.
+    Postgres(postgres::Postgres),
+}
+
+/// A stream that is open in its source: described, and held still until it is read or dropped.
+#[derive(Debug)]
+pub enum OpenStream {
+    /// A table or query of PostgreSQL, under one snapshot.
+    Postgres(Box<postgres::session::Session>),
+}
+
+/// What a source says of a stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Description {
+    /// Its columns, in order.
+    pub columns: Vec<ColumnSpec>,
+    /// The key: the configuration's, or else the source's own.
+    pub primary_key: Vec<String>,
+    /// Whether the source guarantees that no key comes twice.
+    pub key_is_unique: bool,
+    /// How many rows there are, roughly.
+    pub estimated_rows: Option<u64>,
+    /// How it would be read, for people.
+    pub reading: String,
+}
+
+/// An extract under way.
+#[derive(Debug)]
+pub struct Extract {
+    /// Its lanes, each in an order of its own.
+    pub lanes: Vec<Lane>,
+    /// The highest position from which the next extract may resume, where a transaction that is still running could yet
+    /// commit rows below what is read now.
+    pub horizon: Option<CursorValue>,
+}
+
+/// One lane of an extract: its batches, and who produces them. The batches are complete only once the producer has ended
+/// well.
+#[derive(Debug)]
+pub struct Lane {
+    /// The batches.
+    pub batches: mpsc::Receiver<RecordBatch>,
+    /// The producer.
+    pub producer: JoinHandle<Result<()>>,
+}
+
+impl Source {
+    /// Makes a source of its configuration. Does not connect.
+    pub fn new(config: &config::Source) -> Result<Self> {
+        match config {
+            config::Source::Postgres { url } => Ok(Self::Postgres(postgres::Postgres::new(url)?)),
+        }
+    }
+
+    /// The source of a stream.
+    pub fn of(pipeline: &config::Pipeline, stream: &config::Stream) -> Result<Self> {
+        let source = pipeline
+            .sources
+            .get(&stream.source)
+            .ok_or_else(|| Error::internal("a stream's source was not resolved"))?;
+        Self::new(source)
+    }
+
+    /// Connects, and says to what.
+    pub async fn connect(&self) -> Result<String> {
+        match self {
+            Self::Postgres(source) => source.describe().await,
+        }
+    }
+
+    /// Connects and opens a stream: looks at its relation, holds it still, and describes it.
+    pub async fn open(&self, stream: &config::Stream) -> Result<OpenStream> {
+        match self {
+            Self::Postgres(source) => {
+                Ok(OpenStream::Postgres(Box::new(source.open(stream).await?)))
+            }
+        }
+    }
+}
+
+impl OpenStream {
+    /// What the source says of it.
+    pub fn description(&self) -> &Description {
+        match self {
+            Self::Postgres(session) => session.description(),
+        }
+    }
+
+    /// What its owner should know of it: what was found, and what mends it.
+    pub async fn advice(&self) -> Vec<(String, String)> {
+        match self {
+            Self::Postgres(session) => session.advice().await,
+        }
+    }
+
+    /// Begins to read: rows of `schema`, from `lower` on where it is given. `stop` ends the extract early.
+    pub async fn read(
+        self,
+        schema: &Schema,
+        lower: Option<&CursorValue>,
+        stop: &CancellationToken,
+    ) -> Result<Extract> {
+        match self {
+            Self::Postgres(session) => session.read(schema, lower, stop).await,
+        }
+    }
+}
+
+impl Lane {
+    /// Waits for the producer's end and says how it went.
+    pub async fn finish(producer: JoinHandle<Result<()>>) -> Result<()> {
+        producer
+            .await
+            .map_err(|error| Error::internal("a reader ended unexpectedly").cause(error))?
+    }
+}

@@ -1,0 +1,124 @@
+//! Gathers fields into record batches of bounded size. No I/O.
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+
+use super::field::{ColumnBuilder, FieldError, Wire};
+use crate::error::{Error, Result};
+use crate::schema::Schema;
+
+/// Rows of a batch at most.
+const BATCH_ROWS: usize = 16 << 10;
+/// Bytes of text and binary values in a batch, roughly at most: one value may be larger.
+const BATCH_BYTES: usize = 4 << 20;
+
+/// Gathers rows, field by field.
+#[derive(Debug)]
+pub struct BatchBuilder {
+    schema: SchemaRef,
+    columns: Vec<ColumnBuilder>,
+    not_null: Vec<bool>,
+    next: usize,
+    rows: usize,
+    bytes: usize,
+}
+
+impl BatchBuilder {
+    /// For rows of `schema`, whose fields come as `wires`.
+    pub fn new(schema: &Schema, wires: &[Wire]) -> Self {
+        Self {
+            schema: schema.arrow(),
+            columns: schema
+                .columns
+                .iter()
+                .zip(wires)
+                .map(|(column, wire)| ColumnBuilder::new(column, *wire))
+                .collect(),
+            not_null: schema
+                .columns
+                .iter()
+                .map(|column| !column.nullable)
+                .collect(),
+            next: 0,
+            rows: 0,
+            bytes: 0,
+        }
+    }
+
+    /// How many columns a row has.
+    pub fn width(&self) -> usize {
+        self.columns.len()
+    }
+
+    /// Appends the next field of the row, `bytes` long, by `push`. After the last one the row is complete.
+    pub fn field(
+        &mut self,
+        is_null: bool,
+        bytes: usize,
+        push: impl FnOnce(&mut ColumnBuilder) -> Result<(), FieldError>,
+    ) -> Result<()> {
+        let place = self.next;
+        let Some(column) = self.columns.get_mut(place) else {
+            return Err(Error::internal("a row has more fields than columns"));
+        };
+        let pushed = if is_null && self.not_null.get(place) == Some(&true) {
+            Err(FieldError::UnexpectedNull)
+        } else {
+            push(column)
+        };
+        pushed.map_err(|error| self.refused(place, error))?;
+        self.bytes += bytes;
+        self.next += 1;
+        if self.next == self.columns.len() {
+            self.next = 0;
+            self.rows += 1;
+        }
+        Ok(())
+    }
+
+    /// Whether the batch should be taken, with a row complete.
+    pub fn is_full(&self) -> bool {
+        self.next == 0 && (self.rows >= BATCH_ROWS || self.bytes >= BATCH_BYTES)
+    }
+
+    /// Takes the batch, if it has rows.
+    pub fn take(&mut self) -> Result<Option<RecordBatch>> {
+        if self.next != 0 {
+            return Err(Error::internal("a batch was taken amid a row"));
+        }
+        if self.rows == 0 {
+            return Ok(None);
+        }
+        self.rows = 0;
+        self.bytes = 0;
+        let arrays = self.columns.iter_mut().map(ColumnBuilder::finish).collect();
+        RecordBatch::try_new(self.schema.clone(), arrays)
+            .map(Some)
+            .map_err(|error| Error::internal("a batch does not fit its schema").cause(error))
+    }
+
+    fn refused(&self, place: usize, error: FieldError) -> Error {
+        let name = self
+            .schema
+            .fields()
+            .get(place)
+            .map_or("?", |field| field.name().as_str());
+        let fault = Error::data(format!(
+            "column `{name}` cannot be carried exactly: {error}"
+        ));
+        match error {
+            FieldError::DecimalOverflow { .. } | FieldError::NotFinite => fault.remedy(format!(
+                "give it a type that holds all its values, under [streams.STREAM.types]: {name} = \"decimal(38,18)\" \
+                 (or other digits), \"float8\" (rounds) or \"text\" (exact)"
+            )),
+            FieldError::NotAList | FieldError::TimestampOverflow => fault.remedy(format!(
+                "carry it as text: {name} = \"text\" under [streams.STREAM.types]"
+            )),
+            FieldError::NotUtf8 => fault.remedy(format!(
+                "mend the text in the source (the database's encoding is not enforced), or leave it out with exclude = \
+                 [\"{name}\"]"
+            )),
+            FieldError::UnexpectedNull | FieldError::Malformed | FieldError::TooLarge => fault,
+        }
+    }
+}

@@ -1,0 +1,299 @@
+//! What PostgreSQL's catalog says of a relation: columns and types, key, size, and what may be read.
+
+use tokio_postgres::Client;
+use tokio_postgres::types::Oid;
+
+use super::connection::failed;
+use super::sql::{literal, quote};
+use super::types::{BaseType, CatalogColumn};
+use crate::error::{Error, Result};
+
+/// A relation as the catalog has it.
+#[derive(Debug, Clone)]
+pub struct CatalogRelation {
+    /// Quoted, with its schema; a query in parentheses, with an alias.
+    pub from: String,
+    /// Its columns, in order.
+    pub columns: Vec<CatalogColumn>,
+    /// The columns of its primary key, in the key's order.
+    pub primary_key: Vec<String>,
+    /// Its heap, where it has one that can be read by pages.
+    pub heap: Option<Heap>,
+    /// Whether it is a table, partitioned or not.
+    pub is_table: bool,
+    /// Whether it is a table that this user may lock in ACCESS SHARE mode: who may read some columns only may not.
+    pub lockable: bool,
+    /// How many rows there are, roughly; unknown for what was never analysed.
+    pub estimated_rows: Option<u64>,
+}
+
+/// A table's heap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Heap {
+    /// Its pages, as the file system has them now.
+    pub pages: u32,
+}
+
+/// Looks a table or view up.
+///
+/// # Errors
+/// Where it does not exist, or the user may not read it.
+pub async fn table(
+    client: &Client,
+    schema: Option<&str>,
+    name: &str,
+    place: &str,
+) -> Result<CatalogRelation> {
+    let qualified = match schema {
+        Some(schema) => format!("{}.{}", quote(schema), quote(name)),
+        None => quote(name),
+    };
+    let what = || format!("cannot look up table {qualified} at {place}");
+    let found = client
+        .query_opt(
+            "SELECT c.oid, n.nspname::text, c.relname::text, c.relkind::text, c.reltuples::float8, c.relrowsecurity,
+                    has_schema_privilege(n.oid, 'USAGE') AND has_any_column_privilege(c.oid, 'SELECT'),
+                    CASE WHEN c.relkind IN ('r', 'm', 't')
+                         THEN pg_relation_size(c.oid) / current_setting('block_size')::int8 END,
+                    COALESCE(am.amname = 'heap', false), current_user::text, has_table_privilege(c.oid, 'SELECT')
+             FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace LEFT JOIN pg_am am ON am.oid = c.relam
+             WHERE c.oid = to_regclass($1)::oid AND c.relkind IN ('r', 'v', 'm', 'f', 'p')",
+            &[&qualified],
+        )
+        .await
+        .map_err(|error| failed(what(), &error))?;
+    let Some(row) = found else {
+        return Err(no_such_table(client, &qualified, name, place).await);
+    };
+    let oid: Oid = row.get(0);
+    let (schema, name): (String, String) = (row.get(1), row.get(2));
+    let from = format!("{}.{}", quote(&schema), quote(&name));
+    let kind: String = row.get(3);
+    let estimate: f64 = row.get(4);
+    let row_security: bool = row.get(5);
+    if !row.get::<_, bool>(6) {
+        let user: String = row.get(9);
+        return Err(
+            Error::source(format!("{user} may not read table {from} at {place}")).remedy(format!(
+                "GRANT USAGE ON SCHEMA {} TO {}; GRANT SELECT ON {from} TO {};",
+                quote(&schema),
+                quote(&user),
+                quote(&user)
+            )),
+        );
+    }
+    let pages: Option<i64> = row.get(7);
+    let has_heap: bool = row.get(8);
+    let heap = pages
+        .filter(|_| has_heap && !row_security)
+        .map(|pages| Heap {
+            pages: u32::try_from(pages).unwrap_or(u32::MAX),
+        });
+
+    let rows = client
+        .query(
+            "SELECT attname::text, atttypid, atttypmod, attnotnull FROM pg_attribute
+             WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
+            &[&oid],
+        )
+        .await
+        .map_err(|error| failed(what(), &error))?;
+    let columns: Vec<RawColumn> = rows
+        .iter()
+        .map(|row| RawColumn {
+            name: row.get(0),
+            type_oid: row.get(1),
+            modifier: row.get(2),
+            nullable: !row.get::<_, bool>(3),
+        })
+        .collect();
+    let key = client
+        .query(
+            "SELECT a.attname::text FROM pg_index i
+             CROSS JOIN LATERAL unnest(i.indkey) WITH ORDINALITY AS k (attnum, place)
+             JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
+             WHERE i.indrelid = $1 AND i.indisprimary AND k.place <= i.indnkeyatts ORDER BY k.place",
+            &[&oid],
+        )
+        .await
+        .map_err(|error| failed(what(), &error))?;
+    Ok(CatalogRelation {
+        from,
+        columns: resolve(client, columns)
+            .await
+            .map_err(|error| failed(what(), &error))?,
+        primary_key: key.iter().map(|row| row.get(0)).collect(),
+        heap,
+        is_table: matches!(kind.as_str(), "r" | "p"),
+        lockable: matches!(kind.as_str(), "r" | "p") && row.get(10),
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        estimated_rows: (estimate >= 0.0 && matches!(kind.as_str(), "r" | "m" | "p"))
+            .then_some(estimate as u64),
+    })
+}
+
+/// Looks a query's columns up, by having the server prepare it.
+pub async fn query(client: &Client, text: &str, place: &str) -> Result<CatalogRelation> {
+    let what = || format!("the server cannot run the stream's query at {place}");
+    let text = text.trim().trim_end_matches(';').trim_end();
+    // The line break ends a comment that the query may end in.
+    let from = format!("({text}\n) AS query");
+    let statement = client
+        .prepare(&format!("SELECT * FROM {from}"))
+        .await
+        .map_err(|error| failed(what(), &error))?;
+    let columns = statement
+        .columns()
+        .iter()
+        .map(|column| RawColumn {
+            name: column.name().to_owned(),
+            type_oid: column.type_().oid(),
+            modifier: column.type_modifier(),
+            nullable: true,
+        })
+        .collect();
+    Ok(CatalogRelation {
+        from,
+        columns: resolve(client, columns)
+            .await
+            .map_err(|error| failed(what(), &error))?,
+        primary_key: Vec::new(),
+        heap: None,
+        is_table: false,
+        lockable: false,
+        estimated_rows: None,
+    })
+}
+
+/// The columns that a user may read, where that is not all of a table's.
+pub async fn unreadable_columns(
+    client: &Client,
+    from: &str,
+    columns: &[String],
+) -> Result<Vec<String>, tokio_postgres::Error> {
+    let rows = client
+        .query(
+            "SELECT name FROM unnest($2::text[]) AS name WHERE NOT has_column_privilege($1::text::regclass, name, 'SELECT')",
+            &[&from, &columns],
+        )
+        .await?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
+}
+
+/// Whether an index begins with that column, so that a lower bound on it need not read the whole table.
+pub async fn has_index_on(
+    client: &Client,
+    from: &str,
+    column: &str,
+) -> Result<bool, tokio_postgres::Error> {
+    let row = client
+        .query_one(
+            "SELECT EXISTS (SELECT FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
+                            WHERE i.indrelid = $1::text::regclass AND i.indisvalid AND a.attname = $2)",
+            &[&from, &column],
+        )
+        .await?;
+    Ok(row.get(0))
+}
+
+/// How many rows of a relation have NULL in a column.
+pub async fn count_nulls(
+    client: &Client,
+    from: &str,
+    column: &str,
+    conditions: &[String],
+) -> Result<i64, tokio_postgres::Error> {
+    let mut all = vec![format!("{} IS NULL", quote(column))];
+    all.extend_from_slice(conditions);
+    let statement = format!("SELECT count(*) FROM {from} WHERE {}", all.join(" AND "));
+    Ok(client.query_one(&statement, &[]).await?.get(0))
+}
+
+struct RawColumn {
+    name: String,
+    type_oid: Oid,
+    modifier: i32,
+    nullable: bool,
+}
+
+/// Follows domains down to their base types, and arrays to their elements'.
+async fn resolve(
+    client: &Client,
+    columns: Vec<RawColumn>,
+) -> Result<Vec<CatalogColumn>, tokio_postgres::Error> {
+    let oids: Vec<Oid> = columns.iter().map(|column| column.type_oid).collect();
+    let modifiers: Vec<i32> = columns.iter().map(|column| column.modifier).collect();
+    let rows = client
+        .query(
+            "WITH RECURSIVE wanted AS (
+                 SELECT w.place, w.oid, w.modifier FROM unnest($1::oid[], $2::int4[]) WITH ORDINALITY AS w (oid, modifier, place)
+             ), base AS (
+                 SELECT place, oid, modifier FROM wanted
+                 UNION ALL
+                 SELECT b.place, t.typbasetype, CASE WHEN b.modifier = -1 THEN t.typtypmod ELSE b.modifier END
+                 FROM base b JOIN pg_type t ON t.oid = b.oid WHERE t.typtype = 'd'
+             ), element AS (
+                 SELECT b.place, t.typelem AS oid, b.modifier
+                 FROM base b JOIN pg_type t ON t.oid = b.oid WHERE t.typcategory = 'A' AND t.typtype = 'b' AND t.typelem <> 0
+                 UNION ALL
+                 SELECT e.place, t.typbasetype, CASE WHEN e.modifier = -1 THEN t.typtypmod ELSE e.modifier END
+                 FROM element e JOIN pg_type t ON t.oid = e.oid WHERE t.typtype = 'd'
+             )
+             SELECT format_type(w.oid, w.modifier),
+                    t.typname::text, t.typtype::text, t.typnamespace = 'pg_catalog'::regnamespace, b.modifier,
+                    et.typname::text, et.typtype::text, et.typnamespace = 'pg_catalog'::regnamespace, e.modifier
+             FROM wanted w
+             JOIN base b USING (place) JOIN pg_type t ON t.oid = b.oid AND t.typtype <> 'd'
+             LEFT JOIN (element e JOIN pg_type et ON et.oid = e.oid AND et.typtype <> 'd') USING (place)
+             ORDER BY w.place",
+            &[&oids, &modifiers],
+        )
+        .await?;
+    let base = |row: &tokio_postgres::Row, first: usize| -> Option<BaseType> {
+        let name: Option<String> = row.get(first);
+        let kind: Option<String> = row.get(first + 1);
+        let builtin: Option<bool> = row.get(first + 2);
+        let modifier: Option<i32> = row.get(first + 3);
+        Some(BaseType {
+            name: name?,
+            kind: kind?.chars().next()?,
+            builtin: builtin?,
+            modifier: modifier?,
+        })
+    };
+    Ok(columns
+        .into_iter()
+        .zip(&rows)
+        .filter_map(|(column, row)| {
+            Some(CatalogColumn {
+                name: column.name,
+                nullable: column.nullable,
+                type_name: row.get(0),
+                base: base(row, 1)?,
+                element: base(row, 5),
+            })
+        })
+        .collect())
+}
+
+/// Says that there is no such table, and where one of that name is.
+async fn no_such_table(client: &Client, qualified: &str, name: &str, place: &str) -> Error {
+    let fault = Error::source(format!("there is no table or view {qualified} at {place}"));
+    let similar = format!(
+        "SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname) FROM pg_class c
+         JOIN pg_namespace n ON n.oid = c.relnamespace
+         WHERE c.relkind IN ('r', 'v', 'm', 'f', 'p') AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')
+           AND (lower(c.relname) = lower({0}) OR lower(c.relname) LIKE lower({0}) || '%' OR lower({0}) LIKE lower(c.relname) || '%')
+         ORDER BY 1 LIMIT 5",
+        literal(name)
+    );
+    let known: Vec<String> = match client.query(&similar, &[]).await {
+        Ok(rows) => rows.iter().map(|row| row.get(0)).collect(),
+        Err(_) => Vec::new(),
+    };
+    if known.is_empty() {
+        fault.remedy("mend `table`, or the database's name in the source's `url`")
+    } else {
+        fault.remedy(format!("mend `table`; there is {}", known.join(", ")))
+    }
+}

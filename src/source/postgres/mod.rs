@@ -1,0 +1,59 @@
+//! PostgreSQL as a source: any table, view or query, read by connectorx in parallel lanes under one snapshot.
+//!
+//! `catalog` asks what a relation is, `types` decides how each column travels, `sql` writes the statements, `session`
+//! holds the relation still and begins the lanes, `connectorx` reads them, `field` and `batch` make Arrow of what comes.
+
+use crate::config::{Secret, Stream};
+use crate::error::Result;
+
+pub mod batch;
+pub mod catalog;
+pub mod connection;
+pub mod connectorx;
+pub mod field;
+pub mod session;
+pub mod sql;
+pub mod types;
+
+use connection::Server;
+use session::Session;
+
+/// A PostgreSQL database to read from.
+#[derive(Debug, Clone)]
+pub struct Postgres {
+    server: Server,
+}
+
+impl Postgres {
+    /// Understands the connection URI. Does not connect.
+    pub fn new(url: &Secret) -> Result<Self> {
+        Ok(Self {
+            server: Server::parse(url)?,
+        })
+    }
+
+    /// Connects, and says to what.
+    pub async fn describe(&self) -> Result<String> {
+        let client = self.server.connect().await?;
+        let row = client
+            .query_one(
+                "SELECT current_setting('server_version'), current_user::text, COALESCE((SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()), false)",
+                &[],
+            )
+            .await
+            .map_err(|error| {
+                connection::failed(format!("cannot ask the server at {}", self.server.place()), &error)
+            })?;
+        let (version, user, tls): (String, String, bool) = (row.get(0), row.get(1), row.get(2));
+        Ok(format!(
+            "PostgreSQL {version} at {}, as {user}, {}",
+            self.server.place(),
+            if tls { "with TLS" } else { "without TLS" }
+        ))
+    }
+
+    /// Connects and opens a stream.
+    pub async fn open(&self, stream: &Stream) -> Result<Session> {
+        Session::open(&self.server, stream).await
+    }
+}

@@ -1,0 +1,561 @@
+//! A stream open in PostgreSQL: its relation looked up and held still, and its lanes begun under one snapshot.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio_postgres::Client;
+use tokio_util::sync::CancellationToken;
+
+use super::catalog::{self, CatalogRelation};
+use super::connection::{SESSION_SETTINGS, Server, failed};
+use super::connectorx::{LaneQuery, ReadyLane};
+use super::field::Wire;
+use super::sql::{Range, Selection, cursor_condition, key_ranges, page_ranges, quote};
+use super::types::{ColumnPlan, plan};
+use crate::config::{Cursor, NullCursor, Relation, Stream};
+use crate::error::{Error, Result};
+use crate::position::CursorValue;
+use crate::schema::{ColumnType, Schema};
+use crate::source::{Description, Extract, LANE_CAPACITY, Lane};
+
+/// Pages below which a table is read by one connection: 64 MiB.
+const PARALLEL_PAGES: u32 = 8 << 10;
+/// Rows from which a relation without pages of its own is read by several connections.
+const PARALLEL_ROWS: u64 = 500_000;
+/// Connections for one table, unless the stream says otherwise.
+const MAX_LANES: usize = 4;
+/// The first server version that can read a range of pages without reading the others.
+const TID_RANGE_VERSION: i32 = 140_000;
+
+/// A stream open in PostgreSQL. Its transaction holds the tables still until this is dropped.
+#[derive(Debug)]
+pub struct Session {
+    server: Server,
+    client: Client,
+    relation: CatalogRelation,
+    plans: Vec<ColumnPlan>,
+    conditions: Vec<String>,
+    cursor: Option<CursorColumn>,
+    horizon: Option<Horizon>,
+    lanes: u32,
+    server_version: i32,
+    description: Description,
+}
+
+/// The cursor column, looked up.
+#[derive(Debug)]
+struct CursorColumn {
+    settings: Cursor,
+    column_type: ColumnType,
+    nullable: bool,
+    indexed: bool,
+}
+
+/// Up to when all transactions that began have ended: microseconds since 1970, in UTC, and on the server's own clock.
+#[derive(Debug, Clone, Copy)]
+struct Horizon {
+    utc: i64,
+    local: i64,
+}
+
+impl Session {
+    /// Connects, looks the stream's relation up and holds it still.
+    pub async fn open(server: &Server, stream: &Stream) -> Result<Self> {
+        let client = server.connect().await?;
+        let place = server.place();
+        let begin = |error| failed(format!("cannot begin to read at {place}"), &error);
+        let relation = look_up(&client, &stream.relation, place).await?;
+        // Read before the snapshot is taken: what begins in between is above the horizon.
+        let horizon = match stream.cursor {
+            Some(_) => Some(horizon(&client).await.map_err(begin)?),
+            None => None,
+        };
+        client
+            .batch_execute(&format!(
+                "{SESSION_SETTINGS}; BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY"
+            ))
+            .await
+            .map_err(begin)?;
+        // The lock before the snapshot: a snapshot older than a TRUNCATE or a rewriting ALTER sees the table empty.
+        if relation.lockable {
+            client
+                .batch_execute(&format!(
+                    "LOCK TABLE {} IN ACCESS SHARE MODE",
+                    relation.from
+                ))
+                .await
+                .map_err(|error| {
+                    failed(format!("cannot lock {} at {place}", relation.from), &error)
+                })?;
+        }
+        // What was looked up before the lock may have changed; now it cannot.
+        let relation = look_up(&client, &stream.relation, place).await?;
+        let server_version: i32 = client
+            .query_one("SELECT current_setting('server_version_num')::int4", &[])
+            .await
+            .map_err(begin)?
+            .get(0);
+
+        let plans = column_plans(&relation, stream)?;
+        if relation.is_table {
+            refuse_unreadable(&client, &relation, &plans).await?;
+        }
+        let mut conditions = Vec::new();
+        if let Some(filter) = &stream.filter {
+            conditions.push(format!("({filter}\n)"));
+        }
+        let cursor = match &stream.cursor {
+            Some(settings) => Some(
+                CursorColumn::look_up(&client, &relation, settings, &plans, &conditions).await?,
+            ),
+            None => None,
+        };
+        let (primary_key, key_is_unique) = key(&relation, stream, &plans)?;
+        let lanes = stream.parallel.map_or_else(
+            || std::thread::available_parallelism().map_or(1, |n| n.get().min(MAX_LANES)),
+            std::num::NonZeroUsize::get,
+        );
+        let mut session = Self {
+            server: server.clone(),
+            client,
+            description: Description {
+                columns: plans.iter().map(|plan| plan.spec.clone()).collect(),
+                primary_key,
+                key_is_unique,
+                estimated_rows: relation.estimated_rows,
+                reading: String::new(),
+            },
+            relation,
+            plans,
+            conditions,
+            cursor,
+            horizon,
+            lanes: u32::try_from(lanes).unwrap_or(1),
+            server_version,
+        };
+        let ranges = session.ranges(None).await?;
+        session.description.reading = match ranges.first() {
+            Some(Range::Pages { .. }) => format!("{} ranges of pages at once", ranges.len()),
+            Some(Range::Keys { .. }) => format!("{} ranges of keys at once", ranges.len()),
+            _ => "one connection".to_owned(),
+        };
+        Ok(session)
+    }
+
+    /// What the source says of the stream.
+    pub fn description(&self) -> &Description {
+        &self.description
+    }
+
+    /// What the stream's owner should know: rows that could be missed, and reads that are slow.
+    pub async fn advice(&self) -> Vec<(String, String)> {
+        let Some(cursor) = &self.cursor else {
+            return Vec::new();
+        };
+        let name = &cursor.settings.column;
+        let mut advice = Vec::new();
+        if !cursor.indexed {
+            advice.push((
+                format!(
+                    "no index begins with the cursor `{name}`: each run reads the whole relation"
+                ),
+                format!("CREATE INDEX ON {} ({});", self.relation.from, quote(name)),
+            ));
+        }
+        let is_time = matches!(
+            cursor.column_type,
+            ColumnType::Date | ColumnType::Timestamp | ColumnType::TimestampTz
+        );
+        if !is_time && cursor.settings.lag.is_none() {
+            advice.push((
+                format!(
+                    "`{name}` is no time, so a row that is committed late, below the highest value read, would be missed"
+                ),
+                "set `lag` to more than such rows can lie behind, if the writers' transactions overlap".to_owned(),
+            ));
+        }
+        if is_time && !sees_all_sessions(&self.client).await {
+            advice.push((
+                "this user cannot see when other users' transactions began, so a row that one of them commits late could \
+                 be missed"
+                    .to_owned(),
+                "GRANT pg_read_all_stats TO the source's user; or set `lag` to more than the longest transaction takes"
+                    .to_owned(),
+            ));
+        }
+        advice
+    }
+
+    /// Begins the lanes.
+    pub async fn read(
+        self,
+        schema: &Schema,
+        lower: Option<&CursorValue>,
+        stop: &CancellationToken,
+    ) -> Result<Extract> {
+        let lower = self.lower_bound(lower)?;
+        let mut selection = Selection {
+            from: self.relation.from.clone(),
+            conditions: self.conditions.clone(),
+        };
+        if let Some(cursor) = &self.cursor {
+            selection.conditions.extend(cursor_condition(
+                &cursor.settings.column,
+                cursor.column_type == ColumnType::Text,
+                lower.as_ref(),
+                cursor.settings.nulls == NullCursor::Include,
+                cursor.nullable,
+            ));
+        }
+        let snapshot: String = self
+            .client
+            .query_one("SELECT pg_export_snapshot()", &[])
+            .await
+            .map_err(|error| failed("cannot export a snapshot", &error))?
+            .get(0);
+        let ranges = self.ranges(lower.as_ref()).await?;
+        let wires: Vec<Wire> = self.plans.iter().map(|plan| plan.wire).collect();
+        let mut ready = Vec::with_capacity(ranges.len());
+        for range in &ranges {
+            let lane = LaneQuery {
+                query: selection.select(&self.plans, range),
+                schema: schema.clone(),
+                wires: wires.clone(),
+                snapshot: snapshot.clone(),
+            };
+            tracing::debug!(query = lane.query, "lane");
+            let server = self.server.clone();
+            let connected = tokio::task::spawn_blocking(move || ReadyLane::connect(&server, lane));
+            ready.push(connected.await.map_err(|error| {
+                Error::internal("a connecting thread ended unexpectedly").cause(error)
+            })??);
+        }
+        // The transaction that holds the tables still ends with the last lane.
+        let horizon = self.horizon_value();
+        let holder = Arc::new(self.client);
+        let mut lanes = Vec::with_capacity(ready.len());
+        for lane in ready {
+            let canceller = lane.canceller(&self.server);
+            let (sender, batches) = mpsc::channel(LANE_CAPACITY);
+            let reader = {
+                let canceller = canceller.clone();
+                tokio::task::spawn_blocking(move || lane.read(sender, canceller))
+            };
+            let stop = stop.clone();
+            let holder = Arc::clone(&holder);
+            let producer = tokio::spawn(async move {
+                let _holder = holder;
+                let mut reader = reader;
+                tokio::select! {
+                    ended = &mut reader => return flatten(ended),
+                    () = stop.cancelled() => {}
+                }
+                let cancelled = tokio::task::spawn_blocking(move || canceller.cancel()).await;
+                tracing::debug!(?cancelled, "lane cancelled");
+                flatten(reader.await).and(Err(Error::Interrupted))
+            });
+            lanes.push(Lane { batches, producer });
+        }
+        Ok(Extract { lanes, horizon })
+    }
+
+    /// The closed lower bound: the position or the initial value, less the lag.
+    fn lower_bound(&self, position: Option<&CursorValue>) -> Result<Option<CursorValue>> {
+        let Some(cursor) = &self.cursor else {
+            return Ok(None);
+        };
+        match (position, &cursor.settings.initial_value) {
+            (Some(position), _) => match cursor.settings.lag {
+                Some(lag) => position.minus(lag).map(Some),
+                None => Ok(Some(position.clone())),
+            },
+            (None, Some(text)) => CursorValue::parse(text, &cursor.column_type).map(Some),
+            (None, None) => Ok(None),
+        }
+    }
+
+    /// The horizon as a value of the cursor column, where that is a time.
+    fn horizon_value(&self) -> Option<CursorValue> {
+        let horizon = self.horizon?;
+        match self.cursor.as_ref()?.column_type {
+            ColumnType::TimestampTz => Some(CursorValue::TimestampTz(horizon.utc)),
+            ColumnType::Timestamp => Some(CursorValue::Timestamp(horizon.local)),
+            ColumnType::Date => {
+                let days = horizon.local.div_euclid(86_400_000_000);
+                i32::try_from(days).ok().and_then(CursorValue::date)
+            }
+            _ => None,
+        }
+    }
+
+    /// How the relation is divided among connections. A lower bound on an indexed column is left to the index.
+    async fn ranges(&self, lower: Option<&CursorValue>) -> Result<Vec<Range>> {
+        let by_index = lower.is_some() && self.cursor.as_ref().is_some_and(|cursor| cursor.indexed);
+        if by_index || self.lanes == 1 {
+            return Ok(vec![Range::All]);
+        }
+        if let Some(heap) = self.relation.heap {
+            let divides = heap.pages >= PARALLEL_PAGES && self.server_version >= TID_RANGE_VERSION;
+            return Ok(if divides {
+                page_ranges(heap.pages, self.lanes)
+            } else {
+                vec![Range::All]
+            });
+        }
+        let large = self.relation.estimated_rows.unwrap_or(0) >= PARALLEL_ROWS;
+        match self.relation.primary_key.as_slice() {
+            [key, ..] if large && self.is_integer(key) => {
+                let statement = format!(
+                    "SELECT min({0})::int8, max({0})::int8 FROM {1}",
+                    quote(key),
+                    self.relation.from
+                );
+                let row = self
+                    .client
+                    .query_one(&statement, &[])
+                    .await
+                    .map_err(|error| {
+                        failed(format!("cannot divide {}", self.relation.from), &error)
+                    })?;
+                Ok(match (row.get(0), row.get(1)) {
+                    (Some(lowest), Some(highest)) => key_ranges(key, lowest, highest, self.lanes),
+                    _ => vec![Range::All],
+                })
+            }
+            _ => Ok(vec![Range::All]),
+        }
+    }
+
+    fn is_integer(&self, name: &str) -> bool {
+        self.relation.columns.iter().any(|column| {
+            column.name == name && matches!(column.base.name.as_str(), "int2" | "int4" | "int8")
+        })
+    }
+}
+
+impl CursorColumn {
+    async fn look_up(
+        client: &Client,
+        relation: &CatalogRelation,
+        settings: &Cursor,
+        plans: &[ColumnPlan],
+        conditions: &[String],
+    ) -> Result<Self> {
+        let name = &settings.column;
+        let plan = plans
+            .iter()
+            .find(|plan| plan.spec.name == *name)
+            .ok_or_else(|| no_such_column("cursor", name, relation))?;
+        let column_type = plan.spec.column_type.clone();
+        let own_type = relation
+            .columns
+            .iter()
+            .find(|column| column.name == *name)
+            .map_or("", |column| column.base.name.as_str());
+        // The server must order the column's values as we do: not enums, whose order is their own, nor char(n) and citext,
+        // to which values are equal that differ in bytes.
+        let ordered = plan.expression == quote(name)
+            && (column_type != ColumnType::Text || matches!(own_type, "text" | "varchar"));
+        if !CursorValue::supports(&column_type) || !ordered {
+            return Err(Error::config(format!(
+                "cursor = \"{name}\": a column of type {} ({}) cannot be a cursor",
+                column_type, plan.spec.source_type
+            ))
+            .remedy("choose a column of integers, numeric, date, timestamp, timestamptz, text or uuid, with its own type"));
+        }
+        let checked = |error| failed(format!("cannot look at the cursor column `{name}`"), &error);
+        if plan.spec.nullable && settings.nulls == NullCursor::Error {
+            let nulls = catalog::count_nulls(client, &relation.from, name, conditions)
+                .await
+                .map_err(checked)?;
+            if nulls > 0 {
+                return Err(Error::data(format!(
+                    "{nulls} rows have NULL in the cursor column `{name}`, so no run would ever be sure to read them"
+                ))
+                .remedy(
+                    "set null_cursor = \"include\" (they are read in every run) or \"exclude\" (they are left out) for \
+                     [streams.STREAM]",
+                ));
+            }
+        }
+        let indexed = relation.is_table
+            && catalog::has_index_on(client, &relation.from, name)
+                .await
+                .map_err(checked)?;
+        Ok(Self {
+            settings: settings.clone(),
+            column_type,
+            nullable: plan.spec.nullable,
+            indexed,
+        })
+    }
+}
+
+async fn look_up(client: &Client, relation: &Relation, place: &str) -> Result<CatalogRelation> {
+    match relation {
+        Relation::Table { schema, name } => {
+            catalog::table(client, schema.as_deref(), name, place).await
+        }
+        Relation::Query(text) => catalog::query(client, text, place).await,
+    }
+}
+
+/// The columns that the stream takes, in the relation's order, and how each is read.
+fn column_plans(relation: &CatalogRelation, stream: &Stream) -> Result<Vec<ColumnPlan>> {
+    let known = |name: &str| relation.columns.iter().any(|column| column.name == name);
+    let named = [
+        ("columns", stream.columns.as_deref().unwrap_or_default()),
+        ("exclude", &stream.exclude),
+    ];
+    for (key, names) in named {
+        if let Some(name) = names.iter().find(|name| !known(name)) {
+            return Err(no_such_column(key, name, relation));
+        }
+    }
+    if let Some(name) = stream.types.keys().find(|name| !known(name)) {
+        return Err(no_such_column("types", name, relation));
+    }
+    let plans = relation
+        .columns
+        .iter()
+        .filter(|column| {
+            let taken = stream
+                .columns
+                .as_ref()
+                .is_none_or(|names| names.contains(&column.name));
+            taken && !stream.exclude.contains(&column.name)
+        })
+        .map(|column| plan(column, stream.types.get(&column.name)))
+        .collect::<Result<Vec<_>>>()?;
+    if plans.is_empty() {
+        return Err(
+            Error::config(format!("{} has no columns to read", stream.relation))
+                .remedy("see `columns` and `exclude` of [streams.STREAM]"),
+        );
+    }
+    let mut names: Vec<&str> = plans.iter().map(|plan| plan.spec.name.as_str()).collect();
+    names.sort_unstable();
+    if let Some(twice) = names.windows(2).find_map(|pair| match pair {
+        [a, b] if a == b => Some(*a),
+        _ => None,
+    }) {
+        return Err(Error::config(format!(
+            "{} gives the column `{twice}` twice",
+            stream.relation
+        ))
+        .remedy("give each column of the query a name of its own, with AS"));
+    }
+    Ok(plans)
+}
+
+/// The key that loads are merged by, and whether the source guarantees it.
+fn key(
+    relation: &CatalogRelation,
+    stream: &Stream,
+    plans: &[ColumnPlan],
+) -> Result<(Vec<String>, bool)> {
+    use crate::landing::manifest::Disposition;
+    let key = stream.primary_key.as_ref().unwrap_or(&relation.primary_key);
+    if let Some(name) = key
+        .iter()
+        .find(|name| !plans.iter().any(|plan| plan.spec.name == **name))
+    {
+        return if stream.disposition == Disposition::Merge {
+            Err(no_such_column("primary_key", name, relation))
+        } else {
+            Ok((Vec::new(), false))
+        };
+    }
+    if key.is_empty() && stream.disposition == Disposition::Merge {
+        return Err(Error::config(format!(
+            "{} has no primary key, so its rows cannot be merged",
+            stream.relation
+        ))
+        .remedy(
+            "name the columns that tell its rows apart with `primary_key`, or set disposition = \"append\", for \
+             [streams.STREAM]",
+        ));
+    }
+    let unique = !key.is_empty() && *key == relation.primary_key;
+    Ok((key.clone(), unique))
+}
+
+async fn refuse_unreadable(
+    client: &Client,
+    relation: &CatalogRelation,
+    plans: &[ColumnPlan],
+) -> Result<()> {
+    let names: Vec<String> = plans.iter().map(|plan| plan.spec.name.clone()).collect();
+    let unreadable = catalog::unreadable_columns(client, &relation.from, &names)
+        .await
+        .map_err(|error| {
+            failed(
+                format!("cannot look at the privileges on {}", relation.from),
+                &error,
+            )
+        })?;
+    if unreadable.is_empty() {
+        return Ok(());
+    }
+    Err(Error::source(format!(
+        "the source's user may not read column {} of {}",
+        unreadable.join(", "),
+        relation.from
+    ))
+    .remedy(format!(
+        "GRANT SELECT ON {} TO that user, or leave the columns out with `exclude` for [streams.STREAM]",
+        relation.from
+    )))
+}
+
+fn no_such_column(key: &str, name: &str, relation: &CatalogRelation) -> Error {
+    let known: Vec<&str> = relation
+        .columns
+        .iter()
+        .map(|column| column.name.as_str())
+        .collect();
+    Error::config(format!(
+        "`{key}` names the column `{name}`, which is not read or does not exist"
+    ))
+    .remedy(format!("the columns are {}", known.join(", ")))
+}
+
+/// Up to when every transaction that began has ended, as far as this user can see.
+///
+/// CURRENT_TIMESTAMP is the time when a transaction began (manual, section 9.9.5), so one that is still running can
+/// commit rows whose cursor lies as far back as its beginning. A second is taken off the present, for a transaction that
+/// has its time already and is not yet shown. Prepared transactions show when they were prepared, not when they began.
+async fn horizon(client: &Client) -> Result<Horizon, tokio_postgres::Error> {
+    let row = client
+        .query_one(
+            "SELECT (extract(epoch FROM h) * 1000000)::int8,
+                    (extract(epoch FROM h AT TIME ZONE (SELECT reset_val FROM pg_settings WHERE name = 'TimeZone')) * 1000000)::int8
+             FROM (SELECT LEAST(clock_timestamp() - interval '1 second',
+                                (SELECT min(xact_start) FROM pg_stat_activity
+                                 WHERE pid <> pg_backend_pid() AND xact_start IS NOT NULL
+                                   AND backend_type NOT IN ('autovacuum worker', 'walsender', 'parallel worker')
+                                   AND application_name <> 'acequia'),
+                                (SELECT min(prepared) FROM pg_prepared_xacts)) AS h) AS t",
+            &[],
+        )
+        .await?;
+    Ok(Horizon {
+        utc: row.get(0),
+        local: row.get(1),
+    })
+}
+
+/// Whether this user sees when every transaction began.
+async fn sees_all_sessions(client: &Client) -> bool {
+    let asked = client
+        .query_one(
+            "SELECT pg_has_role(current_user, 'pg_read_all_stats', 'USAGE')",
+            &[],
+        )
+        .await;
+    asked.is_ok_and(|row| row.get(0))
+}
+
+fn flatten(ended: std::result::Result<Result<()>, tokio::task::JoinError>) -> Result<()> {
+    ended.map_err(|error| Error::internal("a reader ended unexpectedly").cause(error))?
+}

@@ -1,0 +1,231 @@
+//! The SELECT statements that extracts run. No I/O.
+
+use crate::position::CursorValue;
+use crate::source::postgres::types::ColumnPlan;
+
+/// An identifier, quoted.
+pub fn quote(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// A text literal, quoted, for a session with `standard_conforming_strings`.
+pub fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+/// What an extract selects from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Selection {
+    /// The relation, quoted and with its schema, or a query in parentheses with an alias.
+    pub from: String,
+    /// The conditions that every row meets, joined by AND.
+    pub conditions: Vec<String>,
+}
+
+/// One part of a relation, read by one connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Range {
+    /// All of it.
+    All,
+    /// Heap pages from `from` on, below `below` where it is given. The last range has no end: pages that were added since
+    /// the relation was measured belong to it.
+    Pages {
+        /// First page.
+        from: u32,
+        /// First page that is not in it.
+        below: Option<u32>,
+    },
+    /// Values of an integer column from `from` on, below `below`, where they are given.
+    Keys {
+        /// The column.
+        column: String,
+        /// Lowest value.
+        from: Option<i64>,
+        /// Lowest value that is not in it.
+        below: Option<i64>,
+    },
+}
+
+impl Selection {
+    /// The statement for one range.
+    pub fn select(&self, columns: &[ColumnPlan], range: &Range) -> String {
+        let list: Vec<&str> = columns
+            .iter()
+            .map(|column| column.expression.as_str())
+            .collect();
+        let mut conditions = self.conditions.clone();
+        conditions.extend(range.condition());
+        let mut statement = format!("SELECT {} FROM {}", list.join(", "), self.from);
+        if !conditions.is_empty() {
+            statement.push_str(" WHERE ");
+            statement.push_str(&conditions.join(" AND "));
+        }
+        statement
+    }
+}
+
+impl Range {
+    fn condition(&self) -> Option<String> {
+        let (column, from, below) = match self {
+            Self::All => return None,
+            Self::Pages { from, below } => {
+                let page = |page: &u32| format!("'({page},0)'::tid");
+                let from = (*from > 0).then(|| page(from));
+                ("ctid".to_owned(), from, below.as_ref().map(page))
+            }
+            Self::Keys {
+                column,
+                from,
+                below,
+            } => {
+                let key = |key: &i64| format!("'{key}'::int8");
+                (
+                    quote(column),
+                    from.as_ref().map(key),
+                    below.as_ref().map(key),
+                )
+            }
+        };
+        let bounds: Vec<String> = [
+            from.map(|from| format!("{column} >= {from}")),
+            below.map(|below| format!("{column} < {below}")),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        (!bounds.is_empty()).then(|| bounds.join(" AND "))
+    }
+}
+
+/// Divides a relation of `pages` heap pages among `connections`.
+pub fn page_ranges(pages: u32, connections: u32) -> Vec<Range> {
+    let connections = connections.clamp(1, pages.max(1));
+    if connections == 1 {
+        return vec![Range::All];
+    }
+    let bound = |index: u32| {
+        let bound = u64::from(pages) * u64::from(index) / u64::from(connections);
+        u32::try_from(bound).unwrap_or(u32::MAX)
+    };
+    (0..connections)
+        .map(|index| Range::Pages {
+            from: bound(index),
+            below: (index + 1 < connections).then(|| bound(index + 1)),
+        })
+        .collect()
+}
+
+/// Divides the values of an integer column, from `lowest` to `highest`, among `connections`. The first and the last
+/// range are open, so that no row can fall outside.
+pub fn key_ranges(column: &str, lowest: i64, highest: i64, connections: u32) -> Vec<Range> {
+    let span = i128::from(highest) - i128::from(lowest) + 1;
+    let connections = i128::from(connections).clamp(1, span.max(1));
+    if connections == 1 {
+        return vec![Range::All];
+    }
+    let bound = |index: i128| {
+        let bound = i128::from(lowest) + span * index / connections;
+        i64::try_from(bound).unwrap_or(i64::MAX)
+    };
+    (0..connections)
+        .map(|index| Range::Keys {
+            column: column.to_owned(),
+            from: (index > 0).then(|| bound(index)),
+            below: (index + 1 < connections).then(|| bound(index + 1)),
+        })
+        .collect()
+}
+
+/// The condition that a cursor column's row must meet: the closed lower bound, and NULLs where they are asked for.
+pub fn cursor_condition(
+    column: &str,
+    is_text: bool,
+    lower: Option<&CursorValue>,
+    with_nulls: bool,
+    may_be_null: bool,
+) -> Option<String> {
+    let quoted = quote(column);
+    let compared = if is_text {
+        format!("{quoted} COLLATE \"C\"")
+    } else {
+        quoted.clone()
+    };
+    match lower {
+        Some(lower) if with_nulls => Some(format!(
+            "({compared} >= {} OR {quoted} IS NULL)",
+            lower.sql()
+        )),
+        Some(lower) => Some(format!("{compared} >= {}", lower.sql())),
+        None if may_be_null && !with_nulls => Some(format!("{quoted} IS NOT NULL")),
+        None => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn page_ranges_leave_no_page_out_and_take_none_twice(pages in 0_u32.., connections in 1_u32..9) {
+            let mut next = 0;
+            let ranges = page_ranges(pages, connections);
+            let last = ranges.len() - 1;
+            for (index, range) in ranges.iter().enumerate() {
+                match range {
+                    Range::All => prop_assert_eq!(last, 0),
+                    Range::Pages { from, below } => {
+                        prop_assert_eq!(*from, next);
+                        prop_assert_eq!(below.is_none(), index == last);
+                        next = below.unwrap_or(pages);
+                    }
+                    Range::Keys { .. } => prop_assert!(false),
+                }
+            }
+        }
+
+        #[test]
+        fn key_ranges_leave_no_key_out_and_take_none_twice(a: i64, b: i64, connections in 1_u32..9) {
+            let ranges = key_ranges("id", a.min(b), a.max(b), connections);
+            let mut next = None;
+            let last = ranges.len() - 1;
+            for (index, range) in ranges.iter().enumerate() {
+                match range {
+                    Range::All => prop_assert_eq!(last, 0),
+                    Range::Keys { from, below, .. } => {
+                        prop_assert_eq!(*from, next);
+                        prop_assert_eq!(below.is_none(), index == last);
+                        next = *below;
+                    }
+                    Range::Pages { .. } => prop_assert!(false),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_name_with_a_quote_stays_a_name() {
+        assert_eq!(quote("a\"; DROP TABLE b"), "\"a\"\"; DROP TABLE b\"");
+        assert_eq!(literal("o'x"), "'o''x'");
+    }
+
+    #[test]
+    fn the_lower_bound_is_closed() {
+        let lower = CursorValue::Integer(7);
+        assert_eq!(
+            cursor_condition("n", false, Some(&lower), false, true).unwrap(),
+            "\"n\" >= '7'::int8"
+        );
+        assert_eq!(
+            cursor_condition("n", false, Some(&lower), true, true).unwrap(),
+            "(\"n\" >= '7'::int8 OR \"n\" IS NULL)"
+        );
+        assert_eq!(
+            cursor_condition("n", false, None, false, true).unwrap(),
+            "\"n\" IS NOT NULL"
+        );
+        assert_eq!(cursor_condition("n", false, None, false, false), None);
+    }
+}

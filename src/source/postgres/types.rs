@@ -1,0 +1,266 @@
+//! From PostgreSQL's types to columns: which type carries a column, and how it is asked for. No I/O.
+
+use crate::error::{Error, Result};
+use crate::schema::{ColumnSpec, ColumnType};
+use crate::source::postgres::field::Wire;
+use crate::source::postgres::sql::quote;
+
+/// A `numeric` without precision is carried as this, while every value fits.
+const OPEN_DECIMAL: ColumnType = ColumnType::Decimal {
+    precision: 38,
+    scale: 9,
+};
+
+/// What the catalog says of a column.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CatalogColumn {
+    /// Its name.
+    pub name: String,
+    /// Whether it may hold NULL, as far as is known.
+    pub nullable: bool,
+    /// The type's full name, as `format_type` gives it.
+    pub type_name: String,
+    /// The type below any domains.
+    pub base: BaseType,
+    /// The type of an array's elements, below any domains.
+    pub element: Option<BaseType>,
+}
+
+/// A type that is no domain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BaseType {
+    /// `pg_type.typname`.
+    pub name: String,
+    /// `pg_type.typtype`: `b`ase, `e`num, `c`omposite, `r`ange, …
+    pub kind: char,
+    /// Whether it is one of the server's own (schema `pg_catalog`).
+    pub builtin: bool,
+    /// The type modifier, -1 for none.
+    pub modifier: i32,
+}
+
+/// How a column is read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ColumnPlan {
+    /// What it is.
+    pub spec: ColumnSpec,
+    /// What its fields look like on the wire.
+    pub wire: Wire,
+    /// The expression that asks for it, without its name.
+    pub expression: String,
+}
+
+/// How a column of that type is read, with the type that `types` asks for where it does.
+pub fn plan(column: &CatalogColumn, wanted: Option<&ColumnType>) -> Result<ColumnPlan> {
+    let natural = natural(column);
+    let (column_type, wire, cast) = match wanted {
+        None => natural,
+        Some(wanted) if *wanted == natural.0 => natural,
+        Some(wanted) => converted(column, &natural, wanted)?,
+    };
+    let name = quote(&column.name);
+    Ok(ColumnPlan {
+        spec: ColumnSpec {
+            name: column.name.clone(),
+            column_type,
+            nullable: column.nullable,
+            source_type: column.type_name.clone(),
+        },
+        wire,
+        expression: match cast {
+            Some(cast) => format!("{name}::{cast}"),
+            None => name,
+        },
+    })
+}
+
+type Reading = (ColumnType, Wire, Option<&'static str>);
+
+/// The type that DESIGN's table gives: what is outside of it travels as PostgreSQL's own text.
+fn natural(column: &CatalogColumn) -> Reading {
+    if let Some(element) = &column.element {
+        return match scalar(element) {
+            Some((ColumnType::Json, _, _)) => (list(ColumnType::Json), Wire::Array, Some("text[]")),
+            Some((_, _, Some(_))) if element.kind == 'e' => {
+                (list(ColumnType::Text), Wire::Array, Some("text[]"))
+            }
+            Some((ColumnType::Int64, Wire::Oid, _)) => {
+                (list(ColumnType::Int64), Wire::Array, Some("int8[]"))
+            }
+            Some((column_type, _, None)) => (list(column_type), Wire::Array, None),
+            Some((_, _, Some(_))) | None => (ColumnType::Text, Wire::Text, Some("text")),
+        };
+    }
+    scalar(&column.base).unwrap_or((ColumnType::Text, Wire::Text, Some("text")))
+}
+
+fn list(element: ColumnType) -> ColumnType {
+    ColumnType::List(Box::new(element))
+}
+
+fn scalar(base: &BaseType) -> Option<Reading> {
+    if base.kind == 'e' {
+        return Some((ColumnType::Text, Wire::Text, Some("text")));
+    }
+    if base.kind != 'b' {
+        return None;
+    }
+    if !base.builtin {
+        // citext, wherever its extension lives, is sent as text is.
+        return (base.name == "citext").then_some((ColumnType::Text, Wire::Text, None));
+    }
+    Some(match base.name.as_str() {
+        "bool" => (ColumnType::Boolean, Wire::Bool, None),
+        "int2" => (ColumnType::Int16, Wire::Int2, None),
+        "int4" => (ColumnType::Int32, Wire::Int4, None),
+        "int8" => (ColumnType::Int64, Wire::Int8, None),
+        "oid" => (ColumnType::Int64, Wire::Oid, None),
+        "float4" => (ColumnType::Float32, Wire::Float4, None),
+        "float8" => (ColumnType::Float64, Wire::Float8, None),
+        "numeric" => (decimal(base.modifier), Wire::Numeric, None),
+        // bpchar is not cast: that would strip its padding.
+        "text" | "varchar" | "bpchar" | "name" => (ColumnType::Text, Wire::Text, None),
+        "bytea" => (ColumnType::Binary, Wire::Bytea, None),
+        "date" => (ColumnType::Date, Wire::Date, None),
+        "time" => (ColumnType::Time, Wire::Time, None),
+        "timestamp" => (ColumnType::Timestamp, Wire::Timestamp, None),
+        "timestamptz" => (ColumnType::TimestampTz, Wire::Timestamp, None),
+        "uuid" => (ColumnType::Uuid, Wire::Uuid, None),
+        "json" => (ColumnType::Json, Wire::Text, None),
+        "jsonb" => (ColumnType::Json, Wire::Text, Some("text")),
+        _ => return None,
+    })
+}
+
+/// The decimal of a `numeric`'s modifier: `((precision << 16) | (scale & 0x7ff)) + 4`, the scale being signed since
+/// PostgreSQL 15.
+fn decimal(modifier: i32) -> ColumnType {
+    if modifier < 4 {
+        return OPEN_DECIMAL;
+    }
+    let precision = ((modifier - 4) >> 16) & 0xffff;
+    let scale = (((modifier - 4) & 0x7ff) ^ 1024) - 1024;
+    // A negative scale means zeros before the point; a scale above the precision, zeros after it.
+    let digits = precision.max(precision - scale).max(scale);
+    match (u8::try_from(digits), u8::try_from(scale.max(0))) {
+        (Ok(precision), Ok(scale)) if precision <= 38 => ColumnType::Decimal { precision, scale },
+        _ => OPEN_DECIMAL,
+    }
+}
+
+/// How a column is read as a type other than its own, where that loses nothing that was not asked for.
+fn converted(column: &CatalogColumn, natural: &Reading, wanted: &ColumnType) -> Result<Reading> {
+    use ColumnType::{
+        Date, Decimal, Float32, Float64, Int16, Int32, Int64, List, Text, Timestamp, Uuid,
+    };
+    let reading = match (&natural.0, wanted) {
+        (_, Text) => (Text, Wire::Text, Some("text")),
+        (Decimal { .. }, Decimal { .. }) => (wanted.clone(), Wire::Numeric, None),
+        (Int16 | Int32 | Int64 | Text, Decimal { .. }) => {
+            (wanted.clone(), Wire::Numeric, Some("numeric"))
+        }
+        (Decimal { .. } | Float32 | Int16 | Int32 | Int64, Float64) => {
+            (Float64, Wire::Float8, Some("float8"))
+        }
+        (Int16 | Int32 | Int64, Int64) => (Int64, Wire::Int8, Some("int8")),
+        (Int16 | Int32 | Int64, Int32) => (Int32, Wire::Int4, Some("int4")),
+        (Int32 | Int64, Int16) => (Int16, Wire::Int2, Some("int2")),
+        (Date, Timestamp) => (Timestamp, Wire::Timestamp, Some("timestamp")),
+        (Text, Uuid) => (Uuid, Wire::Uuid, Some("uuid")),
+        (List(from), List(to)) => match (from.as_ref(), to.as_ref()) {
+            (Decimal { .. }, Decimal { .. }) => (wanted.clone(), Wire::Array, None),
+            (_, Text) => (wanted.clone(), Wire::Array, Some("text[]")),
+            (Int16 | Int32 | Int64, Int64) => (wanted.clone(), Wire::Array, Some("int8[]")),
+            (Decimal { .. } | Float32, Float64) => (wanted.clone(), Wire::Array, Some("float8[]")),
+            _ => return Err(inconvertible(column, natural, wanted)),
+        },
+        _ => return Err(inconvertible(column, natural, wanted)),
+    };
+    Ok(reading)
+}
+
+fn inconvertible(column: &CatalogColumn, natural: &Reading, wanted: &ColumnType) -> Error {
+    Error::config(format!(
+        "column `{}` ({}) cannot be read as {wanted}",
+        column.name, column.type_name
+    ))
+    .remedy(format!(
+        "under [streams.STREAM.types], use `text`, or leave it out and get {}; for anything else, cast it in a `query`",
+        natural.0
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn column(name: &str, kind: char, modifier: i32) -> CatalogColumn {
+        CatalogColumn {
+            name: "c".to_owned(),
+            nullable: true,
+            type_name: name.to_owned(),
+            base: BaseType {
+                name: name.to_owned(),
+                kind,
+                builtin: true,
+                modifier,
+            },
+            element: None,
+        }
+    }
+
+    fn numeric(precision: i32, scale: i32) -> String {
+        let modifier = ((precision << 16) | (scale & 0x7ff)) + 4;
+        plan(&column("numeric", 'b', modifier), None)
+            .unwrap()
+            .spec
+            .column_type
+            .to_string()
+    }
+
+    #[test]
+    fn numeric_modifiers_of_every_kind() {
+        assert_eq!(numeric(10, 2), "decimal(10,2)");
+        assert_eq!(numeric(38, 38), "decimal(38,38)");
+        assert_eq!(numeric(3, 5), "decimal(5,5)");
+        assert_eq!(numeric(5, -2), "decimal(7,0)");
+        assert_eq!(numeric(39, 2), "decimal(38,9)");
+        assert_eq!(numeric(1000, 1000), "decimal(38,9)");
+    }
+
+    #[test]
+    fn what_is_outside_the_table_travels_as_text() {
+        for name in [
+            "interval", "timetz", "inet", "money", "bit", "xml", "point", "tsvector", "char", "xid",
+        ] {
+            let plan = plan(&column(name, 'b', -1), None).unwrap();
+            assert_eq!(
+                (plan.wire, plan.expression.as_str()),
+                (Wire::Text, "\"c\"::text"),
+                "{name}"
+            );
+        }
+        for kind in ['c', 'r', 'm', 'e', 'p'] {
+            let plan = plan(&column("algo", kind, -1), None).unwrap();
+            assert_eq!(plan.expression, "\"c\"::text");
+        }
+        let padded = plan(&column("bpchar", 'b', 12), None).unwrap();
+        assert_eq!(padded.expression, "\"c\"");
+    }
+
+    #[test]
+    fn a_conversion_that_would_lose_is_refused() {
+        let float: ColumnType = "decimal(10,2)".parse().unwrap();
+        let error = plan(&column("float8", 'b', -1), Some(&float)).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "column `c` (float8) cannot be read as decimal(10,2)"
+        );
+        let plan = plan(
+            &column("numeric", 'b', -1),
+            Some(&"float8".parse().unwrap()),
+        )
+        .unwrap();
+        assert_eq!(plan.expression, "\"c\"::float8");
+    }
+}

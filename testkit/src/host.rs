@@ -1,0 +1,100 @@
+//! What a server needs of the machine it is to run on: binaries, an account, a port; and what ends its processes.
+
+use std::fs;
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+
+/// The account the server runs as when this process is root, which PostgreSQL refuses to be.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct User {
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+}
+
+/// The folder of `initdb` and `postgres`: of the `pg_config` on the path, else where Debian keeps them.
+pub(crate) fn binaries() -> Result<PathBuf> {
+    let by_pg_config = Command::new("pg_config")
+        .arg("--bindir")
+        .output()
+        .ok()
+        .filter(|run| run.status.success())
+        .map(|run| PathBuf::from(String::from_utf8_lossy(&run.stdout).trim()));
+    let mut by_version: Vec<(u32, PathBuf)> = fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| {
+            let version = entry.file_name().to_str()?.parse().ok()?;
+            Some((version, entry.path().join("bin")))
+        })
+        .collect();
+    by_version.sort();
+    by_pg_config
+        .into_iter()
+        .chain(by_version.into_iter().rev().map(|(_, folder)| folder))
+        .find(|folder| folder.join("initdb").exists() && folder.join("postgres").exists())
+        .context("no PostgreSQL server binaries (initdb, postgres) found by pg_config --bindir; run scripts/setup.sh")
+}
+
+/// The account to run the server as: none in particular unless we are root, whom `own` (just made) then belongs to.
+pub(crate) fn unprivileged_user(own: &Path) -> Result<Option<User>> {
+    if fs::metadata(own)?.uid() != 0 {
+        return Ok(None);
+    }
+    let accounts = fs::read_to_string("/etc/passwd").context("cannot read /etc/passwd")?;
+    let find = |wanted: &str| {
+        accounts.lines().find_map(|line| {
+            let mut fields = line.split(':');
+            let name = fields.next()?;
+            let uid = fields.nth(1)?.parse().ok()?;
+            let gid = fields.next()?.parse().ok()?;
+            (name == wanted && uid != 0).then_some(User { uid, gid })
+        })
+    };
+    find("postgres")
+        .or_else(|| find("nobody"))
+        .map(Some)
+        .context("PostgreSQL does not run as root, and there is no account postgres or nobody to run it as")
+}
+
+pub(crate) fn free_port() -> Result<u16> {
+    let listener =
+        TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port on loopback")?;
+    Ok(listener.local_addr()?.port())
+}
+
+/// Sends a signal to one process of ours.
+pub(crate) fn signal(name: &str, pid: u32) -> Result<()> {
+    let status = Command::new("kill")
+        .args(["-s", name, &pid.to_string()])
+        .stderr(Stdio::null())
+        .status()
+        .context("cannot run kill")?;
+    if !status.success() {
+        bail!("cannot send SIG{name} to process {pid}");
+    }
+    Ok(())
+}
+
+pub(crate) fn wait(child: &mut Child, limit: Duration) -> Result<()> {
+    let deadline = Instant::now() + limit;
+    while child.try_wait()?.is_none() {
+        if Instant::now() > deadline {
+            bail!("process {} did not end within {limit:?}", child.id());
+        }
+        sleep(Duration::from_millis(5));
+    }
+    Ok(())
+}
+
+/// Whether something listens on this loopback port.
+#[must_use]
+pub fn listens(port: u16) -> bool {
+    TcpStream::connect_timeout(&(Ipv4Addr::LOCALHOST, port).into(), Duration::from_secs(1)).is_ok()
+}

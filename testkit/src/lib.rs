@@ -1,0 +1,32 @@
+//! Real servers and seeded data for acequia's tests, benches and demo.
+//!
+//! Nothing here is a double: [`Cluster`] is a PostgreSQL of one's own, [`S3Server`] answers S3 requests from a
+//! folder, and [`oracle`] lets PostgreSQL itself say what a destination must hold. All of it is thrown away when
+//! dropped, and also when the process that started it is killed.
+//!
+//! ```no_run
+//! # fn main() -> anyhow::Result<()> {
+//! use testkit::{Cluster, Seed};
+//!
+//! let db = Cluster::shared()?.database("ventas")?;
+//! db.apply_schema()?;
+//! Seed::new(42, 10_000).apply(&mut db.client()?)?;
+//! println!("{}", db.url());
+//! # Ok(())
+//! # }
+//! ```
+
+pub mod changes;
+pub mod cluster;
+pub mod database;
+mod host;
+pub mod oracle;
+pub mod s3;
+pub mod seed;
+
+pub use changes::{Changed, Changes};
+pub use cluster::{Cluster, ClusterOptions, PASSWORD, PASSWORD_ROLE};
+pub use database::{SCHEMA, TestDb};
+pub use host::listens;
+pub use s3::S3Server;
+pub use seed::{Seed, Seeded};

@@ -1,0 +1,7 @@
+//! The kit's own tests, on real servers.
+
+mod cluster;
+mod database;
+mod oracle;
+mod s3;
+mod seed;

@@ -1,0 +1,356 @@
+//! What is wrong is told: the thing, the cause and the remedy, with the exit status as designed; and nothing is lost.
+
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use testkit::{Cluster, PASSWORD, PASSWORD_ROLE, Seed};
+
+use crate::support::{Output, Project};
+
+const VENTAS: &str = r#"
+[streams.ventas]
+source = "operativa"
+table = "public.ventas"
+mode = "incremental"
+cursor = "updated_at"
+"#;
+
+fn seeded(name: &str, rows: u64) -> Project {
+    let project = Project::operational(name, VENTAS);
+    Seed::new(2, rows)
+        .only_ventas()
+        .apply(&mut project.source.client().unwrap())
+        .unwrap();
+    project
+}
+
+/// Runs and expects an exit status and these words.
+fn assert_told(output: &Output, status: i32, words: &[&str]) {
+    assert_eq!(output.status, Some(status), "{output:?}");
+    let told = format!("{}{}", output.stdout, output.stderr);
+    for word in words {
+        assert!(told.contains(word), "`{word}` is not in:\n{told}");
+    }
+}
+
+#[test]
+fn an_unknown_key_is_told_with_its_place_and_without_the_line() {
+    let project = seeded("unknown_key", 10);
+    project.streams(&format!("{VENTAS}pasword = \"s3cr3t\"\n"));
+    let output = project.acequia(&["run"]);
+    assert_told(&output, 2, &["acequia.toml", "pasword"]);
+    assert!(!output.stderr.contains("s3cr3t"), "{output:?}");
+}
+
+#[test]
+fn a_missing_variable_is_told_with_its_place() {
+    let project = seeded("missing_variable", 10);
+    let mut command = project.command(&["run"]);
+    command.env_remove("OPERATIVA_URL");
+    assert_told(
+        &Output::of(command),
+        2,
+        &["OPERATIVA_URL", "operativa", ".env"],
+    );
+}
+
+#[test]
+fn a_wrong_password_is_told_and_no_password_is_printed() {
+    let mut project = seeded("wrong_password", 10);
+    let url = project.source.password_url().replace(PASSWORD, "s3cr3t");
+    project.set("OPERATIVA_URL", &url);
+    let output = project.acequia(&["run", "-vv"]);
+    assert_told(
+        &output,
+        1,
+        &["stream ventas", PASSWORD_ROLE, "give the right password"],
+    );
+    assert!(!format!("{output:?}").contains("s3cr3t"), "{output:?}");
+}
+
+#[test]
+fn a_server_that_is_not_there_is_told_at_once() {
+    let mut project = seeded("no_server", 10);
+    project.set("OPERATIVA_URL", "postgres://ana@127.0.0.1:1/operativa");
+    let began = Instant::now();
+    assert_told(
+        &project.acequia(&["run"]),
+        1,
+        &["127.0.0.1:1/operativa", "start the server"],
+    );
+    assert!(began.elapsed() < Duration::from_secs(5));
+}
+
+#[test]
+fn a_table_that_is_not_there_is_told_with_the_one_that_is() {
+    let project = seeded("no_table", 10);
+    project.streams(&VENTAS.replace("public.ventas", "public.venta"));
+    assert_told(
+        &project.acequia(&["run"]),
+        1,
+        &["\"public\".\"venta\"", "there is public.ventas"],
+    );
+}
+
+#[test]
+fn a_column_that_is_not_there_is_told_with_those_that_are() {
+    let project = seeded("no_column", 10);
+    project.streams(&VENTAS.replace("updated_at", "modificado"));
+    assert_told(
+        &project.acequia(&["run"]),
+        1,
+        &["`modificado`", "num_participantes"],
+    );
+    project.streams(&format!("{VENTAS}exclude = [\"nada\"]\n"));
+    assert_told(
+        &project.acequia(&["run"]),
+        1,
+        &["`exclude` names the column `nada`"],
+    );
+}
+
+#[test]
+fn a_missing_privilege_is_told_with_the_grant_that_mends_it() {
+    let mut project = seeded("no_privilege", 10);
+    project.set(
+        "OPERATIVA_URL",
+        project.source.password_url().to_owned().as_str(),
+    );
+    let grant = format!("GRANT SELECT ON \"public\".\"ventas\" TO \"{PASSWORD_ROLE}\";");
+    assert_told(&project.acequia(&["run"]), 1, &[&grant]);
+    assert_told(&project.acequia(&["check"]), 1, &[&grant]);
+    project.source.batch(&grant).unwrap();
+    project.run(&[]);
+    project.assert_same("ventas");
+}
+
+#[test]
+fn a_backend_that_ends_amid_an_extract_loses_nothing() {
+    let project = seeded("server_gone", 400_000);
+    let mut admin = project.source.client().unwrap();
+    let mut command = project.command(&["run", "-v"]);
+    let child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let name = project.source.name().to_owned();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let mut killed = 0;
+    while killed == 0 && Instant::now() < deadline {
+        let rows = admin
+            .query(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1 AND query LIKE 'COPY%' AND state = 'active'",
+                &[&name],
+            )
+            .unwrap();
+        killed = rows.len();
+    }
+    assert!(killed > 0, "the extract was over too soon");
+    let output = child.wait_with_output().unwrap();
+    let told = format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(told.contains("stream ventas"), "{told}");
+    assert!(told.contains("nothing that was loaded is lost"), "{told}");
+    assert!(
+        project.loads("ventas").is_empty(),
+        "nothing half landed stays"
+    );
+    project.run(&[]);
+    project.assert_same("ventas");
+}
+
+#[test]
+fn a_server_that_crashes_amid_an_extract_loses_nothing() {
+    let mut cluster = Cluster::start().unwrap();
+    let source = cluster.database("crash").unwrap();
+    source.apply_schema().unwrap();
+    Seed::new(2, 400_000)
+        .only_ventas()
+        .apply(&mut source.client().unwrap())
+        .unwrap();
+    let project = Project::on(source, VENTAS);
+    let mut command = project.command(&["run"]);
+    let child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while Instant::now() < deadline && project.loads("ventas").is_empty() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    cluster.take_down().unwrap();
+    let output = child.wait_with_output().unwrap();
+    let told = format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    cluster.bring_up().unwrap();
+    project.run(&[]);
+    project.assert_same("ventas");
+}
+
+#[test]
+fn a_destination_held_by_another_process_is_told_with_its_pid() {
+    let project = seeded("locked", 10);
+    let _held = project.duckdb();
+    let pid = std::process::id().to_string();
+    assert_told(&project.acequia(&["run"]), 1, &["formacion.duckdb", &pid]);
+}
+
+#[test]
+fn a_full_disk_in_the_landing_area_loses_nothing() {
+    let project = seeded("disk_full", 200_000);
+    let mount = project.path("landing");
+    std::fs::create_dir(&mount).unwrap();
+    let mounted = std::process::Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"])
+        .arg(&mount)
+        .status();
+    if !mounted.is_ok_and(|status| status.success()) {
+        eprintln!("skipped: this user may not mount a small file system");
+        return;
+    }
+    let output = project.acequia(&["run"]);
+    let unmounted = std::process::Command::new("umount")
+        .arg(&mount)
+        .status()
+        .unwrap();
+    assert!(unmounted.success());
+    assert_told(&output, 1, &["stream ventas", "part-", "free some space"]);
+    project.run(&[]);
+    project.assert_same("ventas");
+}
+
+#[test]
+fn a_value_that_does_not_fit_is_refused_with_the_types_key() {
+    let project = Project::new(
+        "unfit",
+        r#"
+[streams.t]
+source = "operativa"
+table = "t"
+mode = "full"
+"#,
+    );
+    let cases = [
+        ("'NaN'::numeric", "NaN or infinity"),
+        ("'-Infinity'::numeric", "NaN or infinity"),
+        ("0.0000000001::numeric", "decimal(38,9)"),
+        ("1e30::numeric", "decimal(38,9)"),
+        ("'{{1,2},{3,4}}'::int[]", "several dimensions"),
+        ("'[0:1]={1,2}'::int[]", "first index"),
+        ("'294276-12-31 23:59:59'::timestamp", "294246"),
+    ];
+    for (value, word) in cases {
+        project
+            .source
+            .batch(&format!(
+                "DROP TABLE IF EXISTS t; CREATE TABLE t AS SELECT {value} AS x"
+            ))
+            .unwrap();
+        let failed = project.run_failing("t");
+        let error = failed["error"].as_str().unwrap();
+        assert!(error.contains("stream t: column `x`"), "{value}: {error}");
+        assert!(error.contains(word), "{value}: {error}");
+        assert!(error.contains("[streams.t.types]"), "{value}: {error}");
+    }
+    project.streams(
+        r#"
+[streams.t]
+source = "operativa"
+table = "t"
+mode = "full"
+types = { x = "text" }
+"#,
+    );
+    for (value, _) in cases {
+        project
+            .source
+            .batch(&format!(
+                "DROP TABLE IF EXISTS t; CREATE TABLE t AS SELECT {value} AS x"
+            ))
+            .unwrap();
+        project.run(&["--full-refresh"]);
+        let expected = project.source.value("SELECT x::text FROM t").unwrap();
+        assert_eq!(project.value("SELECT x FROM replica.t"), expected);
+    }
+}
+
+#[test]
+fn a_table_that_acequia_did_not_make_is_not_touched() {
+    let project = seeded("foreign_table", 10);
+    project
+        .duckdb()
+        .execute_batch("CREATE SCHEMA replica; CREATE TABLE replica.ventas AS SELECT 42 AS mine")
+        .unwrap();
+    assert_told(
+        &project.acequia(&["run"]),
+        1,
+        &["replica", "ventas", "destination_table"],
+    );
+    assert_eq!(
+        project.value("SELECT mine FROM replica.ventas").unwrap(),
+        "42"
+    );
+}
+
+#[test]
+fn names_that_duckdb_cannot_tell_apart_are_refused() {
+    let project = Project::new(
+        "collide",
+        r#"
+[streams.t]
+source = "operativa"
+table = "t"
+mode = "full"
+"#,
+    );
+    project
+        .source
+        .batch("CREATE TABLE t (\"Nombre\" int, nombre int)")
+        .unwrap();
+    assert_told(
+        &project.acequia(&["run"]),
+        1,
+        &["Nombre", "nombre", "exclude"],
+    );
+}
+
+#[test]
+fn an_interrupt_stops_cleanly_and_loses_nothing() {
+    let project = seeded("interrupt", 400_000);
+    let mut command = project.command(&["run"]);
+    let mut child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while Instant::now() < deadline && project.loads("ventas").is_empty() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let pid = child.id().to_string();
+    let signalled = std::process::Command::new("kill")
+        .args(["-INT", &pid])
+        .status()
+        .unwrap();
+    assert!(signalled.success());
+    let began = Instant::now();
+    let stderr: Vec<String> = BufReader::new(child.stderr.take().unwrap())
+        .lines()
+        .map_while(Result::ok)
+        .collect();
+    assert_eq!(child.wait().unwrap().code(), Some(130), "{stderr:?}");
+    assert!(began.elapsed() < Duration::from_secs(5));
+    project.run(&[]);
+    project.assert_same("ventas");
+}

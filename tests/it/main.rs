@@ -1,0 +1,22 @@
+//! acequia as its users have it: the real binary, real PostgreSQL, real DuckDB.
+
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::missing_panics_doc,
+    clippy::print_stderr
+)]
+
+mod bad_input;
+mod evolution;
+mod full;
+mod incremental;
+mod recovery;
+mod remote_landing;
+mod support;
+mod tls;
+mod types;

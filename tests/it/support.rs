@@ -1,0 +1,235 @@
+//! What keeps a test to its story: a pipeline in a folder of its own, run as a person runs it, and looked at afterwards.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+use tempfile::TempDir;
+use testkit::oracle::{Column, ColumnChecksum, Dialect, checksum_sql, checksums, columns_of};
+use testkit::{Cluster, TestDb};
+
+/// A pipeline: configuration, landing area and DuckDB file in a folder of its own, and a source database.
+pub struct Project {
+    pub folder: TempDir,
+    pub source: TestDb,
+    environment: Vec<(String, String)>,
+}
+
+/// What a command printed, and how it ended.
+#[derive(Debug)]
+pub struct Output {
+    pub status: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+/// The pipeline that most tests run, without its streams.
+const HEAD: &str = r#"
+[pipeline]
+name = "formacion"
+dataset = "replica"
+destination = "duckdb"
+
+[destinations.duckdb]
+kind = "duckdb"
+path = "formacion.duckdb"
+
+[sources.operativa]
+kind = "postgres"
+url = "${OPERATIVA_URL}"
+"#;
+
+impl Project {
+    /// An empty source database, and a pipeline of these streams.
+    pub fn new(name: &str, streams: &str) -> Self {
+        let source = Cluster::shared().unwrap().database(name).unwrap();
+        Self::on(source, streams)
+    }
+
+    /// A source database with the operational schema, and a pipeline of these streams.
+    pub fn operational(name: &str, streams: &str) -> Self {
+        let project = Self::new(name, streams);
+        project.source.apply_schema().unwrap();
+        project
+    }
+
+    pub fn on(source: TestDb, streams: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let project = Self {
+            environment: vec![("OPERATIVA_URL".to_owned(), source.url().to_owned())],
+            folder,
+            source,
+        };
+        project.configure(&format!("{HEAD}{streams}"));
+        project
+    }
+
+    /// Writes the configuration.
+    pub fn configure(&self, text: &str) {
+        std::fs::write(self.path("acequia.toml"), text).unwrap();
+    }
+
+    /// Writes the configuration with other streams.
+    pub fn streams(&self, streams: &str) {
+        self.configure(&format!("{HEAD}{streams}"));
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Sets a variable of the environment for the commands that follow.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.environment.retain(|(known, _)| known != name);
+        self.environment.push((name.to_owned(), value.to_owned()));
+    }
+
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_acequia"));
+        command
+            .args(arguments)
+            .current_dir(self.folder.path())
+            .envs(self.environment.iter().cloned())
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Runs a command to its end.
+    pub fn acequia(&self, arguments: &[&str]) -> Output {
+        Output::of(self.command(arguments))
+    }
+
+    /// Runs a command that is killed at a failpoint.
+    pub fn crash_at(&self, failpoint: &str, arguments: &[&str]) {
+        let mut command = self.command(arguments);
+        command.env("FAILPOINTS", format!("{failpoint}=return"));
+        let output = Output::of(command);
+        assert_eq!(
+            output.status, None,
+            "it should have died at {failpoint}: {output:?}"
+        );
+    }
+
+    /// `acequia run --output json` with these arguments, which must succeed: what it reports.
+    pub fn run(&self, arguments: &[&str]) -> Value {
+        let output = self.acequia(&[&["run", "--output", "json"], arguments].concat());
+        assert_eq!(output.status, Some(0), "{output:?}");
+        output.json()
+    }
+
+    /// `acequia run`, which must fail with status 1: what it reports of the stream.
+    pub fn run_failing(&self, stream: &str) -> Value {
+        let output = self.acequia(&["run", "--output", "json"]);
+        assert_eq!(output.status, Some(1), "{output:?}");
+        stream_report(&output.json(), stream)
+    }
+
+    /// Opens the destination.
+    pub fn duckdb(&self) -> duckdb::Connection {
+        duckdb::Connection::open(self.path("formacion.duckdb")).unwrap()
+    }
+
+    /// The first value of a query on the destination, as text.
+    pub fn value(&self, sql: &str) -> Option<String> {
+        let sql = format!("SELECT CAST(x AS VARCHAR) FROM ({sql}) AS q(x)");
+        self.duckdb().query_row(&sql, [], |row| row.get(0)).unwrap()
+    }
+
+    /// Asserts that a table of the source and one of the destination hold the same rows, by checksums of each column and
+    /// of whole rows, computed in both.
+    pub fn assert_same(&self, table: &str) {
+        self.assert_same_as(&format!("public.{table}"), &format!("replica.{table}"));
+    }
+
+    pub fn assert_same_as(&self, source: &str, destination: &str) {
+        let mut client = self.source.client().unwrap();
+        let columns = columns_of(&mut client, source).unwrap();
+        let expected = checksums(&mut client, source, &columns).unwrap();
+        assert_eq!(
+            duckdb_checksums(&self.duckdb(), destination, &columns),
+            expected
+        );
+    }
+
+    /// The folders of a stream's loads in the landing area.
+    pub fn loads(&self, stream: &str) -> Vec<PathBuf> {
+        let folder = self.path("landing/formacion").join(stream);
+        let mut loads: Vec<PathBuf> = match std::fs::read_dir(folder) {
+            Ok(entries) => entries.map(|entry| entry.unwrap().path()).collect(),
+            Err(_) => Vec::new(),
+        };
+        loads.sort();
+        loads
+    }
+}
+
+impl Output {
+    pub fn of(mut command: Command) -> Self {
+        let output = command.output().unwrap();
+        Self {
+            status: output.status.code(),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+}
+
+/// What a report says of a stream.
+pub fn stream_report(report: &Value, stream: &str) -> Value {
+    report["streams"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|entry| entry["stream"] == stream)
+        .unwrap_or_else(|| panic!("{stream} is not in {report}"))
+        .clone()
+}
+
+/// Rows extracted, inserted, updated, deleted.
+pub fn counts(report: &Value, stream: &str) -> (u64, u64, u64, u64) {
+    let stream = stream_report(report, stream);
+    let count = |key: &str| stream[key].as_u64().unwrap();
+    (
+        count("rows_extracted"),
+        count("inserted"),
+        count("updated"),
+        count("deleted"),
+    )
+}
+
+fn duckdb_checksums(
+    connection: &duckdb::Connection,
+    table: &str,
+    columns: &[Column],
+) -> Vec<ColumnChecksum> {
+    let sql = checksum_sql(Dialect::DuckDb, table, columns);
+    let mut statement = connection.prepare(&sql).unwrap();
+    let rows = statement.query_map([], |row| {
+        Ok(ColumnChecksum {
+            column: row.get(0)?,
+            rows: row.get(1)?,
+            non_null: row.get(2)?,
+            sum: row.get(3)?,
+        })
+    });
+    rows.unwrap().map(Result::unwrap).collect()
+}
+
+/// Every file below a folder.
+pub fn files_below(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(files_below(&path));
+        } else {
+            files.push(path);
+        }
+    }
+    files.sort();
+    files
+}
