@@ -31,7 +31,7 @@ fn rounds_of_inserts_and_updates_arrive() {
         let (_, inserted, updated, deleted) = counts(&report, "ventas");
         assert_eq!(
             (inserted, updated, deleted),
-            (changed.ventas_inserted, changed.ventas_updated, 0)
+            (changed.inserted_ventas, changed.updated_ventas, 0)
         );
         project.assert_same("ventas");
     }

@@ -12,9 +12,11 @@
 )]
 
 mod bad_input;
+mod commands;
 mod evolution;
 mod full;
 mod incremental;
+mod memory;
 mod recovery;
 mod remote_landing;
 mod support;

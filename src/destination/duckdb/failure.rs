@@ -7,7 +7,7 @@
 use crate::error::Error;
 
 /// Kinds whose messages name files, tables, columns or sizes, and never a value.
-const SAFE: [&str; 9] = [
+const SAFE: [&str; 10] = [
     "IO",
     "Out of Memory",
     "Catalog",
@@ -17,6 +17,7 @@ const SAFE: [&str; 9] = [
     "Not implemented",
     "Missing Extension",
     "Resource In Use",
+    "Data Corruption",
 ];
 
 /// Kinds that say that a value could not be taken.
@@ -82,7 +83,7 @@ fn remedy(kind: &str, message: &str) -> Option<&'static str> {
         "Constraint" => Some(
             "the table has a constraint or a unique index that acequia did not make: drop it, or mend the source's rows",
         ),
-        "Dependency" => {
+        "Dependency" | "Catalog" if message.contains("depend") => {
             Some("drop the index or other object that depends on the table, then run again")
         }
         "FATAL" | "INTERNAL" | "Data Corruption" => Some(

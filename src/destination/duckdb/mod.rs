@@ -9,7 +9,6 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
-use std::sync::Arc;
 
 use crate::destination::{
     Destination, Interrupter, LedgerRow, LoadOutcome, StagedLoad, StreamState,
@@ -31,7 +30,6 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-pub use session::InterruptHandle;
 use session::Session;
 
 /// A DuckDB database file.
@@ -77,11 +75,6 @@ impl DuckDb {
             read_only: true,
         }))
     }
-
-    /// What stops a running load, from any thread.
-    pub fn interrupt_handle(&self) -> InterruptHandle {
-        self.session.interrupt_handle()
-    }
 }
 
 impl Destination for DuckDb {
@@ -90,8 +83,7 @@ impl Destination for DuckDb {
     }
 
     fn interrupter(&self) -> Interrupter {
-        let handle = self.session.interrupt_handle();
-        Arc::new(move || handle.interrupt())
+        self.session.interrupter()
     }
 
     fn states(&mut self) -> Result<BTreeMap<StreamName, StreamState>> {

@@ -130,6 +130,11 @@ fn obstacle(message: &str) -> Error {
         )
     } else if has("No space left on device") {
         ("no space left on its disk".to_owned(), "free disk space")
+    } else if failure::kind(message) == "Data Corruption" {
+        (
+            "the file is damaged".to_owned(),
+            "restore it from a copy; or move it away, and let acequia fill a new one",
+        )
     } else if has("replaying WAL") {
         (
             "DuckDB could not take up the write-ahead log beside the file".to_owned(),

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use duckdb::{Connection, Params, Row};
 
+use crate::destination::Interrupter;
 use crate::error::{Error, Result};
 
 use super::failure;
@@ -18,26 +19,6 @@ pub(super) struct Session {
     catalog: String,
     dataset: String,
     interrupted: Arc<AtomicBool>,
-}
-
-/// Stops a running load, from any thread.
-///
-/// The load's transaction is rolled back and it returns [`Error::Interrupted`], as does everything that is asked of the
-/// destination afterwards.
-#[derive(Clone)]
-pub struct InterruptHandle {
-    interrupted: Arc<AtomicBool>,
-    connection: Arc<duckdb::InterruptHandle>,
-}
-
-impl InterruptHandle {
-    /// Stops the statement that runs now, and all later ones.
-    ///
-    /// A statement that begins in this very instant is not stopped; who cannot wait for its end calls again.
-    pub fn interrupt(&self) {
-        self.interrupted.store(true, Ordering::SeqCst);
-        self.connection.interrupt();
-    }
 }
 
 impl Session {
@@ -53,11 +34,16 @@ impl Session {
         })
     }
 
-    pub(super) fn interrupt_handle(&self) -> InterruptHandle {
-        InterruptHandle {
-            interrupted: Arc::clone(&self.interrupted),
-            connection: self.connection.interrupt_handle(),
-        }
+    /// What stops the statement that runs now, and every later transaction: a stop is for good.
+    ///
+    /// A statement that begins in this very instant is not stopped, but what follows it in its transaction is.
+    pub(super) fn interrupter(&self) -> Interrupter {
+        let interrupted = Arc::clone(&self.interrupted);
+        let connection = self.connection.interrupt_handle();
+        Arc::new(move || {
+            interrupted.store(true, Ordering::SeqCst);
+            connection.interrupt();
+        })
     }
 
     pub(super) fn catalog(&self) -> &str {
@@ -112,7 +98,6 @@ impl Session {
         params: impl Params,
         read: impl FnOnce(&Row<'_>) -> duckdb::Result<T>,
     ) -> Result<T> {
-        self.check()?;
         self.connection
             .query_row(sql, params, read)
             .map_err(failure::told)
@@ -125,7 +110,6 @@ impl Session {
         params: impl Params,
         read: impl FnMut(&Row<'_>) -> duckdb::Result<T>,
     ) -> Result<Vec<T>> {
-        self.check()?;
         let mut statement = self.connection.prepare(sql).map_err(failure::told)?;
         let rows = statement.query_map(params, read).map_err(failure::told)?;
         rows.collect::<duckdb::Result<_>>().map_err(failure::told)
@@ -151,11 +135,5 @@ impl fmt::Debug for Session {
             .field("catalog", &self.catalog)
             .field("dataset", &self.dataset)
             .finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for InterruptHandle {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("InterruptHandle")
     }
 }

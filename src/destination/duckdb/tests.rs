@@ -221,9 +221,15 @@ fn stage(
 }
 
 fn write(schema: &Schema, columns: Vec<ArrayRef>, path: &Path) {
-    let batch = RecordBatch::try_new(schema.arrow(), columns).unwrap();
-    let mut writer =
-        ArrowWriter::try_new(File::create(path).unwrap(), schema.arrow(), None).unwrap();
+    let arrow = schema.arrow();
+    // List elements take their field ids.
+    let columns = columns
+        .iter()
+        .zip(arrow.fields())
+        .map(|(array, field)| arrow::compute::cast(array, field.data_type()).unwrap())
+        .collect();
+    let batch = RecordBatch::try_new(Arc::clone(&arrow), columns).unwrap();
+    let mut writer = ArrowWriter::try_new(File::create(path).unwrap(), arrow, None).unwrap();
     writer.write(&batch).unwrap();
     writer.close().unwrap();
 }

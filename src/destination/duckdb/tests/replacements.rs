@@ -101,12 +101,12 @@ fn the_ledger_and_the_id_are_found_again() {
     );
     drop(fixture.db);
     let mut db = DuckDb::open("warehouse", &path, MEMORY, "replica").unwrap();
-    assert_eq!((db.id(), db.states().unwrap()), (&id, states.clone()));
+    assert_eq!((db.states().unwrap(), db.id()), (states.clone(), &id));
     drop(db);
     let mut db = DuckDb::open_read_only("warehouse", &path, "replica")
         .unwrap()
         .unwrap();
-    assert_eq!((db.id(), db.states().unwrap()), (&id, states));
+    assert_eq!((db.states().unwrap(), db.id()), (states, &id));
     assert!(
         DuckDb::open_read_only("warehouse", &path, "other")
             .unwrap()
@@ -289,10 +289,10 @@ fn an_interrupt_stops_a_load_and_undoes_it() {
         .key_not_unique();
     let staged = fixture.stage(&load);
     let before = fixture.everything();
-    let handle = fixture.db.interrupt_handle();
+    let handle = fixture.db.interrupter();
     let stopper = std::thread::spawn(move || {
         std::thread::sleep(std::time::Duration::from_millis(60));
-        handle.interrupt();
+        handle();
     });
     let outcome = fixture.db.load(&staged);
     stopper.join().unwrap();

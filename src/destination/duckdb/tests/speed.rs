@@ -132,7 +132,7 @@ fn how_fast() {
         ("idle", 1_000, last - 1_000, last),
         ("100k above", 100_000, last - 50_000, last - 50_001),
         (
-            "100k overlap, half same",
+            "100k overlap, all the same",
             100_000,
             last - 50_000,
             last + 50_000,

@@ -168,9 +168,9 @@ fn decimals() {
         "v",
         &[&nines, &format!("-{nines}"), "0", "1", "NULL"],
     );
-    let small = format!("0.{}", "9".repeat(38));
-    let one = format!("0.{}1", "0".repeat(37));
-    let zero = format!("0.{}", "0".repeat(38));
+    let small = format!(".{}", "9".repeat(38));
+    let one = format!(".{}1", "0".repeat(37));
+    let zero = format!(".{}", "0".repeat(38));
     carries(
         "decimal(38,38)",
         extremes(38, 38),
@@ -383,6 +383,7 @@ fn lists_of_everything() {
         shown,
         &["3:2", "0:0", "none:none", "1:0"],
     );
+    let longs: ColumnType = "list<int64>".parse().unwrap();
     for (element, values, expected) in [
         ("boolean", "true", "[true, NULL]"),
         ("int16", "-1", "[-1, NULL]"),
@@ -407,20 +408,25 @@ fn lists_of_everything() {
         ),
         (
             "timestamptz",
-            "2024-02-29T00:00:00.000001Z",
+            "1709164800000001",
             "['2024-02-29 00:00:00.000001+00', NULL]",
         ),
     ] {
         let column_type = format!("list<{element}>");
         let text = lists(&[Some(&[Some(values), None])]);
         let parsed: ColumnType = column_type.parse().unwrap();
+        // Arrow reads no named zone from text without its zone tables: those come as numbers.
+        let text = match element {
+            "timestamptz" => arrow::compute::cast(&text, &longs.arrow(None)).unwrap(),
+            _ => text,
+        };
         let array = arrow::compute::cast(&text, &parsed.arrow(None)).unwrap();
-        carries(&column_type, with_ids(&array), "v", &[expected]);
+        carries(&column_type, array, "v", &[expected]);
     }
     let uuid: ColumnType = "list<uuid>".parse().unwrap();
     carries(
         "list<uuid>",
-        with_ids(&new_null_array(&uuid.arrow(None), 1)),
+        new_null_array(&uuid.arrow(None), 1),
         "v",
         &["NULL"],
     );
@@ -437,7 +443,7 @@ fn lists_of_everything() {
     ));
     carries(
         "list<uuid>",
-        with_ids(&list),
+        list,
         "v",
         &["[ffffffff-ffff-ffff-ffff-ffffffffffff]"],
     );
@@ -456,10 +462,5 @@ fn lists(values: &[Option<&[Option<&str>]>]) -> ArrayRef {
             None => builder.append(false),
         }
     }
-    with_ids(&(Arc::new(builder.finish()) as ArrayRef))
-}
-
-/// `stage` gives list elements their field ids; the array itself has none.
-fn with_ids(array: &ArrayRef) -> ArrayRef {
-    Arc::clone(array)
+    Arc::new(builder.finish())
 }

@@ -1,0 +1,73 @@
+//! Memory depends on the configuration, not on the table.
+
+use std::process::{Child, Stdio};
+use std::time::Duration;
+
+use testkit::Seed;
+
+use crate::support::Project;
+
+/// Runs the pipeline and tells the most memory that the process had resident, in KiB.
+fn peak(project: &Project) -> u64 {
+    let mut command = project.command(&["run"]);
+    let mut child = command
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut peak = 0;
+    while child.try_wait().unwrap().is_none() {
+        peak = peak.max(resident(&child).unwrap_or(0));
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    assert!(child.wait().unwrap().success());
+    peak
+}
+
+/// `VmHWM` of a process: the most that was ever resident.
+fn resident(child: &Child) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    line.split_whitespace().nth(1)?.parse().ok()
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn memory_does_not_grow_with_the_table() {
+    let streams =
+        "\n[streams.ventas]\nsource = \"operativa\"\ntable = \"public.ventas\"\nmode = \"full\"\n";
+    let of_rows = |rows: u64| {
+        let project = Project::operational("memory", streams);
+        Seed::new(8, rows)
+            .only_ventas()
+            .apply(&mut project.source.client().unwrap())
+            .unwrap();
+        peak(&project)
+    };
+    let (some, many) = (of_rows(400_000), of_rows(2_400_000));
+    assert!(many < 512 << 10, "{many} KiB");
+    assert!(
+        many < some * 2,
+        "{some} KiB for 400,000 rows, {many} KiB for six times as many"
+    );
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn huge_values_do_not_add_up() {
+    let project = Project::new(
+        "huge",
+        "\n[streams.t]\nsource = \"operativa\"\ntable = \"t\"\nmode = \"full\"\n",
+    );
+    project
+        .source
+        .batch(
+            "CREATE TABLE t (id int, b bytea);
+             ALTER TABLE t ALTER COLUMN b SET STORAGE EXTERNAL;
+             INSERT INTO t SELECT i, decode(repeat(md5(i::text), 62500), 'hex') FROM generate_series(1, 600) AS i",
+        )
+        .unwrap();
+    let peak = peak(&project);
+    assert!(peak < 512 << 10, "{peak} KiB for 600 MB of values");
+    project.assert_same("t");
+}
