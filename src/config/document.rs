@@ -308,9 +308,9 @@ mod tests {
     #[test]
     fn a_wrong_kind_names_those_that_there_are() {
         assert_eq!(
-            report(&HEAD.replace("\"postgres\"", "\"hubspot\"")),
+            report(&HEAD.replace("\"postgres\"", "\"mysql\"")),
             "…/acequia.toml:9:8: [sources.s] kind: this version of acequia does not know what is given here\n  remedy: use \
-             \"postgres\""
+             \"postgres\" or \"hubspot\""
         );
     }
 
