@@ -14,6 +14,7 @@
 mod bad_input;
 mod evolution;
 mod full;
+mod hubspot;
 mod incremental;
 mod recovery;
 mod remote_landing;

@@ -22,7 +22,7 @@ pub struct Misfit;
 pub struct ColumnBuilder {
     kind: Kind,
     values: Values,
-    valid: BooleanBufferBuilder,
+    valid: Vec<bool>,
 }
 
 /// What text becomes.
@@ -91,7 +91,7 @@ impl ColumnBuilder {
         Ok(Self {
             kind,
             values,
-            valid: BooleanBufferBuilder::new(0),
+            valid: Vec::new(),
         })
     }
 
@@ -137,7 +137,7 @@ impl ColumnBuilder {
             (Kind::TimestampTz, Values::I64(values)) => values.push(value::instant(text).ok_or(Misfit)?),
             _ => return Err(Misfit),
         }
-        self.valid.append(true);
+        self.valid.push(true);
         Ok(())
     }
 
@@ -160,7 +160,7 @@ impl ColumnBuilder {
             Values::F32(values) => values.resize(values.len() + missing, 0.0),
             Values::Bool(values) => values.append_n(missing, false),
         }
-        self.valid.append_n(missing, false);
+        self.valid.resize(self.valid.len() + missing, false);
     }
 
     /// Takes back all rows but the first so many.
@@ -204,7 +204,8 @@ impl ColumnBuilder {
     /// # Errors
     /// Where Arrow finds the array inconsistent, which would be a fault here.
     pub fn finish(&mut self) -> Result<ArrayRef> {
-        let nulls = Some(NullBuffer::new(self.valid.finish())).filter(|nulls| nulls.null_count() > 0);
+        let nulls = Some(NullBuffer::from(std::mem::take(&mut self.valid)))
+            .filter(|nulls| nulls.null_count() > 0);
         Ok(match &mut self.values {
             Values::Text { bytes, offsets } => {
                 let offsets = std::mem::replace(offsets, vec![0]);

@@ -48,22 +48,51 @@ impl<'a> Scanner<'a> {
         &mut self,
         mut member: impl FnMut(&mut Self, &str) -> Result<(), Malformed>,
     ) -> Result<(), Malformed> {
+        let mut goes_on = self.enter()?;
+        while goes_on {
+            let key = self.key()?;
+            self.blank();
+            member(self, &key)?;
+            goes_on = self.goes_on()?;
+        }
+        Ok(())
+    }
+
+    /// Enters an object; tells whether it has members. To be followed by [`Scanner::literal`] or [`Scanner::key`] and a
+    /// value, and [`Scanner::goes_on`], for each member: what [`Scanner::object`] does, for whoever guesses keys.
+    pub fn enter(&mut self) -> Result<bool, Malformed> {
         self.expect(b'{')?;
         if self.peek()? == b'}' {
             self.at += 1;
-            return Ok(());
+            return Ok(false);
         }
-        loop {
-            self.blank();
-            let key = self.string()?;
-            self.expect(b':')?;
-            self.blank();
-            member(self, &key)?;
-            match self.next()? {
-                b',' => {}
-                b'}' => return Ok(()),
-                _ => return Err(self.malformed()),
-            }
+        Ok(true)
+    }
+
+    /// Goes over exactly this text, if it is next.
+    pub fn literal(&mut self, text: &str) -> bool {
+        let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
+        let is_next = rest.starts_with(text.as_bytes());
+        if is_next {
+            self.at += text.len();
+        }
+        is_next
+    }
+
+    /// Goes over a member's key and the colon after it.
+    pub fn key(&mut self) -> Result<Cow<'a, str>, Malformed> {
+        self.blank();
+        let key = self.string()?;
+        self.expect(b':')?;
+        Ok(key)
+    }
+
+    /// Goes over what follows a member; tells whether there is another one.
+    pub fn goes_on(&mut self) -> Result<bool, Malformed> {
+        match self.next()? {
+            b',' => Ok(true),
+            b'}' => Ok(false),
+            _ => Err(self.malformed()),
         }
     }
 
@@ -161,7 +190,7 @@ impl<'a> Scanner<'a> {
         let mut escaped = false;
         loop {
             let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
-            let Some(length) = rest.iter().position(|byte| matches!(byte, b'"' | b'\\')) else {
+            let Some(length) = quote_or_escape(rest) else {
                 return Err(Malformed { at: self.text.len() });
             };
             self.at += length;
@@ -182,9 +211,10 @@ impl<'a> Scanner<'a> {
             .unwrap_or(rest.len());
     }
 
+    #[inline]
     fn blank(&mut self) {
         let bytes = self.text.as_bytes();
-        while bytes.get(self.at).is_some_and(u8::is_ascii_whitespace) {
+        while bytes.get(self.at).is_some_and(|byte| matches!(byte, b' ' | b'\n' | b'\r' | b'\t')) {
             self.at += 1;
         }
     }
@@ -212,6 +242,28 @@ impl<'a> Scanner<'a> {
     fn malformed(&self) -> Malformed {
         Malformed { at: self.at }
     }
+}
+
+/// The place of the first quote or backslash. Eight bytes are looked at at once: a byte of `x` is zero where `word` has the
+/// byte that is looked for, and the subtraction borrows into the highest bit of the first such byte.
+fn quote_or_escape(bytes: &[u8]) -> Option<usize> {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGHS: u64 = 0x8080_8080_8080_8080;
+    let zero = |x: u64| x.wrapping_sub(ONES) & !x & HIGHS;
+    let mut at = 0;
+    let (words, _) = bytes.as_chunks::<8>();
+    for word in words {
+        let word = u64::from_le_bytes(*word);
+        let found = zero(word ^ (ONES * u64::from(b'"'))) | zero(word ^ (ONES * u64::from(b'\\')));
+        if found != 0 {
+            return Some(at + (found.trailing_zeros() / 8) as usize);
+        }
+        at += 8;
+    }
+    let rest = bytes.get(at..)?;
+    rest.iter()
+        .position(|byte| matches!(byte, b'"' | b'\\'))
+        .map(|place| at + place)
 }
 
 #[cfg(test)]
@@ -269,6 +321,20 @@ mod tests {
         let mut scanner = Scanner::new(whole.as_bytes()).unwrap();
         scanner.skip().unwrap();
         scanner.end().unwrap();
+    }
+
+    #[test]
+    fn the_first_quote_or_escape_is_found_wherever_it_is() {
+        for length in 0..40 {
+            for (mark, place) in [(b'"', 0), (b'\\', 7), (b'"', 8), (b'"', 15), (b'\\', 31), (b'"', 39)] {
+                let mut text = vec![0xc3_u8; length];
+                assert_eq!(quote_or_escape(&text), None);
+                if let Some(byte) = text.get_mut(place) {
+                    *byte = mark;
+                    assert_eq!(quote_or_escape(&text), Some(place), "{length} {place}");
+                }
+            }
+        }
     }
 
     #[test]

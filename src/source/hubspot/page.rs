@@ -17,6 +17,9 @@ pub const ENVELOPE: [&str; 6] = ["id", "created_at", "updated_at", "archived", "
 /// The property that names the records that were merged into one.
 pub const MERGED_IDS: &str = "hs_merged_object_ids";
 
+/// What no key in JSON begins with.
+const NEVER: &str = ":";
+
 /// Rows of a batch at most.
 const BATCH_ROWS: usize = 8 << 10;
 /// Bytes of a batch, roughly at most: one page may be larger.
@@ -39,7 +42,9 @@ pub struct RecordBuilder {
 /// Where a property's values go.
 #[derive(Debug)]
 struct Slot {
-    name: String,
+    /// The property's name as a key in compact JSON, to be compared at once; [`NEVER`] for the one that is looked at more
+    /// closely.
+    key: String,
     column: usize,
     misfit: Option<usize>,
     misfits: u64,
@@ -107,8 +112,14 @@ impl RecordBuilder {
             .iter()
             .enumerate()
             .map(|(number, property)| {
+                let key = match property.property.as_str() {
+                    MERGED_IDS => NEVER.to_owned(),
+                    name => serde_json::to_string(name)
+                        .map(|name| format!("{name}:"))
+                        .map_err(|error| Error::internal("a property's name is no text").cause(error))?,
+                };
                 Ok(Slot {
-                    name: property.property.clone(),
+                    key,
                     column: place(&property.column.name)?,
                     misfit: property.misfit.as_deref().and_then(|name| schema.position(name)),
                     misfits: 0,
@@ -120,10 +131,10 @@ impl RecordBuilder {
             schema: schema.arrow(),
             columns: schema.columns.iter().map(ColumnBuilder::new).collect::<Result<_>>()?,
             envelope,
-            by_name: slots
+            by_name: properties
                 .iter()
                 .enumerate()
-                .map(|(number, slot)| (slot.name.clone(), number))
+                .map(|(number, property)| (property.property.clone(), number))
                 .collect(),
             properties: slots,
             rows: 0,
@@ -281,34 +292,37 @@ impl RecordBuilder {
     fn record_properties(&mut self, scanner: &mut Scanner<'_>) -> Result<(), Malformed> {
         let mut last: Option<usize> = None;
         let mut guess = 0;
-        scanner.object(|scanner, key| {
-            let is_guessed = self.properties.get(guess).is_some_and(|slot| slot.name == key);
-            let place = if is_guessed {
-                Some(guess)
-            } else {
-                self.by_name.get(key).copied()
+        let mut goes_on = scanner.enter()?;
+        while goes_on {
+            let place = match self.properties.get(guess) {
+                Some(slot) if scanner.literal(&slot.key) => Some(guess),
+                _ => {
+                    let key = scanner.key()?;
+                    if key == MERGED_IDS
+                        && let Scalar::Text(ids) = scanner.clone().scalar()?
+                    {
+                        self.merged_ids.push_str(&ids);
+                    }
+                    self.by_name.get(key.as_ref()).copied()
+                }
             };
             let value = scanner.scalar()?;
-            if key == MERGED_IDS
-                && let Scalar::Text(ids) = &value
-            {
-                self.merged_ids.push_str(ids);
-            }
+            goes_on = scanner.goes_on()?;
             let Some(place) = place else {
-                return Ok(());
+                continue;
             };
             if let Some(previous) = last.and_then(|last| self.properties.get_mut(last)) {
                 previous.next = place;
             }
             last = Some(place);
-            guess = self.properties.get(place).map_or(0, |slot| slot.next);
             match &value {
                 Scalar::Null => {}
                 Scalar::Text(text) => self.property(place, text),
                 Scalar::Raw(raw) => self.property(place, raw),
             }
-            Ok(())
-        })
+            guess = self.properties.get(place).map_or(0, |slot| slot.next);
+        }
+        Ok(())
     }
 
     /// Puts a property's value where it belongs: what does not fit goes beside.

@@ -13,6 +13,9 @@ pub fn decimal(text: &str, precision: u8, scale: u8) -> Option<i128> {
         [b'+', rest @ ..] => (false, rest),
         all => (false, all),
     };
+    if let Some(value) = short_decimal(digits, precision, scale) {
+        return Some(if negative { -value } else { value });
+    }
     let mut value: i128 = 0;
     let mut seen = false;
     let mut fraction: Option<i32> = None;
@@ -52,6 +55,43 @@ pub fn decimal(text: &str, precision: u8, scale: u8) -> Option<i128> {
     };
     let fits = power(u32::from(precision)).is_none_or(|bound| value < bound);
     fits.then_some(if negative { -value } else { value })
+}
+
+/// Powers of ten that fit where a short number is raised to its scale.
+const POWERS: [i128; 19] = {
+    let mut powers = [1; 19];
+    let mut place = 1;
+    while place < powers.len() {
+        #[expect(clippy::indexing_slicing, reason = "computed when compiled, within the length")]
+        {
+            powers[place] = powers[place - 1] * 10;
+        }
+        place += 1;
+    }
+    powers
+};
+
+/// Numbers as most are: up to 18 digits, no exponent, no more fraction than the scale has. None for all others, which
+/// says nothing about them.
+fn short_decimal(digits: &[u8], precision: u8, scale: u8) -> Option<i128> {
+    if digits.is_empty() || digits.len() > 18 || precision < 38 {
+        return None;
+    }
+    let mut value: u64 = 0;
+    let mut point = None;
+    for (place, byte) in digits.iter().enumerate() {
+        match byte {
+            b'0'..=b'9' => value = value * 10 + u64::from(byte - b'0'),
+            b'.' if point.is_none() => point = Some(place),
+            _ => return None,
+        }
+    }
+    let fraction = point.map_or(0, |place| digits.len() - place - 1);
+    if point.is_some() && digits.len() == 1 {
+        return None;
+    }
+    let shift = usize::from(scale).checked_sub(fraction)?;
+    POWERS.get(shift).map(|power| i128::from(value) * power)
 }
 
 /// A whole number: `42`, `42.0`.

@@ -7,7 +7,7 @@
 use arrow::array::RecordBatch;
 use connectorx::data_order::DataOrder;
 use connectorx::destinations::{Destination, DestinationPartition};
-use connectorx::dispatcher::Dispatcher;
+use connectorx::prelude::Dispatcher;
 use connectorx::errors::ConnectorXError;
 use connectorx::sources::postgres::{
     BinaryProtocol, PostgresBinarySourcePartitionParser, PostgresSourceError,
