@@ -57,11 +57,20 @@ fn json_to_arrow(c: &mut Criterion) {
 }
 
 /// The same by a tree: parsed whole, then looked up column by column.
-fn through_values(page: &[u8], schema: &Schema, planned: &[PropertyColumn], builders: &mut [ColumnBuilder]) -> usize {
+fn through_values(
+    page: &[u8],
+    schema: &Schema,
+    planned: &[PropertyColumn],
+    builders: &mut [ColumnBuilder],
+) -> usize {
     let page: Value = serde_json::from_slice(page).unwrap();
     let records = page.get("results").and_then(Value::as_array).unwrap();
     let mut names: BTreeMap<&str, (&str, bool)> = BTreeMap::new();
-    for (column, key) in ENVELOPE.iter().zip(["id", "createdAt", "updatedAt", "archived", "archivedAt"]) {
+    for (column, key) in
+        ENVELOPE
+            .iter()
+            .zip(["id", "createdAt", "updatedAt", "archived", "archivedAt"])
+    {
         names.insert(column, (key, false));
     }
     for column in planned {
@@ -70,9 +79,15 @@ fn through_values(page: &[u8], schema: &Schema, planned: &[PropertyColumn], buil
     for (row, record) in records.iter().enumerate() {
         let properties = record.get("properties").unwrap();
         for (column, builder) in schema.columns.iter().zip(builders.iter_mut()) {
-            let value = names.get(column.name.as_str()).and_then(|(key, is_property)| {
-                if *is_property { properties.get(key) } else { record.get(key) }
-            });
+            let value = names
+                .get(column.name.as_str())
+                .and_then(|(key, is_property)| {
+                    if *is_property {
+                        properties.get(key)
+                    } else {
+                        record.get(key)
+                    }
+                });
             let pushed = match value {
                 Some(Value::String(text)) if !text.is_empty() => builder.push(text),
                 Some(Value::Bool(flag)) => builder.push(if *flag { "true" } else { "false" }),
@@ -82,14 +97,20 @@ fn through_values(page: &[u8], schema: &Schema, planned: &[PropertyColumn], buil
             builder.pad(row + 1);
         }
     }
-    builders.iter_mut().map(|builder| builder.finish().unwrap().len()).sum()
+    builders
+        .iter_mut()
+        .map(|builder| builder.finish().unwrap().len())
+        .sum()
 }
 
 /// The properties, as the client would be told them.
 fn properties(server: &HubSpotServer) -> Vec<Property> {
     let first: Value = serde_json::from_str(&server.page("companies", 1)).unwrap();
     let kinds = server.portal().property_kinds("companies");
-    let record = first.pointer("/results/0/properties").and_then(Value::as_object).unwrap();
+    let record = first
+        .pointer("/results/0/properties")
+        .and_then(Value::as_object)
+        .unwrap();
     record
         .keys()
         .map(|name| Property {

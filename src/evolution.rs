@@ -413,7 +413,11 @@ mod tests {
         let misfits = BTreeMap::from([("n".to_owned(), "n__text".to_owned())]);
         let first = load(None, &[("n", "decimal(38,18)"), ("x", "text")]);
         let parts = with_misfits(None, &first, &misfits);
-        let names: Vec<&str> = parts.columns.iter().map(|column| column.name.as_str()).collect();
+        let names: Vec<&str> = parts
+            .columns
+            .iter()
+            .map(|column| column.name.as_str())
+            .collect();
         assert_eq!(names, ["n", "n__text", "x"]);
         let unused = without_unused(None, parts.clone(), &misfits, &BTreeSet::new());
         assert_eq!(unused, first);
@@ -423,7 +427,10 @@ mod tests {
         let again = without_unused(Some(&table), parts.clone(), &misfits, &used);
         assert_eq!(again, parts);
         let evolved = evolve(&table, &again).unwrap().table;
-        assert_eq!(evolved.next_field_id, 3, "new columns go on as if it were not there");
+        assert_eq!(
+            evolved.next_field_id, 3,
+            "new columns go on as if it were not there"
+        );
         let kept = without_unused(Some(&evolved), parts.clone(), &misfits, &BTreeSet::new());
         assert_eq!(kept, parts, "what the table has stays");
     }

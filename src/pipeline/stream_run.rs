@@ -124,7 +124,9 @@ impl StreamRun {
         let schema = with_misfits(known.as_ref(), &schema, misfits);
         if let Some(known) = known.as_ref().filter(|_| !self.full_refresh) {
             let certain = without_unused(Some(known), schema.clone(), misfits, &BTreeSet::new());
-            self.stream.contract.check(&evolve(known, &certain)?.steps)?;
+            self.stream
+                .contract
+                .check(&evolve(known, &certain)?.steps)?;
         }
         if let (None, Some(rows)) = (&before, description.estimated_rows) {
             self.counters.expect_rows(rows);

@@ -23,7 +23,7 @@ const LANE_CAPACITY: usize = 2;
 #[derive(Debug, Clone)]
 pub enum Source {
     /// A PostgreSQL database.
-    Postgres(postgres::Postgres),
+    Postgres(Box<postgres::Postgres>),
     /// A HubSpot account.
     HubSpot(hubspot::HubSpot),
 }
@@ -91,12 +91,18 @@ impl Source {
     /// Makes a source of its configuration. Does not connect.
     pub fn new(config: &config::Source) -> Result<Self> {
         match config {
-            config::Source::Postgres { url } => Ok(Self::Postgres(postgres::Postgres::new(url)?)),
+            config::Source::Postgres { url } => {
+                Ok(Self::Postgres(Box::new(postgres::Postgres::new(url)?)))
+            }
             config::Source::HubSpot {
                 base_url,
                 token,
                 api_version,
-            } => Ok(Self::HubSpot(hubspot::HubSpot::new(base_url, token, *api_version)?)),
+            } => Ok(Self::HubSpot(hubspot::HubSpot::new(
+                base_url,
+                token,
+                *api_version,
+            )?)),
         }
     }
 

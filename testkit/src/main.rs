@@ -166,7 +166,12 @@ fn serve(rows: Seed, port: Option<u16>) -> Result<()> {
     Ok(())
 }
 
-fn hubspot(options: HubSpotOptions, index_lag: i64, denied: &[String], faults: Vec<Fault>) -> Result<()> {
+fn hubspot(
+    options: HubSpotOptions,
+    index_lag: i64,
+    denied: &[String],
+    faults: Vec<Fault>,
+) -> Result<()> {
     let companies = options.companies;
     let server = options.start()?;
     server.portal().set_index_lag(index_lag);

@@ -23,16 +23,32 @@ pub(super) fn tables_of(table: &str, config: &StreamConfig) -> Vec<String> {
     if table.is_empty() || config.object.is_none() {
         return tables;
     }
-    tables.extend(config.history.is_some().then(|| format!("{table}__history")));
+    tables.extend(
+        config
+            .history
+            .is_some()
+            .then(|| format!("{table}__history")),
+    );
     let others = config.associations.as_ref().map(names);
-    tables.extend(others.unwrap_or_default().iter().map(|other| beside(table, other)));
+    tables.extend(
+        others
+            .unwrap_or_default()
+            .iter()
+            .map(|other| beside(table, other)),
+    );
     tables
 }
 
 fn beside(table: &str, other: &str) -> String {
     let other: String = other
         .chars()
-        .map(|letter| if letter.is_ascii_alphanumeric() { letter } else { '_' })
+        .map(|letter| {
+            if letter.is_ascii_alphanumeric() {
+                letter
+            } else {
+                '_'
+            }
+        })
         .collect();
     format!("{table}__{other}")
 }
@@ -46,7 +62,12 @@ fn names(columns: &Columns) -> Vec<String> {
 
 impl Document {
     /// The HubSpot account of a source.
-    pub(super) fn hubspot(&self, name: &str, config: &SourceConfig, problems: &mut Problems) -> Checked<Source> {
+    pub(super) fn hubspot(
+        &self,
+        name: &str,
+        config: &SourceConfig,
+        problems: &mut Problems,
+    ) -> Checked<Source> {
         let table = super::table("sources", name);
         let place = format!("{table} token");
         let token = match &config.token {
@@ -63,13 +84,21 @@ impl Document {
                 if url.starts_with("https://") || url.starts_with("http://") {
                     return Ok(url);
                 }
-                Err(problems.add(&place, "this is no address", "write https://…, or leave it out"))
+                Err(problems.add(
+                    &place,
+                    "this is no address",
+                    "write https://…, or leave it out",
+                ))
             }),
             None => Ok(BASE_URL.to_owned()),
         };
         if config.url.is_some() {
             let what = "a HubSpot source has no url";
-            return Err(problems.add(&format!("{table} url"), what, "write base_url, or leave it out"));
+            return Err(problems.add(
+                &format!("{table} url"),
+                what,
+                "write base_url, or leave it out",
+            ));
         }
         Ok(Source::HubSpot {
             base_url: base_url?,
@@ -110,7 +139,9 @@ impl Resolver<'_> {
         {
             return Err(self.problem(
                 "object",
-                &format!("{object} are read in full, and have no properties, history or associations"),
+                &format!(
+                    "{object} are read in full, and have no properties, history or associations"
+                ),
                 "use mode = \"full\" and leave those keys out",
             ));
         }
@@ -201,7 +232,10 @@ impl Resolver<'_> {
         let object = self.text(object, "object")?;
         let (name, of) = object.split_once('/').unwrap_or((&object, ""));
         let is_name = |name: &str| {
-            !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'))
+            !name.is_empty()
+                && name
+                    .chars()
+                    .all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'))
         };
         let part = match (name, of) {
             ("owners", "") => CrmPart::Owners,
@@ -230,7 +264,11 @@ impl Resolver<'_> {
             None => None,
             Some(Scalar::Text(text)) => Some(self.text(text, "initial_value")?),
             Some(Scalar::Integer(_)) => {
-                return Err(self.problem("initial_value", "this is no time", "write it as 2026-01-31T08:00:00Z"));
+                return Err(self.problem(
+                    "initial_value",
+                    "this is no time",
+                    "write it as 2026-01-31T08:00:00Z",
+                ));
             }
         };
         let lag = self.lag()?;

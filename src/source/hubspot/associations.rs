@@ -11,8 +11,8 @@ use tokio::sync::mpsc;
 
 use super::json::{Malformed, Scanner};
 use super::object::CrmObject;
-use super::page::{RowBuilder, expect_only_missing};
 use super::pacing::Allowance;
+use super::page::{RowBuilder, expect_only_missing};
 use super::reading::{IdSource, Reader, Shelf};
 use super::records::hand_on_rows;
 use super::session::fixed_columns;
@@ -176,7 +176,11 @@ async fn all_of(reader: &Reader, to: &CrmObject, mut inputs: Vec<Input>) -> Resu
             request.scopes.extend(to.scopes());
             let results = reader.client.ask(&request, &reader.stop, parse).await?;
             for links in results {
-                if let Some(next) = links.paging.as_ref().and_then(|paging| paging.next.as_ref()) {
+                if let Some(next) = links
+                    .paging
+                    .as_ref()
+                    .and_then(|paging| paging.next.as_ref())
+                {
                     further.push((links.from.id.to_string(), Some(next.after.clone())));
                 }
                 all.push(links);
@@ -188,7 +192,8 @@ async fn all_of(reader: &Reader, to: &CrmObject, mut inputs: Vec<Input>) -> Resu
 }
 
 fn parse(body: &[u8]) -> Result<Vec<Links>, Malformed> {
-    let page: Page<'_> = serde_json::from_slice(body).map_err(|error| Malformed { at: error.column() })?;
+    let page: Page<'_> =
+        serde_json::from_slice(body).map_err(|error| Malformed { at: error.column() })?;
     if let Some(errors) = page.errors {
         // A record without associations comes as an error, too.
         expect_only_missing(&mut Scanner::new(errors.get().as_bytes())?)?;

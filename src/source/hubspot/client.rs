@@ -6,7 +6,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::{Bytes, BytesMut};
 use chrono::{DateTime, Utc};
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderValue, RETRY_AFTER};
+use reqwest::header::{
+    ACCEPT, AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderValue, RETRY_AFTER,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::failure::{MAX_FAULTS, MAX_WAITS, Meaning, Refusal, back_off, meaning};
@@ -72,8 +74,10 @@ pub enum NoAnswer {
 impl From<NoAnswer> for Error {
     fn from(no_answer: NoAnswer) -> Self {
         match no_answer {
-            NoAnswer::TooLong => Self::source("HubSpot finds the address of a request too long (414)")
-                .remedy("take fewer properties with `properties`"),
+            NoAnswer::TooLong => {
+                Self::source("HubSpot finds the address of a request too long (414)")
+                    .remedy("take fewer properties with `properties`")
+            }
             NoAnswer::Forbidden(error) | NoAnswer::Failed(error) => error,
         }
     }
@@ -93,7 +97,8 @@ impl Client {
         if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(malformed());
         }
-        let mut authorization = HeaderValue::from_str(&format!("Bearer {text}")).map_err(|_| malformed())?;
+        let mut authorization =
+            HeaderValue::from_str(&format!("Bearer {text}")).map_err(|_| malformed())?;
         authorization.set_sensitive(true);
         let http = reqwest::Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
@@ -131,15 +136,24 @@ impl Client {
             match decode(&answer.body) {
                 Ok(decoded) => return Ok(decoded),
                 Err(malformed) => {
-                    let what = format!("HubSpot's answer for {} is cut off or is no JSON", request.subject);
-                    patience.fault(what, Some(malformed.into()), None, stop).await?;
+                    let what = format!(
+                        "HubSpot's answer for {} is cut off or is no JSON",
+                        request.subject
+                    );
+                    patience
+                        .fault(what, Some(malformed.into()), None, stop)
+                        .await?;
                 }
             }
         }
     }
 
     /// Asks until there is an answer.
-    pub async fn fetch(&self, request: &Request, stop: &CancellationToken) -> Result<Answer, NoAnswer> {
+    pub async fn fetch(
+        &self,
+        request: &Request,
+        stop: &CancellationToken,
+    ) -> Result<Answer, NoAnswer> {
         self.answer(request, stop, &mut Patience::default()).await
     }
 
@@ -184,10 +198,17 @@ impl Client {
             match meaning(&refusal) {
                 Meaning::Fault { what, wait } => patience.fault(what, None, wait, stop).await?,
                 Meaning::TooMany { wait, of_searches } => {
-                    let allowance = if of_searches { Allowance::Search } else { Allowance::Window };
+                    let allowance = if of_searches {
+                        Allowance::Search
+                    } else {
+                        Allowance::Window
+                    };
                     self.pacer.close(allowance, wait);
                     patience.wait(request)?;
-                    tracing::warn!(subject = request.subject, "HubSpot's limit is reached; waiting until it may be asked again");
+                    tracing::warn!(
+                        subject = request.subject,
+                        "HubSpot's limit is reached; waiting until it may be asked again"
+                    );
                 }
                 Meaning::TooLong => return Err(NoAnswer::TooLong),
                 Meaning::End(error) if status == reqwest::StatusCode::FORBIDDEN => {
@@ -199,7 +220,10 @@ impl Client {
     }
 
     /// Sends a request, once, when it may be sent.
-    async fn send(&self, request: &Request) -> Result<(reqwest::StatusCode, HeaderMap, Bytes), reqwest::Error> {
+    async fn send(
+        &self,
+        request: &Request,
+    ) -> Result<(reqwest::StatusCode, HeaderMap, Bytes), reqwest::Error> {
         let permit = self.pacer.permit(request.allowance).await;
         let url = format!("{}{}", self.base_url, request.path);
         let mut sending = match &request.body {
@@ -222,7 +246,9 @@ impl Client {
                 interval: number(&headers, "x-hubspot-ratelimit-interval-milliseconds"),
             });
         }
-        let expected = response.content_length().and_then(|length| usize::try_from(length).ok());
+        let expected = response
+            .content_length()
+            .and_then(|length| usize::try_from(length).ok());
         let mut body = BytesMut::with_capacity(expected.unwrap_or(0).min(LARGEST_ANSWER));
         while let Some(chunk) = response.chunk().await? {
             if body.len() + chunk.len() > LARGEST_ANSWER {

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BooleanArray, BooleanBufferBuilder, Date32Array, Decimal128Array, Float32Array, Float64Array, Int16Array,
-    Int32Array, Int64Array, StringArray, TimestampMicrosecondArray,
+    ArrayRef, BooleanArray, BooleanBufferBuilder, Date32Array, Decimal128Array, Float32Array,
+    Float64Array, Int16Array, Int32Array, Int64Array, StringArray, TimestampMicrosecondArray,
 };
 use arrow::buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 
@@ -132,9 +132,13 @@ impl ColumnBuilder {
                 value::float(text).ok_or(Misfit)?;
                 values.push(text.parse().map_err(|_| Misfit)?);
             }
-            (Kind::Boolean, Values::Bool(values)) => values.append(value::boolean(text).ok_or(Misfit)?),
+            (Kind::Boolean, Values::Bool(values)) => {
+                values.append(value::boolean(text).ok_or(Misfit)?);
+            }
             (Kind::Date, Values::I32(values)) => values.push(value::date(text).ok_or(Misfit)?),
-            (Kind::TimestampTz, Values::I64(values)) => values.push(value::instant(text).ok_or(Misfit)?),
+            (Kind::TimestampTz, Values::I64(values)) => {
+                values.push(value::instant(text).ok_or(Misfit)?);
+            }
             _ => return Err(Misfit),
         }
         self.valid.push(true);
@@ -211,7 +215,9 @@ impl ColumnBuilder {
                 let offsets = std::mem::replace(offsets, vec![0]);
                 let bytes = Buffer::from_vec(std::mem::take(bytes));
                 let array = StringArray::try_new(OffsetBuffer::new(offsets.into()), bytes, nulls)
-                    .map_err(|error| Error::internal("a text column does not hold together").cause(error))?;
+                    .map_err(|error| {
+                    Error::internal("a text column does not hold together").cause(error)
+                })?;
                 Arc::new(array)
             }
             Values::I128(values) => {
@@ -222,14 +228,18 @@ impl ColumnBuilder {
                 Arc::new(
                     array
                         .with_precision_and_scale(precision, i8::try_from(scale).unwrap_or(0))
-                        .map_err(|error| Error::internal("a decimal column does not hold together").cause(error))?,
+                        .map_err(|error| {
+                            Error::internal("a decimal column does not hold together").cause(error)
+                        })?,
                 )
             }
             Values::I64(values) if self.kind == Kind::TimestampTz => {
                 Arc::new(TimestampMicrosecondArray::new(taken(values), nulls).with_timezone("UTC"))
             }
             Values::I64(values) => Arc::new(Int64Array::new(taken(values), nulls)),
-            Values::I32(values) if self.kind == Kind::Date => Arc::new(Date32Array::new(taken(values), nulls)),
+            Values::I32(values) if self.kind == Kind::Date => {
+                Arc::new(Date32Array::new(taken(values), nulls))
+            }
             Values::I32(values) => Arc::new(Int32Array::new(taken(values), nulls)),
             Values::I16(values) => Arc::new(Int16Array::new(taken(values), nulls)),
             Values::F64(values) => Arc::new(Float64Array::new(taken(values), nulls)),

@@ -9,8 +9,8 @@ use tokio::sync::mpsc;
 
 use super::json::Malformed;
 use super::object::CrmObject;
-use super::page::RowBuilder;
 use super::pacing::Allowance;
+use super::page::RowBuilder;
 use super::reading::Reader;
 use super::records::hand_on_rows;
 use super::session::fixed_columns;
@@ -127,12 +127,19 @@ pub fn pipeline_columns() -> Vec<ColumnSpec> {
 }
 
 /// Reads the owners, those included that are archived.
-pub async fn read_owners(reader: Reader, schema: &Schema, batches: mpsc::Sender<RecordBatch>) -> Result<()> {
+pub async fn read_owners(
+    reader: Reader,
+    schema: &Schema,
+    batches: mpsc::Sender<RecordBatch>,
+) -> Result<()> {
     let mut builder = RowBuilder::new(schema)?;
     for archived in [false, true] {
         let mut after: Option<String> = None;
         loop {
-            let mut path = format!("{}?limit={OWNERS_PAGE}&archived={archived}", reader.client.version.owners());
+            let mut path = format!(
+                "{}?limit={OWNERS_PAGE}&archived={archived}",
+                reader.client.version.owners()
+            );
             if let Some(after) = &after {
                 path.push_str("&after=");
                 path.push_str(after);
@@ -147,14 +154,19 @@ pub async fn read_owners(reader: Reader, schema: &Schema, batches: mpsc::Sender<
                     owner.last_name.map(Cow::Owned),
                     owner.kind.map(Cow::Owned),
                     owner.user_id.map(|id| id.to_string().into()),
-                    owner.user_id_including_inactive.map(|id| id.to_string().into()),
+                    owner
+                        .user_id_including_inactive
+                        .map(|id| id.to_string().into()),
                     owner.teams.as_ref().map(|teams| teams.get().into()),
                     Some(owner.created_at.into()),
                     Some(owner.updated_at.into()),
                     Some(owner.archived.to_string().into()),
                 ])?;
             }
-            after = page.paging.and_then(|paging| paging.next).map(|next| next.after);
+            after = page
+                .paging
+                .and_then(|paging| paging.next)
+                .map(|next| next.after);
             if after.is_none() {
                 break;
             }
@@ -172,7 +184,11 @@ pub async fn read_pipelines(
 ) -> Result<()> {
     let mut builder = RowBuilder::new(schema)?;
     for object in objects {
-        let mut request = reader.request(reader.client.version.pipelines(object), None, Allowance::Window);
+        let mut request = reader.request(
+            reader.client.version.pipelines(object),
+            None,
+            Allowance::Window,
+        );
         request.subject = format!("the pipelines of {object}");
         request.scopes = object.scopes();
         let list: PipelineList = reader.client.ask(&request, &reader.stop, parse).await?;
@@ -188,7 +204,9 @@ pub async fn read_pipelines(
                     stage.map(|stage| Cow::Borrowed(stage.label.as_str())),
                     stage.map(|stage| stage.display_order.to_string().into()),
                     stage.map(|stage| stage.archived.to_string().into()),
-                    stage.and_then(|stage| stage.metadata.as_ref()).map(|json| json.get().into()),
+                    stage
+                        .and_then(|stage| stage.metadata.as_ref())
+                        .map(|json| json.get().into()),
                     stage.map(|stage| Cow::Borrowed(stage.created_at.as_str())),
                     stage.map(|stage| Cow::Borrowed(stage.updated_at.as_str())),
                 ])

@@ -183,7 +183,10 @@ impl Body {
     fn is_daily(&self) -> bool {
         match self.policy_name.as_deref() {
             Some(policy) => policy == "DAILY",
-            None => self.message.as_deref().is_some_and(|message| message.contains("daily limit")),
+            None => self
+                .message
+                .as_deref()
+                .is_some_and(|message| message.contains("daily limit")),
         }
     }
 
@@ -194,11 +197,7 @@ impl Body {
             .filter_map(|detail| detail.context.as_ref())
             .chain(self.context.as_ref());
         for context in contexts {
-            let lists = [
-                &context.granular,
-                &context.missing,
-                &context.required,
-            ];
+            let lists = [&context.granular, &context.missing, &context.required];
             for scope in lists.into_iter().flatten().flatten() {
                 if !scopes.contains(scope) {
                     scopes.push(scope.clone());
@@ -216,7 +215,10 @@ fn without(text: &str, token: &str) -> String {
     } else {
         text.replace(token, "***")
     };
-    text.chars().filter(|letter| !letter.is_control()).take(300).collect()
+    text.chars()
+        .filter(|letter| !letter.is_control())
+        .take(300)
+        .collect()
 }
 
 #[cfg(test)]
@@ -245,10 +247,16 @@ mod tests {
     #[test]
     fn faults_that_pass_are_told_from_those_that_do_not() {
         for status in [423, 477, 500, 502, 503, 504, 521, 523, 524] {
-            assert!(matches!(meaning_of(status, "<html>"), Meaning::Fault { .. }), "{status}");
+            assert!(
+                matches!(meaning_of(status, "<html>"), Meaning::Fault { .. }),
+                "{status}"
+            );
         }
         for status in [400, 401, 403, 404, 405, 501] {
-            assert!(matches!(meaning_of(status, ""), Meaning::End(_)), "{status}");
+            assert!(
+                matches!(meaning_of(status, ""), Meaning::End(_)),
+                "{status}"
+            );
         }
         assert!(matches!(meaning_of(414, "<html>"), Meaning::TooLong));
     }
@@ -256,14 +264,29 @@ mod tests {
     #[test]
     fn each_policy_of_429_means_another_wait() {
         let policy = |policy: &str| meaning_of(429, &format!("{{\"policyName\":\"{policy}\"}}"));
-        assert!(matches!(policy("SECONDLY"), Meaning::TooMany { of_searches: true, .. }));
-        assert!(matches!(policy("TEN_SECONDLY_ROLLING"), Meaning::TooMany { of_searches: false, .. }));
+        assert!(matches!(
+            policy("SECONDLY"),
+            Meaning::TooMany {
+                of_searches: true,
+                ..
+            }
+        ));
+        assert!(matches!(
+            policy("TEN_SECONDLY_ROLLING"),
+            Meaning::TooMany {
+                of_searches: false,
+                ..
+            }
+        ));
         assert!(matches!(policy("DAILY"), Meaning::End(_)));
         assert!(matches!(
             meaning_of(429, "{\"message\":\"You have reached your daily limit.\"}"),
             Meaning::End(_)
         ));
-        assert!(matches!(meaning_of(429, "<html>too many</html>"), Meaning::TooMany { .. }));
+        assert!(matches!(
+            meaning_of(429, "<html>too many</html>"),
+            Meaning::TooMany { .. }
+        ));
     }
 
     #[test]
@@ -272,14 +295,23 @@ mod tests {
             403,
             "{\"category\":\"MISSING_SCOPES\",\"errors\":[{\"message\":\"x\",\"context\":{\"requiredGranularScopes\":[\"crm.schemas.companies.read\"]}}]}",
         );
-        assert!(text.contains("crm.schemas.companies.read") && !text.contains("objects.companies"), "{text}");
+        assert!(
+            text.contains("crm.schemas.companies.read") && !text.contains("objects.companies"),
+            "{text}"
+        );
         assert!(end(403, "no JSON").contains("crm.objects.companies.read"));
     }
 
     #[test]
     fn a_token_that_the_server_says_back_is_not_repeated() {
-        let text = end(401, "{\"message\":\"the token pat-secreto is expired\",\"correlationId\":\"1\"}");
-        assert!(!text.contains("pat-secreto") && text.contains("is expired"), "{text}");
+        let text = end(
+            401,
+            "{\"message\":\"the token pat-secreto is expired\",\"correlationId\":\"1\"}",
+        );
+        assert!(
+            !text.contains("pat-secreto") && text.contains("is expired"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -87,7 +87,9 @@ pub async fn read(
             (Shelf::Live, Some(since)) => IdSource::changed(since),
             _ => IdSource::list(which),
         };
-        let keep = |head: &IdHead| Ok(which == Shelf::Live || since.is_none_or(|since| head.is_since(since)));
+        let keep = |head: &IdHead| {
+            Ok(which == Shelf::Live || since.is_none_or(|since| head.is_since(since)))
+        };
         let answers = reader.batches(ids, which, &asked, keep);
         let mut answers = std::pin::pin!(answers);
         while let Some(answer) = answers.next().await {
@@ -106,7 +108,8 @@ fn whole(body: &[u8]) -> Result<Vec<u8>, Malformed> {
 }
 
 fn parse(body: &[u8]) -> Result<Page<'_>, Malformed> {
-    let page: Page<'_> = serde_json::from_slice(body).map_err(|error| Malformed { at: error.column() })?;
+    let page: Page<'_> =
+        serde_json::from_slice(body).map_err(|error| Malformed { at: error.column() })?;
     if let Some(errors) = page.errors {
         expect_only_missing(&mut Scanner::new(errors.get().as_bytes())?)?;
     }

@@ -40,7 +40,9 @@ impl<'a> Scanner<'a> {
     pub fn new(body: &'a [u8]) -> Result<Self, Malformed> {
         std::str::from_utf8(body)
             .map(|text| Self { text, at: 0 })
-            .map_err(|error| Malformed { at: error.valid_up_to() })
+            .map_err(|error| Malformed {
+                at: error.valid_up_to(),
+            })
     }
 
     /// Goes over an object: `member` is called at each value, and must go over it.
@@ -97,7 +99,10 @@ impl<'a> Scanner<'a> {
     }
 
     /// Goes over a list: `element` is called at each value, and must go over it.
-    pub fn array(&mut self, mut element: impl FnMut(&mut Self) -> Result<(), Malformed>) -> Result<(), Malformed> {
+    pub fn array(
+        &mut self,
+        mut element: impl FnMut(&mut Self) -> Result<(), Malformed>,
+    ) -> Result<(), Malformed> {
         self.expect(b'[')?;
         if self.peek()? == b']' {
             self.at += 1;
@@ -120,7 +125,11 @@ impl<'a> Scanner<'a> {
             return self.string().map(Scalar::Text);
         }
         let raw = self.raw()?;
-        Ok(if raw == "null" { Scalar::Null } else { Scalar::Raw(raw) })
+        Ok(if raw == "null" {
+            Scalar::Null
+        } else {
+            Scalar::Raw(raw)
+        })
     }
 
     /// Goes over a value, and gives it as it is written.
@@ -152,7 +161,9 @@ impl<'a> Scanner<'a> {
                     self.at += 1;
                     continue;
                 }
-                byte if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'+' | b'.') => self.word(),
+                byte if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'+' | b'.') => {
+                    self.word();
+                }
                 _ => return Err(self.malformed()),
             }
             if depth == 0 {
@@ -164,7 +175,11 @@ impl<'a> Scanner<'a> {
     /// Goes over what may follow the last value: nothing but blanks.
     pub fn end(&mut self) -> Result<(), Malformed> {
         self.blank();
-        if self.at == self.text.len() { Ok(()) } else { Err(self.malformed()) }
+        if self.at == self.text.len() {
+            Ok(())
+        } else {
+            Err(self.malformed())
+        }
     }
 
     /// A string, without its quotes.
@@ -191,7 +206,9 @@ impl<'a> Scanner<'a> {
         loop {
             let rest = self.text.as_bytes().get(self.at..).unwrap_or_default();
             let Some(length) = quote_or_escape(rest) else {
-                return Err(Malformed { at: self.text.len() });
+                return Err(Malformed {
+                    at: self.text.len(),
+                });
             };
             self.at += length;
             if rest.get(length) == Some(&b'"') {
@@ -214,7 +231,10 @@ impl<'a> Scanner<'a> {
     #[inline]
     fn blank(&mut self) {
         let bytes = self.text.as_bytes();
-        while bytes.get(self.at).is_some_and(|byte| matches!(byte, b' ' | b'\n' | b'\r' | b'\t')) {
+        while bytes
+            .get(self.at)
+            .is_some_and(|byte| matches!(byte, b' ' | b'\n' | b'\r' | b'\t'))
+        {
             self.at += 1;
         }
     }
@@ -222,7 +242,11 @@ impl<'a> Scanner<'a> {
     /// The next byte that is not blank, which stays.
     fn peek(&mut self) -> Result<u8, Malformed> {
         self.blank();
-        self.text.as_bytes().get(self.at).copied().ok_or_else(|| self.malformed())
+        self.text
+            .as_bytes()
+            .get(self.at)
+            .copied()
+            .ok_or_else(|| self.malformed())
     }
 
     fn next(&mut self) -> Result<u8, Malformed> {
@@ -326,7 +350,14 @@ mod tests {
     #[test]
     fn the_first_quote_or_escape_is_found_wherever_it_is() {
         for length in 0..40 {
-            for (mark, place) in [(b'"', 0), (b'\\', 7), (b'"', 8), (b'"', 15), (b'\\', 31), (b'"', 39)] {
+            for (mark, place) in [
+                (b'"', 0),
+                (b'\\', 7),
+                (b'"', 8),
+                (b'"', 15),
+                (b'\\', 31),
+                (b'"', 39),
+            ] {
                 let mut text = vec![0xc3_u8; length];
                 assert_eq!(quote_or_escape(&text), None);
                 if let Some(byte) = text.get_mut(place) {
@@ -343,5 +374,62 @@ mod tests {
         assert!(members("{\"a\":1}{").is_err());
         assert!(members("{\"a\":1,}").is_err());
         assert!(members("").is_err());
+    }
+
+    use proptest::prelude::*;
+
+    fn value() -> impl Strategy<Value = serde_json::Value> {
+        let leaf = prop_oneof![
+            Just(serde_json::Value::Null),
+            any::<bool>().prop_map(Into::into),
+            any::<i64>().prop_map(Into::into),
+            any::<String>().prop_map(Into::into),
+        ];
+        leaf.prop_recursive(3, 24, 6, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..6).prop_map(Into::into),
+                prop::collection::btree_map(any::<String>(), inner, 0..6)
+                    .prop_map(|members| serde_json::Value::Object(members.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn members_are_those_that_serde_json_finds(
+            expected in prop::collection::btree_map(any::<String>(), value(), 0..8),
+            pretty in any::<bool>(),
+        ) {
+            let expected = serde_json::Value::Object(expected.into_iter().collect());
+            let text = if pretty {
+                serde_json::to_string_pretty(&expected).unwrap()
+            } else {
+                expected.to_string()
+            };
+            let mut scanner = Scanner::new(text.as_bytes()).unwrap();
+            let mut found = serde_json::Map::new();
+            scanner
+                .object(|scanner, key| {
+                    let value = match scanner.scalar()? {
+                        Scalar::Null => serde_json::Value::Null,
+                        Scalar::Text(text) => text.into_owned().into(),
+                        Scalar::Raw(raw) => serde_json::from_str(raw).unwrap(),
+                    };
+                    found.insert(key.to_owned(), value);
+                    Ok(())
+                })
+                .unwrap();
+            scanner.end().unwrap();
+            prop_assert_eq!(serde_json::Value::Object(found), expected);
+        }
+
+        #[test]
+        fn nothing_that_comes_makes_it_panic(body in prop::collection::vec(any::<u8>(), 0..200), text in ".*") {
+            for body in [body, text.into_bytes()] {
+                if let Ok(mut scanner) = Scanner::new(&body) {
+                    let _ = scanner.object(|scanner, _| scanner.skip());
+                }
+            }
+        }
     }
 }

@@ -53,9 +53,15 @@ impl CrmObject {
             "owners" => vec!["crm.objects.owners.read".to_owned()],
             "tickets" | "0-5" => vec!["tickets".to_owned()],
             name if name.starts_with("2-") || name.starts_with("p_") => {
-                vec!["crm.objects.custom.read".to_owned(), "crm.schemas.custom.read".to_owned()]
+                vec![
+                    "crm.objects.custom.read".to_owned(),
+                    "crm.schemas.custom.read".to_owned(),
+                ]
             }
-            name => vec![format!("crm.objects.{name}.read"), format!("crm.schemas.{name}.read")],
+            name => vec![
+                format!("crm.objects.{name}.read"),
+                format!("crm.schemas.{name}.read"),
+            ],
         }
     }
 }
@@ -114,10 +120,19 @@ mod tests {
     #[test]
     fn paths_are_those_of_the_published_documents() {
         let (companies, deals) = (CrmObject::new("companies"), CrmObject::new("deals"));
-        assert_eq!(ApiVersion::Dated202603.objects(&companies), "/crm/objects/2026-03/companies");
-        assert_eq!(ApiVersion::Dated202603.objects(&deals), "/crm/objects/2026-03/0-3");
+        assert_eq!(
+            ApiVersion::Dated202603.objects(&companies),
+            "/crm/objects/2026-03/companies"
+        );
+        assert_eq!(
+            ApiVersion::Dated202603.objects(&deals),
+            "/crm/objects/2026-03/0-3"
+        );
         assert_eq!(ApiVersion::V3.objects(&deals), "/crm/v3/objects/deals");
-        assert_eq!(ApiVersion::Dated202603.properties(&deals), "/crm/properties/2026-03/deals");
+        assert_eq!(
+            ApiVersion::Dated202603.properties(&deals),
+            "/crm/properties/2026-03/deals"
+        );
         assert_eq!(
             ApiVersion::Dated202603.associations(&companies, &deals),
             "/crm/associations/2026-03/companies/deals/batch/read"

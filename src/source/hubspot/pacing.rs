@@ -78,7 +78,11 @@ impl Pacer {
         let pacers = PACERS.get_or_init(Mutex::default);
         let mut pacers = pacers.lock().unwrap_or_else(PoisonError::into_inner);
         let account = (base_url.to_owned(), token.to_owned());
-        Arc::clone(pacers.entry(account).or_insert_with(|| Arc::new(Self::new())))
+        Arc::clone(
+            pacers
+                .entry(account)
+                .or_insert_with(|| Arc::new(Self::new())),
+        )
     }
 
     fn new() -> Self {
@@ -157,10 +161,9 @@ impl Window {
             self.under_way += 1;
             return None;
         }
-        let wait = self
-            .answered
-            .front()
-            .map_or(MOMENT, |oldest| (*oldest + self.length).saturating_duration_since(now));
+        let wait = self.answered.front().map_or(MOMENT, |oldest| {
+            (*oldest + self.length).saturating_duration_since(now)
+        });
         Some(wait.max(Duration::from_millis(1)))
     }
 
@@ -172,7 +175,10 @@ impl Window {
 
     /// Takes the limit over, less a little, and counts what others have asked meanwhile with the same allowance.
     fn learn(&mut self, headers: &WindowHeaders, now: Instant) {
-        if let Some(interval) = headers.interval.filter(|interval| (100..=3_600_000).contains(interval)) {
+        if let Some(interval) = headers
+            .interval
+            .filter(|interval| (100..=3_600_000).contains(interval))
+        {
             self.length = Duration::from_millis(interval);
         }
         let Some(max) = headers.max.filter(|max| *max > 0) else {

@@ -13,7 +13,14 @@ use crate::error::{Error, Result};
 use crate::schema::{ColumnSpec, ColumnType, Schema};
 
 /// The columns that every stream of records has, besides its properties.
-pub const ENVELOPE: [&str; 6] = ["id", "created_at", "updated_at", "archived", "archived_at", "merged_into"];
+pub const ENVELOPE: [&str; 6] = [
+    "id",
+    "created_at",
+    "updated_at",
+    "archived",
+    "archived_at",
+    "merged_into",
+];
 /// The property that names the records that were merged into one.
 pub const MERGED_IDS: &str = "hs_merged_object_ids";
 
@@ -116,12 +123,17 @@ impl RecordBuilder {
                     MERGED_IDS => NEVER.to_owned(),
                     name => serde_json::to_string(name)
                         .map(|name| format!("{name}:"))
-                        .map_err(|error| Error::internal("a property's name is no text").cause(error))?,
+                        .map_err(|error| {
+                            Error::internal("a property's name is no text").cause(error)
+                        })?,
                 };
                 Ok(Slot {
                     key,
                     column: place(&property.column.name)?,
-                    misfit: property.misfit.as_deref().and_then(|name| schema.position(name)),
+                    misfit: property
+                        .misfit
+                        .as_deref()
+                        .and_then(|name| schema.position(name)),
                     misfits: 0,
                     next: number + 1,
                 })
@@ -129,7 +141,11 @@ impl RecordBuilder {
             .collect::<Result<Vec<_>>>()?;
         Ok(Self {
             schema: schema.arrow(),
-            columns: schema.columns.iter().map(ColumnBuilder::new).collect::<Result<_>>()?,
+            columns: schema
+                .columns
+                .iter()
+                .map(ColumnBuilder::new)
+                .collect::<Result<_>>()?,
             envelope,
             by_name: properties
                 .iter()
@@ -147,7 +163,11 @@ impl RecordBuilder {
     ///
     /// # Errors
     /// Where the page is cut off or is no page; nothing of it is kept then.
-    pub fn page(&mut self, body: &[u8], mut admit: impl FnMut(&Head<'_>) -> bool) -> Result<PageEnd, Malformed> {
+    pub fn page(
+        &mut self,
+        body: &[u8],
+        mut admit: impl FnMut(&Head<'_>) -> bool,
+    ) -> Result<PageEnd, Malformed> {
         let before = self.rows;
         self.unfit.clear();
         let read = self.read_page(body, &mut admit);
@@ -168,7 +188,11 @@ impl RecordBuilder {
     pub fn merged(&mut self, id: u64, into: &str) -> Result<()> {
         let [id_column, _, _, archived, _, merged_into] = self.envelope;
         let id = id.to_string();
-        for (column, text) in [(id_column, id.as_str()), (archived, "true"), (merged_into, into)] {
+        for (column, text) in [
+            (id_column, id.as_str()),
+            (archived, "true"),
+            (merged_into, into),
+        ] {
             if let Some(column) = self.columns.get_mut(column) {
                 column.pad(self.rows);
                 column
@@ -182,7 +206,8 @@ impl RecordBuilder {
 
     /// Whether the batch should be taken.
     pub fn is_full(&self) -> bool {
-        self.rows >= BATCH_ROWS || self.columns.iter().map(ColumnBuilder::bytes).sum::<usize>() >= BATCH_BYTES
+        self.rows >= BATCH_ROWS
+            || self.columns.iter().map(ColumnBuilder::bytes).sum::<usize>() >= BATCH_BYTES
     }
 
     /// Takes the batch, if it has rows.
@@ -210,7 +235,11 @@ impl RecordBuilder {
         })
     }
 
-    fn read_page(&mut self, body: &[u8], admit: &mut impl FnMut(&Head<'_>) -> bool) -> Result<PageEnd, Malformed> {
+    fn read_page(
+        &mut self,
+        body: &[u8],
+        admit: &mut impl FnMut(&Head<'_>) -> bool,
+    ) -> Result<PageEnd, Malformed> {
         let mut scanner = Scanner::new(body)?;
         let mut end = PageEnd::default();
         let mut has_results = false;
@@ -230,7 +259,11 @@ impl RecordBuilder {
             _ => scanner.skip(),
         })?;
         scanner.end()?;
-        if has_results { Ok(end) } else { Err(Malformed { at: 0 }) }
+        if has_results {
+            Ok(end)
+        } else {
+            Err(Malformed { at: 0 })
+        }
     }
 
     fn record(
@@ -241,7 +274,14 @@ impl RecordBuilder {
         let row = self.rows;
         let unfit = self.unfit.len();
         let malformed = Malformed { at: 0 };
-        let [id_column, created_at, updated_at, archived_column, archived_at, _] = self.envelope;
+        let [
+            id_column,
+            created_at,
+            updated_at,
+            archived_column,
+            archived_at,
+            _,
+        ] = self.envelope;
         let (mut id, mut updated, mut archived) = (None, None, false);
         self.merged_ids.clear();
         scanner.object(|scanner, key| {
@@ -419,7 +459,11 @@ impl RowBuilder {
     pub fn new(schema: &Schema) -> Result<Self> {
         Ok(Self {
             schema: schema.arrow(),
-            columns: schema.columns.iter().map(ColumnBuilder::new).collect::<Result<_>>()?,
+            columns: schema
+                .columns
+                .iter()
+                .map(ColumnBuilder::new)
+                .collect::<Result<_>>()?,
             rows: 0,
         })
     }
@@ -433,7 +477,11 @@ impl RowBuilder {
             if let Some(value) = value
                 && column.push(value).is_err()
             {
-                let name = self.schema.fields().get(place).map_or("?", |field| field.name().as_str());
+                let name = self
+                    .schema
+                    .fields()
+                    .get(place)
+                    .map_or("?", |field| field.name().as_str());
                 return Err(Error::data(format!(
                     "HubSpot gave a value for column `{name}` that is not of its documented type"
                 )));

@@ -94,7 +94,11 @@ impl Selection {
 /// A column is named as its property. Names that differ only in case would be one name in `DuckDB`: of these, the property
 /// that was made first keeps its name, and each other gets a suffix made of its exact name. So no name ever depends on
 /// properties that are made later.
-pub fn columns(properties: &[Property], taken: &[&str], types: &BTreeMap<String, ColumnType>) -> Vec<PropertyColumn> {
+pub fn columns(
+    properties: &[Property],
+    taken: &[&str],
+    types: &BTreeMap<String, ColumnType>,
+) -> Vec<PropertyColumn> {
     let mut used: HashSet<String> = taken.iter().map(|name| name.to_lowercase()).collect();
     let mut by_age: Vec<&Property> = properties.iter().collect();
     by_age.sort_by_key(|property| {
@@ -119,7 +123,10 @@ pub fn columns(properties: &[Property], taken: &[&str], types: &BTreeMap<String,
                 .get(property.name.as_str())
                 .cloned()
                 .unwrap_or_else(|| property.name.clone());
-            let column_type = types.get(&name).cloned().unwrap_or_else(|| column_type(property));
+            let column_type = types
+                .get(&name)
+                .cloned()
+                .unwrap_or_else(|| column_type(property));
             let misfit = (column_type != ColumnType::Text).then(|| {
                 let beside = format!("{name}{MISFIT_SUFFIX}");
                 if used.insert(beside.to_lowercase()) {
@@ -234,10 +241,22 @@ mod tests {
 
     #[test]
     fn a_property_named_as_a_column_of_every_stream_gives_way() {
-        let found = names(&[property("archived", "bool", None), property("x__text", "string", None)], &["id", "archived"]);
-        assert!(found.first().unwrap().starts_with("archived__"), "{found:?}");
+        let found = names(
+            &[
+                property("archived", "bool", None),
+                property("x__text", "string", None),
+            ],
+            &["id", "archived"],
+        );
+        assert!(
+            found.first().unwrap().starts_with("archived__"),
+            "{found:?}"
+        );
         let found = columns(
-            &[property("x", "number", None), property("x__text", "string", None)],
+            &[
+                property("x", "number", None),
+                property("x__text", "string", None),
+            ],
             &[],
             &BTreeMap::new(),
         );
@@ -251,7 +270,9 @@ mod tests {
             wanted: Some(vec!["name".to_owned(), "nmae".to_owned()]),
             excluded: Vec::new(),
         };
-        let error = selection.choose("companies", vec![property("name", "string", None)]).unwrap_err();
+        let error = selection
+            .choose("companies", vec![property("name", "string", None)])
+            .unwrap_err();
         assert!(error.to_string().contains("`nmae`"));
     }
 }

@@ -15,8 +15,9 @@ use crate::error::{Error, Result};
 
 /// Records of a page of a list, at most.
 pub const LIST_PAGE: usize = 100;
-/// Records of a batch, at most, and with their history.
+/// Records of a batch, at most.
 pub const BATCH: usize = 100;
+/// Records of a batch with their history, at most.
 pub const HISTORY_BATCH: usize = 50;
 /// Hits of a page of a search, at most.
 const SEARCH_PAGE: usize = 200;
@@ -114,9 +115,13 @@ impl IdHead {
 
     /// Whether it was changed or archived at or after that time, milliseconds since 1970.
     pub fn is_since(&self, since: i64) -> bool {
-        [&self.updated_at, &self.archived_at].into_iter().flatten().any(|time| {
-            DateTime::parse_from_rfc3339(time).is_ok_and(|time| time.timestamp_millis() >= since)
-        })
+        [&self.updated_at, &self.archived_at]
+            .into_iter()
+            .flatten()
+            .any(|time| {
+                DateTime::parse_from_rfc3339(time)
+                    .is_ok_and(|time| time.timestamp_millis() >= since)
+            })
     }
 }
 
@@ -144,10 +149,17 @@ impl IdSource {
                 return Ok(Some(heads.collect()));
             }
             Self::List { which, after } => {
-                let request = reader.list_request(which, LIST_PAGE, &["hs_object_id"], after.as_deref());
+                let request =
+                    reader.list_request(which, LIST_PAGE, &["hs_object_id"], after.as_deref());
                 let page = reader.ids(&request).await?;
                 let after = page.after();
-                (page, after.map(|after| Self::List { which, after: Some(after) }))
+                (
+                    page,
+                    after.map(|after| Self::List {
+                        which,
+                        after: Some(after),
+                    }),
+                )
             }
             Self::Changed { since, last } => {
                 let page = reader.ids(&reader.search_request(since, last)).await?;
@@ -156,7 +168,13 @@ impl IdSource {
                     highest = highest.max(head.number()?);
                 }
                 let goes_on = page.after().is_some() && highest > last;
-                (page, goes_on.then_some(Self::Changed { since, last: highest }))
+                (
+                    page,
+                    goes_on.then_some(Self::Changed {
+                        since,
+                        last: highest,
+                    }),
+                )
             }
         };
         *self = next.unwrap_or(Self::End);
@@ -172,7 +190,13 @@ impl IdPage {
 
 impl Reader {
     /// The request for a page of a list.
-    pub fn list_request(&self, which: Shelf, limit: usize, properties: &[&str], after: Option<&str>) -> Request {
+    pub fn list_request(
+        &self,
+        which: Shelf,
+        limit: usize,
+        properties: &[&str],
+        after: Option<&str>,
+    ) -> Request {
         let mut path = format!(
             "{}?limit={limit}&archived={}&properties=",
             self.client.version.objects(&self.object),
@@ -193,7 +217,15 @@ impl Reader {
 
     /// Whether a list can be asked for these properties at all.
     pub fn fits_an_address(&self, properties: &[&str]) -> bool {
-        self.list_request(Shelf::Archived, LIST_PAGE, properties, Some(&"9".repeat(40))).path.len() <= LONGEST_ADDRESS
+        self.list_request(
+            Shelf::Archived,
+            LIST_PAGE,
+            properties,
+            Some(&"9".repeat(40)),
+        )
+        .path
+        .len()
+            <= LONGEST_ADDRESS
     }
 
     /// Answers with the records of ids, in batches, in the order of the ids. `keep` chooses among the ids.
@@ -217,7 +249,10 @@ impl Reader {
                             Err(error) => return Some((vec![Err(error)], None)),
                         }
                     }
-                    let chunks = kept.chunks(asked.size()).map(|chunk| Ok(chunk.to_vec())).collect();
+                    let chunks = kept
+                        .chunks(asked.size())
+                        .map(|chunk| Ok(chunk.to_vec()))
+                        .collect();
                     Some((chunks, Some((ids, keep))))
                 }
                 Err(error) => Some((vec![Err(error)], None)),
@@ -305,7 +340,11 @@ pub struct BatchOf {
 
 impl BatchOf {
     fn size(&self) -> usize {
-        if self.history.is_empty() { BATCH } else { HISTORY_BATCH }
+        if self.history.is_empty() {
+            BATCH
+        } else {
+            HISTORY_BATCH
+        }
     }
 }
 
@@ -339,7 +378,11 @@ mod tests {
             updated_at: Some("2026-01-01T00:00:00Z".to_owned()),
             archived_at: Some("2026-01-02T00:00:00.000Z".to_owned()),
         };
-        let time = |text: &str| DateTime::parse_from_rfc3339(text).unwrap().timestamp_millis();
+        let time = |text: &str| {
+            DateTime::parse_from_rfc3339(text)
+                .unwrap()
+                .timestamp_millis()
+        };
         assert!(head.is_since(time("2026-01-02T00:00:00Z")));
         assert!(!head.is_since(time("2026-01-02T00:00:01Z")));
     }

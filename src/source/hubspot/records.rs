@@ -8,8 +8,8 @@ use tokio::sync::mpsc;
 
 use super::client::NoAnswer;
 use super::ids::IdSet;
-use super::page::{Head, MERGED_IDS, PageEnd, RecordBuilder, RowBuilder};
 use super::json::Malformed;
+use super::page::{Head, MERGED_IDS, PageEnd, RecordBuilder, RowBuilder};
 use super::properties::PropertyColumn;
 use super::reading::{BatchOf, IdSource, LIST_PAGE, Reader, Shelf};
 use crate::error::{Error, Result};
@@ -69,7 +69,10 @@ impl Records {
         properties: &[PropertyColumn],
         batches: mpsc::Sender<RecordBatch>,
     ) -> Result<Self> {
-        let mut names: Vec<String> = properties.iter().map(|property| property.property.clone()).collect();
+        let mut names: Vec<String> = properties
+            .iter()
+            .map(|property| property.property.clone())
+            .collect();
         if !names.iter().any(|name| name == MERGED_IDS) {
             names.push(MERGED_IDS.to_owned());
         }
@@ -95,7 +98,8 @@ impl Records {
                 self.seen.ids.clone()
             }
             Start::Since { since, archived } => {
-                self.batches(IdSource::changed(since), Shelf::Live, |_| Ok(true)).await?;
+                self.batches(IdSource::changed(since), Shelf::Live, |_| Ok(true))
+                    .await?;
                 self.sweep(since, archived).await?
             }
         };
@@ -119,8 +123,15 @@ impl Records {
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         if self.reader.fits_an_address(&names) {
             loop {
-                let request = self.reader.list_request(which, LIST_PAGE, &names, after.as_deref());
-                let Self { reader, builder, seen, .. } = &mut *self;
+                let request = self
+                    .reader
+                    .list_request(which, LIST_PAGE, &names, after.as_deref());
+                let Self {
+                    reader,
+                    builder,
+                    seen,
+                    ..
+                } = &mut *self;
                 let asked = reader
                     .client
                     .ask(&request, &reader.stop, |body| decode(builder, seen, body))
@@ -138,7 +149,8 @@ impl Records {
                 }
             }
         }
-        self.batches(IdSource::List { which, after }, which, |_| Ok(true)).await
+        self.batches(IdSource::List { which, after }, which, |_| Ok(true))
+            .await
     }
 
     /// Reads the records of ids.
@@ -159,7 +171,9 @@ impl Records {
         let answers = reader.batches(ids, which, asked, keep);
         let mut answers = std::pin::pin!(answers);
         while let Some(answer) = answers.next().await {
-            reader.decode(answer?, |body| decode(builder, seen, body)).await?;
+            reader
+                .decode(answer?, |body| decode(builder, seen, body))
+                .await?;
             if builder.is_full() {
                 hand_on(builder, batches).await?;
             }
@@ -194,7 +208,8 @@ impl Records {
             .filter(|id| !now.contains(*id) && !self.seen.contains(*id))
             .collect();
         if !gone.is_empty() {
-            self.batches(IdSource::Given(gone), Shelf::Live, |_| Ok(true)).await?;
+            self.batches(IdSource::Given(gone), Shelf::Live, |_| Ok(true))
+                .await?;
         }
         Ok(now)
     }
@@ -257,7 +272,10 @@ impl Seen {
             return false;
         }
         self.page.push(head.id);
-        let merged = head.merged_ids.split(';').filter_map(|id| id.trim().parse().ok());
+        let merged = head
+            .merged_ids
+            .split(';')
+            .filter_map(|id| id.trim().parse().ok());
         self.page_merged.extend(merged.map(|id: u64| (id, head.id)));
         true
     }

@@ -111,7 +111,12 @@ impl Session {
     }
 
     /// Begins to read.
-    pub fn read(mut self, schema: &Schema, from: Option<&Position>, stop: &CancellationToken) -> Result<Extract> {
+    pub fn read(
+        mut self,
+        schema: &Schema,
+        from: Option<&Position>,
+        stop: &CancellationToken,
+    ) -> Result<Extract> {
         self.reader.stop = stop.clone();
         let (batches, receiver) = mpsc::channel(LANE_CAPACITY);
         let (outcome, told) = oneshot::channel();
@@ -123,11 +128,15 @@ impl Session {
             let mut archived = String::new();
             match self.content {
                 Content::Records(properties) => {
-                    let read = Records::new(reader, &schema, &properties, batches)?.read(start).await?;
+                    let read = Records::new(reader, &schema, &properties, batches)?
+                        .read(start)
+                        .await?;
                     if self.incremental.is_some() {
                         archived = read.archived.to_text();
                     }
-                    for (column, beside, count) in read.misfits.into_iter().filter(|(.., count)| *count > 0) {
+                    for (column, beside, count) in
+                        read.misfits.into_iter().filter(|(.., count)| *count > 0)
+                    {
                         told.warnings.push(format!(
                             "{count} value(s) of `{column}` are not of its type: they are NULL there, and as they are in \
                              `{beside}`"
@@ -142,13 +151,17 @@ impl Session {
                     };
                     history::read(reader, &schema, properties, since, batches).await?;
                 }
-                Content::Associations(to) => associations::read(reader, to, &schema, batches).await?,
+                Content::Associations(to) => {
+                    associations::read(reader, to, &schema, batches).await?;
+                }
                 Content::Owners => directory::read_owners(reader, &schema, batches).await?,
                 Content::Pipelines(objects) => {
                     directory::read_pipelines(reader, &objects, &schema, batches).await?;
                 }
             }
-            told.position = self.incremental.map(|incremental| incremental.position(archived));
+            told.position = self
+                .incremental
+                .map(|incremental| incremental.position(archived));
             // Whoever began the extract may have given it up.
             let _ = outcome.send(told);
             Ok(())
@@ -181,7 +194,9 @@ impl Session {
             }),
             Some(Position::HubSpot(position)) => {
                 let CursorValue::TimestampTz(micros) = position.cursor.resume else {
-                    return Err(Error::internal("a stream of HubSpot does not stand at a time"));
+                    return Err(Error::internal(
+                        "a stream of HubSpot does not stand at a time",
+                    ));
                 };
                 Ok(Start::Since {
                     since: since(micros),
@@ -196,7 +211,11 @@ impl Session {
         }
     }
 
-    async fn open_records(&mut self, relation: &CrmRelation, stream: &Stream) -> Result<Option<DateTime<Utc>>> {
+    async fn open_records(
+        &mut self,
+        relation: &CrmRelation,
+        stream: &Stream,
+    ) -> Result<Option<DateTime<Utc>>> {
         let (properties, date) = self.properties().await?;
         let selection = Selection {
             wanted: relation.properties.clone(),
@@ -209,11 +228,16 @@ impl Session {
             .keys()
             .find(|name| !columns.iter().any(|column| column.column.name == **name))
         {
-            return Err(Error::config(format!("[streams.STREAM.types] names `{unknown}`, which is no column of the stream"))
-                .remedy("correct the name, or take it out"));
+            return Err(Error::config(format!(
+                "[streams.STREAM.types] names `{unknown}`, which is no column of the stream"
+            ))
+            .remedy("correct the name, or take it out"));
         }
         self.probe().await?;
-        let names: Vec<&str> = columns.iter().map(|column| column.property.as_str()).collect();
+        let names: Vec<&str> = columns
+            .iter()
+            .map(|column| column.property.as_str())
+            .collect();
         let reading = match stream.mode {
             Mode::Incremental => "search for what changed, and batches of 100",
             Mode::Full if self.reader.fits_an_address(&names) => "pages of 100",
@@ -221,7 +245,9 @@ impl Session {
         };
         reading.clone_into(&mut self.description.reading);
         self.description.columns = envelope_columns();
-        self.description.columns.extend(columns.iter().map(|column| column.column.clone()));
+        self.description
+            .columns
+            .extend(columns.iter().map(|column| column.column.clone()));
         self.description.misfits = columns
             .iter()
             .filter_map(|column| Some((column.column.name.clone(), column.misfit.clone()?)))
@@ -264,12 +290,17 @@ impl Session {
     async fn open_pipelines(&mut self, objects: &[String]) -> Result<Option<DateTime<Utc>>> {
         let objects: Vec<CrmObject> = objects.iter().map(CrmObject::new).collect();
         for object in &objects {
-            let mut request =
-                self.reader
-                    .request(self.reader.client.version.pipelines(object), None, Allowance::Window);
+            let mut request = self.reader.request(
+                self.reader.client.version.pipelines(object),
+                None,
+                Allowance::Window,
+            );
             request.subject = format!("the pipelines of {object}");
             request.scopes = object.scopes();
-            self.reader.client.fetch(&request, &self.reader.stop).await?;
+            self.reader
+                .client
+                .fetch(&request, &self.reader.stop)
+                .await?;
         }
         "one request for each object".clone_into(&mut self.description.reading);
         self.describe(directory::pipeline_columns(), &[]);
@@ -287,12 +318,17 @@ impl Session {
         let path = self.reader.client.version.properties(&self.reader.object);
         let mut request = self.reader.request(path, None, Allowance::Window);
         request.subject = format!("the properties of {}", self.reader.object);
-        let answer = self.reader.client.fetch(&request, &self.reader.stop).await?;
+        let answer = self
+            .reader
+            .client
+            .fetch(&request, &self.reader.stop)
+            .await?;
         let date = answer.date;
         let list = self
             .reader
             .decode((request, answer), |body| {
-                serde_json::from_slice::<PropertyList>(body).map_err(|error| Malformed { at: error.column() })
+                serde_json::from_slice::<PropertyList>(body)
+                    .map_err(|error| Malformed { at: error.column() })
             })
             .await?;
         Ok((list.results, date))
@@ -300,13 +336,18 @@ impl Session {
 
     /// Asks for one record, so that a missing scope is found before anything is read.
     async fn probe(&self) -> Result<()> {
-        let request = self.reader.list_request(Shelf::Live, 1, &["hs_object_id"], None);
+        let request = self
+            .reader
+            .list_request(Shelf::Live, 1, &["hs_object_id"], None);
         self.ask(request.path).await
     }
 
     async fn ask(&self, path: String) -> Result<()> {
         let request = self.reader.request(path, None, Allowance::Window);
-        self.reader.client.fetch(&request, &self.reader.stop).await?;
+        self.reader
+            .client
+            .fetch(&request, &self.reader.stop)
+            .await?;
         Ok(())
     }
 }
@@ -341,8 +382,9 @@ pub(super) fn fixed_columns(columns: &[(&str, ColumnType, bool)]) -> Vec<ColumnS
 
 fn initial(text: &str) -> Result<DateTime<Utc>> {
     match CursorValue::parse(text, &ColumnType::TimestampTz)? {
-        CursorValue::TimestampTz(micros) => Ok(DateTime::from_timestamp_micros(micros).unwrap_or_default()),
+        CursorValue::TimestampTz(micros) => {
+            Ok(DateTime::from_timestamp_micros(micros).unwrap_or_default())
+        }
         _ => Err(Error::internal("a time was read as something else")),
     }
 }
-

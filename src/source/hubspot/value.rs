@@ -25,7 +25,9 @@ pub fn decimal(text: &str, precision: u8, scale: u8) -> Option<i128> {
         match byte {
             b'0'..=b'9' => {
                 seen = true;
-                value = value.checked_mul(10)?.checked_add(i128::from(byte - b'0'))?;
+                value = value
+                    .checked_mul(10)?
+                    .checked_add(i128::from(byte - b'0'))?;
                 if let Some(count) = &mut fraction {
                     *count += 1;
                 }
@@ -62,7 +64,10 @@ const POWERS: [i128; 19] = {
     let mut powers = [1; 19];
     let mut place = 1;
     while place < powers.len() {
-        #[expect(clippy::indexing_slicing, reason = "computed when compiled, within the length")]
+        #[expect(
+            clippy::indexing_slicing,
+            reason = "computed when compiled, within the length"
+        )]
         {
             powers[place] = powers[place - 1] * 10;
         }
@@ -101,7 +106,10 @@ pub fn integer(text: &str) -> Option<i64> {
 
 /// A number as binary floating point, rounded to the nearest: whoever asks for the type accepts that.
 pub fn float(text: &str) -> Option<f64> {
-    decimal_shaped(text).then(|| text.parse().ok()).flatten().filter(|value: &f64| value.is_finite())
+    decimal_shaped(text)
+        .then(|| text.parse().ok())
+        .flatten()
+        .filter(|value: &f64| value.is_finite())
 }
 
 /// `true` or `false`, in any case.
@@ -120,11 +128,14 @@ pub fn date(text: &str) -> Option<i32> {
     let days = match text.len() {
         10 if text.as_bytes().get(4) == Some(&b'-') => calendar_days(text)?,
         _ => match decimal(text, 38, 0) {
-            Some(milliseconds) if milliseconds % DAY == 0 => i64::try_from(milliseconds / DAY).ok()?,
+            Some(milliseconds) if milliseconds % DAY == 0 => {
+                i64::try_from(milliseconds / DAY).ok()?
+            }
             Some(_) => return None,
             None => {
                 let micros = i128::from(instant(text)?);
-                (micros % (DAY * 1_000) == 0).then(|| i64::try_from(micros / (DAY * 1_000)).ok())??
+                (micros % (DAY * 1_000) == 0)
+                    .then(|| i64::try_from(micros / (DAY * 1_000)).ok())??
             }
         },
     };
@@ -146,9 +157,11 @@ fn iso_instant(text: &str) -> Option<i64> {
     let days = calendar_days(text.get(..10)?)?;
     let bytes = text.as_bytes();
     let [hour, minute, second] = match bytes.get(10..19)? {
-        [b'T' | b't' | b' ', h1, h2, b':', m1, m2, b':', s1, s2] => {
-            [two_digits(*h1, *h2)?, two_digits(*m1, *m2)?, two_digits(*s1, *s2)?]
-        }
+        [b'T' | b't' | b' ', h1, h2, b':', m1, m2, b':', s1, s2] => [
+            two_digits(*h1, *h2)?,
+            two_digits(*m1, *m2)?,
+            two_digits(*s1, *s2)?,
+        ],
         _ => return None,
     };
     if hour > 23 || minute > 59 || second > 59 {
@@ -213,12 +226,14 @@ fn calendar_days(text: &str) -> Option<i64> {
 }
 
 fn two_digits(tens: u8, units: u8) -> Option<i64> {
-    (tens.is_ascii_digit() && units.is_ascii_digit()).then(|| i64::from(tens - b'0') * 10 + i64::from(units - b'0'))
+    (tens.is_ascii_digit() && units.is_ascii_digit())
+        .then(|| i64::from(tens - b'0') * 10 + i64::from(units - b'0'))
 }
 
 /// Whether a text is written with digits, so that "inf" and "nan" are not taken for numbers.
 fn decimal_shaped(text: &str) -> bool {
-    text.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b'-' | b'+' | b'e' | b'E'))
+    text.bytes()
+        .all(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b'-' | b'+' | b'e' | b'E'))
 }
 
 #[cfg(test)]
@@ -264,7 +279,13 @@ mod tests {
 
     #[test]
     fn booleans_come_in_any_case() {
-        for (text, expected) in [("true", Some(true)), ("FALSE", Some(false)), ("yes", None), ("1", None), ("", None)] {
+        for (text, expected) in [
+            ("true", Some(true)),
+            ("FALSE", Some(false)),
+            ("yes", None),
+            ("1", None),
+            ("", None),
+        ] {
             assert_eq!(boolean(text), expected, "{text}");
         }
     }

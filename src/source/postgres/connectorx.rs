@@ -7,8 +7,8 @@
 use arrow::array::RecordBatch;
 use connectorx::data_order::DataOrder;
 use connectorx::destinations::{Destination, DestinationPartition};
-use connectorx::prelude::Dispatcher;
 use connectorx::errors::ConnectorXError;
+use connectorx::prelude::Dispatcher;
 use connectorx::sources::postgres::{
     BinaryProtocol, PostgresBinarySourcePartitionParser, PostgresSourceError,
     PostgresSourcePartition, PostgresTypeSystem,

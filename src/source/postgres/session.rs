@@ -402,7 +402,9 @@ async fn look_up(client: &Client, relation: &Relation, place: &str) -> Result<Ca
             catalog::table(client, schema.as_deref(), name, place).await
         }
         Relation::Query(text) => catalog::query(client, text, place).await,
-        Relation::Crm(_) => Err(Error::internal("a stream of PostgreSQL reads something else")),
+        Relation::Crm(_) => Err(Error::internal(
+            "a stream of PostgreSQL reads something else",
+        )),
     }
 }
 

@@ -67,7 +67,13 @@ struct Filter {
 type Query = BTreeMap<String, String>;
 
 /// Answers a request.
-pub(crate) fn answer(portal: &mut Portal, denied: &[String], method: &str, path: &str, body: &[u8]) -> Answer {
+pub(crate) fn answer(
+    portal: &mut Portal,
+    denied: &[String],
+    method: &str,
+    path: &str,
+    body: &[u8],
+) -> Answer {
     let (path, query) = path.split_once('?').unwrap_or((path, ""));
     let query = parse_query(query);
     let Some(rest) = path.strip_prefix("/crm/") else {
@@ -93,7 +99,9 @@ pub(crate) fn answer(portal: &mut Portal, denied: &[String], method: &str, path:
         ("objects", "PATCH", [object, id]) => update(portal, object, id, body),
         ("objects", "DELETE", [object, id]) => archive(portal, object, id),
         ("properties", "GET", [object]) => properties(portal, object, &query),
-        ("associations", "POST", [from, to, "batch", "read"]) => associations(portal, from, to, body),
+        ("associations", "POST", [from, to, "batch", "read"]) => {
+            associations(portal, from, to, body)
+        }
         ("owners", "GET", [] | [""]) => owners(portal, &query),
         ("pipelines", "GET", [object]) => pipelines(portal, object),
         _ => Answer::not_found(),
@@ -130,11 +138,19 @@ impl Answer {
 
 /// Refuses what a scope is missing for.
 fn missing_scope(denied: &[String], part: &str, rest: &[&str]) -> Option<Answer> {
-    let name = rest.first().map_or_else(String::new, |called| schema::canonical(called));
-    let family = if name.starts_with("2-") { "custom" } else { name.as_str() };
+    let name = rest
+        .first()
+        .map_or_else(String::new, |called| schema::canonical(called));
+    let family = if name.starts_with("2-") {
+        "custom"
+    } else {
+        name.as_str()
+    };
     let needed = match (part, family) {
         ("owners", _) => "crm.objects.owners.read".to_owned(),
-        ("properties" | "objects" | "associations" | "pipelines", "tickets") => "tickets".to_owned(),
+        ("properties" | "objects" | "associations" | "pipelines", "tickets") => {
+            "tickets".to_owned()
+        }
         ("properties", family) => format!("crm.schemas.{family}.read"),
         (_, family) => format!("crm.objects.{family}.read"),
     };
@@ -153,13 +169,19 @@ fn list(portal: &Portal, called: &str, query: &Query) -> Answer {
     let Some(object) = portal.object(called) else {
         return Answer::unknown_object(called);
     };
-    let limit: usize = query.get("limit").and_then(|limit| limit.parse().ok()).unwrap_or(10);
+    let limit: usize = query
+        .get("limit")
+        .and_then(|limit| limit.parse().ok())
+        .unwrap_or(10);
     let history = names(query.get("propertiesWithHistory"));
     let most = if history.is_empty() { 100 } else { 50 };
     if limit == 0 || limit > most {
         return Answer::invalid(&format!("limit must be between 1 and {most}"));
     }
-    let after = match query.get("after").map(|after| after.strip_prefix("cursor-").unwrap_or(after).parse()) {
+    let after = match query
+        .get("after")
+        .map(|after| after.strip_prefix("cursor-").unwrap_or(after).parse())
+    {
         Some(Ok(after)) => after,
         Some(Err(_)) => return Answer::invalid("after is not a cursor that was given"),
         None => 0,
@@ -193,7 +215,13 @@ fn list(portal: &Portal, called: &str, query: &Query) -> Answer {
 pub(crate) fn first_page(portal: &Portal, object: &str, records: usize) -> String {
     let names: Vec<&str> = portal
         .object(object)
-        .map(|object| object.properties().iter().map(|property| property.name.as_str()).collect())
+        .map(|object| {
+            object
+                .properties()
+                .iter()
+                .map(|property| property.name.as_str())
+                .collect()
+        })
         .unwrap_or_default();
     let query = Query::from([
         ("limit".to_owned(), records.to_string()),
@@ -214,11 +242,19 @@ fn batch_read(portal: &Portal, called: &str, query: &Query, body: &[u8]) -> Answ
         Ok(request) => request,
         Err(error) => return Answer::invalid(&format!("Invalid input JSON: {error}")),
     };
-    let most = if request.properties_with_history.is_empty() { 100 } else { 50 };
+    let most = if request.properties_with_history.is_empty() {
+        100
+    } else {
+        50
+    };
     if request.inputs.is_empty() || request.inputs.len() > most {
         return Answer::invalid(&format!("between 1 and {most} inputs are allowed"));
     }
-    let asked = Asked::new(object, &request.properties, &request.properties_with_history);
+    let asked = Asked::new(
+        object,
+        &request.properties,
+        &request.properties_with_history,
+    );
     let which = shelf(query);
     let mut missing = Vec::new();
     let mut results = String::new();
@@ -277,7 +313,10 @@ fn search(portal: &Portal, called: &str, body: &[u8]) -> Answer {
     let after = match &request.after {
         None | Some(Value::Null) => 0,
         Some(Value::String(after)) => after.parse().unwrap_or(0),
-        Some(after) => after.as_u64().and_then(|after| usize::try_from(after).ok()).unwrap_or(0),
+        Some(after) => after
+            .as_u64()
+            .and_then(|after| usize::try_from(after).ok())
+            .unwrap_or(0),
     };
     if limit == 0 || limit > 200 {
         return Answer::invalid("limit must be between 1 and 200");
@@ -314,7 +353,10 @@ fn search(portal: &Portal, called: &str, body: &[u8]) -> Answer {
         let (name, descending) = match sort {
             Value::String(name) => (name.trim_start_matches('-'), name.starts_with('-')),
             other => (
-                other.get("propertyName").and_then(Value::as_str).unwrap_or_default(),
+                other
+                    .get("propertyName")
+                    .and_then(Value::as_str)
+                    .unwrap_or_default(),
                 other.get("direction").and_then(Value::as_str) == Some("DESCENDING"),
             ),
         };
@@ -337,7 +379,11 @@ fn search(portal: &Portal, called: &str, body: &[u8]) -> Answer {
     }
     body.push(']');
     if hits.len() > after + limit {
-        let _ = write!(body, ",\"paging\":{{\"next\":{{\"after\":\"{}\"}}}}", after + limit);
+        let _ = write!(
+            body,
+            ",\"paging\":{{\"next\":{{\"after\":\"{}\"}}}}",
+            after + limit
+        );
     }
     body.push('}');
     Answer::ok(body)
@@ -349,11 +395,17 @@ fn meets(filter: &Filter, id: u64, indexed: i64, modified: &str) -> Result<bool,
         .value
         .as_deref()
         .and_then(|value| value.parse().ok())
-        .ok_or_else(|| Answer::invalid("a filter's value must be a number, or milliseconds since 1970"))?;
+        .ok_or_else(|| {
+            Answer::invalid("a filter's value must be a number, or milliseconds since 1970")
+        })?;
     let actual = match filter.property_name.as_str() {
         "hs_object_id" => i64::try_from(id).unwrap_or(i64::MAX),
         name if name == modified => indexed,
-        _ => return Err(Answer::invalid("only filters by id and by time of change are served here")),
+        _ => {
+            return Err(Answer::invalid(
+                "only filters by id and by time of change are served here",
+            ));
+        }
     };
     Ok(match filter.operator.as_str() {
         "GT" => actual > value,
@@ -374,7 +426,10 @@ fn create(portal: &mut Portal, called: &str, body: &[u8]) -> Answer {
         Ok(values) => values,
         Err(refusal) => return refusal,
     };
-    let values: Vec<(&str, Option<&str>)> = values.iter().map(|(n, v)| (n.as_str(), v.as_deref())).collect();
+    let values: Vec<(&str, Option<&str>)> = values
+        .iter()
+        .map(|(n, v)| (n.as_str(), v.as_deref()))
+        .collect();
     let id = portal.create(&name, &values);
     one(portal, &name, id, 201)
 }
@@ -387,7 +442,10 @@ fn update(portal: &mut Portal, called: &str, id: &str, body: &[u8]) -> Answer {
         Ok(values) => values,
         Err(refusal) => return refusal,
     };
-    let values: Vec<(&str, Option<&str>)> = values.iter().map(|(n, v)| (n.as_str(), v.as_deref())).collect();
+    let values: Vec<(&str, Option<&str>)> = values
+        .iter()
+        .map(|(n, v)| (n.as_str(), v.as_deref()))
+        .collect();
     match id.parse() {
         Ok(id) if portal.update(&name, id, &values) => one(portal, &name, id, 200),
         _ => Answer::not_found(),
@@ -412,9 +470,16 @@ fn merge(portal: &mut Portal, called: &str, body: &[u8]) -> Answer {
         return Answer::unknown_object(called);
     };
     let request: Value = serde_json::from_slice(body).unwrap_or_default();
-    let id = |key: &str| request.get(key).and_then(Value::as_str).and_then(|id| id.parse().ok());
+    let id = |key: &str| {
+        request
+            .get(key)
+            .and_then(Value::as_str)
+            .and_then(|id| id.parse().ok())
+    };
     match (id("objectIdToMerge"), id("primaryObjectId")) {
-        (Some(from), Some(into)) if portal.merge(&name, from, into) => one(portal, &name, into, 200),
+        (Some(from), Some(into)) if portal.merge(&name, from, into) => {
+            one(portal, &name, into, 200)
+        }
         _ => Answer::invalid("objectIdToMerge and primaryObjectId must be two records"),
     }
 }
@@ -447,7 +512,10 @@ fn properties(portal: &Portal, called: &str, query: &Query) -> Answer {
     };
     let archived = shelf(query) == Shelf::Archived;
     let mut body = String::from("{\"results\":[");
-    let listed = object.properties().iter().filter(|property| property.archived == archived);
+    let listed = object
+        .properties()
+        .iter()
+        .filter(|property| property.archived == archived);
     for (place, property) in listed.enumerate() {
         if place > 0 {
             body.push(',');
@@ -472,7 +540,11 @@ fn associations(portal: &Portal, from: &str, to: &str, body: &[u8]) -> Answer {
     let mut results = String::new();
     let mut without = Vec::new();
     for input in &request.inputs {
-        let after: usize = input.after.as_deref().and_then(|after| after.parse().ok()).unwrap_or(0);
+        let after: usize = input
+            .after
+            .as_deref()
+            .and_then(|after| after.parse().ok())
+            .unwrap_or(0);
         let written = input
             .id
             .parse()
@@ -498,7 +570,12 @@ fn associations(portal: &Portal, from: &str, to: &str, body: &[u8]) -> Answer {
                 )
             })
             .collect();
-        let _ = write!(body, ",\"numErrors\":{},\"errors\":[{}]", errors.len(), errors.join(","));
+        let _ = write!(
+            body,
+            ",\"numErrors\":{},\"errors\":[{}]",
+            errors.len(),
+            errors.join(",")
+        );
     }
     body.push('}');
     Answer {
@@ -507,7 +584,13 @@ fn associations(portal: &Portal, from: &str, to: &str, body: &[u8]) -> Answer {
     }
 }
 
-fn write_links(portal: &Portal, (from, to): (&Object, &Object), id: u64, after: usize, out: &mut String) -> bool {
+fn write_links(
+    portal: &Portal,
+    (from, to): (&Object, &Object),
+    id: u64,
+    after: usize,
+    out: &mut String,
+) -> bool {
     let links = portal.links(from.name(), to.name(), id);
     if links.is_empty() {
         return false;
@@ -518,11 +601,22 @@ fn write_links(portal: &Portal, (from, to): (&Object, &Object), id: u64, after: 
     let _ = write!(out, "{{\"from\":{{\"id\":\"{id}\"}},\"to\":[");
     for (place, link) in links.iter().skip(after).take(LINKS_A_PAGE).enumerate() {
         let comma = if place > 0 { "," } else { "" };
-        let _ = write!(out, "{comma}{{\"toObjectId\":{},\"associationTypes\":[", link.to);
+        let _ = write!(
+            out,
+            "{comma}{{\"toObjectId\":{},\"associationTypes\":[",
+            link.to
+        );
         for (place, (kind, label)) in link.types.iter().enumerate() {
             let comma = if place > 0 { "," } else { "" };
-            let category = if label.is_some() { "USER_DEFINED" } else { "HUBSPOT_DEFINED" };
-            let _ = write!(out, "{comma}{{\"category\":\"{category}\",\"typeId\":{kind},\"label\":");
+            let category = if label.is_some() {
+                "USER_DEFINED"
+            } else {
+                "HUBSPOT_DEFINED"
+            };
+            let _ = write!(
+                out,
+                "{comma}{{\"category\":\"{category}\",\"typeId\":{kind},\"label\":"
+            );
             match label {
                 Some(label) => json::text(out, label),
                 None => out.push_str("null"),
@@ -533,7 +627,11 @@ fn write_links(portal: &Portal, (from, to): (&Object, &Object), id: u64, after: 
     }
     out.push(']');
     if links.len() > after + LINKS_A_PAGE {
-        let _ = write!(out, ",\"paging\":{{\"next\":{{\"after\":\"{}\"}}}}", after + LINKS_A_PAGE);
+        let _ = write!(
+            out,
+            ",\"paging\":{{\"next\":{{\"after\":\"{}\"}}}}",
+            after + LINKS_A_PAGE
+        );
     }
     out.push('}');
     true
@@ -542,7 +640,10 @@ fn write_links(portal: &Portal, (from, to): (&Object, &Object), id: u64, after: 
 fn owners(portal: &Portal, query: &Query) -> Answer {
     let archived = shelf(query) == Shelf::Archived;
     let mut body = String::from("{\"results\":[");
-    let listed = portal.owners.iter().filter(|owner| owner.archived == archived);
+    let listed = portal
+        .owners
+        .iter()
+        .filter(|owner| owner.archived == archived);
     for (place, owner) in listed.enumerate() {
         let comma = if place > 0 { "," } else { "" };
         let _ = write!(
@@ -569,15 +670,30 @@ fn pipelines(portal: &Portal, called: &str) -> Answer {
             "default",
             "Ventas de formación",
             &[
-                ("propuesta", "Propuesta enviada", "{\"probability\":\"0.4\"}"),
-                ("ganada", "Ganada", "{\"isClosed\":\"true\",\"probability\":\"1.0\"}"),
-                ("perdida", "Perdida", "{\"isClosed\":\"true\",\"probability\":\"0.0\"}"),
+                (
+                    "propuesta",
+                    "Propuesta enviada",
+                    "{\"probability\":\"0.4\"}",
+                ),
+                (
+                    "ganada",
+                    "Ganada",
+                    "{\"isClosed\":\"true\",\"probability\":\"1.0\"}",
+                ),
+                (
+                    "perdida",
+                    "Perdida",
+                    "{\"isClosed\":\"true\",\"probability\":\"0.0\"}",
+                ),
             ],
         ),
         "tickets" => (
             "0",
             "Soporte",
-            &[("1", "Nuevo", "{\"ticketState\":\"OPEN\"}"), ("4", "Cerrado", "{\"ticketState\":\"CLOSED\"}")],
+            &[
+                ("1", "Nuevo", "{\"ticketState\":\"OPEN\"}"),
+                ("4", "Cerrado", "{\"ticketState\":\"CLOSED\"}"),
+            ],
         ),
         _ => return Answer::ok("{\"results\":[]}".to_owned()),
     };
@@ -607,7 +723,10 @@ fn shelf(query: &Query) -> Shelf {
 
 fn names(list: Option<&String>) -> Vec<String> {
     list.map_or_else(Vec::new, |list| {
-        list.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect()
+        list.split(',')
+            .filter(|name| !name.is_empty())
+            .map(str::to_owned)
+            .collect()
     })
 }
 

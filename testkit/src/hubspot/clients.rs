@@ -2,7 +2,7 @@
 //! sales can be joined by domain.
 //!
 //! The table is filled by PostgreSQL, with its own hash function; this is that function again (`hashint8extended`, in
-//! `src/common/hashfn.c`), and `testkit/tests/it/hubspot.rs` compares the two.
+//! `src/common/hashfn.c`), and `tests/it/hubspot.rs` compares the two.
 
 use crate::seed::{FORMS, PLACES, TRADES, mix};
 
@@ -51,7 +51,10 @@ fn below(seed: u64, number: i64, purpose: &str, bound: u64) -> u64 {
 }
 
 /// PostgreSQL's `hashint8extended`.
-#[expect(clippy::cast_possible_truncation, reason = "the halves of the number, as the original takes them")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the halves of the number, as the original takes them"
+)]
 fn hashint8extended(value: i64, seed: u64) -> u64 {
     let bits = value.cast_unsigned();
     let (low, high) = (bits as u32, (bits >> 32) as u32);
@@ -59,7 +62,10 @@ fn hashint8extended(value: i64, seed: u64) -> u64 {
 }
 
 /// PostgreSQL's `hash_bytes_uint32_extended`, after Bob Jenkins's lookup3.
-#[expect(clippy::cast_possible_truncation, reason = "the halves of the seed, as the original takes them")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the halves of the seed, as the original takes them"
+)]
 fn hash_uint32(value: u32, seed: u64) -> u64 {
     let start = 0x9e37_79b9_u32.wrapping_add(4).wrapping_add(3_923_095);
     let (mut a, mut b, mut c) = (start, start, start);

@@ -53,7 +53,11 @@ impl Fault {
     /// The next request ends with that status and a body as `HubSpot` writes it.
     #[must_use]
     pub fn status(path: &str, status: u16) -> Self {
-        Self::body(path, status, "{\"status\":\"error\",\"message\":\"injected\",\"correlationId\":\"0c4f5d0e-1b0a-4f0e-9d6a-3a8a5b2f7c11\",\"category\":\"INJECTED\"}")
+        Self::body(
+            path,
+            status,
+            "{\"status\":\"error\",\"message\":\"injected\",\"correlationId\":\"0c4f5d0e-1b0a-4f0e-9d6a-3a8a5b2f7c11\",\"category\":\"INJECTED\"}",
+        )
     }
 
     /// The next request ends with that status and body.
@@ -112,7 +116,9 @@ impl FromStr for Fault {
     /// Reads `WHAT[@PATH][+AFTER][xTIMES]`, as in `503@/batch/read+10x2`, `reset@/search`, `cut`, `html`, `delay`.
     fn from_str(text: &str) -> Result<Self> {
         let (rest, times) = match text.rsplit_once('x') {
-            Some((rest, times)) if times.chars().all(|c| c.is_ascii_digit()) && !times.is_empty() => {
+            Some((rest, times))
+                if times.chars().all(|c| c.is_ascii_digit()) && !times.is_empty() =>
+            {
                 (rest, times.parse()?)
             }
             _ => (text, 1),
@@ -130,7 +136,9 @@ impl FromStr for Fault {
             "delay" => Self::new(path, Failure::Delay(Duration::from_secs(3))),
             status => match status.parse::<u16>() {
                 Ok(status @ 400..=599) => Self::status(path, status),
-                _ => bail!("`{what}` is no fault: give a status from 400 on, reset, cut, cutjson, html or delay"),
+                _ => bail!(
+                    "`{what}` is no fault: give a status from 400 on, reset, cut, cutjson, html or delay"
+                ),
             },
         };
         Ok(fault.after(after).times(times))

@@ -81,7 +81,11 @@ async fn respond(request: hyper::Request<Incoming>, shared: &Shared) -> std::io:
 
     let failure = {
         let mut desk = shared.desk();
-        let events: Vec<_> = desk.events.iter_mut().filter_map(|event| event.due(&path)).collect();
+        let events: Vec<_> = desk
+            .events
+            .iter_mut()
+            .filter_map(|event| event.due(&path))
+            .collect();
         let failure = desk
             .faults
             .iter_mut()
@@ -100,12 +104,18 @@ async fn respond(request: hyper::Request<Incoming>, shared: &Shared) -> std::io:
         });
     };
     match failure {
-        Some(Failure::Status { status, headers, body }) => {
+        Some(Failure::Status {
+            status,
+            headers,
+            body,
+        }) => {
             log(status);
             let mut response = Response::new(Payload::whole(body.into()));
             set_status(&mut response, status);
             for (name, value) in headers {
-                if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
+                if let (Ok(name), Ok(value)) =
+                    (HeaderName::try_from(name), HeaderValue::try_from(value))
+                {
                     response.headers_mut().insert(name, value);
                 }
             }
@@ -165,8 +175,14 @@ fn served(shared: &Shared, method: &str, path: &str, body: &Bytes) -> Response {
             ("x-hubspot-ratelimit-max", u64::from(window)),
             ("x-hubspot-ratelimit-remaining", u64::from(remaining)),
             ("x-hubspot-ratelimit-interval-milliseconds", length),
-            ("x-hubspot-ratelimit-daily", u64::from(limits.daily.unwrap_or(u32::MAX))),
-            ("x-hubspot-ratelimit-daily-remaining", u64::from(daily_remaining)),
+            (
+                "x-hubspot-ratelimit-daily",
+                u64::from(limits.daily.unwrap_or(u32::MAX)),
+            ),
+            (
+                "x-hubspot-ratelimit-daily-remaining",
+                u64::from(daily_remaining),
+            ),
         ] {
             response
                 .headers_mut()
@@ -179,19 +195,27 @@ fn served(shared: &Shared, method: &str, path: &str, body: &Bytes) -> Response {
 /// Refuses who may not ask, and what is too long.
 fn admit(shared: &Shared, path: &str, bearer: Option<&str>) -> Option<Response> {
     if path.len() > LONGEST_ADDRESS {
-        let mut response = Response::new(Payload::whole("<html><body>414 Request-URI Too Large</body></html>".into()));
+        let mut response = Response::new(Payload::whole(
+            "<html><body>414 Request-URI Too Large</body></html>".into(),
+        ));
         set_status(&mut response, 414);
         return Some(response);
     }
     let desk = shared.desk();
     let refusal = match bearer {
-        None => "Authentication credentials not found. This API supports OAuth 2.0 authentication and you can find more \
-                 details at https://developers.hubspot.com/docs/methods/auth/oauth-overview",
+        None => {
+            "Authentication credentials not found. This API supports OAuth 2.0 authentication and you can find more \
+                 details at https://developers.hubspot.com/docs/methods/auth/oauth-overview"
+        }
         Some(token) if token != desk.token => "The token given is not valid",
         Some(_) if desk.expired => "The token used to make this call expired 2 hours ago",
         Some(_) => return None,
     };
-    let category = if desk.expired { "EXPIRED_AUTHENTICATION" } else { "INVALID_AUTHENTICATION" };
+    let category = if desk.expired {
+        "EXPIRED_AUTHENTICATION"
+    } else {
+        "INVALID_AUTHENTICATION"
+    };
     // As the real one does, it says the token back.
     let message = format!("{refusal}: {}", bearer.unwrap_or_default());
     Some(respond_with(Answer::error(401, category, &message)))
@@ -199,9 +223,21 @@ fn admit(shared: &Shared, path: &str, bearer: Option<&str>) -> Option<Response> 
 
 fn limited(exceeded: Exceeded, limits: &super::Limits) -> Response {
     let (policy, message, wait) = match exceeded {
-        Exceeded::Window => ("TEN_SECONDLY_ROLLING", "You have reached your ten_secondly_rolling limit.", limits.window_length),
-        Exceeded::Search => ("SECONDLY", "You have reached your secondly limit.", Duration::from_secs(1)),
-        Exceeded::Daily => ("DAILY", "You have reached your daily limit.", Duration::ZERO),
+        Exceeded::Window => (
+            "TEN_SECONDLY_ROLLING",
+            "You have reached your ten_secondly_rolling limit.",
+            limits.window_length,
+        ),
+        Exceeded::Search => (
+            "SECONDLY",
+            "You have reached your secondly limit.",
+            Duration::from_secs(1),
+        ),
+        Exceeded::Daily => (
+            "DAILY",
+            "You have reached your daily limit.",
+            Duration::ZERO,
+        ),
     };
     let mut response = respond_with(Answer {
         status: 429,
@@ -213,7 +249,9 @@ fn limited(exceeded: Exceeded, limits: &super::Limits) -> Response {
     });
     if limits.retry_after && !wait.is_zero() {
         let seconds = wait.as_secs().max(1);
-        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+        response
+            .headers_mut()
+            .insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
     response
 }
@@ -235,7 +273,9 @@ fn set_status(response: &mut Response, status: u16) {
 }
 
 fn is_search(path: &str) -> bool {
-    path.split('?').next().is_some_and(|path| path.ends_with("/search"))
+    path.split('?')
+        .next()
+        .is_some_and(|path| path.ends_with("/search"))
 }
 
 /// A body that may break off.

@@ -55,11 +55,24 @@ impl Usage {
             return Err(Exceeded::Daily);
         }
         let (used, limit, length, exceeded) = if is_search {
-            (&mut self.searches, limits.search, Duration::from_secs(1), Exceeded::Search)
+            (
+                &mut self.searches,
+                limits.search,
+                Duration::from_secs(1),
+                Exceeded::Search,
+            )
         } else {
-            (&mut self.requests, limits.window, limits.window_length, Exceeded::Window)
+            (
+                &mut self.requests,
+                limits.window,
+                limits.window_length,
+                Exceeded::Window,
+            )
         };
-        while used.front().is_some_and(|at| now.duration_since(*at) >= length) {
+        while used
+            .front()
+            .is_some_and(|at| now.duration_since(*at) >= length)
+        {
             used.pop_front();
         }
         let count = u32::try_from(used.len()).unwrap_or(u32::MAX);
@@ -73,6 +86,8 @@ impl Usage {
 
     /// What remains of the day.
     pub(crate) fn daily_remaining(&self, limits: &Limits) -> u32 {
-        limits.daily.map_or(u32::MAX, |daily| daily.saturating_sub(self.today))
+        limits
+            .daily
+            .map_or(u32::MAX, |daily| daily.saturating_sub(self.today))
     }
 }

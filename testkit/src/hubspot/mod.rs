@@ -149,10 +149,20 @@ impl HubSpotOptions {
             let (company, contact) = (Portal::generated_id(number), Portal::generated_id(number));
             portal.associate(("companies", company), ("contacts", contact), 280, None);
             if number % 5 == 0 {
-                portal.associate(("companies", company), ("contacts", contact), 37, Some("Responsable de formación"));
+                portal.associate(
+                    ("companies", company),
+                    ("contacts", contact),
+                    37,
+                    Some("Responsable de formación"),
+                );
             }
             if number % 2 == 0 {
-                portal.associate(("companies", company), ("deals", Portal::generated_id(number / 2)), 342, None);
+                portal.associate(
+                    ("companies", company),
+                    ("deals", Portal::generated_id(number / 2)),
+                    342,
+                    None,
+                );
             }
         }
         let shared = Arc::new(Shared {
@@ -215,7 +225,10 @@ impl HubSpotServer {
 
     /// The portal, to look at and to change.
     pub fn portal(&self) -> MutexGuard<'_, Portal> {
-        self.shared.portal.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared
+            .portal
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Has the next requests end as `fault` says.
@@ -224,7 +237,12 @@ impl HubSpotServer {
     }
 
     /// Has something happen in the portal just before a request is answered: the first one to `path` after `skip` others.
-    pub fn before(&self, path: &str, skip: u32, happens: impl FnOnce(&mut Portal) + Send + 'static) {
+    pub fn before(
+        &self,
+        path: &str,
+        skip: u32,
+        happens: impl FnOnce(&mut Portal) + Send + 'static,
+    ) {
         self.desk().events.push(Event {
             path: path.to_owned(),
             skip,
@@ -261,7 +279,11 @@ impl HubSpotServer {
     /// How many requests were answered with that status.
     #[must_use]
     pub fn answered(&self, status: u16) -> usize {
-        self.desk().log.iter().filter(|request| request.status == status).count()
+        self.desk()
+            .log
+            .iter()
+            .filter(|request| request.status == status)
+            .count()
     }
 
     /// The body of a list's first page, with all properties, as a request for it would be answered.
@@ -301,7 +323,9 @@ impl Event {
 
 impl std::fmt::Debug for Event {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Event").field("path", &self.path).finish_non_exhaustive()
+        f.debug_struct("Event")
+            .field("path", &self.path)
+            .finish_non_exhaustive()
     }
 }
 

@@ -67,11 +67,11 @@ struct Version {
 
 /// An association of a record with another.
 #[derive(Debug, Clone)]
-pub struct Link {
+pub(crate) struct Link {
     /// The other record.
-    pub to: u64,
+    pub(crate) to: u64,
     /// Type and label of the association.
-    pub types: Vec<(u32, Option<String>)>,
+    pub(crate) types: Vec<(u32, Option<String>)>,
 }
 
 /// An owner.
@@ -98,8 +98,19 @@ impl Portal {
             ..Self::default()
         };
         for name in [
-            "companies", "contacts", "deals", "tickets", "products", "line_items", "quotes", "calls", "emails",
-            "meetings", "notes", "tasks", "2-123",
+            "companies",
+            "contacts",
+            "deals",
+            "tickets",
+            "products",
+            "line_items",
+            "quotes",
+            "calls",
+            "emails",
+            "meetings",
+            "notes",
+            "tasks",
+            "2-123",
         ] {
             portal.add_object(name);
         }
@@ -158,7 +169,10 @@ impl Portal {
     /// Archives a property: it is no longer listed, and asking for it gives nothing.
     pub fn archive_property(&mut self, object: &str, name: &str) {
         if let Some(object) = self.objects.get_mut(object)
-            && let Some(property) = object.places.get(name).and_then(|place| object.properties.get_mut(*place))
+            && let Some(property) = object
+                .places
+                .get(name)
+                .and_then(|place| object.properties.get_mut(*place))
         {
             property.archived = true;
         }
@@ -216,16 +230,26 @@ impl Portal {
     }
 
     /// Sets values of a record, at that time.
-    pub fn update_at(&mut self, object: &str, id: u64, values: &[(&str, Option<&str>)], at: i64) -> bool {
+    pub fn update_at(
+        &mut self,
+        object: &str,
+        id: u64,
+        values: &[(&str, Option<&str>)],
+        at: i64,
+    ) -> bool {
         let visible = self.now() + self.index_lag;
         let Some(record) = self.record_mut(object, id) else {
             return false;
         };
         for (name, value) in values {
-            record.set.entry((*name).to_owned()).or_default().push(Version {
-                at,
-                value: value.map(str::to_owned),
-            });
+            record
+                .set
+                .entry((*name).to_owned())
+                .or_default()
+                .push(Version {
+                    at,
+                    value: value.map(str::to_owned),
+                });
         }
         record.modified = at;
         record.indexed.push((visible, at));
@@ -286,7 +310,13 @@ impl Portal {
     }
 
     /// Associates two records, in both directions.
-    pub fn associate(&mut self, from: (&str, u64), to: (&str, u64), kind: u32, label: Option<&str>) {
+    pub fn associate(
+        &mut self,
+        from: (&str, u64),
+        to: (&str, u64),
+        kind: u32,
+        label: Option<&str>,
+    ) {
         for ((object, id), (other, other_id)) in [(from, to), (to, from)] {
             let links = self
                 .links
@@ -321,7 +351,9 @@ impl Portal {
     /// How many records there are, archived ones included.
     #[must_use]
     pub fn count(&self, object: &str) -> usize {
-        self.objects.get(object).map_or(0, |object| object.records.len())
+        self.objects
+            .get(object)
+            .map_or(0, |object| object.records.len())
     }
 
     /// The ids of all records, archived ones included.
@@ -335,7 +367,10 @@ impl Portal {
     /// The types of an object's properties, by name.
     #[must_use]
     pub fn property_kinds(&self, object: &str) -> BTreeMap<String, String> {
-        let properties = self.objects.get(object).map_or(&[][..], |object| &object.properties);
+        let properties = self
+            .objects
+            .get(object)
+            .map_or(&[][..], |object| &object.properties);
         properties
             .iter()
             .map(|property| (property.name.clone(), property.kind.clone()))
@@ -449,14 +484,23 @@ impl Portal {
         } else {
             match (object.property(name), record.number) {
                 (Some((place, property)), Some(number)) if property.maker != Maker::Nothing => {
-                    property.maker.write(self.seed, number, place as u64 + 1, out);
+                    property
+                        .maker
+                        .write(self.seed, number, place as u64 + 1, out);
                 }
                 _ => out.push_str("null"),
             }
         }
     }
 
-    fn write_history(&self, object: &Object, id: u64, record: &Record, name: &str, out: &mut String) {
+    fn write_history(
+        &self,
+        object: &Object,
+        id: u64,
+        record: &Record,
+        name: &str,
+        out: &mut String,
+    ) {
         out.push('[');
         let versions = record.set.get(name).map_or(&[][..], Vec::as_slice);
         for version in versions.iter().rev() {
@@ -464,7 +508,9 @@ impl Portal {
             json::text(out, version.value.as_deref().unwrap_or_default());
             out.push_str(",\"timestamp\":");
             json::moment(out, version.at);
-            out.push_str(",\"sourceType\":\"CRM_UI\",\"sourceId\":\"userId:7\",\"updatedByUserId\":7},");
+            out.push_str(
+                ",\"sourceType\":\"CRM_UI\",\"sourceId\":\"userId:7\",\"updatedByUserId\":7},",
+            );
         }
         out.push_str("{\"value\":");
         let bare = Record {
@@ -497,7 +543,8 @@ impl Object {
         if let Some(known) = known.and_then(|place| self.properties.get_mut(*place)) {
             *known = property;
         } else {
-            self.places.insert(property.name.clone(), self.properties.len());
+            self.places
+                .insert(property.name.clone(), self.properties.len());
             self.properties.push(property);
         }
     }
@@ -534,10 +581,23 @@ pub(crate) struct Asked<'a> {
 impl<'a> Asked<'a> {
     /// Those that exist among the ones named, and those that always come.
     pub(crate) fn new(object: &'a Object, properties: &'a [String], history: &'a [String]) -> Self {
-        let exists = |name: &&str| object.property(name).is_some_and(|(_, property)| !property.archived);
-        let mut names: BTreeSet<&str> = properties.iter().map(String::as_str).filter(exists).collect();
+        let exists = |name: &&str| {
+            object
+                .property(name)
+                .is_some_and(|(_, property)| !property.archived)
+        };
+        let mut names: BTreeSet<&str> = properties
+            .iter()
+            .map(String::as_str)
+            .filter(exists)
+            .collect();
         if properties.is_empty() {
-            names.extend(schema::default_properties(&object.name).iter().copied().filter(exists));
+            names.extend(
+                schema::default_properties(&object.name)
+                    .iter()
+                    .copied()
+                    .filter(exists),
+            );
         }
         names.extend([
             "hs_object_id",

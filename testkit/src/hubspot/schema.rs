@@ -188,7 +188,11 @@ impl Maker {
                 write!(out, "\"{}.{:02}\"", cents / 100, cents % 100)
             }
             Self::Day => {
-                let (year, month, day) = (1990 + (bits >> 8) % 35, 1 + (bits >> 16) % 12, 1 + (bits >> 24) % 28);
+                let (year, month, day) = (
+                    1990 + (bits >> 8) % 35,
+                    1 + (bits >> 16) % 12,
+                    1 + (bits >> 24) % 28,
+                );
                 write!(out, "\"{year}-{month:02}-{day:02}\"")
             }
             Self::Moment => {
@@ -196,7 +200,11 @@ impl Maker {
                 json::moment(out, i64::try_from(milliseconds).unwrap_or(0));
                 Ok(())
             }
-            Self::Flag => out.write_str(if bits & 256 == 0 { "\"true\"" } else { "\"false\"" }),
+            Self::Flag => out.write_str(if bits & 256 == 0 {
+                "\"true\""
+            } else {
+                "\"false\""
+            }),
             Self::Text => write!(
                 out,
                 "\"Valor {} de la empresa número {number}: formación, año {}\"",
@@ -221,21 +229,42 @@ pub(crate) fn standard(object: &str) -> Vec<Property> {
         "companies" => vec![
             Property::made("name", "string", Maker::ClientName),
             Property::made("domain", "string", Maker::ClientDomain),
-            Property::made("city", "string", Maker::Among(&["Logroño", "Cádiz", "León", "Málaga", "Girona"])),
+            Property::made(
+                "city",
+                "string",
+                Maker::Among(&["Logroño", "Cádiz", "León", "Málaga", "Girona"]),
+            ),
             Property::made("phone", "phone_number", Maker::Number(999_999_999)),
             Property::made("industry", "enumeration", Maker::Among(INDUSTRIES)),
-            Property::made("lifecyclestage", "enumeration", Maker::Among(&["lead", "customer", "opportunity"])),
+            Property::made(
+                "lifecyclestage",
+                "enumeration",
+                Maker::Among(&["lead", "customer", "opportunity"]),
+            ),
             Property::made("annualrevenue", "number", Maker::Money),
             Property::made("numberofemployees", "number", Maker::Number(5_000)),
             Property::made("is_public", "bool", Maker::Flag),
             Property::made("fecha_alta", "date", Maker::Day),
             Property::made("notes_last_updated", "datetime", Maker::Moment),
-            Property::made("temas_de_interes", "enumeration", Maker::SeveralAmong(TOPICS)).checkbox(),
+            Property::made(
+                "temas_de_interes",
+                "enumeration",
+                Maker::SeveralAmong(TOPICS),
+            )
+            .checkbox(),
         ],
         "contacts" => vec![
             Property::made("email", "string", Maker::Email),
-            Property::made("firstname", "string", Maker::Among(&["Lucía", "Íñigo", "Begoña", "Óscar"])),
-            Property::made("lastname", "string", Maker::Among(&["Núñez", "Peña", "Ibáñez", "Güell"])),
+            Property::made(
+                "firstname",
+                "string",
+                Maker::Among(&["Lucía", "Íñigo", "Begoña", "Óscar"]),
+            ),
+            Property::made(
+                "lastname",
+                "string",
+                Maker::Among(&["Núñez", "Peña", "Ibáñez", "Güell"]),
+            ),
             Property::new("associatedcompanyid", "number"),
         ],
         "deals" => vec![
@@ -243,12 +272,20 @@ pub(crate) fn standard(object: &str) -> Vec<Property> {
             Property::made("amount", "number", Maker::Money),
             Property::made("closedate", "datetime", Maker::Moment),
             Property::made("pipeline", "enumeration", Maker::Among(&["default"])),
-            Property::made("dealstage", "enumeration", Maker::Among(&["propuesta", "ganada", "perdida"])),
+            Property::made(
+                "dealstage",
+                "enumeration",
+                Maker::Among(&["propuesta", "ganada", "perdida"]),
+            ),
         ],
         "tickets" => vec![
             Property::made("subject", "string", Maker::Text),
             Property::made("hs_pipeline", "enumeration", Maker::Among(&["0"])),
-            Property::made("hs_pipeline_stage", "enumeration", Maker::Among(&["1", "4"])),
+            Property::made(
+                "hs_pipeline_stage",
+                "enumeration",
+                Maker::Among(&["1", "4"]),
+            ),
         ],
         "products" | "line_items" => vec![
             Property::made("name", "string", Maker::Text),
@@ -276,7 +313,8 @@ pub(crate) fn more(count: usize) -> Vec<Property> {
                 5 => ("number", Maker::Number(1_000_000)),
                 _ => ("string", Maker::Text),
             };
-            Property::made(&format!("propiedad_{number:04}"), kind, maker).created_at(1_700_000_000_000)
+            Property::made(&format!("propiedad_{number:04}"), kind, maker)
+                .created_at(1_700_000_000_000)
         })
         .collect()
 }
@@ -308,5 +346,11 @@ pub(crate) fn default_properties(object: &str) -> &'static [&'static str] {
 }
 
 pub(crate) const OWNERS: &[&str] = &["701", "702", "703"];
-const INDUSTRIES: &[&str] = &["CONSTRUCTION", "EDUCATION", "HOSPITALITY", "LOGISTICS", "RETAIL"];
+const INDUSTRIES: &[&str] = &[
+    "CONSTRUCTION",
+    "EDUCATION",
+    "HOSPITALITY",
+    "LOGISTICS",
+    "RETAIL",
+];
 const TOPICS: &[&str] = &["excel", "liderazgo", "sql", "idiomas"];
