@@ -1,10 +1,15 @@
 //! How a table's schema follows its source: which columns are new, wider, gone or incompatible. No I/O.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::schema::{Column, ColumnSpec, ColumnType, Schema};
+
+/// What the field id of a column for what does not fit is above that of the column that it stands beside.
+pub const MISFIT_IDS: i32 = 1 << 30;
 
 /// What a stream allows its source to change.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -114,6 +119,51 @@ pub fn number(known: Option<&TableSchema>, specs: Vec<ColumnSpec>) -> Schema {
         })
         .collect();
     Schema { columns }
+}
+
+/// Adds to a schema the columns for what does not fit: `misfits` names them by the columns that they stand beside.
+///
+/// They come after their columns and hold text. As it is known only at the end of an extract whether one has values at all,
+/// parts have all of them, and a manifest those that do ([`without_unused`]). So that the others use up no field id, the
+/// id of each is that of its column, raised by [`MISFIT_IDS`].
+pub fn with_misfits(
+    known: Option<&TableSchema>,
+    schema: &Schema,
+    misfits: &BTreeMap<String, String>,
+) -> Schema {
+    let mut columns = Vec::with_capacity(schema.columns.len() + misfits.len());
+    for column in &schema.columns {
+        columns.push(column.clone());
+        let Some(name) = misfits.get(&column.name) else {
+            continue;
+        };
+        let known = known.and_then(|table| table.column(name));
+        columns.push(Column {
+            id: known.map_or(column.id.saturating_add(MISFIT_IDS), |known| known.id),
+            name: name.clone(),
+            column_type: ColumnType::Text,
+            nullable: true,
+            source_type: format!("misfits of {}", column.source_type),
+            element_id: None,
+        });
+    }
+    Schema { columns }
+}
+
+/// Leaves out of a schema the columns for what does not fit that have no values and that the table does not have.
+pub fn without_unused(
+    known: Option<&TableSchema>,
+    mut schema: Schema,
+    misfits: &BTreeMap<String, String>,
+    used: &BTreeSet<String>,
+) -> Schema {
+    let beside: BTreeSet<&String> = misfits.values().collect();
+    schema.columns.retain(|column| {
+        !beside.contains(&column.name)
+            || used.contains(&column.name)
+            || known.is_some_and(|table| table.column(&column.name).is_some())
+    });
+    schema
 }
 
 /// The table's schema when a load of `load` makes it anew. Field ids already used stay used.
@@ -253,6 +303,7 @@ fn next_field_id(known: i32, load: &Schema) -> i32 {
         .iter()
         .flat_map(|column| [Some(column.id), column.element_id])
         .flatten()
+        .filter(|id| *id < MISFIT_IDS)
         .map(|id| id + 1)
         .fold(known, i32::max)
 }
@@ -355,6 +406,33 @@ mod tests {
                 .contains("column `a` changed from int32 to text")
         );
         assert!(error.remedy_text().unwrap().contains("--full-refresh"));
+    }
+
+    #[test]
+    fn a_column_for_misfits_has_the_same_id_whenever_it_comes() {
+        let misfits = BTreeMap::from([("n".to_owned(), "n__text".to_owned())]);
+        let first = load(None, &[("n", "decimal(38,18)"), ("x", "text")]);
+        let parts = with_misfits(None, &first, &misfits);
+        let names: Vec<&str> = parts
+            .columns
+            .iter()
+            .map(|column| column.name.as_str())
+            .collect();
+        assert_eq!(names, ["n", "n__text", "x"]);
+        let unused = without_unused(None, parts.clone(), &misfits, &BTreeSet::new());
+        assert_eq!(unused, first);
+        let table = rebuild(None, &unused);
+        assert_eq!(table.next_field_id, 3);
+        let used = BTreeSet::from(["n__text".to_owned()]);
+        let again = without_unused(Some(&table), parts.clone(), &misfits, &used);
+        assert_eq!(again, parts);
+        let evolved = evolve(&table, &again).unwrap().table;
+        assert_eq!(
+            evolved.next_field_id, 3,
+            "new columns go on as if it were not there"
+        );
+        let kept = without_unused(Some(&evolved), parts.clone(), &misfits, &BTreeSet::new());
+        assert_eq!(kept, parts, "what the table has stays");
     }
 
     #[test]

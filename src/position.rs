@@ -15,6 +15,19 @@ use crate::schema::ColumnType;
 pub enum Position {
     /// An incremental stream.
     Cursor(CursorPosition),
+    /// An incremental stream of HubSpot.
+    HubSpot(HubSpotPosition),
+}
+
+/// The position of an incremental stream of HubSpot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HubSpotPosition {
+    /// Up to when changes have been read.
+    #[serde(flatten)]
+    pub cursor: CursorPosition,
+    /// The records that are in the archive: archiving and restoring a record change nothing else by which it could be
+    /// found.
+    pub archived: String,
 }
 
 /// The position of an incremental stream.
@@ -67,6 +80,16 @@ pub enum Lag {
     Time(TimeDelta),
     /// For integers and decimals.
     Units(i64),
+}
+
+impl Position {
+    /// By which column it stands, and where.
+    pub fn cursor(&self) -> &CursorPosition {
+        match self {
+            Self::Cursor(cursor) => cursor,
+            Self::HubSpot(position) => &position.cursor,
+        }
+    }
 }
 
 impl CursorValue {

@@ -67,7 +67,10 @@ pub(crate) fn rate(rows: u64, time: Duration) -> String {
 pub(crate) fn position(position: Option<&Position>) -> String {
     match position {
         None => "-".to_owned(),
-        Some(Position::Cursor(cursor)) => format!("{} {}", cursor.column, cursor.value.text()),
+        Some(position) => {
+            let cursor = position.cursor();
+            format!("{} {}", cursor.column, cursor.value.text())
+        }
     }
 }
 

@@ -248,8 +248,8 @@ mod tests {
 
     #[test]
     fn a_mistake_is_told_with_its_place_and_the_way_out() {
-        let stream_keys = "source, table, query, mode, disposition, cursor, initial_value, lag, null_cursor, \
-                           primary_key, columns, exclude, where, destination_table, parallel, schema_contract and types";
+        let stream_keys = "source, table, query, object, properties, history, associations, mode, disposition, \
+                           cursor, initial_value, lag, null_cursor, primary_key, columns, exclude, where, destination_table, parallel, schema_contract and types";
         for (lines, expected) in [
             (
                 "source = \"s\"\nmode = \"full\"\ncurser = \"secret\"\n",
@@ -308,9 +308,9 @@ mod tests {
     #[test]
     fn a_wrong_kind_names_those_that_there_are() {
         assert_eq!(
-            report(&HEAD.replace("\"postgres\"", "\"hubspot\"")),
+            report(&HEAD.replace("\"postgres\"", "\"mysql\"")),
             "…/acequia.toml:9:8: [sources.s] kind: this version of acequia does not know what is given here\n  remedy: use \
-             \"postgres\""
+             \"postgres\" or \"hubspot\""
         );
     }
 

@@ -10,6 +10,7 @@ use crate::landing::manifest::{Disposition, Mode};
 use crate::names::StreamName;
 use crate::position::Lag;
 use crate::schema::ColumnType;
+use crate::source::hubspot::object::ApiVersion;
 
 pub mod document;
 pub mod environment;
@@ -71,6 +72,15 @@ pub enum Source {
         /// Its connection URI.
         url: Secret,
     },
+    /// A HubSpot account.
+    HubSpot {
+        /// Where it is asked.
+        base_url: String,
+        /// The token of a private app or a service key.
+        token: Secret,
+        /// Which paths are asked.
+        api_version: ApiVersion,
+    },
 }
 
 /// A text that is never printed.
@@ -122,6 +132,34 @@ pub enum Relation {
     },
     /// The rows of a query.
     Query(String),
+    /// Records of HubSpot, or what belongs to them.
+    Crm(CrmRelation),
+}
+
+/// What a stream reads of HubSpot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CrmRelation {
+    /// The object: `companies`.
+    pub object: String,
+    /// What of it.
+    pub part: CrmPart,
+    /// The properties to take, by name or pattern, where not all.
+    pub properties: Option<Vec<String>>,
+}
+
+/// What a stream reads of an object of HubSpot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CrmPart {
+    /// Its records.
+    Records,
+    /// Every value that these properties (names or patterns) had.
+    History(Vec<String>),
+    /// What is associated with that other object.
+    Associations(String),
+    /// The owners.
+    Owners,
+    /// The pipelines of these objects.
+    Pipelines(Vec<String>),
 }
 
 /// By which column an incremental stream is read, and from where.
@@ -164,6 +202,14 @@ impl std::fmt::Display for Relation {
             } => write!(f, "table {schema}.{name}"),
             Self::Table { schema: None, name } => write!(f, "table {name}"),
             Self::Query(_) => f.write_str("its query"),
+            Self::Crm(relation) => match &relation.part {
+                CrmPart::Records | CrmPart::Owners => write!(f, "{} of HubSpot", relation.object),
+                CrmPart::History(_) => write!(f, "the history of {}", relation.object),
+                CrmPart::Associations(to) => {
+                    write!(f, "associations of {} with {to}", relation.object)
+                }
+                CrmPart::Pipelines(objects) => write!(f, "pipelines of {}", objects.join(", ")),
+            },
         }
     }
 }

@@ -11,6 +11,7 @@ use crate::evolution::SchemaContract;
 use crate::landing::manifest::{Disposition, Mode};
 use crate::names::StreamName;
 use crate::schema::ColumnType;
+use crate::source::hubspot::object::ApiVersion;
 
 /// The configuration of an acequia pipeline. In every text, `${NAME}` is taken from the environment or from a `.env`
 /// file beside the configuration.
@@ -79,6 +80,8 @@ pub struct DestinationConfig {
 pub enum SourceKind {
     /// A PostgreSQL database.
     Postgres,
+    /// A HubSpot account.
+    HubSpot,
 }
 
 /// A place that rows come from.
@@ -90,6 +93,15 @@ pub struct SourceConfig {
     /// PostgreSQL: the connection URI, as in `postgres://user@host:5432/database?sslmode=verify-full`.
     #[serde(default)]
     pub url: Option<String>,
+    /// HubSpot: the token of a private app or a service key, as in `"${HUBSPOT_TOKEN}"`.
+    #[serde(default)]
+    pub token: Option<String>,
+    /// HubSpot: where it is asked. Default: `https://api.hubapi.com`.
+    #[serde(default)]
+    pub base_url: Option<String>,
+    /// HubSpot: which paths are asked. Default: "2026-03"; "v3" for the older ones, which end in 2027.
+    #[serde(default)]
+    pub api_version: Option<ApiVersion>,
 }
 
 /// One stream: rows of one kind, from a source to a table.
@@ -105,6 +117,20 @@ pub struct StreamConfig {
     /// A query to read instead of a table.
     #[serde(default)]
     pub query: Option<String>,
+    /// HubSpot: what to read: "companies", "contacts", "deals", "tickets" or any other object by its plural name, a custom
+    /// object by its type id ("2-123") or full name, "owners", "pipelines" (of deals and tickets), or the pipelines of one
+    /// object ("pipelines/2-123").
+    #[serde(default)]
+    pub object: Option<String>,
+    /// HubSpot: the properties to take, by name or pattern (`hs_analytics_*`). Default: all.
+    #[serde(default)]
+    pub properties: Option<Columns>,
+    /// HubSpot: properties, by name or pattern, whose every value goes to the table of that name and `__history`.
+    #[serde(default)]
+    pub history: Option<Columns>,
+    /// HubSpot: other objects; what is associated with them goes to tables of that name, `__` and the object's name.
+    #[serde(default)]
+    pub associations: Option<Columns>,
     /// How it is read: "full" or "incremental".
     pub mode: Mode,
     /// How loads are applied. Default: "replace" for full, "merge" for incremental.

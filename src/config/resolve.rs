@@ -13,6 +13,7 @@ use super::{Destination, Pipeline, Secret, Source, Stream, Target};
 use crate::error::Result;
 use crate::names::StreamName;
 
+mod crm;
 mod problems;
 mod stream;
 
@@ -111,7 +112,8 @@ impl Document {
         let selected = self.select(&selection.streams, problems);
         let streams: Vec<Stream> = selected
             .iter()
-            .filter_map(|(name, config)| self.stream(name, config, problems).ok())
+            .filter_map(|(name, config)| self.streams_of(name, config, problems).ok())
+            .flatten()
             .collect();
         self.refuse_shared_tables(&selected, problems);
 
@@ -265,6 +267,7 @@ impl Document {
         let place = format!("{} url", table("sources", name));
         let remedy = "write postgres://user:password@host:5432/database, or \"${NAME}\" with a variable that holds it";
         match config.kind {
+            SourceKind::HubSpot => self.hubspot(name, config, problems),
             SourceKind::Postgres => {
                 let Some(url) = &config.url else {
                     return Err(problems.add(&place, "it is missing", remedy));
@@ -288,12 +291,15 @@ impl Document {
         problems: &mut Problems,
     ) {
         let mut owners: BTreeMap<String, &StreamName> = BTreeMap::new();
-        for (name, config) in &self.config.streams {
+        let tables = self.config.streams.iter().flat_map(|(name, config)| {
             let table = config.destination_table.as_deref().unwrap_or(name.as_str());
             // What cannot be expanded is reported where it is used.
-            let Ok(table) = self.environment.expand(table) else {
-                continue;
-            };
+            let table = self.environment.expand(table).unwrap_or_default();
+            crm::tables_of(&table, config)
+                .into_iter()
+                .map(move |table| (name, table))
+        });
+        for (name, table) in tables.filter(|(_, table)| !table.is_empty()) {
             let Some(owner) = owners.insert(table.to_lowercase(), name) else {
                 continue;
             };

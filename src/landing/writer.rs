@@ -161,7 +161,7 @@ impl OpenPart {
 
     fn close(mut self, load: &LoadWriter) -> Result<Part> {
         let before = self.writer.bytes_written();
-        if let Err(error) = self.writer.finish() {
+        if let Err(error) = self.writer.flush() {
             return Err(self.failure(error, load));
         }
         let written = self.writer.bytes_written().saturating_sub(before);

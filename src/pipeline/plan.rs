@@ -1,11 +1,13 @@
 //! What a run would do (`run --dry-run`): sources and destination are looked at, nothing is touched.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 
 use crate::config::{Pipeline, Stream};
 use crate::destination::StreamState;
 use crate::error::Result;
-use crate::evolution::{evolve, number};
+use crate::evolution::{evolve, number, with_misfits, without_unused};
 use crate::landing::manifest::{Disposition, Mode};
 use crate::names::StreamName;
 use crate::position::Position;
@@ -85,7 +87,10 @@ async fn look(
         .map(|column| (column.name.clone(), column.column_type.to_string()))
         .collect();
     if let Some(state) = state {
-        let schema = number(Some(&state.schema), description.columns.clone());
+        let known = Some(&state.schema);
+        let schema = number(known, description.columns.clone());
+        let schema = with_misfits(known, &schema, &description.misfits);
+        let schema = without_unused(known, schema, &description.misfits, &BTreeSet::new());
         let steps = evolve(&state.schema, &schema)?.steps;
         plan.changes = steps.iter().map(ToString::to_string).collect();
         stream.contract.check(&steps)?;

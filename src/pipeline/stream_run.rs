@@ -1,5 +1,6 @@
 //! The path that every row takes: recover, open, extract, land, publish, load.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -14,13 +15,13 @@ use super::{name_stream, recovery};
 use crate::config::{Pipeline, Stream};
 use crate::destination::{LoadOutcome, StagedLoad, StreamState};
 use crate::error::{Error, Result};
-use crate::evolution::{evolve, number};
+use crate::evolution::{evolve, number, with_misfits, without_unused};
 use crate::landing::manifest::{FORMAT_VERSION, Manifest, Mode};
 use crate::landing::writer::{Landed, LoadWriter};
 use crate::landing::{Landing, LoadAddress};
 use crate::names::LoadId;
 use crate::position::{CursorPosition, CursorValue, Position};
-use crate::source::{Description, Extract, Lane, OpenStream, Source};
+use crate::source::{Description, Extract, Lane, OpenStream, Outcome, Source};
 use crate::watermark;
 
 /// One stream of a run.
@@ -117,10 +118,15 @@ impl StreamRun {
     ) -> Result<(LoadAddress, Manifest)> {
         let before = self.start_position()?.cloned();
         let description = opened.description().clone();
-        let known = self.state.as_ref().map(|state| &state.schema);
-        let schema = number(known, description.columns.clone());
-        if let Some(known) = known.filter(|_| !self.full_refresh) {
-            self.stream.contract.check(&evolve(known, &schema)?.steps)?;
+        let misfits = &description.misfits;
+        let known = self.state.as_ref().map(|state| state.schema.clone());
+        let schema = number(known.as_ref(), description.columns.clone());
+        let schema = with_misfits(known.as_ref(), &schema, misfits);
+        if let Some(known) = known.as_ref().filter(|_| !self.full_refresh) {
+            let certain = without_unused(Some(known), schema.clone(), misfits, &BTreeSet::new());
+            self.stream
+                .contract
+                .check(&evolve(known, &certain)?.steps)?;
         }
         if let (None, Some(rows)) = (&before, description.estimated_rows) {
             self.counters.expect_rows(rows);
@@ -143,12 +149,10 @@ impl StreamRun {
             self.pipeline.part_size,
             &self.counters,
         );
-        let resume = before
-            .as_ref()
-            .map(|Position::Cursor(cursor)| &cursor.resume);
         let stop = self.stop.child_token();
-        let extract = opened.read(&schema, resume, &stop).await?;
+        let mut extract = opened.read(&schema, before.as_ref(), &stop).await?;
         let horizon = extract.horizon.clone();
+        let outcome = extract.outcome.take();
         let landed = match land(extract, &writer, &stop).await {
             Ok(landed) => landed,
             Err(error) => {
@@ -158,7 +162,23 @@ impl StreamRun {
                 return Err(error);
             }
         };
-        let manifest = self.manifest(&address, schema, description, before, landed, horizon);
+        let outcome = match outcome {
+            Some(outcome) => outcome
+                .await
+                .map_err(|_| Error::internal("a source did not tell how its extract ended"))?,
+            None => Outcome::default(),
+        };
+        let schema = without_unused(
+            known.as_ref().filter(|_| !self.full_refresh),
+            schema,
+            misfits,
+            &outcome.used,
+        );
+        report.warnings.extend(outcome.warnings);
+        let mut manifest = self.manifest(&address, schema, description, before, landed, horizon);
+        if outcome.position.is_some() {
+            manifest.position_after = outcome.position;
+        }
         report.rows_extracted += manifest.rows;
         report.bytes_landed += manifest.bytes;
         Ok((address, manifest))
@@ -277,10 +297,11 @@ impl StreamRun {
         };
         debug_assert_eq!(self.stream.mode, Mode::Incremental);
         match self.position() {
-            Some(Position::Cursor(position)) if position.column != cursor.column => {
+            Some(position) if position.cursor().column != cursor.column => {
                 Err(Error::config(format!(
                     "the cursor is now `{}`, and the stream's position is one of `{}`",
-                    cursor.column, position.column
+                    cursor.column,
+                    position.cursor().column
                 ))
                 .remedy("run `acequia run STREAM --full-refresh` once, or set the cursor back"))
             }
@@ -341,7 +362,7 @@ fn next_position(
     landed: Option<CursorValue>,
     horizon: Option<CursorValue>,
 ) -> Option<Position> {
-    let mut value = before.map(|Position::Cursor(cursor)| cursor.value.clone());
+    let mut value = before.map(|position| position.cursor().value.clone());
     watermark::raise(&mut value, landed);
     let value = value?;
     let resume = match horizon {

@@ -1,16 +1,19 @@
 //! Where rows come from. A source describes a stream's columns and reads its rows as Arrow batches, in one or several
 //! lanes, over bounded channels. Sources know nothing of the landing area and of destinations.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use arrow::array::RecordBatch;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::config;
 use crate::error::{Error, Result};
-use crate::position::CursorValue;
+use crate::position::{CursorValue, Position};
 use crate::schema::{ColumnSpec, Schema};
 
+pub mod hubspot;
 pub mod postgres;
 
 /// Batches that a lane may hold ready before its reader waits.
@@ -20,7 +23,9 @@ const LANE_CAPACITY: usize = 2;
 #[derive(Debug, Clone)]
 pub enum Source {
     /// A PostgreSQL database.
-    Postgres(postgres::Postgres),
+    Postgres(Box<postgres::Postgres>),
+    /// A HubSpot account.
+    HubSpot(hubspot::HubSpot),
 }
 
 /// A stream that is open in its source: described, and held still until it is read or dropped.
@@ -28,6 +33,8 @@ pub enum Source {
 pub enum OpenStream {
     /// A table or query of PostgreSQL, under one snapshot.
     Postgres(Box<postgres::session::Session>),
+    /// Records of HubSpot, or what belongs to them.
+    HubSpot(Box<hubspot::session::Session>),
 }
 
 /// What a source says of a stream.
@@ -43,6 +50,8 @@ pub struct Description {
     pub estimated_rows: Option<u64>,
     /// How it would be read, for people.
     pub reading: String,
+    /// Columns beside others, for values that are not of their type: a column's name, and that of the one beside it.
+    pub misfits: BTreeMap<String, String>,
 }
 
 /// An extract under way.
@@ -53,6 +62,19 @@ pub struct Extract {
     /// The highest position from which the next extract may resume, where a transaction that is still running could yet
     /// commit rows below what is read now.
     pub horizon: Option<CursorValue>,
+    /// What the source tells once all lanes have ended well, where it has something to tell.
+    pub outcome: Option<oneshot::Receiver<Outcome>>,
+}
+
+/// What a source tells of an extract at its end.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// Where the stream stands, where that is not the highest cursor value that was landed.
+    pub position: Option<Position>,
+    /// What went well but should be known.
+    pub warnings: Vec<String>,
+    /// The columns for misfits that have values.
+    pub used: BTreeSet<String>,
 }
 
 /// One lane of an extract: its batches, and who produces them. The batches are complete only once the producer has ended
@@ -69,7 +91,18 @@ impl Source {
     /// Makes a source of its configuration. Does not connect.
     pub fn new(config: &config::Source) -> Result<Self> {
         match config {
-            config::Source::Postgres { url } => Ok(Self::Postgres(postgres::Postgres::new(url)?)),
+            config::Source::Postgres { url } => {
+                Ok(Self::Postgres(Box::new(postgres::Postgres::new(url)?)))
+            }
+            config::Source::HubSpot {
+                base_url,
+                token,
+                api_version,
+            } => Ok(Self::HubSpot(hubspot::HubSpot::new(
+                base_url,
+                token,
+                *api_version,
+            )?)),
         }
     }
 
@@ -86,6 +119,7 @@ impl Source {
     pub async fn connect(&self) -> Result<String> {
         match self {
             Self::Postgres(source) => source.describe().await,
+            Self::HubSpot(source) => source.describe().await,
         }
     }
 
@@ -95,6 +129,7 @@ impl Source {
             Self::Postgres(source) => {
                 Ok(OpenStream::Postgres(Box::new(source.open(stream).await?)))
             }
+            Self::HubSpot(source) => Ok(OpenStream::HubSpot(Box::new(source.open(stream).await?))),
         }
     }
 }
@@ -104,6 +139,7 @@ impl OpenStream {
     pub fn description(&self) -> &Description {
         match self {
             Self::Postgres(session) => session.description(),
+            Self::HubSpot(session) => session.description(),
         }
     }
 
@@ -111,18 +147,23 @@ impl OpenStream {
     pub async fn advice(&self) -> Vec<(String, String)> {
         match self {
             Self::Postgres(session) => session.advice().await,
+            Self::HubSpot(_) => Vec::new(),
         }
     }
 
-    /// Begins to read: rows of `schema`, from `lower` on where it is given. `stop` ends the extract early.
+    /// Begins to read: rows of `schema`, from a position on where it is given. `stop` ends the extract early.
     pub async fn read(
         self,
         schema: &Schema,
-        lower: Option<&CursorValue>,
+        from: Option<&Position>,
         stop: &CancellationToken,
     ) -> Result<Extract> {
         match self {
-            Self::Postgres(session) => session.read(schema, lower, stop).await,
+            Self::Postgres(session) => {
+                let lower = from.map(|position| &position.cursor().resume);
+                session.read(schema, lower, stop).await
+            }
+            Self::HubSpot(session) => session.read(schema, from, stop),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Real servers and seeded data for acequia's tests, benches and demo.
 //!
 //! Nothing here is a double: [`Cluster`] is a PostgreSQL of one's own, [`S3Server`] answers S3 requests from a
-//! folder, and [`oracle`] lets PostgreSQL itself say what a destination must hold. All of it is thrown away when
+//! folder, [`HubSpotServer`] is a CRM with state, and [`oracle`] lets PostgreSQL itself say what a destination must hold. All of it is thrown away when
 //! dropped, and also when the process that started it is killed.
 //!
 //! ```no_run
@@ -20,6 +20,7 @@ pub mod changes;
 pub mod cluster;
 pub mod database;
 mod host;
+pub mod hubspot;
 pub mod oracle;
 pub mod s3;
 pub mod seed;
@@ -28,5 +29,6 @@ pub use changes::{Changed, Changes};
 pub use cluster::{Cluster, ClusterOptions, PASSWORD, PASSWORD_ROLE};
 pub use database::{SCHEMA, TestDb};
 pub use host::listens;
+pub use hubspot::{HUBSPOT_TOKEN, HubSpotServer};
 pub use s3::S3Server;
 pub use seed::{Seed, Seeded};

@@ -1,4 +1,5 @@
-//! A seeded operational database for people: `testkit serve` until Ctrl-C, `testkit changes` as often as one likes.
+//! A seeded operational database and a CRM for people: `testkit serve` and `testkit hubspot` until Ctrl-C, `testkit
+//! changes` as often as one likes.
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
@@ -6,12 +7,13 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use postgres::{Client, NoTls};
+use testkit::hubspot::{Fault, HubSpotOptions, Limits};
 use testkit::{Changes, Cluster, Seed};
 
 #[derive(Debug, Parser)]
 #[command(
     version,
-    about = "A throw-away PostgreSQL with the operational schema and seeded rows"
+    about = "A throw-away PostgreSQL with the operational schema and seeded rows, and a HubSpot to go with it"
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -38,6 +40,40 @@ enum Command {
         #[arg(long)]
         port: Option<u16>,
     },
+    /// Start a HubSpot with generated companies, print its URL; runs until Ctrl-C or the end of standard input
+    Hubspot {
+        /// Number of companies; they are those of `serve --seed` with the same numbers
+        #[arg(long, default_value_t = 1_000)]
+        companies: u64,
+        /// Number of properties besides the usual ones of companies
+        #[arg(long, default_value_t = 0)]
+        properties: usize,
+        /// Same seed, same values
+        #[arg(long, default_value_t = 42)]
+        seed: u64,
+        /// Port on loopback [default: a free one]
+        #[arg(long)]
+        port: Option<u16>,
+        /// The token to accept
+        #[arg(long, default_value = testkit::HUBSPOT_TOKEN)]
+        token: String,
+        /// Seconds after which search knows of a change
+        #[arg(long, default_value_t = 0)]
+        index_lag: i64,
+        /// Requests in ten seconds
+        #[arg(long, default_value_t = 190)]
+        window: u32,
+        /// Requests in a day
+        #[arg(long, default_value_t = 1_000_000)]
+        daily: u32,
+        /// Scope that the token lacks, as in crm.objects.companies.read; may be repeated
+        #[arg(long)]
+        deny_scope: Vec<String>,
+        /// Fault, as WHAT[@PATH][+AFTER][xTIMES]: a status, reset, cut, cutjson, html or delay, for requests to PATH, after
+        /// so many of them, so many times; may be repeated. 503@/batch/read+10x2
+        #[arg(long)]
+        fault: Vec<Fault>,
+    },
     /// Make a day's changes in a database that `serve` made
     Changes {
         /// URL that `serve` printed
@@ -62,6 +98,32 @@ fn main() -> ExitCode {
             rows.participantes = participantes.unwrap_or(rows.participantes);
             rows.actividades = actividades.unwrap_or(rows.actividades);
             serve(rows, port)
+        }
+        Command::Hubspot {
+            companies,
+            properties,
+            seed,
+            port,
+            token,
+            index_lag,
+            window,
+            daily,
+            deny_scope,
+            fault,
+        } => {
+            let options = HubSpotOptions {
+                seed,
+                companies,
+                properties,
+                port,
+                limits: Limits {
+                    window: Some(window),
+                    daily: Some(daily),
+                    ..Limits::default()
+                },
+                token,
+            };
+            hubspot(options, index_lag, &deny_scope, fault)
         }
         Command::Changes { url, seed } => change(&url, seed),
     };
@@ -100,6 +162,33 @@ fn serve(rows: Seed, port: Option<u16>) -> Result<()> {
     writeln!(io::stdout(), "{}", cluster.url("formacion"))?;
     io::stdout().flush()?;
     // Ctrl-C ends this process where it stands; the server's supervisor notices and cleans up.
+    io::copy(&mut io::stdin(), &mut io::sink())?;
+    Ok(())
+}
+
+fn hubspot(
+    options: HubSpotOptions,
+    index_lag: i64,
+    denied: &[String],
+    faults: Vec<Fault>,
+) -> Result<()> {
+    let companies = options.companies;
+    let server = options.start()?;
+    server.portal().set_index_lag(index_lag);
+    for scope in denied {
+        server.deny_scope(scope);
+    }
+    for fault in faults {
+        server.inject(fault);
+    }
+    writeln!(
+        io::stderr(),
+        "{companies} companies; the token is {}; records can be changed with PATCH, DELETE and POST as in HubSpot; Ctrl-C \
+         ends the server",
+        server.token()
+    )?;
+    writeln!(io::stdout(), "{}", server.url())?;
+    io::stdout().flush()?;
     io::copy(&mut io::stdin(), &mut io::sink())?;
     Ok(())
 }

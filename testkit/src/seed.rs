@@ -231,7 +231,7 @@ fn clientes_rows(hash: &Hash, rows: u64) -> String {
                      THEN {trade} || ' de ' || {place} || ', cliente desde ' || 1990 + {desde} END,
                 {registro}
          FROM {numbers}",
-        form = hash.pick("n", "forma", &["S.L.", "S.A.", "S. Coop.", "e Hijos, S.L."]),
+        form = hash.pick("n", "forma", FORMS),
         sin_dominio = hash.below("n", "sin dominio", 12),
         sin_texto = hash.below("n", "sin texto", 3),
         desde = hash.below("n", "desde", 33),
@@ -417,7 +417,7 @@ impl Hash {
 }
 
 /// One step of splitmix64: spreads neighbouring seeds far apart.
-const fn mix(seed: u64) -> u64 {
+pub(crate) const fn mix(seed: u64) -> u64 {
     let mut z = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -445,7 +445,7 @@ const ACTIVITIES: &[&str] = &[
     "sesion_iniciada",
     "encuesta_respondida",
 ];
-const TRADES: &[&str] = &[
+pub(crate) const TRADES: &[&str] = &[
     "Talleres",
     "Conservas",
     "Transportes",
@@ -463,7 +463,7 @@ const TRADES: &[&str] = &[
     "Cerámicas",
     "Logística",
 ];
-const PLACES: &[&str] = &[
+pub(crate) const PLACES: &[&str] = &[
     "Ebro",
     "Turia",
     "Genil",
@@ -483,6 +483,7 @@ const PLACES: &[&str] = &[
     "Vinalopó",
     "Girona",
 ];
+pub(crate) const FORMS: &[&str] = &["S.L.", "S.A.", "S. Coop.", "e Hijos, S.L."];
 const TOPICS: &[&str] = &[
     "Excel",
     "Liderazgo",

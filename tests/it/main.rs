@@ -15,6 +15,7 @@ mod bad_input;
 mod commands;
 mod evolution;
 mod full;
+mod hubspot;
 mod incremental;
 mod memory;
 mod recovery;

@@ -3,40 +3,46 @@
 use super::check_name;
 use super::problems::{Checked, Problems, Reported};
 use crate::config::document::Document;
-use crate::config::model::{Columns, Scalar, StreamConfig};
+use crate::config::model::{Columns, Scalar, SourceKind, StreamConfig};
 use crate::config::{Cursor, NullCursor, Relation, Stream, table_name, units};
 use crate::landing::manifest::{Disposition, Mode};
 use crate::names::StreamName;
 use crate::position::Lag;
 
 /// A stream that is being looked at.
-struct Resolver<'a> {
-    document: &'a Document,
-    name: &'a StreamName,
-    config: &'a StreamConfig,
-    problems: &'a mut Problems,
+pub(super) struct Resolver<'a> {
+    pub(super) document: &'a Document,
+    pub(super) name: &'a StreamName,
+    pub(super) config: &'a StreamConfig,
+    pub(super) problems: &'a mut Problems,
 }
 
 impl Document {
-    pub(super) fn stream(
+    /// What a configured stream comes to: one stream, or of HubSpot one for each table.
+    pub(super) fn streams_of(
         &self,
         name: &StreamName,
         config: &StreamConfig,
         problems: &mut Problems,
-    ) -> Checked<Stream> {
+    ) -> Checked<Vec<Stream>> {
         let resolver = Resolver {
             document: self,
             name,
             config,
             problems,
         };
-        resolver.resolve()
+        let source = self.config.sources.get(&config.source);
+        if source.is_some_and(|source| source.kind == SourceKind::HubSpot) {
+            return resolver.resolve_crm();
+        }
+        resolver.resolve().map(|stream| vec![stream])
     }
 }
 
 impl Resolver<'_> {
     fn resolve(mut self) -> Checked<Stream> {
         // Everything is looked at before the first `?`, so that all problems are told.
+        let others = self.refuse_crm_keys();
         let source = self.source();
         let relation = self.relation();
         let disposition = self.disposition();
@@ -62,11 +68,12 @@ impl Resolver<'_> {
             contract: self.config.schema_contract,
             types: self.config.types.clone(),
         };
+        others?;
         self.check_columns(&stream)?;
         Ok(stream)
     }
 
-    fn source(&mut self) -> Checked<String> {
+    pub(super) fn source(&mut self) -> Checked<String> {
         let source = &self.config.source;
         let sources = &self.document.config.sources;
         if sources.contains_key(source) {
@@ -113,7 +120,7 @@ impl Resolver<'_> {
         }
     }
 
-    fn disposition(&mut self) -> Checked<Disposition> {
+    pub(super) fn disposition(&mut self) -> Checked<Disposition> {
         let (what, remedy) = match (self.config.mode, self.config.disposition) {
             (Mode::Full, None | Some(Disposition::Replace)) => return Ok(Disposition::Replace),
             (Mode::Incremental, None | Some(Disposition::Merge)) => return Ok(Disposition::Merge),
@@ -189,7 +196,7 @@ impl Resolver<'_> {
         Ok(column)
     }
 
-    fn lag(&mut self) -> Checked<Option<Lag>> {
+    pub(super) fn lag(&mut self) -> Checked<Option<Lag>> {
         let remedy = "write a duration such as \"90s\", \"10m\", \"2h\" or \"1d\" for dates and times, a whole number \
                       from 0 up for numbers";
         match &self.config.lag {
@@ -294,7 +301,7 @@ impl Resolver<'_> {
         Ok(Some(filter))
     }
 
-    fn table(&mut self) -> Checked<String> {
+    pub(super) fn table(&mut self) -> Checked<String> {
         let Some(table) = &self.config.destination_table else {
             return Ok(self.name.as_str().to_owned());
         };
@@ -304,7 +311,7 @@ impl Resolver<'_> {
     }
 
     /// The names of columns, with their variables filled in; none may be empty or come twice.
-    fn texts(&mut self, names: &[String], key: &str) -> Checked<Vec<String>> {
+    pub(super) fn texts(&mut self, names: &[String], key: &str) -> Checked<Vec<String>> {
         let mut texts: Vec<String> = Vec::with_capacity(names.len());
         for name in names {
             let text = self.text(name, key)?;
@@ -320,11 +327,11 @@ impl Resolver<'_> {
         Ok(texts)
     }
 
-    fn text(&mut self, text: &str, key: &str) -> Checked<String> {
+    pub(super) fn text(&mut self, text: &str, key: &str) -> Checked<String> {
         self.document.expand(text, &self.place(key), self.problems)
     }
 
-    fn problem(&mut self, key: &str, what: &str, remedy: &str) -> Reported {
+    pub(super) fn problem(&mut self, key: &str, what: &str, remedy: &str) -> Reported {
         self.problems.add(&self.place(key), what, remedy)
     }
 

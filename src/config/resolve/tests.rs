@@ -74,7 +74,9 @@ fn a_pipeline_has_its_paths_made_absolute_and_its_variables_filled_in() {
     assert_eq!(path, folder.path().join("formacion.duckdb"));
     assert_eq!(memory_limit, 256_000_000);
     assert_eq!(pipeline.sources.keys().collect::<Vec<_>>(), ["operativa"]);
-    let Source::Postgres { url } = &pipeline.sources["operativa"];
+    let Source::Postgres { url } = &pipeline.sources["operativa"] else {
+        panic!("not PostgreSQL");
+    };
     assert_eq!(url.reveal(), "postgres://u:secret@h/db");
 }
 
@@ -417,4 +419,59 @@ fn two_streams_do_not_share_a_table() {
     acequia.toml: [streams.cursos] destination_table: the streams T and cursos would both be loaded into the table t
       remedy: give one of them another destination_table
     ");
+}
+
+const CRM: &str = "\n[sources.crm]\nkind = \"hubspot\"\ntoken = \"pat-x\"\n";
+
+#[test]
+fn a_stream_of_hubspot_comes_to_a_stream_for_each_table() {
+    let pipeline = resolve(&format!(
+        "{HEAD}{CRM}[streams.companies]\nsource = \"crm\"\nobject = \"companies\"\nmode = \"incremental\"\n\
+         history = \"city\"\nassociations = [\"contacts\", \"2-123\"]\ndestination_table = \"empresas\"\n"
+    ))
+    .unwrap();
+    let found: Vec<(&str, &str, Mode)> = pipeline
+        .streams
+        .iter()
+        .map(|stream| (stream.name.as_str(), stream.table.as_str(), stream.mode))
+        .collect();
+    assert_eq!(
+        found,
+        [
+            ("companies", "empresas", Mode::Incremental),
+            ("companies__history", "empresas__history", Mode::Incremental),
+            ("companies__contacts", "empresas__contacts", Mode::Full),
+            ("companies__2_123", "empresas__2_123", Mode::Full),
+        ]
+    );
+    assert!(!format!("{pipeline:?}").contains("pat-x"));
+}
+
+#[test]
+fn keys_of_one_kind_of_source_are_refused_with_another() {
+    let crm = |lines: &str| {
+        resolve(&format!(
+            "{HEAD}{CRM}[streams.s]\nsource = \"crm\"\nmode = \"full\"\n{lines}"
+        ))
+        .unwrap_err()
+    };
+    assert!(crm("").contains("[streams.s] object: it is missing"));
+    assert!(crm("object = \"companies\"\ntable = \"x\"\n").contains("[streams.s] table:"));
+    assert!(crm("object = \"a b\"\n").contains("no object of HubSpot"));
+    assert!(crm("object = \"owners\"\nhistory = \"x\"\n").contains("read in full"));
+    let sql = stream("table = \"t\"\nmode = \"full\"\nobject = \"companies\"\n").unwrap_err();
+    assert!(sql.contains("[streams.ventas] object:"));
+}
+
+#[test]
+fn a_table_beside_another_is_not_shared() {
+    let error = resolve(&format!(
+        "{HEAD}{CRM}[streams.s]\nsource = \"crm\"\nobject = \"companies\"\nmode = \"full\"\nassociations = \"deals\"\n\
+         [streams.s__deals]\nsource = \"crm\"\nobject = \"deals\"\nmode = \"full\"\n"
+    ))
+    .unwrap_err();
+    assert!(
+        error.contains("both be loaded into the table s__deals"),
+        "{error}"
+    );
 }

@@ -149,7 +149,7 @@ fn add(
     evolution: &Evolution,
     rows: Rows,
 ) -> Result<LoadOutcome> {
-    let Some(Position::Cursor(position)) = &manifest.position_before else {
+    let Some(position) = manifest.position_before.as_ref().map(Position::cursor) else {
         return Err(Error::internal("a load adds to a table without a position"));
     };
     let cursor = rows

@@ -124,6 +124,7 @@ impl Session {
                 key_is_unique,
                 estimated_rows: relation.estimated_rows,
                 reading: String::new(),
+                misfits: std::collections::BTreeMap::new(),
             },
             relation,
             plans,
@@ -256,7 +257,11 @@ impl Session {
             });
             lanes.push(Lane { batches, producer });
         }
-        Ok(Extract { lanes, horizon })
+        Ok(Extract {
+            lanes,
+            horizon,
+            outcome: None,
+        })
     }
 
     /// The closed lower bound: the position or the initial value, less the lag.
@@ -397,6 +402,9 @@ async fn look_up(client: &Client, relation: &Relation, place: &str) -> Result<Ca
             catalog::table(client, schema.as_deref(), name, place).await
         }
         Relation::Query(text) => catalog::query(client, text, place).await,
+        Relation::Crm(_) => Err(Error::internal(
+            "a stream of PostgreSQL reads something else",
+        )),
     }
 }
 

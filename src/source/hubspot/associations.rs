@@ -1,0 +1,228 @@
+//! Associations of one kind of object with another: one row for each pair and type.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use futures::stream::{self, StreamExt};
+use serde::Deserialize;
+use serde_json::json;
+use tokio::sync::mpsc;
+
+use super::json::{Malformed, Scanner};
+use super::object::CrmObject;
+use super::pacing::Allowance;
+use super::page::{RowBuilder, expect_only_missing};
+use super::reading::{IdSource, Reader, Shelf};
+use super::records::hand_on_rows;
+use super::session::fixed_columns;
+use crate::error::Result;
+use crate::schema::{ColumnSpec, ColumnType, Schema};
+
+/// The key.
+pub const KEY: [&str; 3] = ["from_id", "to_id", "type_id"];
+/// Records whose associations one request asks for, at most.
+const INPUTS: usize = 1_000;
+/// Requests under way at once.
+const AT_ONCE: usize = 4;
+
+#[derive(Debug, Deserialize)]
+struct Page<'a> {
+    results: Vec<Links>,
+    #[serde(borrow, default)]
+    errors: Option<&'a serde_json::value::RawValue>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Links {
+    from: From,
+    to: Vec<Link>,
+    #[serde(default)]
+    paging: Option<Paging>,
+}
+
+#[derive(Debug, Deserialize)]
+struct From {
+    id: Id,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Link {
+    to_object_id: Id,
+    association_types: Vec<Kind>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Kind {
+    type_id: i64,
+    #[serde(default)]
+    category: Option<String>,
+    #[serde(default)]
+    label: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Paging {
+    #[serde(default)]
+    next: Option<NextPage>,
+}
+
+#[derive(Debug, Deserialize)]
+struct NextPage {
+    after: String,
+}
+
+/// An id, which the documents call a text and the answers often write as a number.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Id {
+    Number(u64),
+    Text(String),
+}
+
+/// One kind of object, and the other.
+#[derive(Debug)]
+struct Between {
+    reader: Reader,
+    to: CrmObject,
+}
+
+impl Between {
+    async fn all(&self, inputs: Vec<Input>) -> Result<Vec<Links>> {
+        all_of(&self.reader, &self.to, inputs).await
+    }
+}
+
+/// What to ask for: a record, and from where on.
+type Input = (String, Option<String>);
+
+/// The columns.
+pub fn columns() -> Vec<ColumnSpec> {
+    fixed_columns(&[
+        ("from_id", ColumnType::Text, false),
+        ("to_id", ColumnType::Text, false),
+        ("type_id", ColumnType::Int64, false),
+        ("category", ColumnType::Text, true),
+        ("label", ColumnType::Text, true),
+    ])
+}
+
+/// Reads the associations of all live records with those of another kind.
+pub async fn read(
+    reader: Reader,
+    to: CrmObject,
+    schema: &Schema,
+    batches: mpsc::Sender<RecordBatch>,
+) -> Result<()> {
+    let mut builder = RowBuilder::new(schema)?;
+    let of = Arc::new(Between { reader, to });
+    let asking = Arc::clone(&of);
+    let inputs = stream::unfold(Some(IdSource::list(Shelf::Live)), move |ids| {
+        gather(Arc::clone(&asking), ids)
+    });
+    let pages = inputs
+        .map(move |inputs| {
+            let of = Arc::clone(&of);
+            async move { of.all(inputs?).await }
+        })
+        .buffered(AT_ONCE);
+    let mut pages = std::pin::pin!(pages);
+    while let Some(results) = pages.next().await {
+        for links in results? {
+            write(links, &mut builder)?;
+        }
+        hand_on_rows(&mut builder, &batches, false).await?;
+    }
+    hand_on_rows(&mut builder, &batches, true).await
+}
+
+/// The next records to ask the associations of, and where the ones after them come from.
+async fn gather(
+    of: Arc<Between>,
+    ids: Option<IdSource>,
+) -> Option<(Result<Vec<Input>>, Option<IdSource>)> {
+    let mut ids = ids?;
+    let mut gathered: Vec<Input> = Vec::new();
+    while gathered.len() < INPUTS {
+        match ids.next(&of.reader).await {
+            Ok(Some(heads)) => gathered.extend(heads.into_iter().map(|head| (head.id, None))),
+            Ok(None) if gathered.is_empty() => return None,
+            Ok(None) => return Some((Ok(gathered), None)),
+            Err(error) => return Some((Err(error), None)),
+        }
+    }
+    Some((Ok(gathered), Some(ids)))
+}
+
+/// The associations of these records, those included that come on further pages of theirs.
+async fn all_of(reader: &Reader, to: &CrmObject, mut inputs: Vec<Input>) -> Result<Vec<Links>> {
+    let mut all = Vec::new();
+    while !inputs.is_empty() {
+        let mut further = Vec::new();
+        for inputs in inputs.chunks(INPUTS) {
+            let body: Vec<_> = inputs
+                .iter()
+                .map(|(id, after)| match after {
+                    Some(after) => json!({"id": id, "after": after}),
+                    None => json!({"id": id}),
+                })
+                .collect();
+            let path = reader.client.version.associations(&reader.object, to);
+            let body = json!({"inputs": body}).to_string().into();
+            let mut request = reader.request(path, Some(body), Allowance::Window);
+            request.subject = format!("the associations of {} with {to}", reader.object);
+            request.scopes.extend(to.scopes());
+            let results = reader.client.ask(&request, &reader.stop, parse).await?;
+            for links in results {
+                if let Some(next) = links
+                    .paging
+                    .as_ref()
+                    .and_then(|paging| paging.next.as_ref())
+                {
+                    further.push((links.from.id.to_string(), Some(next.after.clone())));
+                }
+                all.push(links);
+            }
+        }
+        inputs = further;
+    }
+    Ok(all)
+}
+
+fn parse(body: &[u8]) -> Result<Vec<Links>, Malformed> {
+    let page: Page<'_> =
+        serde_json::from_slice(body).map_err(|error| Malformed { at: error.column() })?;
+    if let Some(errors) = page.errors {
+        // A record without associations comes as an error, too.
+        expect_only_missing(&mut Scanner::new(errors.get().as_bytes())?)?;
+    }
+    Ok(page.results)
+}
+
+fn write(links: Links, builder: &mut RowBuilder) -> Result<()> {
+    let from = links.from.id.to_string();
+    for link in links.to {
+        let to = link.to_object_id.to_string();
+        for kind in link.association_types {
+            builder.row(&[
+                Some(Cow::Borrowed(&from)),
+                Some(Cow::Borrowed(&to)),
+                Some(kind.type_id.to_string().into()),
+                kind.category.map(Cow::Owned),
+                kind.label.map(Cow::Owned),
+            ])?;
+        }
+    }
+    Ok(())
+}
+
+impl std::fmt::Display for Id {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Number(number) => write!(f, "{number}"),
+            Self::Text(text) => f.write_str(text),
+        }
+    }
+}

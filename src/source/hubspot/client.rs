@@ -1,0 +1,335 @@
+//! Requests: paced by what the account may ask, sent again after faults that pass, and never with the token in a message.
+
+use std::error::Error as _;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::{Bytes, BytesMut};
+use chrono::{DateTime, Utc};
+use reqwest::header::{
+    ACCEPT, AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderValue, RETRY_AFTER,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::failure::{MAX_FAULTS, MAX_WAITS, Meaning, Refusal, back_off, meaning};
+use super::json::Malformed;
+use super::object::ApiVersion;
+use super::pacing::{Allowance, Pacer, WindowHeaders};
+use crate::config::Secret;
+use crate::error::{Error, Result};
+
+/// How long a connection may take to be made, and an answer to go on.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
+const READ_TIMEOUT: Duration = Duration::from_secs(90);
+/// The largest answer that is taken, in bytes: a page of a hundred records with every text at its longest is smaller.
+const LARGEST_ANSWER: usize = 256 << 20;
+
+/// Asks an account. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Client {
+    http: reqwest::Client,
+    base_url: String,
+    token: Secret,
+    authorization: HeaderValue,
+    pacer: Arc<Pacer>,
+    /// Which paths are asked.
+    pub version: ApiVersion,
+}
+
+/// What to ask.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// Path and query.
+    pub path: String,
+    /// The body of a POST; none for GET.
+    pub body: Option<Bytes>,
+    /// What is asked, for people: `the companies`.
+    pub subject: String,
+    /// The scopes that it needs.
+    pub scopes: Vec<String>,
+    /// Which allowance it is taken from.
+    pub allowance: Allowance,
+}
+
+/// A success.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// Its body.
+    pub body: Bytes,
+    /// When it was given, by the server's clock.
+    pub date: Option<DateTime<Utc>>,
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub enum NoAnswer {
+    /// The address is too long.
+    TooLong,
+    /// The token is good, but may not ask this.
+    Forbidden(Error),
+    /// Anything else.
+    Failed(Error),
+}
+
+impl From<NoAnswer> for Error {
+    fn from(no_answer: NoAnswer) -> Self {
+        match no_answer {
+            NoAnswer::TooLong => {
+                Self::source("HubSpot finds the address of a request too long (414)")
+                    .remedy("take fewer properties with `properties`")
+            }
+            NoAnswer::Forbidden(error) | NoAnswer::Failed(error) => error,
+        }
+    }
+}
+
+impl Client {
+    /// Asks `base_url` with that token. Does not connect.
+    ///
+    /// # Errors
+    /// [`Error::Config`] where the token cannot be one.
+    pub fn new(base_url: &str, token: &Secret, version: ApiVersion) -> Result<Self> {
+        let text = token.reveal();
+        let malformed = || {
+            Error::config("the HubSpot token is not one: it is empty, or has blanks or other letters in it that no token has")
+                .remedy("copy the token of the private app or service key (pat-…) again, whole and without quotes")
+        };
+        if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(malformed());
+        }
+        let mut authorization =
+            HeaderValue::from_str(&format!("Bearer {text}")).map_err(|_| malformed())?;
+        authorization.set_sensitive(true);
+        let http = reqwest::Client::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .read_timeout(READ_TIMEOUT)
+            .redirect(reqwest::redirect::Policy::none())
+            .user_agent(concat!("acequia/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(|error| Error::internal("the HTTP client could not be made").cause(error))?;
+        let base_url = base_url.trim_end_matches('/').to_owned();
+        Ok(Self {
+            http,
+            pacer: Pacer::of_account(&base_url, text),
+            base_url,
+            token: token.clone(),
+            authorization,
+            version,
+        })
+    }
+
+    /// The address that is asked.
+    pub fn base_url(&self) -> &str {
+        &self.base_url
+    }
+
+    /// Asks until `decode` finds the answer whole.
+    pub async fn ask<T>(
+        &self,
+        request: &Request,
+        stop: &CancellationToken,
+        mut decode: impl FnMut(&[u8]) -> Result<T, Malformed>,
+    ) -> Result<T, NoAnswer> {
+        let mut patience = Patience::default();
+        loop {
+            let answer = self.answer(request, stop, &mut patience).await?;
+            match decode(&answer.body) {
+                Ok(decoded) => return Ok(decoded),
+                Err(malformed) => {
+                    let what = format!(
+                        "HubSpot's answer for {} is cut off or is no JSON",
+                        request.subject
+                    );
+                    patience
+                        .fault(what, Some(malformed.into()), None, stop)
+                        .await?;
+                }
+            }
+        }
+    }
+
+    /// Asks until there is an answer.
+    pub async fn fetch(
+        &self,
+        request: &Request,
+        stop: &CancellationToken,
+    ) -> Result<Answer, NoAnswer> {
+        self.answer(request, stop, &mut Patience::default()).await
+    }
+
+    async fn answer(
+        &self,
+        request: &Request,
+        stop: &CancellationToken,
+        patience: &mut Patience,
+    ) -> Result<Answer, NoAnswer> {
+        loop {
+            let sent = tokio::select! {
+                () = stop.cancelled() => return Err(NoAnswer::Failed(Error::Interrupted)),
+                sent = self.send(request) => sent,
+            };
+            let (status, headers, body) = match sent {
+                Ok(sent) => sent,
+                Err(error) => {
+                    // Some causes are worth asking again and some are not (a name that does not resolve); telling them apart
+                    // is not worth being wrong, as there is an end to it.
+                    let what = format!("the connection to HubSpot at {} failed", self.base_url);
+                    patience.fault(what, Some(plain(error)), None, stop).await?;
+                    continue;
+                }
+            };
+            if status.is_success() {
+                let date = headers
+                    .get(DATE)
+                    .and_then(|date| date.to_str().ok())
+                    .and_then(|date| DateTime::parse_from_rfc2822(date).ok())
+                    .map(|date| date.with_timezone(&Utc));
+                return Ok(Answer { body, date });
+            }
+            let refusal = Refusal {
+                status: status.as_u16(),
+                retry_after: number(&headers, RETRY_AFTER.as_str()),
+                body: &body,
+                subject: &request.subject,
+                scopes: &request.scopes,
+                is_search: request.allowance == Allowance::Search,
+                token: self.token.reveal(),
+            };
+            match meaning(&refusal) {
+                Meaning::Fault { what, wait } => patience.fault(what, None, wait, stop).await?,
+                Meaning::TooMany { wait, of_searches } => {
+                    let allowance = if of_searches {
+                        Allowance::Search
+                    } else {
+                        Allowance::Window
+                    };
+                    self.pacer.close(allowance, wait);
+                    patience.wait(request)?;
+                    tracing::warn!(
+                        subject = request.subject,
+                        "HubSpot's limit is reached; waiting until it may be asked again"
+                    );
+                }
+                Meaning::TooLong => return Err(NoAnswer::TooLong),
+                Meaning::End(error) if status == reqwest::StatusCode::FORBIDDEN => {
+                    return Err(NoAnswer::Forbidden(error));
+                }
+                Meaning::End(error) => return Err(NoAnswer::Failed(error)),
+            }
+        }
+    }
+
+    /// Sends a request, once, when it may be sent.
+    async fn send(
+        &self,
+        request: &Request,
+    ) -> Result<(reqwest::StatusCode, HeaderMap, Bytes), reqwest::Error> {
+        let permit = self.pacer.permit(request.allowance).await;
+        let url = format!("{}{}", self.base_url, request.path);
+        let mut sending = match &request.body {
+            None => self.http.get(url),
+            Some(body) => self
+                .http
+                .post(url)
+                .header(CONTENT_TYPE, "application/json")
+                .body(body.clone()),
+        };
+        sending = sending
+            .header(AUTHORIZATION, self.authorization.clone())
+            .header(ACCEPT, "application/json");
+        let mut response = sending.send().await?;
+        let (status, headers) = (response.status(), response.headers().clone());
+        if request.allowance == Allowance::Window {
+            self.pacer.learn(&WindowHeaders {
+                max: number(&headers, "x-hubspot-ratelimit-max"),
+                remaining: number(&headers, "x-hubspot-ratelimit-remaining"),
+                interval: number(&headers, "x-hubspot-ratelimit-interval-milliseconds"),
+            });
+        }
+        let expected = response
+            .content_length()
+            .and_then(|length| usize::try_from(length).ok());
+        let mut body = BytesMut::with_capacity(expected.unwrap_or(0).min(LARGEST_ANSWER));
+        while let Some(chunk) = response.chunk().await? {
+            if body.len() + chunk.len() > LARGEST_ANSWER {
+                break;
+            }
+            body.extend_from_slice(&chunk);
+        }
+        drop(permit);
+        Ok((status, headers, body.freeze()))
+    }
+}
+
+/// How often a request was sent again already, by cause.
+#[derive(Debug, Default)]
+struct Patience {
+    faults: u32,
+    waits: u32,
+}
+
+impl Patience {
+    /// Waits after a fault; or gives up.
+    async fn fault(
+        &mut self,
+        what: String,
+        cause: Option<crate::error::Cause>,
+        wait: Option<Duration>,
+        stop: &CancellationToken,
+    ) -> Result<(), NoAnswer> {
+        self.faults += 1;
+        if self.faults > MAX_FAULTS {
+            let mut error = Error::source(format!("{what}, {} times in a row", self.faults))
+                .remedy("run again when HubSpot is well (https://status.hubspot.com): what is loaded stays");
+            if let Some(cause) = cause {
+                error = error.cause(cause);
+            }
+            return Err(NoAnswer::Failed(error));
+        }
+        let wait = wait.unwrap_or_else(|| back_off(self.faults, chance()));
+        tracing::warn!(seconds = wait.as_secs_f64(), "{what}; asking again");
+        tokio::select! {
+            () = stop.cancelled() => Err(NoAnswer::Failed(Error::Interrupted)),
+            () = tokio::time::sleep(wait) => Ok(()),
+        }
+    }
+
+    /// Counts that a request was one too many; or gives up.
+    fn wait(&mut self, request: &Request) -> Result<(), NoAnswer> {
+        self.waits += 1;
+        if self.waits > MAX_WAITS {
+            return Err(NoAnswer::Failed(
+                Error::source(format!(
+                    "HubSpot refused {} {} times because too much was asked of it",
+                    request.subject, self.waits
+                ))
+                .remedy("find which other applications use up the account's limit, or run at another time"),
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// An error of the HTTP client as text: without the address, whose query may be thousands of letters long.
+fn plain(error: reqwest::Error) -> crate::error::Cause {
+    let error = error.without_url();
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text.into()
+}
+
+fn number<T: std::str::FromStr>(headers: &HeaderMap, name: &str) -> Option<T> {
+    headers.get(name)?.to_str().ok()?.trim().parse().ok()
+}
+
+/// Something that differs from stream to stream, to spread waits by.
+fn chance() -> u32 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |time| time.subsec_micros())
+}

@@ -1,0 +1,322 @@
+//! What an answer that is no success means: wait and ask again, or end and say who must act. No I/O.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::error::Error;
+
+/// How often a request is sent again after faults that pass: with the waits between, for about a minute.
+pub const MAX_FAULTS: u32 = 7;
+/// How often a request is sent again after it was one too many.
+pub const MAX_WAITS: u32 = 30;
+/// The first wait after a fault; each further one is twice as long, up to [`LONGEST_WAIT`].
+const FIRST_WAIT: Duration = Duration::from_millis(500);
+const LONGEST_WAIT: Duration = Duration::from_secs(20);
+
+/// What an answer that is no success means.
+#[derive(Debug)]
+pub enum Meaning {
+    /// It may go well the next time.
+    Fault {
+        /// What happened, for people.
+        what: String,
+        /// How long to wait, where it is said.
+        wait: Option<Duration>,
+    },
+    /// Too many requests: nobody may ask for so long.
+    TooMany {
+        /// How long to wait, where it is said.
+        wait: Option<Duration>,
+        /// Whether it was too many searches in a second, or too many requests in the window.
+        of_searches: bool,
+    },
+    /// The address is too long.
+    TooLong,
+    /// It will not go well.
+    End(Error),
+}
+
+/// An answer that is no success.
+#[derive(Debug, Clone, Copy)]
+pub struct Refusal<'a> {
+    /// Its status.
+    pub status: u16,
+    /// Its `Retry-After`, in seconds.
+    pub retry_after: Option<u64>,
+    /// Its body.
+    pub body: &'a [u8],
+    /// What was asked, for people: `the companies`.
+    pub subject: &'a str,
+    /// The scopes that asking it needs.
+    pub scopes: &'a [String],
+    /// Whether a search was asked.
+    pub is_search: bool,
+    /// The token, which must not be said.
+    pub token: &'a str,
+}
+
+/// The body of an error: any part may be missing, and it may be no JSON at all.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Body {
+    message: Option<String>,
+    category: Option<String>,
+    policy_name: Option<String>,
+    correlation_id: Option<String>,
+    context: Option<Context>,
+    errors: Option<Vec<Detail>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Detail {
+    message: Option<String>,
+    context: Option<Context>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Context {
+    #[serde(rename = "requiredGranularScopes")]
+    granular: Option<Vec<String>>,
+    #[serde(rename = "requiredScopes")]
+    required: Option<Vec<String>>,
+    #[serde(rename = "missingScopes")]
+    missing: Option<Vec<String>>,
+}
+
+/// What an answer that is no success means.
+pub fn meaning(refusal: &Refusal<'_>) -> Meaning {
+    let body: Body = serde_json::from_slice(refusal.body).unwrap_or_default();
+    let wait = refusal.retry_after.map(Duration::from_secs);
+    let subject = refusal.subject;
+    let says = body.says(refusal.token);
+    match refusal.status {
+        401 => Meaning::End(
+            Error::source(format!("HubSpot does not accept the token{says}")).remedy(
+                "renew the private app's or service key's token in HubSpot (Settings > Integrations) and set it where \
+                 `token` under [sources] takes it from",
+            ),
+        ),
+        403 => Meaning::End(forbidden(&body, refusal, &says)),
+        414 => Meaning::TooLong,
+        429 if body.is_daily() => Meaning::End(
+            Error::source("HubSpot's daily limit of requests for the account is reached").remedy(
+                "run again after midnight in the account's time zone: what is loaded stays, and the run goes on from there",
+            ),
+        ),
+        429 => Meaning::TooMany {
+            wait,
+            of_searches: match body.policy_name.as_deref() {
+                Some("SECONDLY") => true,
+                Some("TEN_SECONDLY_ROLLING") => false,
+                _ => refusal.is_search,
+            },
+        },
+        423 => Meaning::Fault {
+            what: format!("HubSpot has {subject} locked{says}"),
+            wait: Some(wait.unwrap_or(Duration::from_secs(2))),
+        },
+        477 => Meaning::Fault {
+            what: format!("HubSpot is moving the account to another data centre{says}"),
+            wait,
+        },
+        408 | 500 | 502 | 503 | 504 | 520..=524 => Meaning::Fault {
+            what: format!("HubSpot answered {subject} with status {}{says}", refusal.status),
+            wait,
+        },
+        404 => Meaning::End(
+            Error::source(format!("HubSpot does not know {subject}{says}")).remedy(
+                "correct the stream's `object`: a plural name (companies), a type id (2-123), or the full name of a custom \
+                 object",
+            ),
+        ),
+        status => Meaning::End(
+            Error::source(format!("HubSpot refused {subject} with status {status}{says}"))
+                .remedy("correct the stream; where it is right, report this with the correlation id to acequia"),
+        ),
+    }
+}
+
+/// How long to wait before a request is sent again, after so many faults: twice as long each time, spread by `chance` so
+/// that streams do not ask again all at once.
+pub fn back_off(faults: u32, chance: u32) -> Duration {
+    let longest = FIRST_WAIT
+        .saturating_mul(1 << faults.saturating_sub(1).min(10))
+        .min(LONGEST_WAIT);
+    longest.mul_f64(0.75 + f64::from(chance % 256) / 1024.0)
+}
+
+fn forbidden(body: &Body, refusal: &Refusal<'_>, says: &str) -> Error {
+    let named = body.scopes();
+    let (scopes, certain) = if named.is_empty() {
+        (refusal.scopes.to_vec(), false)
+    } else {
+        (named, true)
+    };
+    let list = scopes.join(", ");
+    let what = if certain || body.category.as_deref() == Some("MISSING_SCOPES") {
+        format!("the token lacks a scope for {}: {list}", refusal.subject)
+    } else {
+        format!("HubSpot forbids {}{says}", refusal.subject)
+    };
+    Error::source(what).remedy(format!(
+        "grant the scope to the private app or service key in HubSpot (Settings > Integrations > Scopes): {list}"
+    ))
+}
+
+impl Body {
+    /// What the body says, for the end of a message.
+    fn says(&self, token: &str) -> String {
+        let mut text = String::new();
+        if let Some(message) = &self.message {
+            let _ = write!(text, ": {}", without(message, token));
+        }
+        if let Some(id) = &self.correlation_id {
+            let _ = write!(text, " (correlation id {})", without(id, token));
+        }
+        text
+    }
+
+    fn is_daily(&self) -> bool {
+        match self.policy_name.as_deref() {
+            Some(policy) => policy == "DAILY",
+            None => self
+                .message
+                .as_deref()
+                .is_some_and(|message| message.contains("daily limit")),
+        }
+    }
+
+    fn scopes(&self) -> Vec<String> {
+        let mut scopes = Vec::new();
+        let details = self.errors.iter().flatten();
+        let contexts = details
+            .filter_map(|detail| detail.context.as_ref())
+            .chain(self.context.as_ref());
+        for context in contexts {
+            let lists = [&context.granular, &context.missing, &context.required];
+            for scope in lists.into_iter().flatten().flatten() {
+                if !scopes.contains(scope) {
+                    scopes.push(scope.clone());
+                }
+            }
+        }
+        scopes
+    }
+}
+
+/// A text of the server's without the token, at a length that can be read.
+fn without(text: &str, token: &str) -> String {
+    let text = if token.is_empty() {
+        text.to_owned()
+    } else {
+        text.replace(token, "***")
+    };
+    text.chars()
+        .filter(|letter| !letter.is_control())
+        .take(300)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn meaning_of(status: u16, body: &str) -> Meaning {
+        meaning(&Refusal {
+            status,
+            retry_after: None,
+            body: body.as_bytes(),
+            subject: "the companies",
+            scopes: &["crm.objects.companies.read".to_owned()],
+            is_search: false,
+            token: "pat-secreto",
+        })
+    }
+
+    fn end(status: u16, body: &str) -> String {
+        match meaning_of(status, body) {
+            Meaning::End(error) => error.report(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn faults_that_pass_are_told_from_those_that_do_not() {
+        for status in [423, 477, 500, 502, 503, 504, 521, 523, 524] {
+            assert!(
+                matches!(meaning_of(status, "<html>"), Meaning::Fault { .. }),
+                "{status}"
+            );
+        }
+        for status in [400, 401, 403, 404, 405, 501] {
+            assert!(
+                matches!(meaning_of(status, ""), Meaning::End(_)),
+                "{status}"
+            );
+        }
+        assert!(matches!(meaning_of(414, "<html>"), Meaning::TooLong));
+    }
+
+    #[test]
+    fn each_policy_of_429_means_another_wait() {
+        let policy = |policy: &str| meaning_of(429, &format!("{{\"policyName\":\"{policy}\"}}"));
+        assert!(matches!(
+            policy("SECONDLY"),
+            Meaning::TooMany {
+                of_searches: true,
+                ..
+            }
+        ));
+        assert!(matches!(
+            policy("TEN_SECONDLY_ROLLING"),
+            Meaning::TooMany {
+                of_searches: false,
+                ..
+            }
+        ));
+        assert!(matches!(policy("DAILY"), Meaning::End(_)));
+        assert!(matches!(
+            meaning_of(429, "{\"message\":\"You have reached your daily limit.\"}"),
+            Meaning::End(_)
+        ));
+        assert!(matches!(
+            meaning_of(429, "<html>too many</html>"),
+            Meaning::TooMany { .. }
+        ));
+    }
+
+    #[test]
+    fn a_missing_scope_is_named() {
+        let text = end(
+            403,
+            "{\"category\":\"MISSING_SCOPES\",\"errors\":[{\"message\":\"x\",\"context\":{\"requiredGranularScopes\":[\"crm.schemas.companies.read\"]}}]}",
+        );
+        assert!(
+            text.contains("crm.schemas.companies.read") && !text.contains("objects.companies"),
+            "{text}"
+        );
+        assert!(end(403, "no JSON").contains("crm.objects.companies.read"));
+    }
+
+    #[test]
+    fn a_token_that_the_server_says_back_is_not_repeated() {
+        let text = end(
+            401,
+            "{\"message\":\"the token pat-secreto is expired\",\"correlationId\":\"1\"}",
+        );
+        assert!(
+            !text.contains("pat-secreto") && text.contains("is expired"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn waits_grow_and_end() {
+        assert!(back_off(1, 0) < back_off(2, 0) && back_off(2, 255) < back_off(4, 0));
+        assert!(back_off(60, 255) <= LONGEST_WAIT);
+    }
+}

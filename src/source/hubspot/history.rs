@@ -1,0 +1,149 @@
+//! The history of chosen properties: one row for each value that one had.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use arrow::array::RecordBatch;
+use futures::StreamExt;
+use serde::Deserialize;
+use tokio::sync::mpsc;
+
+use super::ids::IdSet;
+use super::json::{Malformed, Scanner};
+use super::page::{RowBuilder, expect_only_missing};
+use super::reading::{BatchOf, IdHead, IdSource, Reader, Shelf};
+use super::records::hand_on_rows;
+use super::session::fixed_columns;
+use crate::error::Result;
+use crate::schema::{ColumnSpec, ColumnType, Schema};
+
+/// The key: several values of a property may have one time.
+pub const KEY: [&str; 4] = ["id", "property", "timestamp", "seq"];
+
+#[derive(Debug, Deserialize)]
+struct Page<'a> {
+    #[serde(borrow)]
+    results: Vec<Record<'a>>,
+    #[serde(borrow, default)]
+    errors: Option<&'a serde_json::value::RawValue>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Record<'a> {
+    id: String,
+    #[serde(borrow, default)]
+    properties_with_history: BTreeMap<Cow<'a, str>, Vec<Version<'a>>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Version<'a> {
+    #[serde(borrow, default)]
+    value: Option<Cow<'a, str>>,
+    timestamp: String,
+    #[serde(default)]
+    source_type: Option<String>,
+    #[serde(default)]
+    source_id: Option<String>,
+    #[serde(default)]
+    source_label: Option<String>,
+    #[serde(default)]
+    updated_by_user_id: Option<i64>,
+}
+
+/// The columns.
+pub fn columns() -> Vec<ColumnSpec> {
+    fixed_columns(&[
+        ("id", ColumnType::Text, false),
+        ("property", ColumnType::Text, false),
+        ("timestamp", ColumnType::TimestampTz, false),
+        ("seq", ColumnType::Int32, false),
+        ("value", ColumnType::Text, true),
+        ("source_type", ColumnType::Text, true),
+        ("source_id", ColumnType::Text, true),
+        ("source_label", ColumnType::Text, true),
+        ("updated_by_user_id", ColumnType::Int64, true),
+    ])
+}
+
+/// Reads the history of these properties: of all records, or of those that were changed since then (milliseconds since
+/// 1970).
+pub async fn read(
+    reader: Reader,
+    schema: &Schema,
+    properties: Vec<String>,
+    since: Option<i64>,
+    batches: mpsc::Sender<RecordBatch>,
+) -> Result<()> {
+    let asked = BatchOf {
+        properties: vec!["hs_object_id".to_owned()],
+        history: properties,
+    };
+    let mut builder = RowBuilder::new(schema)?;
+    let mut seen = IdSet::default();
+    for which in [Shelf::Live, Shelf::Archived] {
+        let ids = match (which, since) {
+            (Shelf::Live, Some(since)) => IdSource::changed(since),
+            _ => IdSource::list(which),
+        };
+        let keep = |head: &IdHead| {
+            Ok(which == Shelf::Live || since.is_none_or(|since| head.is_since(since)))
+        };
+        let answers = reader.batches(ids, which, &asked, keep);
+        let mut answers = std::pin::pin!(answers);
+        while let Some(answer) = answers.next().await {
+            let answer = answer?;
+            let body = reader.decode(answer, whole).await?;
+            write(&body, &mut builder, &mut seen)?;
+            hand_on_rows(&mut builder, &batches, false).await?;
+        }
+    }
+    hand_on_rows(&mut builder, &batches, true).await
+}
+
+/// The body, where it is whole.
+fn whole(body: &[u8]) -> Result<Vec<u8>, Malformed> {
+    parse(body).map(|_| body.to_vec())
+}
+
+fn parse(body: &[u8]) -> Result<Page<'_>, Malformed> {
+    let page: Page<'_> =
+        serde_json::from_slice(body).map_err(|error| Malformed { at: error.column() })?;
+    if let Some(errors) = page.errors {
+        expect_only_missing(&mut Scanner::new(errors.get().as_bytes())?)?;
+    }
+    Ok(page)
+}
+
+fn write(body: &[u8], builder: &mut RowBuilder, seen: &mut IdSet) -> Result<()> {
+    let Ok(page) = parse(body) else {
+        return Ok(());
+    };
+    for record in page.results {
+        if record.id.parse().is_ok_and(|id| !seen.insert(id)) {
+            continue;
+        }
+        for (property, versions) in record.properties_with_history {
+            let mut at_a_time: BTreeMap<String, u32> = BTreeMap::new();
+            // They come newest first; counted from the oldest on, a new one changes no number.
+            for version in versions.into_iter().rev() {
+                let count = at_a_time.entry(version.timestamp.clone()).or_insert(0);
+                let seq = count.to_string();
+                *count += 1;
+                builder.row(&[
+                    Some(Cow::Borrowed(&record.id)),
+                    Some(Cow::Borrowed(&property)),
+                    Some(version.timestamp.into()),
+                    Some(seq.into()),
+                    version.value,
+                    version.source_type.map(Cow::Owned),
+                    version.source_id.map(Cow::Owned),
+                    version.source_label.map(Cow::Owned),
+                    version.updated_by_user_id.map(|id| id.to_string().into()),
+                ])?;
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,87 @@
+//! HubSpot as a source: every object of its CRM, owners and pipelines, as typed columns.
+//!
+//! `session` opens a stream and says what its columns are (`properties`); `reading` asks for ids and records, `records`,
+//! `history`, `associations` and `directory` read one kind of stream each; `page`, `column`, `value` and `json` make Arrow
+//! of what comes, with no I/O; `client` sends requests, as `pacing` allows them and as `failure` judges their answers.
+
+use chrono::Utc;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{Secret, Stream};
+use crate::error::{Error, Result};
+
+pub mod associations;
+pub mod client;
+pub mod column;
+pub mod directory;
+pub mod failure;
+pub mod history;
+pub mod ids;
+pub mod json;
+pub mod object;
+pub mod pacing;
+pub mod page;
+pub mod properties;
+pub mod reading;
+pub mod records;
+pub mod session;
+pub mod value;
+
+use client::{Client, NoAnswer};
+use object::{ApiVersion, CrmObject};
+use reading::Reader;
+use session::Session;
+
+/// A HubSpot account to read from.
+#[derive(Debug, Clone)]
+pub struct HubSpot {
+    client: Client,
+}
+
+impl HubSpot {
+    /// Understands address and token. Does not connect.
+    pub fn new(base_url: &str, token: &Secret, version: ApiVersion) -> Result<Self> {
+        Ok(Self {
+            client: Client::new(base_url, token, version)?,
+        })
+    }
+
+    /// Connects, and says to what.
+    ///
+    /// # Errors
+    /// Where HubSpot cannot be reached, or does not accept the token. A scope that is missing is told of the stream that
+    /// needs it.
+    pub async fn describe(&self) -> Result<String> {
+        let reader = Reader {
+            client: self.client.clone(),
+            object: CrmObject::new("owners"),
+            stop: CancellationToken::new(),
+        };
+        let path = format!("{}?limit=1", self.client.version.owners());
+        let request = reader.request(path, None, pacing::Allowance::Window);
+        match self.client.fetch(&request, &reader.stop).await {
+            // Who may not ask for owners is known all the same.
+            Ok(_) | Err(NoAnswer::Forbidden(_)) => Ok(format!(
+                "HubSpot at {}, which accepts the token; paths of {}",
+                self.client.base_url(),
+                match self.client.version {
+                    ApiVersion::Dated202603 => "2026-03",
+                    ApiVersion::V3 => "v3, supported until 2027",
+                }
+            )),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Connects and opens a stream.
+    pub async fn open(&self, stream: &Stream) -> Result<Session> {
+        let began = Utc::now();
+        Session::open(&self.client, stream, began).await
+    }
+}
+
+impl From<json::Malformed> for Error {
+    fn from(malformed: json::Malformed) -> Self {
+        Self::source("HubSpot's answer could not be understood").cause(malformed)
+    }
+}

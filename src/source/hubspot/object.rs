@@ -1,0 +1,141 @@
+//! The objects of the CRM: how paths call them, which scopes they need, and which property tells when one was changed.
+//! No I/O.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Which paths are asked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ApiVersion {
+    /// The dated paths, `/crm/objects/2026-03/…`.
+    #[default]
+    #[serde(rename = "2026-03")]
+    Dated202603,
+    /// The older paths, `/crm/v3/objects/…`, which HubSpot supports until 2027.
+    #[serde(rename = "v3")]
+    V3,
+}
+
+/// A kind of object, as the configuration calls it: `companies`, `2-123`, `p_sedes`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CrmObject(String);
+
+impl CrmObject {
+    /// By its plural name, its type id, or the name of a custom object.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self(name.into())
+    }
+
+    /// Its name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The property that tells when a record was last changed.
+    pub fn modified_property(&self) -> &'static str {
+        match self.0.as_str() {
+            "contacts" | "0-1" => "lastmodifieddate",
+            _ => "hs_lastmodifieddate",
+        }
+    }
+
+    /// How a path calls it. Of the dated paths, those of deals are published under the type's id.
+    fn segment(&self, version: ApiVersion) -> &str {
+        match (self.0.as_str(), version) {
+            ("deals", ApiVersion::Dated202603) => "0-3",
+            (name, _) => name,
+        }
+    }
+
+    /// The scopes that reading it needs, in the order in which they are granted.
+    pub fn scopes(&self) -> Vec<String> {
+        match self.0.as_str() {
+            "owners" => vec!["crm.objects.owners.read".to_owned()],
+            "tickets" | "0-5" => vec!["tickets".to_owned()],
+            name if name.starts_with("2-") || name.starts_with("p_") => {
+                vec![
+                    "crm.objects.custom.read".to_owned(),
+                    "crm.schemas.custom.read".to_owned(),
+                ]
+            }
+            name => vec![
+                format!("crm.objects.{name}.read"),
+                format!("crm.schemas.{name}.read"),
+            ],
+        }
+    }
+}
+
+impl std::fmt::Display for CrmObject {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl ApiVersion {
+    /// The records of an object.
+    pub fn objects(self, object: &CrmObject) -> String {
+        self.path("objects", object.segment(self))
+    }
+
+    /// The properties of an object.
+    pub fn properties(self, object: &CrmObject) -> String {
+        self.path("properties", object.as_str())
+    }
+
+    /// The pipelines of an object.
+    pub fn pipelines(self, object: &CrmObject) -> String {
+        self.path("pipelines", object.as_str())
+    }
+
+    /// The owners.
+    pub fn owners(self) -> String {
+        match self {
+            Self::Dated202603 => "/crm/owners/2026-03".to_owned(),
+            Self::V3 => "/crm/v3/owners".to_owned(),
+        }
+    }
+
+    /// The associations of one kind of object with another, by batch. Beside the v3 paths, those that tell labels are
+    /// called v4.
+    pub fn associations(self, from: &CrmObject, to: &CrmObject) -> String {
+        match self {
+            Self::Dated202603 => format!("/crm/associations/2026-03/{from}/{to}/batch/read"),
+            Self::V3 => format!("/crm/v4/associations/{from}/{to}/batch/read"),
+        }
+    }
+
+    fn path(self, part: &str, object: &str) -> String {
+        match self {
+            Self::Dated202603 => format!("/crm/{part}/2026-03/{object}"),
+            Self::V3 => format!("/crm/v3/{part}/{object}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_those_of_the_published_documents() {
+        let (companies, deals) = (CrmObject::new("companies"), CrmObject::new("deals"));
+        assert_eq!(
+            ApiVersion::Dated202603.objects(&companies),
+            "/crm/objects/2026-03/companies"
+        );
+        assert_eq!(
+            ApiVersion::Dated202603.objects(&deals),
+            "/crm/objects/2026-03/0-3"
+        );
+        assert_eq!(ApiVersion::V3.objects(&deals), "/crm/v3/objects/deals");
+        assert_eq!(
+            ApiVersion::Dated202603.properties(&deals),
+            "/crm/properties/2026-03/deals"
+        );
+        assert_eq!(
+            ApiVersion::Dated202603.associations(&companies, &deals),
+            "/crm/associations/2026-03/companies/deals/batch/read"
+        );
+    }
+}

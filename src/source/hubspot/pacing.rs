@@ -1,0 +1,297 @@
+//! Asking no faster than an account may: the requests of all its streams are counted against what HubSpot says of its
+//! window, so that no request is refused in a healthy run.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+/// What is assumed of the window before HubSpot has said it: that of a free account.
+const UNKNOWN_LIMIT: u32 = 100;
+const UNKNOWN_WINDOW: Duration = Duration::from_secs(10);
+/// Searches in a second: one less than an account may, for search answers do not say what other applications take of it.
+const SEARCHES: u32 = 4;
+const SEARCH_WINDOW: Duration = Duration::from_secs(1);
+/// How long to wait where only requests under way fill the window.
+const MOMENT: Duration = Duration::from_millis(20);
+
+/// Which allowance a request is taken from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Allowance {
+    /// The account's window, ten seconds long.
+    Window,
+    /// Searches in a second; these do not count in the window.
+    Search,
+}
+
+/// What an answer says of the window.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct WindowHeaders {
+    /// `X-HubSpot-RateLimit-Max`.
+    pub max: Option<u32>,
+    /// `X-HubSpot-RateLimit-Remaining`.
+    pub remaining: Option<u32>,
+    /// `X-HubSpot-RateLimit-Interval-Milliseconds`.
+    pub interval: Option<u64>,
+}
+
+/// The allowances of an account.
+#[derive(Debug)]
+pub struct Pacer {
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    window: Window,
+    search: Window,
+}
+
+/// The pacers by address and token.
+type Accounts = HashMap<(String, String), Arc<Pacer>>;
+
+/// Requests of a rolling window.
+///
+/// HubSpot counts a request when it arrives, which is some time between when it was sent and when its answer came. So a
+/// request counts from the moment it is sent until a whole window after its answer: whichever moment HubSpot takes, no
+/// window of its has more requests than are counted here.
+#[derive(Debug)]
+struct Window {
+    limit: u32,
+    length: Duration,
+    under_way: u32,
+    answered: VecDeque<Instant>,
+    closed_until: Option<Instant>,
+}
+
+/// A request that may be sent. Ends when its answer is there, or when it is dropped.
+#[derive(Debug)]
+pub struct Permit {
+    pacer: Arc<Pacer>,
+    allowance: Allowance,
+}
+
+impl Pacer {
+    /// The pacer of an account: one for all streams that ask there with that token.
+    pub fn of_account(base_url: &str, token: &str) -> Arc<Self> {
+        // A run makes a source for each of its streams, and the account's window is one.
+        static PACERS: OnceLock<Mutex<Accounts>> = OnceLock::new();
+        let pacers = PACERS.get_or_init(Mutex::default);
+        let mut pacers = pacers.lock().unwrap_or_else(PoisonError::into_inner);
+        let account = (base_url.to_owned(), token.to_owned());
+        Arc::clone(
+            pacers
+                .entry(account)
+                .or_insert_with(|| Arc::new(Self::new())),
+        )
+    }
+
+    fn new() -> Self {
+        Self {
+            state: Mutex::new(State {
+                window: Window::new(UNKNOWN_LIMIT, UNKNOWN_WINDOW),
+                search: Window::new(SEARCHES, SEARCH_WINDOW),
+            }),
+        }
+    }
+
+    /// Waits until a request may be sent.
+    pub async fn permit(self: &Arc<Self>, allowance: Allowance) -> Permit {
+        loop {
+            let wait = self.state().window_of(allowance).take(Instant::now());
+            match wait {
+                None => {
+                    return Permit {
+                        pacer: Arc::clone(self),
+                        allowance,
+                    };
+                }
+                Some(wait) => tokio::time::sleep(wait).await,
+            }
+        }
+    }
+
+    /// Takes note of what an answer says.
+    pub fn learn(&self, headers: &WindowHeaders) {
+        self.state().window.learn(headers, Instant::now());
+    }
+
+    /// Lets nobody ask for so long, or for a whole window.
+    pub fn close(&self, allowance: Allowance, wait: Option<Duration>) {
+        let mut state = self.state();
+        let window = state.window_of(allowance);
+        let until = Instant::now() + wait.unwrap_or(window.length);
+        window.closed_until = window.closed_until.max(Some(until));
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn window_of(&mut self, allowance: Allowance) -> &mut Window {
+        match allowance {
+            Allowance::Window => &mut self.window,
+            Allowance::Search => &mut self.search,
+        }
+    }
+}
+
+impl Window {
+    fn new(limit: u32, length: Duration) -> Self {
+        Self {
+            limit,
+            length,
+            under_way: 0,
+            answered: VecDeque::new(),
+            closed_until: None,
+        }
+    }
+
+    /// Counts a request that is sent now; or tells how long to wait before asking again.
+    fn take(&mut self, now: Instant) -> Option<Duration> {
+        if let Some(until) = self.closed_until {
+            if until > now {
+                return Some(until - now);
+            }
+            self.closed_until = None;
+        }
+        self.forget(now);
+        if self.used() < self.limit {
+            self.under_way += 1;
+            return None;
+        }
+        let wait = self.answered.front().map_or(MOMENT, |oldest| {
+            (*oldest + self.length).saturating_duration_since(now)
+        });
+        Some(wait.max(Duration::from_millis(1)))
+    }
+
+    /// A request was answered, or given up.
+    fn answer(&mut self, now: Instant) {
+        self.under_way = self.under_way.saturating_sub(1);
+        self.answered.push_back(now);
+    }
+
+    /// Takes the limit over, less a little, and counts what others have asked meanwhile with the same allowance.
+    fn learn(&mut self, headers: &WindowHeaders, now: Instant) {
+        if let Some(interval) = headers
+            .interval
+            .filter(|interval| (100..=3_600_000).contains(interval))
+        {
+            self.length = Duration::from_millis(interval);
+        }
+        let Some(max) = headers.max.filter(|max| *max > 0) else {
+            return;
+        };
+        self.limit = (max - max.div_ceil(50).min(max - 1)).max(1);
+        self.forget(now);
+        if let Some(remaining) = headers.remaining {
+            let others = max.saturating_sub(remaining).saturating_sub(self.used());
+            for _ in 0..others {
+                self.answered.push_back(now);
+            }
+        }
+    }
+
+    fn used(&self) -> u32 {
+        u32::try_from(self.answered.len())
+            .unwrap_or(u32::MAX)
+            .saturating_add(self.under_way)
+    }
+
+    fn forget(&mut self, now: Instant) {
+        while self
+            .answered
+            .front()
+            .is_some_and(|oldest| now.saturating_duration_since(*oldest) >= self.length)
+        {
+            self.answered.pop_front();
+        }
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let now = Instant::now();
+        self.pacer.state().window_of(self.allowance).answer(now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MAX: u32 = 190;
+
+    fn learned(remaining: u32) -> (Window, Instant) {
+        let start = Instant::now();
+        let mut window = Window::new(UNKNOWN_LIMIT, UNKNOWN_WINDOW);
+        window.learn(
+            &WindowHeaders {
+                max: Some(MAX),
+                remaining: Some(remaining),
+                interval: Some(10_000),
+            },
+            start,
+        );
+        (window, start)
+    }
+
+    #[test]
+    fn no_window_of_the_servers_has_more_requests_than_it_may() {
+        let (mut window, start) = learned(MAX);
+        let mut now = start;
+        let mut arrivals: Vec<Instant> = Vec::new();
+        for number in 0..2_000_u64 {
+            while let Some(wait) = window.take(now) {
+                now += wait;
+            }
+            // A request arrives at once or when its answer is about to come, as it pleases the network.
+            let latency = Duration::from_millis(number * 7 % 400);
+            arrivals.push(if number % 2 == 0 { now } else { now + latency });
+            window.answer(now + latency);
+            now += Duration::from_millis(3);
+        }
+        arrivals.sort();
+        for (place, first) in arrivals.iter().enumerate() {
+            let within = arrivals
+                .get(place..)
+                .unwrap()
+                .iter()
+                .filter(|at| **at - *first < Duration::from_secs(10))
+                .count();
+            assert!(within <= MAX as usize, "{within} from {place}");
+        }
+        let pace = 2_000.0 / (now - start).as_secs_f64();
+        assert!(pace > 17.0, "and not much fewer: {pace} a second");
+    }
+
+    #[test]
+    fn what_others_take_of_the_window_counts() {
+        let (mut window, start) = learned(3);
+        assert_eq!(window.take(start), Some(Duration::from_secs(10)));
+        assert_eq!(window.take(start + Duration::from_secs(10)), None);
+    }
+
+    #[test]
+    fn a_closed_window_opens_again() {
+        let (mut window, start) = learned(MAX);
+        window.closed_until = Some(start + Duration::from_secs(3));
+        assert_eq!(window.take(start), Some(Duration::from_secs(3)));
+        assert_eq!(window.take(start + Duration::from_secs(3)), None);
+    }
+
+    #[test]
+    fn a_limit_of_one_still_lets_one_pass() {
+        let mut window = Window::new(UNKNOWN_LIMIT, UNKNOWN_WINDOW);
+        window.learn(
+            &WindowHeaders {
+                max: Some(1),
+                ..WindowHeaders::default()
+            },
+            Instant::now(),
+        );
+        assert_eq!(window.limit, 1);
+    }
+}
