@@ -10,7 +10,6 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use comfy_table::Table;
-use comfy_table::presets::UTF8_FULL_CONDENSED;
 use duckdb::types::Value;
 use testkit::{Changes, Cluster, Seed};
 
@@ -151,7 +150,6 @@ fn answer(connection: &duckdb::Connection, sql: &str) -> Result<String> {
     let mut statement = connection.prepare(sql)?;
     let mut rows = statement.query([])?;
     let mut table = Table::new();
-    table.load_preset(UTF8_FULL_CONDENSED);
     let names = rows
         .as_ref()
         .map(|statement| statement.column_names())
