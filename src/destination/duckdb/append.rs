@@ -71,7 +71,7 @@ fn insert_missing(
         .enumerate()
         .map(|(i, expression)| format!("{expression} AS c{i}"))
         .collect();
-    let names: Vec<String> = (0..of_table.len()).map(|i| format!("m.c{i}")).collect();
+    let numbered: Vec<String> = (0..of_table.len()).map(|i| format!("m.c{i}")).collect();
     session.execute(
         &format!(
             "{insert} SELECT {values} FROM \
@@ -86,7 +86,7 @@ fn insert_missing(
             table = table.sql,
             range = again.in_table,
             grouped = of_table.join(", "),
-            joined = same(&identity_of(&compared, "n"), &names),
+            joined = same(&identity_of(&compared, "n"), &numbered),
         ),
         [],
     )

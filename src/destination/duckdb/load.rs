@@ -135,6 +135,13 @@ fn make(
         [],
     )?;
     merge::drop_temporaries(session)?;
+    let may_drop_duplicates = manifest.disposition == Disposition::Merge && !manifest.key_is_unique;
+    if inserted != manifest.rows && !may_drop_duplicates {
+        return Err(Error::internal(format!(
+            "the parts hold {inserted} rows, and the manifest says {}",
+            manifest.rows
+        )));
+    }
     Ok(LoadOutcome {
         inserted,
         ..LoadOutcome::default()

@@ -47,7 +47,7 @@ struct Load {
     after: Option<CursorValue>,
     contract: SchemaContract,
     columns: Vec<(String, String, ArrayRef)>,
-    load_id: Option<LoadId>,
+    id: Option<LoadId>,
 }
 
 impl Fixture {
@@ -74,15 +74,12 @@ impl Fixture {
             .unwrap()
             .remove(&load.stream.parse().unwrap())
             .map(|state| state.schema);
-        let load_id = load
-            .load_id
-            .clone()
-            .unwrap_or_else(|| LoadId::new(self.db.id()));
+        let load_id = load.id.clone().unwrap_or_else(|| LoadId::new(self.db.id()));
         stage(
             load,
             known.as_ref(),
             load_id,
-            self.folder.path().join("landing"),
+            &self.folder.path().join("landing"),
         )
     }
 
@@ -136,12 +133,7 @@ fn query(connection: &Connection, sql: &str) -> Vec<String> {
     rows.collect::<duckdb::Result<_>>().unwrap()
 }
 
-fn stage(
-    load: &Load,
-    known: Option<&TableSchema>,
-    load_id: LoadId,
-    landing: PathBuf,
-) -> StagedLoad {
+fn stage(load: &Load, known: Option<&TableSchema>, load_id: LoadId, landing: &Path) -> StagedLoad {
     let specs = load
         .columns
         .iter()
@@ -161,13 +153,13 @@ fn stage(
         // Two parts, so that every test meets the list of files.
         let first = rows.div_ceil(2);
         for (offset, length) in [(0, first), (first, rows - first)] {
-            let columns = load
+            let columns: Vec<ArrayRef> = load
                 .columns
                 .iter()
                 .map(|(_, _, array)| array.slice(offset, length))
                 .collect();
             let file = folder.join(format!("part-{:05}.parquet", files.len()));
-            write(&schema, columns, &file);
+            write(&schema, &columns, &file);
             files.push(file);
         }
     }
@@ -220,7 +212,7 @@ fn stage(
     }
 }
 
-fn write(schema: &Schema, columns: Vec<ArrayRef>, path: &Path) {
+fn write(schema: &Schema, columns: &[ArrayRef], path: &Path) {
     let arrow = schema.arrow();
     // List elements take their field ids.
     let columns = columns
@@ -258,7 +250,7 @@ impl Load {
                     )
                 })
                 .collect(),
-            load_id: None,
+            id: None,
         }
     }
 

@@ -120,6 +120,25 @@ fn of_rows_with_the_same_key_the_newest_is_taken() {
 }
 
 #[test]
+fn a_key_may_have_several_columns() {
+    let mut fixture = Fixture::new();
+    let load = |before: Option<i64>, rows: &[(i64, i32, i64)]| {
+        let mut load = Load::sales(Merge, before, rows).key_not_unique();
+        load.key = vec!["importe".to_owned(), "id".to_owned()];
+        load
+    };
+    assert_eq!(
+        fixture.load(&load(None, &[(1, 1, 1), (1, 2, 1), (2, 1, 1), (2, 1, 2)])),
+        (3, 0)
+    );
+    assert_eq!(
+        fixture.load(&load(Some(2), &[(1, 2, 3), (2, 1, 2), (2, 2, 2)])),
+        (1, 1)
+    );
+    assert_eq!(fixture.query(ALL), ["1|1|1", "1|2|3", "2|1|2", "2|2|2"]);
+}
+
+#[test]
 fn a_key_that_settles_nothing_is_refused() {
     let mut fixture = Fixture::new();
     fixture.load(&Load::sales(Merge, None, &[(9, 90, 1)]));
@@ -256,9 +275,10 @@ fn every_type_of_cursor_bounds_the_overlap() {
                 .unwrap(),
         )
     };
+    let long = |end: &str| format!("{}{end}", "ñ".repeat(200));
     let short = |values: [i16; 3]| -> ArrayRef { Arc::new(Int16Array::from_iter_values(values)) };
     let date = |values: [i32; 3]| -> ArrayRef { Arc::new(Date32Array::from_iter_values(values)) };
-    let cases: [(&str, CursorValue, ArrayRef, ArrayRef); 5] = [
+    let cases: [(&str, CursorValue, ArrayRef, ArrayRef); 6] = [
         (
             "int16",
             CursorValue::Integer(2),
@@ -282,6 +302,13 @@ fn every_type_of_cursor_bounds_the_overlap() {
             CursorValue::Text("ñ'".to_owned()),
             texts(["A", "b", "ñ'"]),
             texts(["ñ'", "b", "ó"]),
+        ),
+        // Longer than what a Parquet part's statistics keep.
+        (
+            "text",
+            CursorValue::Text(long("b")),
+            texts([&*long("a"), &*long(""), &*long("b")]),
+            texts([&*long("b"), &*long(""), &*long("c")]),
         ),
         (
             "uuid",

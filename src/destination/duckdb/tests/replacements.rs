@@ -41,7 +41,7 @@ fn an_empty_load_makes_an_empty_table_with_its_types() {
 fn a_load_that_the_ledger_has_is_left_alone() {
     let mut fixture = Fixture::new();
     let mut load = Load::full("cursos", &[("n", "int32", ints([1]))]);
-    load.load_id = Some(LoadId::new(fixture.db.id()));
+    load.id = Some(LoadId::new(fixture.db.id()));
     fixture.load(&load);
     let before = fixture.everything();
     assert!(fixture.try_load(&load).unwrap().already_loaded);
@@ -257,7 +257,7 @@ fn parts_lie_wherever_they_lie() {
     let mut fixture = Fixture::new();
     let landing = fixture.folder.path().join("it's/key=value/[a-z]*?");
     let load = Load::full("cursos", &[("n", "int32", ints([1, 2]))]);
-    let staged = stage(&load, None, LoadId::new(fixture.db.id()), landing);
+    let staged = stage(&load, None, LoadId::new(fixture.db.id()), &landing);
     fixture.db.load(&staged).unwrap();
     assert_eq!(
         fixture.query("SELECT n FROM replica.cursos ORDER BY 1"),

@@ -63,6 +63,7 @@ fn set(name: &str, default: u64) -> u64 {
 /// MILLIONS of rows, written by another process (`MAKE=1`), loaded in this one with MEMORY megabytes.
 #[test]
 #[ignore = "a measurement"]
+#[allow(clippy::too_many_lines)]
 #[allow(clippy::print_stderr)]
 fn how_fast() {
     let folder = PathBuf::from("/tmp/duck-speed");
@@ -81,7 +82,11 @@ fn how_fast() {
             let schema = number(None, specs.collect());
             write(
                 &schema,
-                load.columns.into_iter().map(|column| column.2).collect(),
+                &load
+                    .columns
+                    .into_iter()
+                    .map(|column| column.2)
+                    .collect::<Vec<_>>(),
                 &folder.join(format!("{million}.parquet")),
             );
         }

@@ -9,6 +9,7 @@ use arrow::array::{
 use super::*;
 use crate::schema::ColumnType;
 
+#[allow(clippy::needless_pass_by_value, reason = "so that a test is one line")]
 /// Loads one column by every way that there is; `shown` is an SQL expression on `v` that tells values exactly.
 fn carries(column_type: &str, array: ArrayRef, shown: &str, expected: &[&str]) {
     let rows = i64::try_from(array.len()).unwrap();
