@@ -6,3 +6,10 @@
 pub(crate) fn abort<T>(_: Option<String>) -> T {
     std::process::abort()
 }
+
+/// Arms the failpoints that the variable `FAILPOINTS` names, for the rest of the process.
+#[cfg(feature = "failpoints")]
+pub fn arm() {
+    // The scenario disarms them when it is dropped.
+    std::mem::forget(fail::FailScenario::setup());
+}

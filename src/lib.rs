@@ -8,7 +8,8 @@ pub mod config;
 pub mod destination;
 pub mod error;
 pub mod evolution;
-mod failpoint;
+#[cfg_attr(not(feature = "failpoints"), allow(unreachable_pub))]
+pub mod failpoint;
 pub mod landing;
 pub mod names;
 pub mod pipeline;

@@ -9,6 +9,8 @@ mod cli;
 use cli::{Cli, Command, Context};
 
 fn main() -> ExitCode {
+    #[cfg(feature = "failpoints")]
+    acequia::failpoint::arm();
     let cli = Cli::parse();
     let mut context = Context::new(cli.global);
     let outcome = match cli.command {

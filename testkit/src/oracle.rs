@@ -195,7 +195,8 @@ pub fn columns_of(client: &mut impl GenericClient, table: &str) -> Result<Vec<Co
                  FROM resolved r JOIN pg_type t ON t.oid = r.type
                  WHERE t.typtype = 'd'
              )
-             SELECT r.attname::text, t.typname::text, r.modifier
+             SELECT r.attname::text, t.typname::text, r.modifier,
+                    coalesce((SELECT e.typtype IN ('e', 'd') FROM pg_type e WHERE e.oid = t.typelem), false)
              FROM resolved r JOIN pg_type t ON t.oid = r.type
              WHERE t.typtype <> 'd'
              ORDER BY r.attnum",
@@ -210,13 +211,14 @@ pub fn columns_of(client: &mut impl GenericClient, table: &str) -> Result<Vec<Co
             let (name, type_name): (String, String) = (row.try_get(0)?, row.try_get(1)?);
             Ok(Column {
                 name,
-                kind: kind_of(&type_name, row.try_get(2)?),
+                kind: kind_of(&type_name, row.try_get(2)?, row.try_get(3)?),
             })
         })
         .collect()
 }
 
-fn kind_of(type_name: &str, modifier: i32) -> Kind {
+/// `of_labels`: the type is an array of an enum or of a domain, which is a list though its element's name says nothing.
+fn kind_of(type_name: &str, modifier: i32, of_labels: bool) -> Kind {
     match type_name {
         "int2" | "int4" | "int8" | "oid" => Kind::Integer,
         "bool" => Kind::Boolean,
@@ -237,7 +239,19 @@ fn kind_of(type_name: &str, modifier: i32) -> Kind {
         "uuid" => Kind::Uuid,
         "json" | "jsonb" => Kind::Json,
         other => match other.strip_prefix('_') {
-            Some(element) => Kind::List(Box::new(kind_of(element, modifier))),
+            // An array of what travels as text is itself text.
+            Some(element) => match kind_of(element, modifier, false) {
+                Kind::Text
+                    if !of_labels
+                        && !matches!(
+                            element,
+                            "text" | "varchar" | "bpchar" | "name" | "citext"
+                        ) =>
+                {
+                    Kind::Text
+                }
+                element => Kind::List(Box::new(element)),
+            },
             None => Kind::Text,
         },
     }

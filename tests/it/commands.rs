@@ -78,7 +78,7 @@ fn status_tells_each_stream_before_and_after_its_loads() {
         stream_report(&after, "ventas")["position"]["column"],
         "updated_at"
     );
-    Changes::new(1)
+    Changes::day(1)
         .apply(&mut project.source.client().unwrap())
         .unwrap();
     project.crash_at("landing.after_manifest", &["run", "ventas"]);

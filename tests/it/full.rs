@@ -119,7 +119,7 @@ mode = "full"
 
 [streams.consulta]
 source = "operativa"
-query = "SELECT estado, count(*) AS ventas, sum(precio_total) AS total FROM ventas GROUP BY estado; -- all"
+query = "SELECT estado, count(*) AS ventas, sum(precio_total) AS total FROM ventas GROUP BY estado -- all"
 mode = "full"
 types = { total = "decimal(38,2)" }
 

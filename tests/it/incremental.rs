@@ -26,7 +26,7 @@ fn rounds_of_inserts_and_updates_arrive() {
     assert_eq!(counts(&first, "ventas"), (30_000, 30_000, 0, 0));
     project.assert_same("ventas");
     for round in 0..4 {
-        let changed = Changes::new(round).apply(&mut client).unwrap();
+        let changed = Changes::day(round).apply(&mut client).unwrap();
         let report = project.run(&[]);
         let (_, inserted, updated, deleted) = counts(&report, "ventas");
         assert_eq!(
@@ -353,7 +353,7 @@ fn a_full_refresh_reads_everything_anew() {
     assert_eq!(kept, "1000", "an incremental stream does not see deletes");
     project.run(&["--full-refresh"]);
     project.assert_same("ventas");
-    Changes::new(1).apply(&mut client).unwrap();
+    Changes::day(1).apply(&mut client).unwrap();
     project.run(&[]);
     project.assert_same("ventas");
 }

@@ -53,10 +53,10 @@ fn killed_at_any_step_of_a_later_load_the_next_run_is_right() {
         .unwrap();
     project.run(&[]);
     for (round, step) in (1..).zip(STEPS) {
-        Changes::new(round).apply(&mut client).unwrap();
+        Changes::day(round).apply(&mut client).unwrap();
         project.crash_at(step, &["run", "ventas"]);
         // The source goes on while acequia is down.
-        Changes::new(round + 100).apply(&mut client).unwrap();
+        Changes::day(round + 100).apply(&mut client).unwrap();
         project.run(&[]);
         project.assert_same("ventas");
         project.assert_same("cursos");
@@ -74,7 +74,7 @@ fn killed_again_and_again_it_still_ends_well() {
         .unwrap();
     for (round, step) in (1..).zip(STEPS.iter().rev().cycle().take(12)) {
         project.crash_at(step, &["run"]);
-        Changes::new(round).apply(&mut client).unwrap();
+        Changes::day(round).apply(&mut client).unwrap();
     }
     project.run(&[]);
     project.assert_same("ventas");
@@ -160,7 +160,7 @@ fn a_load_that_no_longer_follows_is_reported_and_kept() {
     let mut client = project.source.client().unwrap();
     Seed::new(9, 500).only_ventas().apply(&mut client).unwrap();
     project.run(&["ventas"]);
-    Changes::new(1).apply(&mut client).unwrap();
+    Changes::day(1).apply(&mut client).unwrap();
     project.crash_at("landing.after_manifest", &["run", "ventas"]);
     // Its start position is not the one that the ledger has from here on.
     let manifest = project.loads("ventas")[1].join("manifest.json");
@@ -169,7 +169,7 @@ fn a_load_that_no_longer_follows_is_reported_and_kept() {
     let hidden = project.path("hidden");
     std::fs::rename(project.loads("ventas")[1].clone(), &hidden).unwrap();
     project.run(&["ventas"]);
-    Changes::new(2).apply(&mut client).unwrap();
+    Changes::day(2).apply(&mut client).unwrap();
     project.run(&["ventas"]);
     let back = project
         .path("landing/formacion/ventas")
@@ -196,7 +196,7 @@ fn the_ledger_tells_each_load() {
     let mut client = project.source.client().unwrap();
     Seed::new(9, 500).only_ventas().apply(&mut client).unwrap();
     project.run(&["ventas"]);
-    Changes::new(1).apply(&mut client).unwrap();
+    Changes::day(1).apply(&mut client).unwrap();
     let report = stream_report(&project.run(&["ventas"]), "ventas");
     let row = project
         .value(

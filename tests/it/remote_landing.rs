@@ -48,7 +48,7 @@ cursor = "updated_at"
     assert_eq!(counts(&project.run(&[]), "ventas").2, 0);
     project.assert_same("ventas");
 
-    Changes::new(1).apply(&mut client).unwrap();
+    Changes::day(1).apply(&mut client).unwrap();
     let report = project.run(&[]);
     project.assert_same("ventas");
 

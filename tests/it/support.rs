@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -82,6 +83,43 @@ impl Project {
     pub fn set(&mut self, name: &str, value: &str) {
         self.environment.retain(|(known, _)| known != name);
         self.environment.push((name.to_owned(), value.to_owned()));
+    }
+
+    /// Has acequia connect as a user who may do nothing yet. Returns the user's name.
+    pub fn as_newcomer(&mut self) -> String {
+        let role = format!("recien_{}", self.source.name());
+        self.source
+            .batch(&format!(
+                "CREATE ROLE {role} LOGIN PASSWORD '{}'",
+                testkit::PASSWORD
+            ))
+            .unwrap();
+        let url = self
+            .source
+            .password_url()
+            .replace(testkit::PASSWORD_ROLE, &role);
+        self.set("OPERATIVA_URL", &url);
+        role
+    }
+
+    /// Waits until acequia's extract has begun on the server.
+    pub fn wait_for_extract(&self) {
+        let mut admin = self.source.client().unwrap();
+        let name = self.source.name().to_owned();
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while Instant::now() < deadline {
+            let copies: i64 = admin
+                .query_one(
+                    "SELECT count(*) FROM pg_stat_activity WHERE datname = $1 AND query LIKE 'COPY%' AND state = 'active'",
+                    &[&name],
+                )
+                .unwrap()
+                .get(0);
+            if copies > 0 {
+                return;
+            }
+        }
+        panic!("no extract began");
     }
 
     pub fn command(&self, arguments: &[&str]) -> Command {

@@ -287,12 +287,12 @@ impl Sample {
             .zip(batch.columns())
             .map(|(field, column)| {
                 if is_uuid(field) {
-                    uuids(column)
+                    Ok(uuids(column))
                 } else {
-                    Arc::clone(column)
+                    in_utc(column)
                 }
             })
-            .collect();
+            .collect::<Result<_, _>>()?;
         let options = FormatOptions::default();
         let formatters = columns
             .iter()
@@ -314,8 +314,30 @@ impl Sample {
 /// One value as text.
 fn cell(values: &ArrayRef, index: usize) -> Option<String> {
     let options = FormatOptions::default();
-    let formatter = ArrayFormatter::try_new(values, &options).ok()?;
+    let values = in_utc(values).ok()?;
+    let formatter = ArrayFormatter::try_new(&values, &options).ok()?;
     formatter.value(index).try_to_string().ok()
+}
+
+/// Timestamps that carry the zone's name, UTC, with its offset instead: Arrow writes those without a database of zones.
+fn in_utc(values: &ArrayRef) -> Result<ArrayRef, ArrowError> {
+    let offset = |data_type: &DataType| match data_type {
+        DataType::Timestamp(unit, Some(_)) => {
+            Some(DataType::Timestamp(*unit, Some("+00:00".into())))
+        }
+        _ => None,
+    };
+    let wanted = match values.data_type() {
+        DataType::List(element) => offset(element.data_type()).map(|data_type| {
+            let element = element.as_ref().clone().with_data_type(data_type);
+            DataType::List(Arc::new(element))
+        }),
+        scalar => offset(scalar),
+    };
+    match wanted {
+        Some(data_type) => arrow::compute::cast(values, &data_type),
+        None => Ok(Arc::clone(values)),
+    }
 }
 
 fn is_uuid(field: &Field) -> bool {
