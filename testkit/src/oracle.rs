@@ -224,7 +224,8 @@ fn kind_of(type_name: &str, modifier: i32, of_labels: bool) -> Kind {
         "bool" => Kind::Boolean,
         "numeric" => Kind::Numeric {
             // Manual, catalog pg_attribute: precision and scale are packed, 4 more than the value; -1 for none.
-            scale: u16::try_from((modifier - 4) & 0x7ff)
+            // The scale is signed; below zero it stands for zeros before the point.
+            scale: u16::try_from(((((modifier - 4) & 0x7ff) ^ 1024) - 1024).max(0))
                 .ok()
                 .filter(|_| modifier >= 4)
                 .unwrap_or(9),
@@ -319,13 +320,12 @@ fn canonical_postgres(kind: &Kind, value: &str) -> String {
 
 fn canonical_duckdb(kind: &Kind, value: &str) -> String {
     match kind {
-        Kind::Integer
-        | Kind::Boolean
-        | Kind::Numeric { .. }
-        | Kind::Text
-        | Kind::Uuid
-        | Kind::Json => {
+        Kind::Integer | Kind::Boolean | Kind::Text | Kind::Uuid | Kind::Json => {
             format!("CAST({value} AS VARCHAR)")
+        }
+        // A decimal with no digit before the point is printed without a zero there.
+        Kind::Numeric { .. } => {
+            format!("regexp_replace(CAST({value} AS VARCHAR), '^(-?)\\.', '\\10.')")
         }
         Kind::Float4 => format!(
             "CASE WHEN isnan({value}) THEN 'NaN' ELSE CAST(CAST(CAST({value} AS FLOAT) AS BIT) AS VARCHAR) END"
