@@ -152,7 +152,7 @@ fn answer(connection: &duckdb::Connection, sql: &str) -> Result<String> {
     let mut table = Table::new();
     let names = rows
         .as_ref()
-        .map(|statement| statement.column_names())
+        .map(duckdb::Statement::column_names)
         .unwrap_or_default();
     let width = names.len();
     table.set_header(names);

@@ -186,6 +186,15 @@ impl fmt::Display for LoadId {
     }
 }
 
+/// Bytes in hexadecimal, two lower-case digits each.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    let digit = |half: u8| char::from_digit(u32::from(half), 16).unwrap_or('0');
+    bytes
+        .iter()
+        .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)])
+        .collect()
+}
+
 fn random_hex(digits: usize) -> String {
     uuid::Uuid::new_v4()
         .simple()

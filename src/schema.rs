@@ -311,11 +311,9 @@ impl Schema {
                 column.id, column.name, column.column_type
             ));
         }
-        hash.finalize()
-            .iter()
-            .take(8)
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
+        let mut fingerprint = crate::names::hex(&hash.finalize());
+        fingerprint.truncate(16);
+        fingerprint
     }
 }
 

@@ -23,7 +23,7 @@ use tokio::io::AsyncWriteExt;
 use url::Url;
 
 use crate::error::{Error, Result};
-use crate::names::{LoadId, StreamName};
+use crate::names::{LoadId, StreamName, hex};
 
 pub mod manifest;
 pub mod part;
@@ -442,15 +442,7 @@ impl Found {
     fn new(bytes: u64, hash: Sha256) -> Self {
         Self {
             bytes,
-            sha256: hex(hash),
+            sha256: hex(&hash.finalize()),
         }
     }
-}
-
-/// A finished hash, in hexadecimal.
-fn hex(hash: Sha256) -> String {
-    hash.finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
 }

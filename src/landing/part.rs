@@ -80,7 +80,7 @@ impl ChunkSink {
     /// Hands on what is left, and tells the part's bytes and checksum.
     pub(super) fn finish(mut self) -> io::Result<(u64, String)> {
         self.send()?;
-        Ok((self.bytes, super::hex(self.hash)))
+        Ok((self.bytes, crate::names::hex(&self.hash.finalize())))
     }
 
     fn send(&mut self) -> io::Result<()> {

@@ -8,7 +8,8 @@
     clippy::panic,
     clippy::indexing_slicing,
     clippy::missing_panics_doc,
-    clippy::print_stderr
+    clippy::print_stderr,
+    clippy::format_push_string
 )]
 
 mod bad_input;

@@ -236,11 +236,11 @@ impl Session {
         let holder = Arc::new(self.client);
         let mut lanes = Vec::with_capacity(ready.len());
         for lane in ready {
-            let canceller = lane.canceller(&self.server);
+            let stopper = lane.canceller(&self.server);
             let (sender, batches) = mpsc::channel(LANE_CAPACITY);
             let reader = {
-                let canceller = canceller.clone();
-                tokio::task::spawn_blocking(move || lane.read(sender, canceller))
+                let stopper = stopper.clone();
+                tokio::task::spawn_blocking(move || lane.read(sender, stopper))
             };
             let stop = stop.clone();
             let holder = Arc::clone(&holder);
@@ -251,7 +251,7 @@ impl Session {
                     ended = &mut reader => return flatten(ended),
                     () = stop.cancelled() => {}
                 }
-                let cancelled = tokio::task::spawn_blocking(move || canceller.cancel()).await;
+                let cancelled = tokio::task::spawn_blocking(move || stopper.cancel()).await;
                 tracing::debug!(?cancelled, "lane cancelled");
                 flatten(reader.await).and(Err(Error::Interrupted))
             });
@@ -441,9 +441,9 @@ fn column_plans(relation: &CatalogRelation, stream: &Stream) -> Result<Vec<Colum
                 .remedy("see `columns` and `exclude` of [streams.STREAM]"),
         );
     }
-    let mut names: Vec<&str> = plans.iter().map(|plan| plan.spec.name.as_str()).collect();
-    names.sort_unstable();
-    if let Some(twice) = names.windows(2).find_map(|pair| match pair {
+    let mut sorted: Vec<&str> = plans.iter().map(|plan| plan.spec.name.as_str()).collect();
+    sorted.sort_unstable();
+    if let Some(twice) = sorted.windows(2).find_map(|pair| match pair {
         [a, b] if a == b => Some(*a),
         _ => None,
     }) {
@@ -530,7 +530,7 @@ fn no_such_column(key: &str, name: &str, relation: &CatalogRelation) -> Error {
 
 /// Up to when every transaction that began has ended, as far as this user can see.
 ///
-/// CURRENT_TIMESTAMP is the time when a transaction began (manual, section 9.9.5), so one that is still running can
+/// `CURRENT_TIMESTAMP` is the time when a transaction began (manual, section 9.9.5), so one that is still running can
 /// commit rows whose cursor lies as far back as its beginning. A second is taken off the present, for a transaction that
 /// has its time already and is not yet shown. Prepared transactions show when they were prepared, not when they began.
 async fn horizon(client: &Client) -> Result<Horizon, tokio_postgres::Error> {
