@@ -219,10 +219,10 @@ fn stations(criterion: &mut Criterion) {
         .sample_size(10)
         .throughput(Throughput::Elements(bench.rows));
     group.bench_function("raw COPY drain, one query", |b| {
-        b.iter(|| drain(&bench.database, 1))
+        b.iter(|| drain(&bench.database, 1));
     });
     group.bench_function("raw COPY drain, two ranges", |b| {
-        b.iter(|| drain(&bench.database, 2))
+        b.iter(|| drain(&bench.database, 2));
     });
     group.bench_function("extract", |b| {
         b.iter(|| {

@@ -118,14 +118,21 @@ mod tests {
         assert!(examples.len() > 12, "{examples:?}");
         for example in examples {
             // The keys of a table come out of their comments together with its header.
-            let header = example
-                .checked_sub(1)
-                .filter(|before| lines[*before].starts_with("# ["));
+            let block_start = (0..=example)
+                .rev()
+                .take_while(|index| is_example(lines[*index]))
+                .find(|index| lines[*index].starts_with("# ["))
+                .unwrap_or(example);
+            let in_block = |index: usize| {
+                let has_header = lines[block_start].starts_with("# [");
+                index == example
+                    || has_header
+                        && index >= block_start
+                        && (block_start..=index).all(|line| is_example(lines[line]))
+            };
             let taken_out: Vec<&str> = (0..lines.len())
                 .map(|index| match lines[index] {
-                    line if index == example || Some(index) == header => {
-                        line.trim_start_matches("# ")
-                    }
+                    line if in_block(index) => line.trim_start_matches("# "),
                     line => line,
                 })
                 .collect();
