@@ -73,7 +73,7 @@ impl Bench {
                 name: "duckdb".to_owned(),
                 target: Target::DuckDb {
                     path: self.folder.path().join("bench.duckdb"),
-                    memory_limit: MEMORY_LIMIT,
+                    memory_limit: Some(MEMORY_LIMIT),
                 },
             },
             sources: BTreeMap::from([("operativa".to_owned(), source)]),

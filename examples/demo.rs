@@ -1,7 +1,8 @@
-//! `make demo`: a throw-away PostgreSQL with the company's schema, the pipeline of `acequia.toml` run against it, a day of
-//! changes, the pipeline again, and a few analytical queries on what arrived.
+//! `make demo`: a throw-away PostgreSQL with the company's schema and a throw-away CRM that answers as HubSpot does, the
+//! pipeline of `acequia.toml` run against them, a day of changes, the pipeline again, and a few analytical queries on what
+//! arrived.
 //!
-//! It leaves `formacion.duckdb` and `landing/` to look at. The server and its data go when it ends.
+//! It leaves `formacion.duckdb` and `landing/` to look at. The servers and their data go when it ends.
 
 #![allow(clippy::print_stdout)]
 
@@ -11,12 +12,12 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 use comfy_table::Table;
 use duckdb::types::Value;
-use testkit::{Changes, Cluster, Seed};
+use testkit::{Changes, Cluster, HUBSPOT_TOKEN, HubSpotServer, Seed};
 
 const VENTAS: u64 = 50_000;
 const SEED: u64 = 42;
 
-const QUESTIONS: [(&str, &str); 4] = [
+const QUESTIONS: [(&str, &str); 5] = [
     (
         "Which courses bring in the most?",
         "SELECT c.nombre AS curso, count(*) AS ventas, sum(v.precio_total) AS ingresos
@@ -39,6 +40,14 @@ const QUESTIONS: [(&str, &str); 4] = [
          GROUP BY ALL ORDER BY actividades DESC, cliente LIMIT 5",
     ),
     (
+        "What do the CRM's stages of a customer bring in?",
+        "SELECT co.lifecyclestage AS etapa, count(DISTINCT co.id) AS empresas, sum(v.precio_total) AS ingresos
+         FROM replica.companies co
+         JOIN replica.clientes cl ON cl.dominio = co.domain
+         JOIN replica.ventas v ON v.cliente_id = cl.id
+         WHERE NOT co.archived AND v.estado <> 'cancelado' GROUP BY ALL ORDER BY ingresos DESC",
+    ),
+    (
         "What did each run do? (the ledger)",
         "SELECT stream, mode, disposition, rows_extracted, inserted, updated
          FROM replica._acequia_loads ORDER BY loaded_at, stream",
@@ -50,14 +59,20 @@ fn main() -> Result<()> {
     let acequia = binary()?;
     clean(root)?;
 
-    say("A throw-away PostgreSQL with the schema of schema.sql, and made-up rows");
+    say(
+        "A throw-away PostgreSQL with the schema of schema.sql, a throw-away CRM, and made-up rows",
+    );
     let cluster = Cluster::start()?;
     let source = cluster.database("operativa")?;
     source.apply_schema()?;
     let mut client = source.client()?;
-    let seeded = Seed::new(SEED, VENTAS).apply(&mut client)?;
+    let seed = Seed::new(SEED, VENTAS);
+    let seeded = seed.apply(&mut client)?;
+    let crm = HubSpotServer::options()
+        .companies(seed.clientes())
+        .start()?;
     println!(
-        "{} clientes, {} cursos, {} ventas, {} participantes, {} actividades",
+        "{} clientes (and as many companies in the CRM), {} cursos, {} ventas, {} participantes, {} actividades",
         seeded.clientes, seeded.cursos, seeded.ventas, seeded.participantes, seeded.actividades
     );
     let run = |arguments: &[&str]| -> Result<()> {
@@ -66,6 +81,8 @@ fn main() -> Result<()> {
             .args(arguments)
             .current_dir(root)
             .env("OPERATIVA_URL", source.url())
+            .env("HUBSPOT_URL", crm.url())
+            .env("HUBSPOT_TOKEN", HUBSPOT_TOKEN)
             .status()
             .with_context(|| format!("cannot start {}", acequia.display()))?;
         if !status.success() {
@@ -84,7 +101,7 @@ fn main() -> Result<()> {
     let changed = Changes::day(SEED).apply(&mut client)?;
     println!("{changed:?}");
 
-    say("The second run: of ventas and actividades_participantes, only what changed");
+    say("The second run: of ventas, actividades_participantes and companies, only what changed");
     run(&["run"])?;
     run(&["status"])?;
 

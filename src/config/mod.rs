@@ -59,8 +59,8 @@ pub enum Target {
     DuckDb {
         /// Its absolute path.
         path: PathBuf,
-        /// How much memory DuckDB may use, in bytes.
-        memory_limit: u64,
+        /// How much memory DuckDB may use, in bytes, where the configuration says.
+        memory_limit: Option<u64>,
     },
 }
 

@@ -69,7 +69,7 @@ pub struct DestinationConfig {
     /// DuckDB: the database file, relative to the configuration file.
     #[serde(default)]
     pub path: Option<String>,
-    /// DuckDB: how much memory it may use, as in "256MB".
+    /// DuckDB: how much memory it may use, as in "512MB". Default: 256 MB, and up to 4 GB where a load of wide rows needs it.
     #[serde(default)]
     pub memory_limit: Option<String>,
 }

@@ -19,25 +19,14 @@ mod stream;
 
 use problems::{Checked, Problems};
 
-/// Size at which a part is closed. Below a megabyte, parts would be all overhead.
-const PART_SIZE: Bounds = Bounds {
-    default: 256_000_000,
-    minimum: 1_000_000,
-};
-/// How much memory DuckDB may use. Below 16 megabytes it cannot work.
-const MEMORY_LIMIT: Bounds = Bounds {
-    default: 256_000_000,
-    minimum: 16_000_000,
-};
+/// Size at which a part is closed, in bytes, where none is written.
+const PART_SIZE: u64 = 256_000_000;
+/// Below a megabyte, parts would be all overhead.
+const LEAST_PART_SIZE: u64 = 1_000_000;
+/// Below 16 megabytes DuckDB cannot work.
+const LEAST_MEMORY_LIMIT: u64 = 16_000_000;
 /// The longest name that PostgreSQL keeps whole, in bytes (manual, section 4.1.1).
 const MAX_NAME: usize = 63;
-
-/// What a size is where none is written, and the least that it may be, in bytes.
-#[derive(Clone, Copy)]
-struct Bounds {
-    default: u64,
-    minimum: u64,
-}
 
 /// What of a configuration is asked for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -106,7 +95,7 @@ impl Document {
         let dataset = self.dataset(problems);
         let landing = self.landing_root(problems);
         let part_size = config.part_size.as_deref();
-        let part_size = self.size(part_size, "[pipeline] part_size", PART_SIZE, problems);
+        let part_size = self.size(part_size, "[pipeline] part_size", LEAST_PART_SIZE, problems);
         let destination = self.destination(selection, problems);
 
         let selected = self.select(&selection.streams, problems);
@@ -136,7 +125,7 @@ impl Document {
             name: config.name.clone(),
             dataset: dataset?,
             landing: landing?,
-            part_size: part_size?,
+            part_size: part_size?.unwrap_or(PART_SIZE),
             destination: destination?,
             sources,
             streams,
@@ -236,7 +225,7 @@ impl Document {
         let memory_limit = self.size(
             config.memory_limit.as_deref(),
             &format!("{table} memory_limit"),
-            MEMORY_LIMIT,
+            LEAST_MEMORY_LIMIT,
             problems,
         );
         let place = format!("{table} path");
@@ -320,21 +309,21 @@ impl Document {
         &self,
         text: Option<&str>,
         place: &str,
-        bounds: Bounds,
+        least: u64,
         problems: &mut Problems,
-    ) -> Checked<u64> {
+    ) -> Checked<Option<u64>> {
         let Some(text) = text else {
-            return Ok(bounds.default);
+            return Ok(None);
         };
         let text = self.expand(text, place, problems)?;
         let remedy = "write a whole number and a unit, as in \"256MB\" or \"1GiB\"";
         match units::size(&text) {
             None => Err(problems.add(place, "this is no size", remedy)),
-            Some(size) if size < bounds.minimum => {
-                let what = format!("it is less than {}MB", bounds.minimum / 1_000_000);
+            Some(size) if size < least => {
+                let what = format!("it is less than {}MB", least / 1_000_000);
                 Err(problems.add(place, what, remedy))
             }
-            Some(size) => Ok(size),
+            Some(size) => Ok(Some(size)),
         }
     }
 

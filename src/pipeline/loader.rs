@@ -4,7 +4,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::config;
-use crate::destination::duckdb::DuckDb;
+use crate::destination::duckdb::{DuckDb, MemoryLimit};
 use crate::destination::{Destination, Interrupter};
 use crate::error::{Error, Result};
 use crate::names::DestinationId;
@@ -83,7 +83,7 @@ fn open(destination: &config::Destination, dataset: &str) -> Result<Box<dyn Dest
         config::Target::DuckDb { path, memory_limit } => Ok(Box::new(DuckDb::open(
             &destination.name,
             path,
-            *memory_limit,
+            memory_limit.map_or_else(MemoryLimit::default, MemoryLimit::from),
             dataset,
         )?)),
     }

@@ -51,3 +51,27 @@ fn memory_does_not_grow_with_the_table() {
         "{some} KiB for 400,000 rows, {many} KiB for six times as many"
     );
 }
+
+#[test]
+fn rows_too_wide_for_the_first_memory_limit_are_loaded_with_more() {
+    let streams = "\n[streams.t]\nsource = \"operativa\"\ntable = \"t\"\nmode = \"full\"\n";
+    let project = Project::new("wide", streams);
+    let columns: Vec<String> = (0..200)
+        .map(|n| format!("md5((i + {n})::text) AS c{n}"))
+        .collect();
+    project
+        .source
+        .batch(&format!(
+            "CREATE TABLE t AS SELECT i AS id, {} FROM generate_series(1, 60000) AS i",
+            columns.join(", ")
+        ))
+        .unwrap();
+    let output = project.acequia(&["run", "-v"]);
+    assert_eq!(output.status, Some(0), "{output:?}");
+    assert!(
+        output.stderr.contains("more memory"),
+        "the test must need it: {output:?}"
+    );
+    let rows = project.value("SELECT count(*) FROM replica.t WHERE c199 = md5((id + 199)::text)");
+    assert_eq!(rows.as_deref(), Some("60000"));
+}

@@ -72,7 +72,7 @@ fn a_pipeline_has_its_paths_made_absolute_and_its_variables_filled_in() {
     assert_eq!(pipeline.part_size, 256_000_000);
     let Target::DuckDb { path, memory_limit } = pipeline.destination.target;
     assert_eq!(path, folder.path().join("formacion.duckdb"));
-    assert_eq!(memory_limit, 256_000_000);
+    assert_eq!(memory_limit, None);
     assert_eq!(pipeline.sources.keys().collect::<Vec<_>>(), ["operativa"]);
     let Source::Postgres { url } = &pipeline.sources["operativa"] else {
         panic!("not PostgreSQL");

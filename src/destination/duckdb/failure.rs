@@ -57,6 +57,11 @@ pub(super) fn told(error: duckdb::Error) -> Error {
     }
 }
 
+/// Whether DuckDB ran out of the memory that it was allowed.
+pub(super) fn is_out_of_memory(error: &Error) -> bool {
+    matches!(error, Error::Destination(_)) && error.to_string().contains("(Out of Memory Error)")
+}
+
 /// The kind of a message: what stands before ` Error: `.
 pub(super) fn kind(message: &str) -> &str {
     match message.split_once(" Error: ") {

@@ -32,10 +32,49 @@ mod tests;
 
 use session::Session;
 
+/// How much memory DuckDB may use, in bytes: so much at first, and so much at most where a load cannot do with it.
+///
+/// What a load needs grows with the width of its rows (DuckDB gathers 122,880 of them for each thread before it writes
+/// them out), not with their number. A wide table is thus taken with more memory, rather than not at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MemoryLimit {
+    now: u64,
+    most: u64,
+}
+
+impl MemoryLimit {
+    /// Four times as much, where that is allowed.
+    fn raised(self) -> Option<Self> {
+        let now = self.now.checked_mul(4).filter(|now| *now <= self.most)?;
+        Some(Self { now, ..self })
+    }
+}
+
+/// From 256 MB to 4 GB.
+impl Default for MemoryLimit {
+    fn default() -> Self {
+        Self {
+            now: 256_000_000,
+            most: 4_096_000_000,
+        }
+    }
+}
+
+/// So many bytes and no more.
+impl From<u64> for MemoryLimit {
+    fn from(bytes: u64) -> Self {
+        Self {
+            now: bytes,
+            most: bytes,
+        }
+    }
+}
+
 /// A DuckDB database file.
 #[derive(Debug)]
 pub struct DuckDb {
     session: Session,
+    memory_limit: MemoryLimit,
     id: DestinationId,
     read_only: bool,
 }
@@ -43,17 +82,24 @@ pub struct DuckDb {
 impl DuckDb {
     /// Opens the file, made where it is missing, and sees to the dataset's schema and ledger.
     ///
-    /// `name` is the destination's name in the configuration, for messages; `memory_limit` is in bytes. What does not
+    /// `name` is the destination's name in the configuration, for messages; `memory_limit` may be in bytes. What does not
     /// fit into memory goes to the folder `<path>.tmp`.
     ///
     /// # Errors
     /// [`Error::Destination`] where the file is held by another program, is no DuckDB file, was written by a newer
     /// DuckDB, or cannot be read and written.
-    pub fn open(name: &str, path: &Path, memory_limit: u64, dataset: &str) -> Result<Self> {
-        let session = open::writable(name, path, memory_limit, dataset)?;
+    pub fn open(
+        name: &str,
+        path: &Path,
+        memory_limit: impl Into<MemoryLimit>,
+        dataset: &str,
+    ) -> Result<Self> {
+        let memory_limit = memory_limit.into();
+        let session = open::writable(name, path, memory_limit.now, dataset)?;
         let id = ledger::prepare(&session).map_err(|error| error.on(open::subject(name, path)))?;
         Ok(Self {
             session,
+            memory_limit,
             id,
             read_only: false,
         })
@@ -71,6 +117,7 @@ impl DuckDb {
         let id = ledger::find_id(&session).map_err(|error| error.on(open::subject(name, path)))?;
         Ok(id.map(|id| Self {
             session,
+            memory_limit: MemoryLimit::default(),
             id,
             read_only: true,
         }))
@@ -104,6 +151,19 @@ impl Destination for DuckDb {
                 "a load on a destination that was opened to be read",
             ));
         }
-        load::load(&self.session, load)
+        loop {
+            let outcome = load::load(&self.session, load);
+            let (Err(error), Some(raised)) = (&outcome, self.memory_limit.raised()) else {
+                return outcome;
+            };
+            if !failure::is_out_of_memory(error) {
+                return outcome;
+            }
+            // The transaction was rolled back: the load begins anew.
+            tracing::info!(bytes = raised.now, "DuckDB needs more memory for this load");
+            let set = format!("SET memory_limit = '{}B'", raised.now);
+            self.session.execute(&set, [])?;
+            self.memory_limit = raised;
+        }
     }
 }
