@@ -1,4 +1,4 @@
-//! acequia carries rows from PostgreSQL, through a Parquet landing area, into DuckDB.
+//! acequia carries rows from PostgreSQL and HubSpot, through a Parquet landing area, into DuckDB.
 //!
 //! Every row takes one path: source -> `RecordBatch` stream -> landing (Parquet parts and a manifest) -> destination
 //! (data, ledger and position in one transaction). The modules are the stations of that path; `ARCHITECTURE.md` draws
@@ -8,7 +8,6 @@ pub mod config;
 pub mod destination;
 pub mod error;
 pub mod evolution;
-#[cfg_attr(not(feature = "failpoints"), allow(unreachable_pub))]
 pub mod failpoint;
 pub mod landing;
 pub mod names;

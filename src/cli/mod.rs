@@ -36,7 +36,7 @@ Exit status:
   0 all well, 1 a stream or a check failed, 2 the command line or the configuration is wrong,
   130 interrupted";
 
-/// Carries rows from PostgreSQL, through a Parquet landing area, into DuckDB.
+/// Carries rows from PostgreSQL and HubSpot, through a Parquet landing area, into DuckDB.
 #[derive(Debug, Parser)]
 #[command(name = "acequia", version, after_help = EXAMPLES, max_term_width = 100)]
 pub(crate) struct Cli {
