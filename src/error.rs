@@ -31,6 +31,8 @@ pub enum Error {
     Data(Fault),
     /// The landing area: whoever runs its storage.
     Landing(Fault),
+    /// A landed load whose files are not what its manifest says: nobody, for the next run reads its rows anew.
+    Damaged(Fault),
     /// The destination: whoever runs it.
     Destination(Fault),
     /// Stopped on request. Nothing is lost: the next run takes it up.
@@ -58,6 +60,11 @@ impl Error {
     /// An error of the landing area.
     pub fn landing(what: impl Into<String>) -> Self {
         Self::Landing(Fault::new(what))
+    }
+
+    /// A landed load whose files are not what its manifest says.
+    pub fn damaged(what: impl Into<String>) -> Self {
+        Self::Damaged(Fault::new(what))
     }
 
     /// An error of a destination.
@@ -127,6 +134,7 @@ impl Error {
             | Self::Source(fault)
             | Self::Data(fault)
             | Self::Landing(fault)
+            | Self::Damaged(fault)
             | Self::Destination(fault)
             | Self::Internal(fault) => Some(fault),
             Self::Interrupted => None,
@@ -139,6 +147,7 @@ impl Error {
             | Self::Source(fault)
             | Self::Data(fault)
             | Self::Landing(fault)
+            | Self::Damaged(fault)
             | Self::Destination(fault)
             | Self::Internal(fault) => Some(fault),
             Self::Interrupted => None,
@@ -165,6 +174,7 @@ impl fmt::Display for Error {
             | Self::Source(fault)
             | Self::Data(fault)
             | Self::Landing(fault)
+            | Self::Damaged(fault)
             | Self::Destination(fault) => f.write_str(&fault.what),
         }
     }

@@ -173,7 +173,7 @@ impl Landing {
     /// The manifest of a load; none where the extract was not finished.
     ///
     /// # Errors
-    /// [`Error::Landing`] where there is a manifest that cannot be read.
+    /// [`Error::Damaged`] where there is a manifest that is none.
     pub async fn manifest(&self, address: &LoadAddress) -> Result<Option<Manifest>> {
         let path = address.file(MANIFEST);
         let bytes = match self.store.get(&path).await {
@@ -185,7 +185,7 @@ impl Landing {
             Err(error) => return Err(self.fault("cannot read the manifest", &path, error)),
         };
         let manifest: Manifest = serde_json::from_slice(&bytes).map_err(|error| {
-            Error::landing(format!(
+            Error::damaged(format!(
                 "the manifest {} is damaged",
                 self.describe_file(&path)
             ))
@@ -254,7 +254,7 @@ impl Landing {
     /// The load's parts as local files whose checksums are right. Remote parts are copied to a temporary folder.
     ///
     /// # Errors
-    /// [`Error::Landing`] that names the part which is missing or damaged.
+    /// [`Error::Damaged`] that names the part which is missing or not as the manifest says.
     pub async fn local_parts(
         &self,
         address: &LoadAddress,
@@ -302,7 +302,7 @@ impl Landing {
                 found.bytes, part.bytes
             )
         };
-        Err(Error::landing(format!(
+        Err(Error::damaged(format!(
             "the part {} is damaged: {detail}",
             self.describe_file(path)
         )))
@@ -327,6 +327,9 @@ impl Landing {
             .await
             .map_err(|error| Error::internal("the checksum thread ended").cause(error))?
             .map_err(|error| {
+                if error.kind() == std::io::ErrorKind::NotFound {
+                    return self.missing(path);
+                }
                 Error::landing(format!("cannot read the part {}", self.describe_file(path)))
                     .cause(error)
             })
@@ -336,12 +339,11 @@ impl Landing {
         let failed = |error: std::io::Error| {
             Error::landing(format!("cannot copy a part to {}", file.display())).cause(error)
         };
-        let mut stream = self
-            .store
-            .get(path)
-            .await
-            .map_err(|error| self.fault("cannot read the part", path, error))?
-            .into_stream();
+        let found = self.store.get(path).await.map_err(|error| match error {
+            object_store::Error::NotFound { .. } => self.missing(path),
+            error => self.fault("cannot read the part", path, error),
+        })?;
+        let mut stream = found.into_stream();
         let mut copy = tokio::fs::File::create(file).await.map_err(failed)?;
         let mut hash = Sha256::new();
         let mut bytes = 0;
@@ -390,6 +392,10 @@ impl Landing {
                 tracing::debug!(folder = %folder.display(), %error, "folder not removed");
             }
         }
+    }
+
+    fn missing(&self, path: &Path) -> Error {
+        Error::damaged(format!("the part {} is missing", self.describe_file(path)))
     }
 
     fn describe_file(&self, path: &Path) -> String {

@@ -5,7 +5,7 @@
 //! position; others stay where they are, and the report names them.
 
 use crate::destination::StreamState;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::landing::manifest::{Manifest, Mode};
 use crate::landing::{Landing, LoadAddress};
 use crate::names::{DestinationId, LoadId, StreamName};
@@ -19,8 +19,8 @@ pub(super) struct Leftovers {
     pub(super) unfinished: Vec<LoadAddress>,
     /// Loads with a manifest that the ledger lacks, oldest first.
     pub(super) unloaded: Vec<(LoadAddress, Manifest)>,
-    /// Loads whose manifest cannot be read.
-    pub(super) damaged: Vec<(LoadAddress, crate::error::Error)>,
+    /// Loads whose manifest is damaged.
+    pub(super) damaged: Vec<(LoadAddress, Error)>,
 }
 
 /// Looks for what an earlier run left.
@@ -65,7 +65,8 @@ pub(super) async fn look(
         match landing.manifest(&address).await {
             Ok(Some(manifest)) => leftovers.unloaded.push((address, manifest)),
             Ok(None) => leftovers.unfinished.push(address),
-            Err(error) => leftovers.damaged.push((address, error)),
+            Err(error @ Error::Damaged(_)) => leftovers.damaged.push((address, error)),
+            Err(error) => return Err(error),
         }
     }
     Ok(leftovers)

@@ -92,8 +92,12 @@ impl StreamRun {
             tracing::info!(load = %address.load_id, "removing an extract that was not finished");
             self.landing.discard(address).await?;
         }
-        if let Some((address, error)) = leftovers.damaged.pop() {
-            return Err(self.set_damaged_aside(&address, error).await);
+        let mut damaged = None;
+        for (address, error) in std::mem::take(&mut leftovers.damaged) {
+            damaged = Some(self.set_damaged_aside(&address, error).await);
+        }
+        if let Some(error) = damaged {
+            return Err(error);
         }
         while let Some((address, manifest)) = leftovers.take_next(self.state.as_ref()) {
             tracing::info!(load = %address.load_id, "loading what an earlier run landed");
@@ -234,7 +238,10 @@ impl StreamRun {
         self.counters.enter(Phase::Loading);
         let parts = match self.landing.local_parts(address, &manifest).await {
             Ok(parts) => parts,
-            Err(error) => return Err(self.set_damaged_aside(address, error).await),
+            Err(error @ Error::Damaged(_)) => {
+                return Err(self.set_damaged_aside(address, error).await);
+            }
+            Err(error) => return Err(error),
         };
         let load = StagedLoad {
             manifest,
