@@ -150,6 +150,19 @@ pub fn with_misfits(
     Schema { columns }
 }
 
+/// What a load of `schema`, as [`with_misfits`] gives it, is certain to do to its table, before anything is read.
+///
+/// # Errors
+/// As [`evolve`].
+pub fn foresee(
+    known: &TableSchema,
+    schema: &Schema,
+    misfits: &BTreeMap<String, String>,
+) -> Result<Vec<Step>> {
+    let certain = without_unused(Some(known), schema.clone(), misfits, &BTreeSet::new());
+    Ok(evolve(known, &certain)?.steps)
+}
+
 /// Leaves out of a schema the columns for what does not fit that have no values and that the table does not have.
 pub fn without_unused(
     known: Option<&TableSchema>,

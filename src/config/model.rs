@@ -236,3 +236,13 @@ pub enum Columns {
     /// Several, in order.
     Several(Vec<String>),
 }
+
+impl Columns {
+    /// Their names, in order.
+    pub fn names(&self) -> &[String] {
+        match self {
+            Self::One(name) => std::slice::from_ref(name),
+            Self::Several(names) => names,
+        }
+    }
+}

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use object_store::buffered::BufWriter;
 use object_store::path::Path;
 use parquet::arrow::ArrowWriter;
+use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
 use tokio::io::AsyncWriteExt;
 use tokio::runtime::Handle;
@@ -96,7 +97,9 @@ impl LoadWriter {
                 Some(part) => part,
                 None => self.open_part()?,
             };
-            part.write(&batch, self)?;
+            if let Err(error) = part.write(&batch, &self.counters) {
+                return Err(part.failure(error, self));
+            }
             if part.size() < self.part_size {
                 open = Some(part);
             } else {
@@ -129,6 +132,7 @@ impl LoadWriter {
             writer,
             upload,
             rows: 0,
+            counted: 0,
         })
     }
 }
@@ -140,17 +144,17 @@ struct OpenPart {
     writer: ArrowWriter<ChunkSink>,
     upload: JoinHandle<Result<()>>,
     rows: u64,
+    /// Bytes that progress has been told of.
+    counted: u64,
 }
 
 impl OpenPart {
-    fn write(&mut self, batch: &RecordBatch, load: &LoadWriter) -> Result<()> {
-        let before = self.writer.bytes_written();
+    fn write(&mut self, batch: &RecordBatch, counters: &Counters) -> Result<(), ParquetError> {
         self.rows += batch.num_rows() as u64;
-        if let Err(error) = self.writer.write(batch) {
-            return Err(self.failure(error, load));
-        }
-        let written = self.writer.bytes_written().saturating_sub(before);
-        load.counters.add_bytes(written as u64);
+        self.writer.write(batch)?;
+        let written = self.writer.bytes_written() as u64;
+        counters.add_bytes(written.saturating_sub(self.counted));
+        self.counted = written;
         Ok(())
     }
 
@@ -160,28 +164,21 @@ impl OpenPart {
     }
 
     fn close(mut self, load: &LoadWriter) -> Result<Part> {
-        let before = self.writer.bytes_written();
         if let Err(error) = self.writer.flush() {
             return Err(self.failure(error, load));
         }
-        let written = self.writer.bytes_written().saturating_sub(before);
-        load.counters.add_bytes(written as u64);
         let Self {
             name,
+            path,
             writer,
             upload,
             rows,
-            ..
+            counted,
         } = self;
-        let sink = writer
-            .into_inner()
-            .map_err(|error| Error::internal("cannot end a Parquet part").cause(error))?;
-        let sent = sink.finish();
-        Handle::current()
-            .block_on(upload)
-            .map_err(|error| Error::internal("the upload of a part ended").cause(error))??;
-        let (bytes, sha256) =
-            sent.map_err(|error| Error::internal("a part's upload broke off").cause(error))?;
+        let sent = writer.into_inner().and_then(|sink| Ok(sink.finish()?));
+        uploaded(upload)?;
+        let (bytes, sha256) = sent.map_err(|error| unwritten(&path, load, error))?;
+        load.counters.add_bytes(bytes.saturating_sub(counted));
         fail::fail_point!("landing.part_written", crate::failpoint::abort);
         Ok(Part {
             path: name,
@@ -191,18 +188,26 @@ impl OpenPart {
         })
     }
 
-    /// Why writing failed: the upload knows, if it was the upload.
-    fn failure(&mut self, error: parquet::errors::ParquetError, load: &LoadWriter) -> Error {
-        let broke_off = error.to_string().contains("the upload ended");
-        if broke_off && let Ok(Err(cause)) = Handle::current().block_on(&mut self.upload) {
-            return cause;
+    /// Why writing failed: the upload knows, if it was the upload. It ends once nothing can come any more.
+    fn failure(self, error: ParquetError, load: &LoadWriter) -> Error {
+        drop(self.writer);
+        match uploaded(self.upload) {
+            Ok(()) => unwritten(&self.path, load, error),
+            Err(cause) => cause,
         }
-        Error::landing(format!(
-            "cannot write the part {}",
-            load.landing.describe_file(&self.path)
-        ))
-        .cause(error)
     }
+}
+
+/// Waits for the end of an upload. Blocks.
+fn uploaded(upload: JoinHandle<Result<()>>) -> Result<()> {
+    Handle::current()
+        .block_on(upload)
+        .map_err(|error| Error::internal("the upload of a part ended").cause(error))?
+}
+
+fn unwritten(path: &Path, load: &LoadWriter, error: ParquetError) -> Error {
+    let place = load.landing.describe_file(path);
+    Error::landing(format!("cannot write the part {place}")).cause(error)
 }
 
 /// Uploads a part as its chunks come.

@@ -1,13 +1,11 @@
 //! What a run would do (`run --dry-run`): sources and destination are looked at, nothing is touched.
 
-use std::collections::BTreeSet;
-
 use serde::Serialize;
 
 use crate::config::{Pipeline, Stream};
 use crate::destination::StreamState;
 use crate::error::Result;
-use crate::evolution::{evolve, number, with_misfits, without_unused};
+use crate::evolution::{foresee, number, with_misfits};
 use crate::landing::manifest::{Disposition, Mode};
 use crate::names::StreamName;
 use crate::position::Position;
@@ -90,8 +88,7 @@ async fn look(
         let known = Some(&state.schema);
         let schema = number(known, description.columns.clone());
         let schema = with_misfits(known, &schema, &description.misfits);
-        let schema = without_unused(known, schema, &description.misfits, &BTreeSet::new());
-        let steps = evolve(&state.schema, &schema)?.steps;
+        let steps = foresee(&state.schema, &schema, &description.misfits)?;
         plan.changes = steps.iter().map(ToString::to_string).collect();
         stream.contract.check(&steps)?;
     }

@@ -1,6 +1,5 @@
 //! The path that every row takes: recover, open, extract, land, publish, load.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -15,7 +14,7 @@ use super::{name_stream, recovery};
 use crate::config::{Pipeline, Stream};
 use crate::destination::{LoadOutcome, StagedLoad, StreamState};
 use crate::error::{Error, Result};
-use crate::evolution::{evolve, number, with_misfits, without_unused};
+use crate::evolution::{foresee, number, with_misfits, without_unused};
 use crate::landing::manifest::{FORMAT_VERSION, Manifest, Mode};
 use crate::landing::writer::{Landed, LoadWriter};
 use crate::landing::{Landing, LoadAddress};
@@ -127,10 +126,8 @@ impl StreamRun {
         let schema = number(known.as_ref(), description.columns.clone());
         let schema = with_misfits(known.as_ref(), &schema, misfits);
         if let Some(known) = known.as_ref().filter(|_| !self.full_refresh) {
-            let certain = without_unused(Some(known), schema.clone(), misfits, &BTreeSet::new());
-            self.stream
-                .contract
-                .check(&evolve(known, &certain)?.steps)?;
+            let steps = foresee(known, &schema, misfits)?;
+            self.stream.contract.check(&steps)?;
         }
         if let (None, Some(rows)) = (&before, description.estimated_rows) {
             self.counters.expect_rows(rows);

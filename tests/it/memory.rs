@@ -75,3 +75,19 @@ fn rows_too_wide_for_the_first_memory_limit_are_loaded_with_more() {
     let rows = project.value("SELECT count(*) FROM replica.t WHERE c199 = md5((id + 199)::text)");
     assert_eq!(rows.as_deref(), Some("60000"));
 }
+
+#[test]
+fn values_of_a_megabyte_arrive_by_the_hundreds() {
+    let streams = "\n[streams.t]\nsource = \"operativa\"\ntable = \"t\"\nmode = \"full\"\n";
+    let project = Project::new("huge", streams);
+    project
+        .source
+        .batch(
+            "CREATE TABLE t (id int, b bytea);
+             ALTER TABLE t ALTER COLUMN b SET STORAGE EXTERNAL;
+             INSERT INTO t SELECT i, decode(repeat(md5(i::text), 62500), 'hex') FROM generate_series(1, 600) AS i",
+        )
+        .unwrap();
+    project.run(&[]);
+    project.assert_same("t");
+}

@@ -29,7 +29,7 @@ pub(super) fn tables_of(table: &str, config: &StreamConfig) -> Vec<String> {
             .is_some()
             .then(|| format!("{table}__history")),
     );
-    let others = config.associations.as_ref().map(names);
+    let others = config.associations.as_ref().map(Columns::names);
     tables.extend(
         others
             .unwrap_or_default()
@@ -51,13 +51,6 @@ fn beside(table: &str, other: &str) -> String {
         })
         .collect();
     format!("{table}__{other}")
-}
-
-fn names(columns: &Columns) -> Vec<String> {
-    match columns {
-        Columns::One(name) => vec![name.clone()],
-        Columns::Several(names) => names.clone(),
-    }
 }
 
 impl Document {
@@ -284,11 +277,11 @@ impl Resolver<'_> {
         let Some(columns) = columns else {
             return Ok(None);
         };
-        let names = names(columns);
+        let names = columns.names();
         if names.is_empty() {
             return Err(self.problem(key, "it names nothing", "name something, or leave it out"));
         }
-        self.texts(&names, key).map(Some)
+        self.texts(names, key).map(Some)
     }
 
     /// A stream beside the first, for a table beside its table.

@@ -3,7 +3,7 @@
 use super::check_name;
 use super::problems::{Checked, Problems, Reported};
 use crate::config::document::Document;
-use crate::config::model::{Columns, Scalar, SourceKind, StreamConfig};
+use crate::config::model::{Scalar, SourceKind, StreamConfig};
 use crate::config::{Cursor, NullCursor, Relation, Stream, table_name, units};
 use crate::landing::manifest::{Disposition, Mode};
 use crate::names::StreamName;
@@ -224,8 +224,7 @@ impl Resolver<'_> {
                 ));
             }
             None => return Ok(None),
-            Some(Columns::One(column)) => std::slice::from_ref(column),
-            Some(Columns::Several(columns)) => columns,
+            Some(columns) => columns.names(),
         };
         if key.is_empty() {
             return Err(self.problem(

@@ -13,7 +13,7 @@ use super::json::{Malformed, Scanner};
 use super::object::CrmObject;
 use super::pacing::Allowance;
 use super::page::{RowBuilder, expect_only_missing};
-use super::reading::{IdSource, Reader, Shelf};
+use super::reading::{IdSource, Paging, Reader, Shelf};
 use super::records::hand_on_rows;
 use super::session::fixed_columns;
 use crate::error::Result;
@@ -61,17 +61,6 @@ struct Kind {
     category: Option<String>,
     #[serde(default)]
     label: Option<String>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Paging {
-    #[serde(default)]
-    next: Option<NextPage>,
-}
-
-#[derive(Debug, Deserialize)]
-struct NextPage {
-    after: String,
 }
 
 /// An id, which the documents call a text and the answers often write as a number.
@@ -176,12 +165,8 @@ async fn all_of(reader: &Reader, to: &CrmObject, mut inputs: Vec<Input>) -> Resu
             request.scopes.extend(to.scopes());
             let results = reader.client.ask(&request, &reader.stop, parse).await?;
             for links in results {
-                if let Some(next) = links
-                    .paging
-                    .as_ref()
-                    .and_then(|paging| paging.next.as_ref())
-                {
-                    further.push((links.from.id.to_string(), Some(next.after.clone())));
+                if let Some(after) = links.paging.as_ref().and_then(Paging::after) {
+                    further.push((links.from.id.to_string(), Some(after.to_owned())));
                 }
                 all.push(links);
             }

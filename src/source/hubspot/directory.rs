@@ -11,7 +11,7 @@ use super::json::Malformed;
 use super::object::CrmObject;
 use super::pacing::Allowance;
 use super::page::RowBuilder;
-use super::reading::Reader;
+use super::reading::{Paging, Reader};
 use super::records::hand_on_rows;
 use super::session::fixed_columns;
 use crate::error::Result;
@@ -27,17 +27,6 @@ struct OwnerPage {
     results: Vec<Owner>,
     #[serde(default)]
     paging: Option<Paging>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Paging {
-    #[serde(default)]
-    next: Option<NextPage>,
-}
-
-#[derive(Debug, Deserialize)]
-struct NextPage {
-    after: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -165,8 +154,9 @@ pub async fn read_owners(
             }
             after = page
                 .paging
-                .and_then(|paging| paging.next)
-                .map(|next| next.after);
+                .as_ref()
+                .and_then(Paging::after)
+                .map(str::to_owned);
             if after.is_none() {
                 break;
             }

@@ -141,11 +141,7 @@ impl RecordBuilder {
             .collect::<Result<Vec<_>>>()?;
         Ok(Self {
             schema: schema.arrow(),
-            columns: schema
-                .columns
-                .iter()
-                .map(ColumnBuilder::new)
-                .collect::<Result<_>>()?,
+            columns: builders(schema)?,
             envelope,
             by_name: properties
                 .iter()
@@ -454,16 +450,17 @@ pub struct RowBuilder {
     rows: usize,
 }
 
+/// A builder for each column.
+fn builders(schema: &Schema) -> Result<Vec<ColumnBuilder>> {
+    schema.columns.iter().map(ColumnBuilder::new).collect()
+}
+
 impl RowBuilder {
     /// For batches of `schema`.
     pub fn new(schema: &Schema) -> Result<Self> {
         Ok(Self {
             schema: schema.arrow(),
-            columns: schema
-                .columns
-                .iter()
-                .map(ColumnBuilder::new)
-                .collect::<Result<_>>()?,
+            columns: builders(schema)?,
             rows: 0,
         })
     }

@@ -94,15 +94,23 @@ struct IdPage {
     paging: Option<Paging>,
 }
 
+/// Whether a page has another behind it. The last one has none of this, or an empty one.
 #[derive(Debug, Deserialize)]
-struct Paging {
+pub struct Paging {
     #[serde(default)]
     next: Option<NextPage>,
 }
 
 #[derive(Debug, Deserialize)]
 struct NextPage {
-    after: Option<String>,
+    after: String,
+}
+
+impl Paging {
+    /// What to ask the next page by.
+    pub fn after(&self) -> Option<&str> {
+        self.next.as_ref().map(|next| next.after.as_str())
+    }
 }
 
 impl IdHead {
@@ -184,7 +192,7 @@ impl IdSource {
 
 impl IdPage {
     fn after(&self) -> Option<String> {
-        self.paging.as_ref()?.next.as_ref()?.after.clone()
+        self.paging.as_ref()?.after().map(str::to_owned)
     }
 }
 

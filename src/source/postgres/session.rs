@@ -246,14 +246,14 @@ impl Session {
             let holder = Arc::clone(&holder);
             let producer = tokio::spawn(async move {
                 let _holder = holder;
-                let mut reader = reader;
+                let mut reading = std::pin::pin!(Lane::finish(reader));
                 tokio::select! {
-                    ended = &mut reader => return flatten(ended),
+                    ended = &mut reading => return ended,
                     () = stop.cancelled() => {}
                 }
                 let cancelled = tokio::task::spawn_blocking(move || stopper.cancel()).await;
                 tracing::debug!(?cancelled, "lane cancelled");
-                flatten(reader.await).and(Err(Error::Interrupted))
+                reading.await.and(Err(Error::Interrupted))
             });
             lanes.push(Lane { batches, producer });
         }
@@ -562,8 +562,4 @@ async fn sees_all_sessions(client: &Client) -> bool {
         )
         .await;
     asked.is_ok_and(|row| row.get(0))
-}
-
-fn flatten(ended: std::result::Result<Result<()>, tokio::task::JoinError>) -> Result<()> {
-    ended.map_err(|error| Error::internal("a reader ended unexpectedly").cause(error))?
 }

@@ -244,6 +244,12 @@ mod tests {
                 "{name}"
             );
         }
+        let inet = plan(&column("inet", 'b', -1), None).unwrap();
+        assert_eq!(inet.wire, Wire::Text);
+        assert_eq!(
+            inet.expression,
+            "CASE WHEN \"c\" IS NOT NULL THEN concat(\"c\") END"
+        );
         for kind in ['c', 'r', 'm', 'e', 'p'] {
             let plan = plan(&column("algo", kind, -1), None).unwrap();
             assert_eq!(plan.expression, "\"c\"::text");

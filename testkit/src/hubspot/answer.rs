@@ -419,35 +419,21 @@ fn meets(filter: &Filter, id: u64, indexed: i64, modified: &str) -> Result<bool,
 }
 
 fn create(portal: &mut Portal, called: &str, body: &[u8]) -> Answer {
-    let Some(name) = portal.object(called).map(|object| object.name().to_owned()) else {
-        return Answer::unknown_object(called);
-    };
-    let values = match set_values(body) {
-        Ok(values) => values,
+    let (name, values) = match to_write(portal, called, body) {
+        Ok(to_write) => to_write,
         Err(refusal) => return refusal,
     };
-    let values: Vec<(&str, Option<&str>)> = values
-        .iter()
-        .map(|(n, v)| (n.as_str(), v.as_deref()))
-        .collect();
-    let id = portal.create(&name, &values);
+    let id = portal.create(&name, &borrowed(&values));
     one(portal, &name, id, 201)
 }
 
 fn update(portal: &mut Portal, called: &str, id: &str, body: &[u8]) -> Answer {
-    let Some(name) = portal.object(called).map(|object| object.name().to_owned()) else {
-        return Answer::unknown_object(called);
-    };
-    let values = match set_values(body) {
-        Ok(values) => values,
+    let (name, values) = match to_write(portal, called, body) {
+        Ok(to_write) => to_write,
         Err(refusal) => return refusal,
     };
-    let values: Vec<(&str, Option<&str>)> = values
-        .iter()
-        .map(|(n, v)| (n.as_str(), v.as_deref()))
-        .collect();
     match id.parse() {
-        Ok(id) if portal.update(&name, id, &values) => one(portal, &name, id, 200),
+        Ok(id) if portal.update(&name, id, &borrowed(&values)) => one(portal, &name, id, 200),
         _ => Answer::not_found(),
     }
 }
@@ -482,6 +468,23 @@ fn merge(portal: &mut Portal, called: &str, body: &[u8]) -> Answer {
         }
         _ => Answer::invalid("objectIdToMerge and primaryObjectId must be two records"),
     }
+}
+
+/// What a request would write: the object's name, and values by property.
+type ToWrite = (String, Vec<(String, Option<String>)>);
+
+fn to_write(portal: &Portal, called: &str, body: &[u8]) -> Result<ToWrite, Answer> {
+    match portal.object(called) {
+        Some(object) => Ok((object.name().to_owned(), set_values(body)?)),
+        None => Err(Answer::unknown_object(called)),
+    }
+}
+
+fn borrowed(values: &[(String, Option<String>)]) -> Vec<(&str, Option<&str>)> {
+    values
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_deref()))
+        .collect()
 }
 
 fn set_values(body: &[u8]) -> Result<Vec<(String, Option<String>)>, Answer> {
