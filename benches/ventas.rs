@@ -63,6 +63,10 @@ impl Bench {
     fn pipeline(&self) -> Pipeline {
         let source = config::Source::Postgres {
             url: Secret::new(self.database.url()),
+            replication: config::Replication {
+                slot: "acequia_bench".to_owned(),
+                publication: "acequia_bench".to_owned(),
+            },
         };
         Pipeline {
             name: "bench".parse().unwrap(),
@@ -156,6 +160,7 @@ fn ventas() -> Stream {
         mode: Mode::Full,
         disposition: Disposition::Replace,
         cursor: None,
+        changes: None,
         primary_key: None,
         columns: None,
         exclude: Vec::new(),
@@ -296,6 +301,8 @@ fn staged<'a>(
             mode: Mode::Full,
             disposition: Disposition::Replace,
             primary_key: vec!["id".to_owned()],
+            changes: None,
+            previous: None,
             full_refresh: false,
             key_is_unique: true,
             cursor: None,

@@ -4,6 +4,7 @@
 //! (data, ledger and position in one transaction). The modules are the stations of that path; `ARCHITECTURE.md` draws
 //! it.
 
+pub mod change;
 pub mod config;
 pub mod destination;
 pub mod error;

@@ -17,6 +17,71 @@ pub enum Position {
     Cursor(CursorPosition),
     /// An incremental stream of HubSpot.
     HubSpot(HubSpotPosition),
+    /// A stream of changes.
+    Lsn(LsnPosition),
+}
+
+/// The position of a stream of changes: everything that was committed before `lsn` is applied.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LsnPosition {
+    /// The first position in the write-ahead log that has not been read.
+    pub lsn: Lsn,
+    /// The slot that keeps what comes after it.
+    pub slot: String,
+    /// The server's `system_identifier`: what tells it from another with a slot of the same name.
+    pub system: String,
+    /// The table's OID: another one means that the table was made anew.
+    pub relation: u32,
+    /// The OID of its membership in the publication: another one means that changes were not published meanwhile.
+    pub membership: Option<u32>,
+    /// OIDs of its partitions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub partitions: Vec<u32>,
+}
+
+/// A position in PostgreSQL's write-ahead log, written as the server writes it: `16/B374D848`.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+#[serde(try_from = "String", into = "String")]
+pub struct Lsn(pub u64);
+
+/// A text that is no position in the write-ahead log.
+#[derive(Debug, thiserror::Error)]
+#[error("`{0}` is not a position in the write-ahead log")]
+pub struct BadLsn(String);
+
+impl fmt::Display for Lsn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:X}/{:X}", self.0 >> 32, self.0 & 0xffff_ffff)
+    }
+}
+
+impl std::str::FromStr for Lsn {
+    type Err = BadLsn;
+
+    fn from_str(text: &str) -> Result<Self, BadLsn> {
+        let parts = text.split_once('/').and_then(|(high, low)| {
+            let high = u32::from_str_radix(high, 16).ok()?;
+            let low = u32::from_str_radix(low, 16).ok()?;
+            Some((u64::from(high) << 32) | u64::from(low))
+        });
+        parts.map(Self).ok_or_else(|| BadLsn(text.to_owned()))
+    }
+}
+
+impl TryFrom<String> for Lsn {
+    type Error = BadLsn;
+
+    fn try_from(text: String) -> Result<Self, BadLsn> {
+        text.parse()
+    }
+}
+
+impl From<Lsn> for String {
+    fn from(lsn: Lsn) -> Self {
+        lsn.to_string()
+    }
 }
 
 /// The position of an incremental stream of HubSpot.
@@ -83,11 +148,20 @@ pub enum Lag {
 }
 
 impl Position {
-    /// By which column it stands, and where.
-    pub fn cursor(&self) -> &CursorPosition {
+    /// By which column it stands, and where; none for a stream of changes.
+    pub fn cursor(&self) -> Option<&CursorPosition> {
         match self {
-            Self::Cursor(cursor) => cursor,
-            Self::HubSpot(position) => &position.cursor,
+            Self::Cursor(cursor) => Some(cursor),
+            Self::HubSpot(position) => Some(&position.cursor),
+            Self::Lsn(_) => None,
+        }
+    }
+
+    /// Where in the write-ahead log it stands; none for a stream that is read by a cursor.
+    pub fn lsn(&self) -> Option<&LsnPosition> {
+        match self {
+            Self::Lsn(position) => Some(position),
+            Self::Cursor(_) | Self::HubSpot(_) => None,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use acequia::position::Position;
+use acequia::position::{HubSpotPosition, Position};
 use chrono::TimeDelta;
 
 /// `1,234,567`
@@ -67,10 +67,10 @@ pub(crate) fn rate(rows: u64, time: Duration) -> String {
 pub(crate) fn position(position: Option<&Position>) -> String {
     match position {
         None => "-".to_owned(),
-        Some(position) => {
-            let cursor = position.cursor();
+        Some(Position::Cursor(cursor) | Position::HubSpot(HubSpotPosition { cursor, .. })) => {
             format!("{} {}", cursor.column, cursor.value.text())
         }
+        Some(Position::Lsn(position)) => format!("LSN {}", position.lsn),
     }
 }
 

@@ -6,7 +6,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use crate::evolution::SchemaContract;
-use crate::landing::manifest::{Disposition, Mode};
+use crate::landing::manifest::{Changes, Disposition, Mode};
 use crate::names::StreamName;
 use crate::position::Lag;
 use crate::schema::ColumnType;
@@ -71,6 +71,8 @@ pub enum Source {
     Postgres {
         /// Its connection URI.
         url: Secret,
+        /// What streams of changes use on the server.
+        replication: Replication,
     },
     /// A HubSpot account.
     HubSpot {
@@ -81,6 +83,15 @@ pub enum Source {
         /// Which paths are asked.
         api_version: ApiVersion,
     },
+}
+
+/// What streams of changes use on the server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Replication {
+    /// The replication slot.
+    pub slot: String,
+    /// The publication.
+    pub publication: String,
 }
 
 /// A text that is never printed.
@@ -102,6 +113,8 @@ pub struct Stream {
     pub disposition: Disposition,
     /// Incremental: by which column, and from where.
     pub cursor: Option<Cursor>,
+    /// Cdc: what is done with changes.
+    pub changes: Option<Changes>,
     /// The key, where the configuration gives one.
     pub primary_key: Option<Vec<String>>,
     /// The columns to take, where not all.

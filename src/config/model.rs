@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde::de::{self, MapAccess, Visitor, value::MapAccessDeserializer};
 
 use crate::evolution::SchemaContract;
-use crate::landing::manifest::{Disposition, Mode};
+use crate::landing::manifest::{Deletes, Disposition, Mode};
 use crate::names::StreamName;
 use crate::schema::ColumnType;
 use crate::source::hubspot::object::ApiVersion;
@@ -93,6 +93,9 @@ pub struct SourceConfig {
     /// PostgreSQL: the connection URI, as in `postgres://user@host:5432/database?sslmode=verify-full`.
     #[serde(default)]
     pub url: Option<String>,
+    /// PostgreSQL: the names that streams with mode = "cdc" use on the server.
+    #[serde(default)]
+    pub replication: Option<ReplicationConfig>,
     /// HubSpot: the token of a private app or a service key, as in `"${HUBSPOT_TOKEN}"`.
     #[serde(default)]
     pub token: Option<String>,
@@ -102,6 +105,19 @@ pub struct SourceConfig {
     /// HubSpot: which paths are asked. Default: "2026-03"; "v3" for the older ones, which end in 2027.
     #[serde(default)]
     pub api_version: Option<ApiVersion>,
+}
+
+/// What logical replication uses on the server. Both are made by the first run.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReplicationConfig {
+    /// The replication slot. Default: `acequia_` and the pipeline's name. A destination other than the pipeline's own has
+    /// a slot of its own: this name, `_` and the destination's.
+    #[serde(default)]
+    pub slot: Option<String>,
+    /// The publication. Default: `acequia_` and the pipeline's name.
+    #[serde(default)]
+    pub publication: Option<String>,
 }
 
 /// One stream: rows of one kind, from a source to a table.
@@ -131,11 +147,18 @@ pub struct StreamConfig {
     /// HubSpot: other objects; what is associated with them goes to tables of that name, `__` and the object's name.
     #[serde(default)]
     pub associations: Option<Columns>,
-    /// How it is read: "full" or "incremental".
+    /// How it is read: "full", "incremental" or "cdc".
     pub mode: Mode,
-    /// How loads are applied. Default: "replace" for full, "merge" for incremental.
+    /// How loads are applied. Default: "replace" for full, "merge" for incremental and cdc.
     #[serde(default)]
     pub disposition: Option<Disposition>,
+    /// Cdc: what becomes of rows that the source deletes. "hard" (default): they are deleted; "soft": they stay, with the
+    /// time of their deletion in `_acequia_deleted_at`.
+    #[serde(default)]
+    pub deletes: Option<Deletes>,
+    /// Cdc: whether every change is also kept, in order, in the table of that name and `__changes`.
+    #[serde(default)]
+    pub changelog: Option<bool>,
     /// Incremental: the column that grows with each change.
     #[serde(default)]
     pub cursor: Option<String>,

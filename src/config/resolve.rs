@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use super::document::Document;
 use super::model::{DestinationConfig, DestinationKind, SourceConfig, SourceKind, StreamConfig};
 use super::units;
-use super::{Destination, Pipeline, Secret, Source, Stream, Target};
+use super::{Destination, Pipeline, Replication, Secret, Source, Stream, Target};
 use crate::error::Result;
 use crate::names::StreamName;
 
@@ -116,7 +116,8 @@ impl Document {
             .iter()
             .filter(|(name, _)| with_sources && used.contains(name.as_str()))
             .filter_map(|(name, config)| {
-                let source = self.source(name, config, problems).ok()?;
+                let destination = destination.as_ref().ok()?;
+                let source = self.source(name, config, destination, problems).ok()?;
                 Some((name.clone(), source))
             })
             .collect();
@@ -251,6 +252,7 @@ impl Document {
         &self,
         name: &str,
         config: &SourceConfig,
+        destination: &Destination,
         problems: &mut Problems,
     ) -> Checked<Source> {
         let place = format!("{} url", table("sources", name));
@@ -268,9 +270,64 @@ impl Document {
                 }
                 Ok(Source::Postgres {
                     url: Secret::new(url),
+                    replication: self.replication(name, config, destination, problems)?,
                 })
             }
         }
+    }
+
+    /// The names that replication uses. A slot keeps one position, so each destination has its own.
+    fn replication(
+        &self,
+        name: &str,
+        config: &SourceConfig,
+        destination: &Destination,
+        problems: &mut Problems,
+    ) -> Checked<Replication> {
+        let place = |key: &str| {
+            format!(
+                "{} {key}",
+                table("sources", &format!("{name}.replication")).replace('"', "")
+            )
+        };
+        let plain = |text: &str| -> String {
+            let plain = |c: char| {
+                if c.is_ascii_alphanumeric() {
+                    c.to_ascii_lowercase()
+                } else {
+                    '_'
+                }
+            };
+            text.chars().map(plain).collect()
+        };
+        let given = config.replication.clone().unwrap_or_default();
+        let usual = format!("acequia_{}", plain(self.config.pipeline.name.as_str()));
+        let mut slot = match &given.slot {
+            Some(slot) => self.expand(slot, &place("slot"), problems)?,
+            None => usual.clone(),
+        };
+        let own = self
+            .environment
+            .expand(&self.config.pipeline.destination)
+            .unwrap_or_default();
+        if destination.name != own {
+            slot = format!("{slot}_{}", plain(&destination.name));
+        }
+        // Manual, section 26.2.6.1: lower-case letters, numbers, and the underscore.
+        let is_slot = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+        if slot.is_empty() || slot.len() > MAX_NAME || !slot.chars().all(is_slot) {
+            return Err(problems.add(
+                &place("slot"),
+                format!("`{slot}` cannot name a replication slot"),
+                "use 1 to 63 lower-case letters, digits and `_`",
+            ));
+        }
+        let publication = match &given.publication {
+            Some(publication) => self.expand(publication, &place("publication"), problems)?,
+            None => usual,
+        };
+        check_name_with(&publication, &place("publication"), false, problems)?;
+        Ok(Replication { slot, publication })
     }
 
     /// Two streams in one table would undo each other's work, so the streams that are not selected count as well.
@@ -284,8 +341,11 @@ impl Document {
             let table = config.destination_table.as_deref().unwrap_or(name.as_str());
             // What cannot be expanded is reported where it is used.
             let table = self.environment.expand(table).unwrap_or_default();
+            let changelog = config.changelog == Some(true);
+            let changes = changelog.then(|| format!("{table}__changes"));
             crm::tables_of(&table, config)
                 .into_iter()
+                .chain(changes)
                 .map(move |table| (name, table))
         });
         for (name, table) in tables.filter(|(_, table)| !table.is_empty()) {
@@ -342,9 +402,19 @@ impl Document {
 
 /// Whether a name can be that of a table or a schema.
 fn check_name(name: &str, place: &str, problems: &mut Problems) -> Checked<()> {
+    check_name_with(name, place, true, problems)
+}
+
+/// As [`check_name`]; `in_destination` where it stands beside acequia's own tables.
+fn check_name_with(
+    name: &str,
+    place: &str,
+    in_destination: bool,
+    problems: &mut Problems,
+) -> Checked<()> {
     let what = if name.is_empty() || name.len() > MAX_NAME {
         format!("a name has 1 to {MAX_NAME} bytes")
-    } else if name.to_lowercase().starts_with("_acequia") {
+    } else if in_destination && name.to_lowercase().starts_with("_acequia") {
         "names that begin with `_acequia` are acequia's own".to_owned()
     } else if name.contains(char::is_control) {
         "a name has no control characters".to_owned()

@@ -44,6 +44,12 @@ pub trait Destination: Send {
     /// [`crate::Error::Data`] where the schema or a key forbids it, [`crate::Error::Destination`] where the destination
     /// fails. In both cases nothing has changed.
     fn load(&mut self, load: &StagedLoad) -> Result<LoadOutcome>;
+
+    /// Takes a stream's position on, from `before` to `after`, where nothing was to be loaded in between.
+    ///
+    /// # Errors
+    /// [`crate::Error::Destination`] where the stream does not stand at `before`, or the destination fails.
+    fn advance(&mut self, stream: &StreamName, before: &Position, after: &Position) -> Result<()>;
 }
 
 /// What `_acequia_state` keeps of a stream.

@@ -22,11 +22,13 @@ pub enum Mode {
     Full,
     /// What changed since the last run, by a cursor column.
     Incremental,
+    /// Every change, in the order of commits, by logical replication.
+    Cdc,
 }
 
 /// How a load goes into its table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "snake_case")]
 pub enum Disposition {
     /// The table is replaced, in one step.
     Replace,
@@ -34,6 +36,32 @@ pub enum Disposition {
     Append,
     /// Rows take the place of those with the same key.
     Merge,
+    /// Rows are added whose key the table does not have; others are left as they are.
+    InsertOnly,
+    /// Every version of a row is kept, with the time from which and to which it held.
+    Scd2,
+}
+
+/// What a `cdc` load does with its changes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Changes {
+    /// What becomes of rows that the source deleted.
+    #[serde(default)]
+    pub deletes: Deletes,
+    /// Whether every change is also kept in `<table>__changes`.
+    #[serde(default)]
+    pub changelog: bool,
+}
+
+/// What becomes of rows that the source deleted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Deletes {
+    /// They are deleted.
+    #[default]
+    Hard,
+    /// They stay, with the time of their deletion in `_acequia_deleted_at`.
+    Soft,
 }
 
 /// What a load consists of, and what it does.
@@ -53,8 +81,14 @@ pub struct Manifest {
     pub mode: Mode,
     /// How it goes into its table.
     pub disposition: Disposition,
-    /// The key columns, for [`Disposition::Merge`].
+    /// The key columns, for dispositions that match rows by key. A `cdc` load without any matches whole rows.
     pub primary_key: Vec<String>,
+    /// What a `cdc` load does with its changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changes: Option<Changes>,
+    /// The stream's load before this one, where there was one: what `position_before` is counted on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<LoadId>,
     /// Whether the table is made anew with the source's schema, whatever it was (`--full-refresh`).
     #[serde(default)]
     pub full_refresh: bool,
@@ -94,6 +128,16 @@ pub struct Part {
     pub sha256: String,
 }
 
+impl Disposition {
+    /// Whether rows are told apart by a key.
+    pub fn has_key(self) -> bool {
+        match self {
+            Self::Merge | Self::InsertOnly | Self::Scd2 => true,
+            Self::Replace | Self::Append => false,
+        }
+    }
+}
+
 impl Manifest {
     /// Whether the load makes its table anew: a replacement, or the first load of a stream.
     pub fn rebuilds(&self) -> bool {
@@ -111,6 +155,7 @@ impl std::fmt::Display for Mode {
         f.write_str(match self {
             Self::Full => "full",
             Self::Incremental => "incremental",
+            Self::Cdc => "cdc",
         })
     }
 }
@@ -121,6 +166,8 @@ impl std::fmt::Display for Disposition {
             Self::Replace => "replace",
             Self::Append => "append",
             Self::Merge => "merge",
+            Self::InsertOnly => "insert_only",
+            Self::Scd2 => "scd2",
         })
     }
 }

@@ -88,7 +88,7 @@ impl Leftovers {
                         Some(place) == newest
                             && state.is_none_or(|state| state.load_id < address.load_id)
                     }
-                    Mode::Incremental => manifest.follows(position),
+                    Mode::Incremental | Mode::Cdc => manifest.follows(position),
                 },
             )?;
         Some(self.unloaded.remove(place))

@@ -211,6 +211,8 @@ impl StreamRun {
             mode: self.stream.mode,
             disposition: self.stream.disposition,
             primary_key: description.primary_key,
+            changes: None,
+            previous: self.state.as_ref().map(|state| state.load_id.clone()),
             full_refresh: self.full_refresh,
             key_is_unique: description.key_is_unique,
             cursor,
@@ -301,13 +303,20 @@ impl StreamRun {
         };
         debug_assert_eq!(self.stream.mode, Mode::Incremental);
         match self.position() {
-            Some(position) if position.cursor().column != cursor.column => {
+            Some(position)
+                if position.cursor().map(|known| &known.column) != Some(&cursor.column) =>
+            {
                 Err(Error::config(format!(
-                    "the cursor is now `{}`, and the stream's position is one of `{}`",
+                    "the stream is now read by the cursor `{}`, and its position is one of {}",
                     cursor.column,
-                    position.cursor().column
+                    position.cursor().map_or_else(
+                        || "the write-ahead log".to_owned(),
+                        |known| format!("`{}`", known.column)
+                    )
                 ))
-                .remedy("run `acequia run STREAM --full-refresh` once, or set the cursor back"))
+                .remedy(
+                    "run `acequia run STREAM --full-refresh` once, or set mode and cursor back",
+                ))
             }
             position => Ok(position),
         }
@@ -366,7 +375,9 @@ fn next_position(
     landed: Option<CursorValue>,
     horizon: Option<CursorValue>,
 ) -> Option<Position> {
-    let mut value = before.map(|position| position.cursor().value.clone());
+    let mut value = before
+        .and_then(Position::cursor)
+        .map(|position| position.value.clone());
     watermark::raise(&mut value, landed);
     let value = value?;
     let resume = match horizon {

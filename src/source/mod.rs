@@ -91,7 +91,7 @@ impl Source {
     /// Makes a source of its configuration. Does not connect.
     pub fn new(config: &config::Source) -> Result<Self> {
         match config {
-            config::Source::Postgres { url } => {
+            config::Source::Postgres { url, .. } => {
                 Ok(Self::Postgres(Box::new(postgres::Postgres::new(url)?)))
             }
             config::Source::HubSpot {
@@ -160,7 +160,7 @@ impl OpenStream {
     ) -> Result<Extract> {
         match self {
             Self::Postgres(session) => {
-                let lower = from.map(|position| &position.cursor().resume);
+                let lower = from.and_then(Position::cursor).map(|cursor| &cursor.resume);
                 session.read(schema, lower, stop).await
             }
             Self::HubSpot(session) => session.read(schema, from, stop),

@@ -114,6 +114,13 @@ impl Resolver<'_> {
         let history = self.listed(self.config.history.as_ref(), "history");
         let associations = self.listed(self.config.associations.as_ref(), "associations");
         refused?;
+        if self.config.mode == Mode::Cdc {
+            return Err(self.problem(
+                "mode",
+                "HubSpot has no log of changes to replicate",
+                "use mode = \"incremental\", which reads what has changed, or \"full\"",
+            ));
+        }
         let (object, part) = object?;
         let disposition = disposition?;
         if disposition == Disposition::Append {
@@ -149,6 +156,7 @@ impl Resolver<'_> {
             mode: self.config.mode,
             disposition,
             cursor: cursor?,
+            changes: None,
             primary_key: None,
             columns: None,
             exclude: exclude?,
@@ -204,6 +212,8 @@ impl Resolver<'_> {
                 ("null_cursor", config.null_cursor.is_some()),
                 ("primary_key", config.primary_key.is_some()),
                 ("parallel", config.parallel.is_some()),
+                ("deletes", config.deletes.is_some()),
+                ("changelog", config.changelog.is_some()),
             ],
             "a stream of a HubSpot source does not have it",
         )

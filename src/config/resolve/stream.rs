@@ -5,7 +5,7 @@ use super::problems::{Checked, Problems, Reported};
 use crate::config::document::Document;
 use crate::config::model::{Scalar, SourceKind, StreamConfig};
 use crate::config::{Cursor, NullCursor, Relation, Stream, table_name, units};
-use crate::landing::manifest::{Disposition, Mode};
+use crate::landing::manifest::{Changes, Disposition, Mode};
 use crate::names::StreamName;
 use crate::position::Lag;
 
@@ -47,6 +47,7 @@ impl Resolver<'_> {
         let relation = self.relation();
         let disposition = self.disposition();
         let cursor = self.cursor();
+        let changes = self.changes();
         let primary_key = self.primary_key(disposition);
         let columns = self.columns();
         let exclude = self.texts(&self.config.exclude, "exclude");
@@ -59,6 +60,7 @@ impl Resolver<'_> {
             mode: self.config.mode,
             disposition: disposition?,
             cursor: cursor?,
+            changes: changes?,
             primary_key: primary_key?,
             columns: columns?,
             exclude: exclude?,
@@ -123,8 +125,14 @@ impl Resolver<'_> {
     pub(super) fn disposition(&mut self) -> Checked<Disposition> {
         let (what, remedy) = match (self.config.mode, self.config.disposition) {
             (Mode::Full, None | Some(Disposition::Replace)) => return Ok(Disposition::Replace),
-            (Mode::Incremental, None | Some(Disposition::Merge)) => return Ok(Disposition::Merge),
+            (Mode::Incremental | Mode::Cdc, None | Some(Disposition::Merge)) => {
+                return Ok(Disposition::Merge);
+            }
             (Mode::Incremental, Some(Disposition::Append)) => return Ok(Disposition::Append),
+            (
+                Mode::Full | Mode::Incremental,
+                Some(disposition @ (Disposition::InsertOnly | Disposition::Scd2)),
+            ) => return Ok(disposition),
             (Mode::Full, Some(Disposition::Append)) => (
                 "full reads every row each time, so append would add all of them again and again",
                 "leave disposition out, or read only what is new: mode = \"incremental\" with a cursor",
@@ -137,13 +145,18 @@ impl Resolver<'_> {
                 "incremental reads only what has changed, so replace would drop all other rows",
                 "leave disposition out, or use mode = \"full\"",
             ),
+            (Mode::Cdc, Some(_)) => (
+                "a cdc stream's table holds the rows as they are in the source",
+                "leave disposition out; `changelog = true` also keeps every change, `deletes = \"soft\"` the rows that \
+                 were deleted",
+            ),
         };
         Err(self.problem("disposition", what, remedy))
     }
 
     fn cursor(&mut self) -> Checked<Option<Cursor>> {
         match self.config.mode {
-            Mode::Full => self.no_cursor().map(|()| None),
+            Mode::Full | Mode::Cdc => self.no_cursor().map(|()| None),
             Mode::Incremental => self.cursor_of_incremental().map(Some),
         }
     }
@@ -160,8 +173,51 @@ impl Resolver<'_> {
         for (key, _) in keys.iter().filter(|(_, given)| *given) {
             outcome = Err(self.problem(
                 key,
-                "it has no meaning with mode = \"full\"",
+                &format!("it has no meaning with mode = \"{}\"", config.mode),
                 "leave it out, or use mode = \"incremental\"",
+            ));
+        }
+        outcome
+    }
+
+    /// What a cdc stream does with changes; no other stream has such keys.
+    fn changes(&mut self) -> Checked<Option<Changes>> {
+        let config = self.config;
+        if config.mode == Mode::Cdc {
+            let refused = [
+                (
+                    "query",
+                    config.query.is_some(),
+                    "the log of changes is one of tables",
+                    "name the `table`",
+                ),
+                (
+                    "where",
+                    config.filter.is_some(),
+                    "what is published decides which rows come",
+                    "leave it out; or make the publication yourself with a row filter, which acequia follows",
+                ),
+            ];
+            let mut outcome = Ok(());
+            for (key, _, what, remedy) in refused.iter().filter(|(_, given, ..)| *given) {
+                outcome = Err(self.problem(key, what, remedy));
+            }
+            outcome?;
+            return Ok(Some(Changes {
+                deletes: config.deletes.unwrap_or_default(),
+                changelog: config.changelog.unwrap_or(false),
+            }));
+        }
+        let keys = [
+            ("deletes", config.deletes.is_some()),
+            ("changelog", config.changelog.is_some()),
+        ];
+        let mut outcome = Ok(None);
+        for (key, _) in keys.iter().filter(|(_, given)| *given) {
+            outcome = Err(self.problem(
+                key,
+                &format!("it has no meaning with mode = \"{}\"", config.mode),
+                "leave it out, or use mode = \"cdc\"",
             ));
         }
         outcome
@@ -214,12 +270,12 @@ impl Resolver<'_> {
     }
 
     fn primary_key(&mut self, disposition: Checked<Disposition>) -> Checked<Option<Vec<String>>> {
-        let merges = matches!(disposition, Ok(Disposition::Merge));
+        let merges = disposition.is_ok_and(Disposition::has_key);
         let key = match &self.config.primary_key {
             None if merges && self.config.query.is_some() => {
                 return Err(self.problem(
                     "primary_key",
-                    "merge needs a key, and a query has none of its own",
+                    "this disposition needs a key, and a query has none of its own",
                     "name the columns that tell one row from another",
                 ));
             }

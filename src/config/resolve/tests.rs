@@ -74,7 +74,7 @@ fn a_pipeline_has_its_paths_made_absolute_and_its_variables_filled_in() {
     assert_eq!(path, folder.path().join("formacion.duckdb"));
     assert_eq!(memory_limit, None);
     assert_eq!(pipeline.sources.keys().collect::<Vec<_>>(), ["operativa"]);
-    let Source::Postgres { url } = &pipeline.sources["operativa"] else {
+    let Source::Postgres { url, .. } = &pipeline.sources["operativa"] else {
         panic!("not PostgreSQL");
     };
     assert_eq!(url.reveal(), "postgres://u:secret@h/db");

@@ -276,6 +276,30 @@ pub(super) fn record(
     Ok(())
 }
 
+/// Takes a stream's position on, from `before` to `after`.
+pub(super) fn advance(
+    session: &Session,
+    stream: &StreamName,
+    before: &Position,
+    after: &Position,
+) -> Result<()> {
+    let state = state(session, stream)?;
+    if state.and_then(|state| state.position).as_ref() != Some(before) {
+        return Err(Error::destination(format!(
+            "stream {stream} no longer stands where this run found it"
+        ))
+        .remedy("let one run at a time load a dataset, and run again"));
+    }
+    session.execute(
+        &format!(
+            "UPDATE {} SET position = ?, updated_at = CAST(? AS TIMESTAMPTZ) WHERE stream = ?",
+            session.table(STATE)
+        ),
+        params![to_json(after)?, utc(Utc::now()), stream.as_str()],
+    )?;
+    Ok(())
+}
+
 /// A point in time as DuckDB reads it without the ICU extension.
 fn utc(time: DateTime<Utc>) -> String {
     time.to_rfc3339_opts(SecondsFormat::Micros, true)

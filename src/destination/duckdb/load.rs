@@ -156,7 +156,7 @@ fn add(
     evolution: &Evolution,
     rows: Rows,
 ) -> Result<LoadOutcome> {
-    let Some(position) = manifest.position_before.as_ref().map(Position::cursor) else {
+    let Some(position) = manifest.position_before.as_ref().and_then(Position::cursor) else {
         return Err(Error::internal("a load adds to a table without a position"));
     };
     let cursor = rows
@@ -176,7 +176,9 @@ fn add(
         Disposition::Append => {
             append::append(session, table, manifest, &overlap, &evolution.steps, &rows)
         }
-        Disposition::Replace => Err(Error::internal("a replacement does not add to a table")),
+        Disposition::Replace | Disposition::InsertOnly | Disposition::Scd2 => Err(Error::internal(
+            "a load of this disposition does not add to a table so",
+        )),
     }
 }
 

@@ -15,6 +15,7 @@ use crate::destination::{
 };
 use crate::error::{Error, Result};
 use crate::names::{DestinationId, LoadId, StreamName};
+use crate::position::Position;
 
 mod append;
 mod failure;
@@ -143,6 +144,11 @@ impl Destination for DuckDb {
 
     fn last_loads(&mut self) -> Result<Vec<LedgerRow>> {
         ledger::last_loads(&self.session)
+    }
+
+    fn advance(&mut self, stream: &StreamName, before: &Position, after: &Position) -> Result<()> {
+        self.session
+            .transaction(|| ledger::advance(&self.session, stream, before, after))
     }
 
     fn load(&mut self, load: &StagedLoad) -> Result<LoadOutcome> {

@@ -195,6 +195,8 @@ fn stage(load: &Load, known: Option<&TableSchema>, load_id: LoadId, landing: &Pa
             },
             disposition: load.disposition,
             primary_key: load.key.clone(),
+            changes: None,
+            previous: None,
             full_refresh: load.full_refresh,
             key_is_unique: load.key_is_unique,
             cursor: load.cursor.clone(),

@@ -240,6 +240,7 @@ impl Session {
             .collect();
         let reading = match stream.mode {
             Mode::Incremental => "search for what changed, and batches of 100",
+            Mode::Cdc => "nothing: HubSpot has no log of changes",
             Mode::Full if self.reader.fits_an_address(&names) => "pages of 100",
             Mode::Full => "batches of 100, several at once",
         };

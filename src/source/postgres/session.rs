@@ -462,19 +462,19 @@ fn key(
     stream: &Stream,
     plans: &[ColumnPlan],
 ) -> Result<(Vec<String>, bool)> {
-    use crate::landing::manifest::Disposition;
+    use crate::landing::manifest::Mode;
     let key = stream.primary_key.as_ref().unwrap_or(&relation.primary_key);
     if let Some(name) = key
         .iter()
         .find(|name| !plans.iter().any(|plan| plan.spec.name == **name))
     {
-        return if stream.disposition == Disposition::Merge {
+        return if stream.disposition.has_key() {
             Err(no_such_column("primary_key", name, relation))
         } else {
             Ok((Vec::new(), false))
         };
     }
-    if key.is_empty() && stream.disposition == Disposition::Merge {
+    if key.is_empty() && stream.disposition.has_key() && stream.mode != Mode::Cdc {
         return Err(Error::config(format!(
             "{} has no primary key, so its rows cannot be merged",
             stream.relation

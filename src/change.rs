@@ -1,0 +1,77 @@
+//! What a change in a source carries beside its row: which operation it was, and its place in the order of commits.
+//!
+//! The parts of a `cdc` load have all of [`columns`] after the row's own; its table has those that [`is_stored`] names.
+
+use crate::schema::{ColumnSpec, ColumnType};
+
+/// The operation ([`Op`]).
+pub const OP: &str = "_acequia_op";
+/// The position of the transaction's commit in the write-ahead log, as a 64-bit integer.
+pub const LSN: &str = "_acequia_lsn";
+/// The change's place in its transaction, from 1 on; 0 for rows of a snapshot.
+pub const SEQ: &str = "_acequia_seq";
+/// When the transaction was committed; for rows of a snapshot, when that was taken.
+pub const COMMIT_TS: &str = "_acequia_commit_ts";
+/// The row's columns that the source did not send as they did not change (large values stored out of line). NULL where
+/// it sent all.
+pub const UNCHANGED: &str = "_acequia_unchanged";
+/// With soft deletes, when the row was deleted: a column of the table only.
+pub const DELETED_AT: &str = "_acequia_deleted_at";
+
+/// What a change did.
+///
+/// An update that changes the key comes as two changes, [`Op::Delete`] of the old key and [`Op::Insert`] of the new one,
+/// one after the other in [`SEQ`]. Only such an insert has columns in [`UNCHANGED`]: their values are those of the row
+/// that the delete just before it takes away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Op {
+    /// A row that a snapshot found.
+    Snapshot,
+    /// A row came.
+    Insert,
+    /// A row changed; the key stayed. Without a key there are no updates, but deletes and inserts of whole rows.
+    Update,
+    /// A row went: it has values in the key columns at least.
+    Delete,
+    /// All rows went; it has no values.
+    Truncate,
+}
+
+impl Op {
+    /// As it stands in [`OP`].
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Snapshot => "r",
+            Self::Insert => "c",
+            Self::Update => "u",
+            Self::Delete => "d",
+            Self::Truncate => "t",
+        }
+    }
+}
+
+/// The columns of a change, in order.
+pub fn columns() -> Vec<ColumnSpec> {
+    let spec = |name: &str, column_type: ColumnType, nullable: bool| ColumnSpec {
+        name: name.to_owned(),
+        column_type,
+        nullable,
+        source_type: "acequia".to_owned(),
+    };
+    vec![
+        spec(OP, ColumnType::Text, false),
+        spec(LSN, ColumnType::Int64, false),
+        spec(SEQ, ColumnType::Int64, false),
+        spec(COMMIT_TS, ColumnType::TimestampTz, false),
+        spec(
+            UNCHANGED,
+            ColumnType::List(Box::new(ColumnType::Text)),
+            true,
+        ),
+    ]
+}
+
+/// Whether a column of a change's parts is also one of its table.
+pub fn is_stored(column: &str) -> bool {
+    column != OP && column != UNCHANGED
+}
