@@ -67,6 +67,8 @@ fn load(folder: &Path) {
         load_id: "20261124T031300123-5f3a9c01-7b2e".parse().unwrap(),
         table: "ventas".to_owned(),
         mode: Mode::Full,
+        changes: None,
+        previous: None,
         full_refresh: false,
         disposition: Disposition::Replace,
         primary_key: vec!["id".to_owned()],
