@@ -16,6 +16,7 @@ use crate::position::Position;
 #[cfg(test)]
 pub(crate) mod conformance;
 pub mod duckdb;
+pub mod postgres;
 
 /// The column that tells which load brought a row.
 pub const LOAD_ID_COLUMN: &str = "_acequia_load_id";

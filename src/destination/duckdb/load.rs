@@ -5,7 +5,8 @@ use crate::error::{Error, Result};
 use crate::evolution::{Evolution, TableSchema, evolve, rebuild};
 use crate::failpoint;
 use crate::landing::manifest::{Disposition, Manifest};
-use crate::position::Position;
+use crate::position::{CursorPosition, Position};
+use crate::schema::Column;
 
 use super::overlap::Overlap;
 use super::rows::Rows;
@@ -59,7 +60,10 @@ fn apply(session: &Session, load: &StagedLoad) -> Result<LoadOutcome> {
 
 /// The table's schema afterwards. A replacement keeps the columns that the source has dropped and the wide types, as if
 /// rows were added; a stream that starts afresh does not.
-fn evolution(state: Option<&StreamState>, load: &StagedLoad) -> Result<Evolution> {
+pub(in crate::destination) fn evolution(
+    state: Option<&StreamState>,
+    load: &StagedLoad,
+) -> Result<Evolution> {
     let manifest = &load.manifest;
     let known = state.map(|state| &state.schema);
     let afresh = manifest.full_refresh
@@ -156,20 +160,7 @@ fn add(
     evolution: &Evolution,
     rows: Rows,
 ) -> Result<LoadOutcome> {
-    let Some(position) = manifest.position_before.as_ref().and_then(Position::cursor) else {
-        return Err(Error::internal("a load adds to a table without a position"));
-    };
-    let cursor = rows
-        .columns
-        .iter()
-        .find(|column| column.name == position.column)
-        .ok_or_else(|| {
-            Error::data(format!(
-                "the load has no column `{}`, by which the stream was read so far",
-                position.column
-            ))
-            .remedy("begin afresh with the new cursor: `acequia run STREAM --full-refresh`")
-        })?;
+    let (cursor, position) = cursor_of(manifest, &rows.columns)?;
     let overlap = Overlap::new(cursor, &position.value.text());
     match manifest.disposition {
         Disposition::Merge => merge::merge(session, table, manifest, &overlap, rows),
@@ -180,6 +171,27 @@ fn add(
             "a load of this disposition does not add to a table so",
         )),
     }
+}
+
+/// The load's column by which the stream is read, and how far it was read.
+pub(in crate::destination) fn cursor_of<'a>(
+    manifest: &'a Manifest,
+    columns: &'a [Column],
+) -> Result<(&'a Column, &'a CursorPosition)> {
+    let Some(position) = manifest.position_before.as_ref().and_then(Position::cursor) else {
+        return Err(Error::internal("a load adds to a table without a position"));
+    };
+    let cursor = columns
+        .iter()
+        .find(|column| column.name == position.column)
+        .ok_or_else(|| {
+            Error::data(format!(
+                "the load has no column `{}`, by which the stream was read so far",
+                position.column
+            ))
+            .remedy("begin afresh with the new cursor: `acequia run STREAM --full-refresh`")
+        })?;
+    Ok((cursor, position))
 }
 
 /// `INSERT INTO table (columns…)` with the load's id as the last column.
@@ -200,7 +212,7 @@ pub(super) fn values(manifest: &Manifest, rows: &Rows, alias: &str) -> String {
     values.join(", ")
 }
 
-fn out_of_turn(manifest: &Manifest) -> Error {
+pub(in crate::destination) fn out_of_turn(manifest: &Manifest) -> Error {
     Error::destination(format!(
         "stream {} does not stand where the load begins: another load came in between, or one before it is missing",
         manifest.stream

@@ -1,0 +1,83 @@
+//! Rows take the place of those with the same key: an update of those that changed, then an insert of those that are new.
+
+use crate::destination::{LOAD_ID_COLUMN, LoadOutcome};
+use crate::error::Result;
+use crate::evolution::TableSchema;
+use crate::landing::manifest::Manifest;
+
+use super::keys;
+use super::load::{insert_into, values};
+use super::session::Session;
+use super::sql::{equal, identifier, identities, literal, of};
+use super::stage::Stage;
+use super::table::Table;
+
+/// Merges staged rows into the table. Those that are the same in every column are left alone, so that a run that finds
+/// nothing new writes nothing.
+pub(super) fn merge(
+    session: &mut Session,
+    table: &Table,
+    manifest: &Manifest,
+    schema: &TableSchema,
+    stage: &Stage,
+) -> Result<LoadOutcome> {
+    let key = &manifest.primary_key;
+    keys::check(manifest, &stage.columns)?;
+    keys::refuse_nulls(session, manifest, &stage.columns, stage.sql)?;
+    if !manifest.key_is_unique {
+        keys::settle(session, manifest, stage)?;
+    }
+    keys::drop_others(session, table, key)?;
+    keys::index(session, table, key)?;
+    let differs: Vec<String> = identities(&stage.columns, "o")
+        .iter()
+        .zip(identities(&stage.columns, "n"))
+        .map(|(old, new)| format!("{old} IS DISTINCT FROM {new}"))
+        .collect();
+    let updated = session.execute(
+        &format!(
+            "UPDATE {} AS o SET {} FROM {} AS n WHERE {} AND ({})",
+            table.sql,
+            assignments(manifest, schema, stage).join(", "),
+            stage.sql,
+            equal(key, "o", "n"),
+            differs.join(" OR ")
+        ),
+        &[],
+    )?;
+    let inserted = session.execute(
+        &format!(
+            "{} SELECT {} FROM {} AS n WHERE NOT EXISTS (SELECT FROM {} AS o WHERE {})",
+            insert_into(table, &stage.columns),
+            values(manifest, &stage.columns, "n"),
+            stage.sql,
+            table.sql,
+            equal(key, "o", "n")
+        ),
+        &[],
+    )?;
+    Ok(LoadOutcome {
+        inserted,
+        updated,
+        ..LoadOutcome::default()
+    })
+}
+
+/// Every column of the new row. What the source has dropped is NULL from then on.
+fn assignments(manifest: &Manifest, schema: &TableSchema, stage: &Stage) -> Vec<String> {
+    let loaded = stage
+        .columns
+        .iter()
+        .map(|column| format!("{} = {}", identifier(&column.name), of("n", &column.name)));
+    let retired = schema
+        .columns
+        .iter()
+        .filter(|column| column.retired)
+        .map(|column| format!("{} = NULL", identifier(&column.column.name)));
+    let load_id = format!(
+        "{} = {}",
+        identifier(LOAD_ID_COLUMN),
+        literal(manifest.load_id.as_str())
+    );
+    loaded.chain(retired).chain([load_id]).collect()
+}
