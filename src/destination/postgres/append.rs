@@ -89,7 +89,7 @@ fn insert_missing(
              row_number() OVER (PARTITION BY {all_same}, line IS NULL) AS nth, \
              count(*) FILTER (WHERE line IS NULL) OVER (PARTITION BY {all_same}) AS times FROM \
              (SELECT n.ctid AS line, {new} FROM {stage} AS n WHERE {within} UNION ALL \
-             SELECT CAST(NULL AS tid), {old} FROM {table} AS o WHERE {in_table}) AS both) AS numbered \
+             SELECT CAST(NULL AS tid), {old} FROM {table} AS o WHERE {in_table}) AS known) AS numbered \
              WHERE line IS NOT NULL AND nth > times) AS missing ON missing.line = n.ctid",
             insert = insert_into(table, &stage.columns),
             values = values(manifest, &stage.columns, "n"),

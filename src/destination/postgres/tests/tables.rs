@@ -1,6 +1,8 @@
 //! What is PostgreSQL's alone about a table: grants, views, readers, names, `jsonb`.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arrow::array::{ArrayRef, StringArray};
 
@@ -69,25 +71,32 @@ fn readers_beside_a_load_see_all_or_nothing_of_it() {
     let load = |n: i64| Load::full("cursos", &[("n", "int64", longs(vec![n; 20_000]))]);
     fixture.load(&load(0));
     let url = fixture.place.url.clone();
-    let (stop, stopped) = std::sync::mpsc::channel::<()>();
-    let reader = std::thread::spawn(move || {
-        let mut client = client(&url);
-        let mut seen = Vec::new();
-        while stopped.try_recv() == Err(std::sync::mpsc::TryRecvError::Empty) {
-            seen.extend(rows(
-                &mut client,
-                "SELECT count(*), count(DISTINCT n) FROM replica.cursos",
-            ));
-        }
-        seen
-    });
-    for n in 1..4 {
-        fixture.load(&load(n));
+    let reads = Arc::new(AtomicUsize::new(0));
+    let reader = {
+        let reads = Arc::clone(&reads);
+        std::thread::spawn(move || {
+            let mut client = client(&url);
+            let mut seen = BTreeSet::new();
+            while reads.fetch_add(1, Ordering::SeqCst) < 40 {
+                seen.extend(rows(
+                    &mut client,
+                    "SELECT count(*), count(DISTINCT n), min(n) FROM replica.cursos",
+                ));
+            }
+            seen
+        })
+    };
+    let mut last = 0;
+    while reads.load(Ordering::SeqCst) < 40 {
+        last += 1;
+        fixture.load(&load(last));
     }
-    drop(stop);
     let seen = reader.join().unwrap();
-    assert!(!seen.is_empty());
-    assert!(seen.iter().all(|row| row == "20000|1"), "{seen:?}");
+    assert!(seen.len() > 1, "{seen:?}");
+    assert!(
+        seen.iter().all(|row| row.starts_with("20000|1|")),
+        "{seen:?}"
+    );
 }
 
 #[test]
@@ -155,28 +164,40 @@ fn names_that_postgresql_does_not_take_are_refused() {
     );
 }
 
-/// A load of one column whose source calls its type so.
-fn of_source_type(fixture: &mut Fixture<Database>, source_type: &str, json: &str) -> StagedLoad {
-    let mut staged = fixture.stage(&Load::full("x", &[("v", "json", texts([json]))]));
-    let column = &mut staged.manifest.schema.columns[0];
+/// Loads rows whose column `v` the source calls that type, one for each text.
+fn load_json(
+    fixture: &mut Fixture<Database>,
+    before: Option<i64>,
+    source_type: &str,
+    json: &str,
+) -> Result<LoadOutcome> {
+    let id = before.unwrap_or(0) + 1;
+    let load = Load::sales(Disposition::Merge, before, &[(id, 1, id)]);
+    let mut staged = fixture.stage(&load.with("v", "json", texts([json])));
+    let column = staged.manifest.schema.columns.last_mut().unwrap();
     source_type.clone_into(&mut column.source_type);
-    staged
+    fixture.db.load(&staged)
 }
 
 #[test]
 fn jsonb_goes_back_to_jsonb_until_other_json_comes() {
     let mut fixture = Fixture::<Database>::new();
-    let query = "SELECT pg_typeof(v), v::text FROM replica.x";
-    for (source_type, json, expected) in [
-        ("jsonb", r#"{"a": 1}"#, r#"jsonb|{"a": 1}"#),
-        ("jsonb", "1.50", "jsonb|1.50"),
-        ("json", r#"{"b":1,"b":2}"#, r#"json|{"b":1,"b":2}"#),
-        ("jsonb", r#"{"c": 1}"#, r#"json|{"c": 1}"#),
-    ] {
-        let staged = of_source_type(&mut fixture, source_type, json);
-        fixture.db.load(&staged).unwrap();
-        assert_eq!(fixture.query(query), [expected]);
-    }
+    load_json(&mut fixture, None, "jsonb", r#"{"a": 1}"#).unwrap();
+    load_json(&mut fixture, Some(1), "jsonb", "1.50").unwrap();
+    let query = "SELECT pg_typeof(v), v::text FROM replica.ventas ORDER BY id";
+    assert_eq!(fixture.query(query), [r#"jsonb|{"a": 1}"#, "jsonb|1.50"]);
+    // What jsonb would alter is kept from it, and what comes after.
+    load_json(&mut fixture, Some(2), "json", r#"{"b":1,"b":2}"#).unwrap();
+    load_json(&mut fixture, Some(3), "jsonb", r#"{"c": 1}"#).unwrap();
+    assert_eq!(
+        fixture.query(query),
+        [
+            r#"json|{"a": 1}"#,
+            "json|1.50",
+            r#"json|{"b":1,"b":2}"#,
+            r#"json|{"c": 1}"#
+        ]
+    );
 }
 
 #[test]
