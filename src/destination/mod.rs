@@ -13,6 +13,7 @@ use crate::landing::manifest::Manifest;
 use crate::names::{DestinationId, LoadId, StreamName};
 use crate::position::Position;
 
+pub(crate) mod apply;
 #[cfg(test)]
 pub(crate) mod conformance;
 pub mod duckdb;

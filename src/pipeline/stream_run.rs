@@ -73,7 +73,7 @@ impl StreamRun {
             .open(&self.stream)
             .await?;
         let (address, manifest) = self.extract(opened, report).await?;
-        if manifest.parts.is_empty() && !manifest.rebuilds() {
+        if manifest.is_idle() {
             return self.landing.discard(&address).await;
         }
         fail::fail_point!("landing.before_manifest", crate::failpoint::abort);

@@ -4,6 +4,8 @@
 //! compared as a multiset: of a row that the load has `n` times and the table `m` times, `n - m` are added.
 
 use crate::destination::LoadOutcome;
+use crate::destination::apply::Rows;
+use crate::destination::apply::rows::identity_of;
 use crate::error::Result;
 use crate::evolution::Step;
 use crate::landing::manifest::Manifest;
@@ -13,8 +15,7 @@ use crate::schema::{Column, ColumnType};
 use super::ledger::value;
 use super::load::{insert_into, values};
 use super::session::Session;
-use super::sql::{identities, of, ordered};
-use super::stage::Stage;
+use super::sql::{PostgresSql, of, ordered};
 use super::table::Table;
 
 /// Where a load meets again what earlier loads brought: up to the highest cursor that they brought, as each extract begins
@@ -25,23 +26,23 @@ pub(super) struct Overlap<'a> {
     pub(super) highest: &'a CursorValue,
 }
 
-/// Adds staged rows to the table.
+/// Adds rows to the table.
 pub(super) fn append(
     session: &mut Session,
     table: &Table,
     manifest: &Manifest,
     overlap: &Overlap<'_>,
     steps: &[Step],
-    stage: &Stage,
+    rows: &Rows,
 ) -> Result<LoadOutcome> {
     // First the overlap, as it reads the table; then the rows above it, which need not be looked for.
-    let mut inserted = insert_missing(session, table, manifest, overlap, steps, stage)?;
+    let mut inserted = insert_missing(session, table, manifest, overlap, steps, rows)?;
     inserted += session.execute(
         &format!(
             "{} SELECT {} FROM {} AS n WHERE {}",
-            insert_into(table, &stage.columns),
-            values(manifest, &stage.columns, "n"),
-            stage.sql,
+            insert_into(table, &rows.columns),
+            values(manifest, &rows.columns, "n"),
+            rows.relation,
             overlap.above()
         ),
         &[],
@@ -58,22 +59,22 @@ fn insert_missing(
     manifest: &Manifest,
     overlap: &Overlap<'_>,
     steps: &[Step],
-    stage: &Stage,
+    rows: &Rows,
 ) -> Result<u64> {
     let within = overlap.within();
     let count = format!(
         "SELECT count(*), count({}) FROM {} AS n WHERE {within}",
         of("n", &overlap.cursor.name),
-        stage.sql
+        rows.relation
     );
     let row = session.row(&count, &[])?;
     let (all, known): (i64, i64) = (value(&row, 0)?, value(&row, 1)?);
     if all == 0 {
         return Ok(0);
     }
-    let compared = comparable(&stage.columns, steps);
+    let compared = comparable(&rows.columns, steps);
     let named = |alias: &str| {
-        let named: Vec<String> = identities(&compared, alias)
+        let named: Vec<String> = identity_of(&PostgresSql, &compared, alias)
             .iter()
             .enumerate()
             .map(|(i, expression)| format!("{expression} AS c{i}"))
@@ -91,13 +92,13 @@ fn insert_missing(
              (SELECT n.ctid AS line, {new} FROM {stage} AS n WHERE {within} UNION ALL \
              SELECT CAST(NULL AS tid), {old} FROM {table} AS o WHERE {in_table}) AS known) AS numbered \
              WHERE line IS NOT NULL AND nth > times) AS missing ON missing.line = n.ctid",
-            insert = insert_into(table, &stage.columns),
-            values = values(manifest, &stage.columns, "n"),
-            stage = stage.sql,
+            insert = insert_into(table, &rows.columns),
+            values = values(manifest, &rows.columns, "n"),
+            stage = rows.relation,
             new = named("n"),
             old = named("o"),
             table = table.sql,
-            in_table = overlap.in_table(stage, known < all),
+            in_table = overlap.in_table(rows, known < all),
         ),
         &[],
     )
@@ -149,7 +150,7 @@ impl Overlap<'_> {
 
     /// The rows of the table, of alias `o`, among which one like a row of the overlap can be: from the lowest cursor in the
     /// overlap on, and those without, where the overlap has such.
-    fn in_table(&self, stage: &Stage, nulls: bool) -> String {
+    fn in_table(&self, rows: &Rows, nulls: bool) -> String {
         let (old, new) = (of("o", &self.cursor.name), of("n", &self.cursor.name));
         let kind = &self.cursor.column_type;
         let null = if nulls {
@@ -160,7 +161,7 @@ impl Overlap<'_> {
         format!(
             "({} >= (SELECT {new} FROM {} AS n WHERE {} AND {new} IS NOT NULL ORDER BY {} LIMIT 1){null})",
             ordered(&old, kind),
-            stage.sql,
+            rows.relation,
             self.within(),
             ordered(&new, kind)
         )

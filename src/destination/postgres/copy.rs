@@ -2,20 +2,22 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 
-use arrow::array::RecordBatch;
+use arrow::array::{ArrayRef, RecordBatch, new_null_array};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::file::metadata::ParquetMetaData;
 
+use crate::destination::{LOAD_ID_COLUMN, StagedLoad};
 use crate::error::{Error, Result};
+use crate::landing::manifest::Mode;
 use crate::schema::Column;
 
 use super::encode::{Encoder, HEADER, TRAILER};
 use super::session::Session;
 use super::sql::list;
-use crate::destination::LOAD_ID_COLUMN;
 
 /// Bytes that are sent at a time.
 const CHUNK_BYTES: usize = 1 << 20;
@@ -27,7 +29,7 @@ const BATCH_ROWS: usize = 4096;
 const BATCH_BYTES: usize = 8 << 20;
 
 /// Copies the rows of parts into a table: these columns, and after them the load's id where it is given. The number of
-/// rows.
+/// rows. A column that a part lacks is NULL in its rows: in the midst of a load of changes a column may come or go.
 ///
 /// # Errors
 /// [`Error::Data`] where PostgreSQL cannot hold a value; [`Error::Landing`] where a part cannot be read.
@@ -36,7 +38,7 @@ pub(super) fn copy(
     table: &str,
     columns: &[Column],
     load_id: Option<&str>,
-    files: &[PathBuf],
+    load: &StagedLoad,
 ) -> Result<u64> {
     let encoder = Encoder::new(columns, load_id)?;
     let names = columns.iter().map(|column| column.name.as_str());
@@ -49,10 +51,11 @@ pub(super) fn copy(
             if let Err(error) = (Reader {
                 encoder,
                 columns,
+                may_lack: load.manifest.mode == Mode::Cdc,
                 chunks: &chunks,
                 chunk: Vec::with_capacity(CHUNK_BYTES + CHUNK_BYTES / 8),
             })
-            .read(files)
+            .read(&load.files)
             {
                 let _ = chunks.send(Err(error));
             }
@@ -64,6 +67,8 @@ pub(super) fn copy(
 struct Reader<'a> {
     encoder: Encoder,
     columns: &'a [Column],
+    /// Whether a part may be without a column.
+    may_lack: bool,
     chunks: &'a SyncSender<Result<Vec<u8>>>,
     chunk: Vec<u8>,
 }
@@ -90,8 +95,12 @@ impl Reader<'_> {
             Error::landing(format!("cannot open the part {}", path.display())).cause(error)
         })?;
         let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(failed)?;
-        let places = self.places(builder.schema(), path)?;
-        let mask = ProjectionMask::roots(builder.parquet_schema(), places.iter().copied());
+        // A part may also have more: columns for values that did not fit, where there were none.
+        let places = self
+            .columns
+            .iter()
+            .filter_map(|column| builder.schema().index_of(&column.name).ok());
+        let mask = ProjectionMask::roots(builder.parquet_schema(), places);
         let rows = batch_rows(builder.metadata());
         let reader = builder
             .with_projection(mask)
@@ -102,37 +111,32 @@ impl Reader<'_> {
             let batch = batch.map_err(|error| {
                 Error::landing(format!("cannot read the part {}", path.display())).cause(error)
             })?;
-            if !self.encode(&batch, path)? {
+            if !self.encode(&batch)? {
                 return Ok(false);
             }
         }
         Ok(true)
     }
 
-    /// Where the part has the columns. It may have more: those for values that did not fit, where there were none.
-    fn places(&self, schema: &arrow::datatypes::Schema, path: &Path) -> Result<Vec<usize>> {
-        self.columns
-            .iter()
-            .map(|column| {
-                schema.index_of(&column.name).map_err(|_| {
-                    Error::landing(format!(
-                        "the part {} has no column `{}`, though its manifest has",
-                        path.display(),
-                        column.name
-                    ))
-                })
-            })
-            .collect()
-    }
-
-    fn encode(&mut self, batch: &RecordBatch, path: &Path) -> Result<bool> {
+    fn encode(&mut self, batch: &RecordBatch) -> Result<bool> {
         // The projection keeps the part's order of columns.
-        let places = self.places(&batch.schema(), path)?;
-        let batch = batch
-            .project(&places)
-            .map_err(|error| Error::internal("a part's columns were not found").cause(error))?;
+        let arrays = self
+            .columns
+            .iter()
+            .map(|column| match batch.column_by_name(&column.name) {
+                Some(array) => Ok(Arc::clone(array)),
+                None if self.may_lack => {
+                    let data_type = column.column_type.arrow(column.element_id);
+                    Ok(new_null_array(&data_type, batch.num_rows()))
+                }
+                None => Err(Error::landing(format!(
+                    "a part has no column `{}`, though its manifest has",
+                    column.name
+                ))),
+            })
+            .collect::<Result<Vec<ArrayRef>>>()?;
         let encoder = self.encoder.clone();
-        let rows = encoder.rows(&batch)?;
+        let rows = encoder.rows(&arrays)?;
         for row in 0..batch.num_rows() {
             rows.put(row, &mut self.chunk)?;
             if self.chunk.len() >= CHUNK_BYTES && !self.send() {

@@ -7,7 +7,7 @@
 use arrow::array::{
     Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Date32Array, Decimal128Array,
     FixedSizeBinaryArray, Float32Array, Float64Array, Int16Array, Int32Array, Int64Array,
-    ListArray, RecordBatch, StringArray, Time64MicrosecondArray, TimestampMicrosecondArray,
+    ListArray, StringArray, Time64MicrosecondArray, TimestampMicrosecondArray,
 };
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{
@@ -89,15 +89,15 @@ impl Encoder {
         })
     }
 
-    /// Makes the rows of a batch ready, whose columns are the encoder's.
+    /// Makes rows ready, given the values of each column.
     ///
     /// # Errors
     /// [`Error::Data`] that names the column, where a value does not fit the table's type.
-    pub(super) fn rows<'a>(&'a self, batch: &RecordBatch) -> Result<Rows<'a>> {
+    pub(super) fn rows<'a>(&'a self, arrays: &[ArrayRef]) -> Result<Rows<'a>> {
         let fields = self
             .columns
             .iter()
-            .zip(batch.columns())
+            .zip(arrays)
             .map(|(column, array)| Field::new(column, array))
             .collect::<Result<Vec<_>>>()?;
         if fields.len() != self.columns.len() {

@@ -8,7 +8,7 @@ use postgres::error::{DbError, SqlState};
 use crate::error::Error;
 use crate::postgres::connection::condition;
 
-use super::keys;
+use super::index;
 
 /// What the server says, as an error of acequia.
 pub(super) fn told(error: &postgres::Error) -> Error {
@@ -45,7 +45,7 @@ fn of_a_value(db: &DbError) -> Error {
 
 fn of_a_constraint(db: &DbError) -> Error {
     let constraint = db.constraint().unwrap_or_default();
-    if keys::is_own(constraint) {
+    if index::is_own(constraint) {
         return Error::data("a key comes more than once, though the source says that it does not")
             .remedy(
                 "name columns that are unique together with `primary_key` for [streams.STREAM]",

@@ -1,20 +1,22 @@
 //! Applies a load: data, ledger row and position, in one transaction.
 
+use crate::destination::apply::{Rows, Scratch, insert_only, keys, own, scd2};
 use crate::destination::duckdb::{cursor_of, evolution, out_of_turn};
 use crate::destination::{LOAD_ID_COLUMN, LoadOutcome, StagedLoad};
 use crate::error::{Error, Result};
 use crate::evolution::Evolution;
 use crate::failpoint;
-use crate::landing::manifest::{Disposition, Manifest};
+use crate::landing::manifest::{Disposition, Manifest, Mode};
 use crate::schema::Column;
 
 use super::append::Overlap;
 use super::copy::copy;
+use super::index::{self, Key};
 use super::session::Session;
-use super::sql::{identifier, literal, of};
-use super::stage::{Stage, check_rows};
+use super::sql::{PostgresSql, list, literal, of};
+use super::stage::check_rows;
 use super::table::{Table, check_names};
-use super::{append, keys, ledger, merge};
+use super::{append, changes, ledger, merge, stage};
 
 /// Applies a load, unless the ledger has it.
 pub(super) fn load(session: &mut Session, load: &StagedLoad) -> Result<LoadOutcome> {
@@ -38,111 +40,149 @@ fn apply(session: &mut Session, load: &StagedLoad) -> Result<LoadOutcome> {
         });
     }
     let state = ledger::state(session, &manifest.stream)?;
-    let mut table = Table::find(session, manifest)?;
+    let mut table = Table::find(session, manifest, &manifest.table)?;
+    let anew = manifest.rebuilds()
+        || manifest.full_refresh
+        || (manifest.mode == Mode::Full && state.is_none());
     let evolution = evolution(state.as_ref(), load)?;
-    check_names(&evolution.table)?;
-    let outcome = if manifest.rebuilds() || manifest.full_refresh {
-        make(session, &mut table, load, &evolution)?
+    check_names(&evolution.table, manifest)?;
+    if anew {
+        table.empty(session)?;
+        table.make(session, &evolution.table, manifest)?;
     } else {
         let state = state.filter(|state| manifest.follows(state.position.as_ref()));
         let state = state.ok_or_else(|| out_of_turn(manifest))?;
-        table.check(&state.schema)?;
-        table.alter(session, &evolution.steps)?;
-        add(session, &mut table, load, &evolution)?
-    };
+        table.check(&state.schema, manifest)?;
+        table.alter(session, &evolution.steps, manifest)?;
+    }
+    let outcome = fill(session, &mut table, load, &evolution, anew)?;
     ledger::record(session, manifest, &outcome, &evolution.table)?;
     Ok(outcome)
 }
 
-/// Puts the load's rows in the place of all that the table has, if there is one.
-///
-/// They go by DELETE: to readers whose snapshot is older, a table after TRUNCATE, or one that takes its place, is empty
-/// (manual, section 13.6). So whoever reads sees the rows from before until the commit, and then the new ones.
-fn make(
+/// Brings the load's rows into the table, which is empty where it was made anew.
+fn fill(
     session: &mut Session,
     table: &mut Table,
     load: &StagedLoad,
     evolution: &Evolution,
+    anew: bool,
 ) -> Result<LoadOutcome> {
     let manifest = &load.manifest;
-    let key = match manifest.disposition {
-        Disposition::Replace | Disposition::Append => &[][..],
-        Disposition::Merge => manifest.primary_key.as_slice(),
-        Disposition::InsertOnly | Disposition::Scd2 => return Err(not_so()),
-    };
-    if table.exists() {
-        session.execute(&format!("DELETE FROM {}", table.sql), &[])?;
-    }
-    table.make(session, &evolution.table)?;
     let columns = table.target(session, manifest, &evolution.table)?;
-    keys::drop_others(session, table, key)?;
-    let mut outcome = LoadOutcome::default();
-    if manifest.disposition == Disposition::Merge && !manifest.key_is_unique {
-        keys::check(manifest, &columns)?;
-        let stage = Stage::fill(session, manifest, columns, &load.files)?;
-        keys::refuse_nulls(session, manifest, &stage.columns, stage.sql)?;
-        keys::settle(session, manifest, &stage)?;
-        outcome.inserted = session.execute(
-            &format!(
-                "{} SELECT {} FROM {} AS n",
-                insert_into(table, &stage.columns),
-                values(manifest, &stage.columns, "n"),
-                stage.sql
-            ),
-            &[],
-        )?;
-    } else {
-        if !load.files.is_empty() {
-            let load_id = Some(manifest.load_id.as_str());
-            outcome.inserted = copy(session, &table.sql, &columns, load_id, &load.files)?;
-        }
-        check_rows(outcome.inserted, manifest)?;
-        if manifest.disposition == Disposition::Merge {
-            keys::check(manifest, &columns)?;
-            keys::refuse_nulls(session, manifest, &columns, &table.sql)?;
-        }
+    let key = Key::of(manifest);
+    key.check(&columns)?;
+    index::drop_others(session, table, &key)?;
+    if !anew {
+        index::ensure(session, table, &key)?;
     }
-    if !key.is_empty() {
-        keys::index(session, table, key)?;
+    let outcome = if manifest.mode == Mode::Cdc {
+        changes::load(session, table, load, evolution, columns, anew)?
+    } else if anew {
+        replace(session, table, load, columns)?
+    } else {
+        add(session, table, load, evolution, columns)?
+    };
+    if anew {
+        // It is made faster when the rows are there.
+        index::ensure(session, table, &key)?;
     }
     Ok(outcome)
+}
+
+/// Fills the empty table: straight from the parts, where nothing is to be settled among the rows.
+fn replace(
+    session: &mut Session,
+    table: &Table,
+    load: &StagedLoad,
+    columns: Vec<Column>,
+) -> Result<LoadOutcome> {
+    let manifest = &load.manifest;
+    let own = own::columns(manifest);
+    let has_key = manifest.disposition.has_key();
+    let mut scratch = Scratch::new();
+    let inserted = if load.files.is_empty() {
+        0
+    } else if own.len() > 1 || (has_key && !manifest.key_is_unique) {
+        let mut rows = stage::fill(session, load, columns)?;
+        if has_key {
+            rows = keys::settle(session, &mut scratch, manifest, rows)?;
+        }
+        let values: Vec<String> = own.iter().map(|own| own.value(&PostgresSql)).collect();
+        session.execute(
+            &format!(
+                "INSERT INTO {} ({}, {}) SELECT {}, {} FROM {} AS n",
+                table.sql,
+                list(rows.columns.iter().map(|column| column.name.as_str())),
+                list(own.iter().map(|own| own.name)),
+                rows.names("n").join(", "),
+                values.join(", "),
+                rows.relation
+            ),
+            &[],
+        )?
+    } else {
+        let load_id = Some(manifest.load_id.as_str());
+        let inserted = copy(session, &table.sql, &columns, load_id, load)?;
+        check_rows(inserted, manifest)?;
+        if has_key {
+            let relation = table.sql.clone();
+            keys::settle(session, &mut scratch, manifest, Rows { columns, relation })?;
+        }
+        inserted
+    };
+    scratch.drop_all(session)?;
+    Ok(LoadOutcome {
+        inserted,
+        ..LoadOutcome::default()
+    })
 }
 
 /// Adds rows to the table.
 fn add(
     session: &mut Session,
-    table: &mut Table,
+    table: &Table,
     load: &StagedLoad,
     evolution: &Evolution,
+    columns: Vec<Column>,
 ) -> Result<LoadOutcome> {
     let manifest = &load.manifest;
-    if load.files.is_empty() {
-        return Ok(LoadOutcome::default());
+    let rows = if load.files.is_empty() {
+        None
+    } else {
+        Some(stage::fill(session, load, columns)?)
+    };
+    if manifest.disposition == Disposition::Scd2 {
+        return scd2::apply(session, &table.sql, manifest, rows);
     }
-    let columns = table.target(session, manifest, &evolution.table)?;
-    let stage = Stage::fill(session, manifest, columns, &load.files)?;
-    let (cursor, position) = cursor_of(manifest, &stage.columns)?;
+    let Some(rows) = rows else {
+        return Ok(LoadOutcome::default());
+    };
     match manifest.disposition {
-        Disposition::Merge => merge::merge(session, table, manifest, &evolution.table, &stage),
+        Disposition::Merge => merge::merge(session, table, manifest, &evolution.table, rows),
         Disposition::Append => {
+            let (cursor, position) = cursor_of(manifest, &rows.columns)?;
             let overlap = Overlap {
                 cursor,
                 highest: &position.value,
             };
-            append::append(session, table, manifest, &overlap, &evolution.steps, &stage)
+            append::append(session, table, manifest, &overlap, &evolution.steps, &rows)
         }
-        Disposition::Replace | Disposition::InsertOnly | Disposition::Scd2 => Err(not_so()),
+        Disposition::InsertOnly => insert_only::apply(session, &table.sql, manifest, rows),
+        Disposition::Replace | Disposition::Scd2 => Err(Error::internal(
+            "a load of this disposition does not add to a table so",
+        )),
     }
 }
 
 /// `INSERT INTO table (columns…)` with the load's id as the last column.
 pub(super) fn insert_into(table: &Table, columns: &[Column]) -> String {
-    let mut names: Vec<String> = columns
-        .iter()
-        .map(|column| identifier(&column.name))
-        .collect();
-    names.push(identifier(LOAD_ID_COLUMN));
-    format!("INSERT INTO {} ({})", table.sql, names.join(", "))
+    let names = columns.iter().map(|column| column.name.as_str());
+    format!(
+        "INSERT INTO {} ({})",
+        table.sql,
+        list(names.chain([LOAD_ID_COLUMN]))
+    )
 }
 
 /// The load's columns and its id, of a relation with that alias.
@@ -153,8 +193,4 @@ pub(super) fn values(manifest: &Manifest, columns: &[Column], alias: &str) -> St
         .collect();
     values.push(literal(manifest.load_id.as_str()));
     values.join(", ")
-}
-
-fn not_so() -> Error {
-    Error::internal("a load of this disposition is not applied so")
 }

@@ -1,45 +1,41 @@
 //! Rows take the place of those with the same key: an update of those that changed, then an insert of those that are new.
 
+use crate::destination::apply::{Engine as _, Rows, Scratch, keys};
 use crate::destination::{LOAD_ID_COLUMN, LoadOutcome};
 use crate::error::Result;
 use crate::evolution::TableSchema;
 use crate::landing::manifest::Manifest;
 
-use super::keys;
 use super::load::{insert_into, values};
 use super::session::Session;
-use super::sql::{equal, identifier, identities, literal, of};
-use super::stage::Stage;
+use super::sql::{equal, identifier, literal, of};
 use super::table::Table;
 
-/// Merges staged rows into the table. Those that are the same in every column are left alone, so that a run that finds
+/// Merges rows into the table. Those that are the same in every column are left alone, so that a run that finds
 /// nothing new writes nothing.
 pub(super) fn merge(
     session: &mut Session,
     table: &Table,
     manifest: &Manifest,
     schema: &TableSchema,
-    stage: &Stage,
+    rows: Rows,
 ) -> Result<LoadOutcome> {
     let key = &manifest.primary_key;
-    keys::check(manifest, &stage.columns)?;
-    keys::refuse_nulls(session, manifest, &stage.columns, stage.sql)?;
-    if !manifest.key_is_unique {
-        keys::settle(session, manifest, stage)?;
-    }
-    keys::drop_others(session, table, key)?;
-    keys::index(session, table, key)?;
-    let differs: Vec<String> = identities(&stage.columns, "o")
+    let mut scratch = Scratch::new();
+    let rows = keys::settle(session, &mut scratch, manifest, rows)?;
+    let dialect = session.dialect();
+    let differs: Vec<String> = rows
+        .identity(dialect, "o")
         .iter()
-        .zip(identities(&stage.columns, "n"))
+        .zip(rows.identity(dialect, "n"))
         .map(|(old, new)| format!("{old} IS DISTINCT FROM {new}"))
         .collect();
     let updated = session.execute(
         &format!(
             "UPDATE {} AS o SET {} FROM {} AS n WHERE {} AND ({})",
             table.sql,
-            assignments(manifest, schema, stage).join(", "),
-            stage.sql,
+            assignments(manifest, schema, &rows).join(", "),
+            rows.relation,
             equal(key, "o", "n"),
             differs.join(" OR ")
         ),
@@ -48,14 +44,15 @@ pub(super) fn merge(
     let inserted = session.execute(
         &format!(
             "{} SELECT {} FROM {} AS n WHERE NOT EXISTS (SELECT FROM {} AS o WHERE {})",
-            insert_into(table, &stage.columns),
-            values(manifest, &stage.columns, "n"),
-            stage.sql,
+            insert_into(table, &rows.columns),
+            values(manifest, &rows.columns, "n"),
+            rows.relation,
             table.sql,
             equal(key, "o", "n")
         ),
         &[],
     )?;
+    scratch.drop_all(session)?;
     Ok(LoadOutcome {
         inserted,
         updated,
@@ -64,8 +61,8 @@ pub(super) fn merge(
 }
 
 /// Every column of the new row. What the source has dropped is NULL from then on.
-fn assignments(manifest: &Manifest, schema: &TableSchema, stage: &Stage) -> Vec<String> {
-    let loaded = stage
+fn assignments(manifest: &Manifest, schema: &TableSchema, rows: &Rows) -> Vec<String> {
+    let loaded = rows
         .columns
         .iter()
         .map(|column| format!("{} = {}", identifier(&column.name), of("n", &column.name)));

@@ -2,11 +2,11 @@
 //!
 //! A load is read from its Parquet parts and sent by `COPY` in the binary format ([`copy`], [`encode`], [`numeric`]):
 //! straight into its table where that is made or replaced, and otherwise into a temporary one ([`stage`]), from which SQL
-//! takes it ([`merge`], [`append`]). All of it, with its ledger row and the stream's new position, is one transaction
+//! takes it ([`merge`], [`append`], [`changes`], and what [`crate::destination::apply`] has). All of it, with its ledger row and the stream's new position, is one transaction
 //! ([`load`]).
 //!
 //! [`session`] connects, runs SQL and tells its failures ([`failure`]); [`lock`] keeps a second run out; [`ledger`] keeps
-//! what was loaded; [`table`] and [`keys`] see to the table; [`rights`] says what the user lacks; [`sql`] writes SQL.
+//! what was loaded; [`table`] and [`index`] see to the table; [`rights`] says what the user lacks; [`sql`] writes SQL.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -20,10 +20,11 @@ use crate::position::Position;
 use crate::postgres::connection::{Role, Server};
 
 mod append;
+mod changes;
 mod copy;
 mod encode;
 mod failure;
-mod keys;
+mod index;
 mod ledger;
 mod load;
 mod lock;

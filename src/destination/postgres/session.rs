@@ -6,15 +6,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use postgres::types::ToSql;
+use postgres::types::{ToSql, Type};
 use postgres::{Client, Row};
 
 use crate::destination::Interrupter;
+use crate::destination::apply::{Dialect, Engine};
 use crate::error::{Error, Result};
 use crate::postgres::connection::{SESSION_SETTINGS, Server};
 
 use super::failure;
-use super::sql::identifier;
+use super::ledger::value;
+use super::sql::{PostgresSql, identifier};
 
 /// What a loading session is set to, beside [`SESSION_SETTINGS`]: names are always written with their schema, and
 /// temporary tables have more than 8 MB before they go to disk.
@@ -198,6 +200,33 @@ impl Session {
         } else {
             Ok(())
         }
+    }
+}
+
+impl Engine for Session {
+    fn dialect(&self) -> &'static dyn Dialect {
+        &PostgresSql
+    }
+
+    fn execute(&mut self, sql: &str) -> Result<u64> {
+        Session::execute(self, sql, &[])
+    }
+
+    fn numbers(&mut self, sql: &str) -> Result<Vec<i64>> {
+        let row = self.row(sql, &[])?;
+        row.columns()
+            .iter()
+            .enumerate()
+            .map(|(place, column)| match *column.type_() {
+                Type::INT4 => value::<i32>(&row, place).map(i64::from),
+                _ => value(&row, place),
+            })
+            .collect()
+    }
+
+    fn texts(&mut self, sql: &str) -> Result<Vec<String>> {
+        let rows = self.rows(sql, &[])?;
+        rows.iter().map(|row| value(row, 0)).collect()
     }
 }
 

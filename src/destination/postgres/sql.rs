@@ -1,21 +1,48 @@
 //! Pieces of PostgreSQL's SQL. No I/O.
 
+use crate::destination::apply::Dialect;
 use crate::schema::{Column, ColumnType};
 
-pub(super) use crate::postgres::{literal, quote as identifier};
+pub(super) use crate::destination::apply::sql::{equal, identifier, list, literal, of};
 
-/// A column of a relation that has an alias.
-pub(super) fn of(alias: &str, column: &str) -> String {
-    format!("{alias}.{}", identifier(column))
-}
+/// PostgreSQL's SQL, where it is its own.
+pub(super) struct PostgresSql;
 
-/// Names joined by commas.
-pub(super) fn list(names: impl IntoIterator<Item = impl AsRef<str>>) -> String {
-    let names: Vec<String> = names
-        .into_iter()
-        .map(|name| identifier(name.as_ref()))
-        .collect();
-    names.join(", ")
+impl Dialect for PostgresSql {
+    fn type_name(&self, column_type: &ColumnType) -> String {
+        named(column_type, false)
+    }
+
+    fn identity(&self, expression: &str, column_type: &ColumnType) -> Vec<String> {
+        vec![identity(expression, column_type)]
+    }
+
+    /// As text, which tells NULL from the empty text: a join by `IS NOT DISTINCT FROM` goes through every pair of rows.
+    fn same(&self, left: &[String], right: &[String]) -> String {
+        let whole = |row: &[String]| format!("CAST(ROW({}) AS text)", row.join(", "));
+        format!("{} = {}", whole(left), whole(right))
+    }
+
+    fn ordered(&self, expression: &str, column_type: &ColumnType) -> String {
+        ordered(expression, column_type)
+    }
+
+    fn contains(&self, list: &str, literal: &str) -> String {
+        format!("({literal} = ANY ({list}))")
+    }
+
+    fn wide_integer(&self) -> &'static str {
+        "numeric"
+    }
+
+    fn temporary(&self, name: &str) -> String {
+        format!("pg_temp.{}", identifier(name))
+    }
+
+    /// Nobody else does it: autovacuum does not come to temporary tables.
+    fn analyze(&self, table: &str) -> Option<String> {
+        Some(format!("ANALYZE {table}"))
+    }
 }
 
 /// The name of the type that holds a column, as `format_type` writes it.
@@ -58,7 +85,7 @@ pub(super) fn is_jsonb(column: &Column) -> bool {
 
 /// An expression that is equal, or NULL in both, where two values of that type are the same value. To SQL, -0.0 equals
 /// 0.0, and `json` cannot be compared at all.
-pub(super) fn identity(expression: &str, column_type: &ColumnType) -> String {
+fn identity(expression: &str, column_type: &ColumnType) -> String {
     match column_type {
         ColumnType::Float32 => format!("float4send({expression})"),
         ColumnType::Float64 => format!("float8send({expression})"),
@@ -83,19 +110,49 @@ pub(super) fn ordered(expression: &str, column_type: &ColumnType) -> String {
     }
 }
 
-/// What two rows have in common that are the same in these columns.
-pub(super) fn identities(columns: &[Column], alias: &str) -> Vec<String> {
-    columns
-        .iter()
-        .map(|column| identity(&of(alias, &column.name), &column.column_type))
-        .collect()
+/// The type that the catalog's name of it stands for; none where acequia has no such type.
+pub(super) fn parse_type(name: &str) -> Option<ColumnType> {
+    if let Some(element) = name.strip_suffix("[]") {
+        return parse_type(element).map(|element| ColumnType::List(Box::new(element)));
+    }
+    Some(match name {
+        "time without time zone" => ColumnType::Time,
+        "timestamp without time zone" => ColumnType::Timestamp,
+        "timestamp with time zone" => ColumnType::TimestampTz,
+        // The others are called alike.
+        other => other.parse().ok()?,
+    })
 }
 
-/// `a = b AND …` over columns of two relations that are never NULL.
-pub(super) fn equal(columns: &[String], left: &str, right: &str) -> String {
-    let pairs: Vec<String> = columns
-        .iter()
-        .map(|column| format!("{} = {}", of(left, column), of(right, column)))
-        .collect();
-    pairs.join(" AND ")
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_type_is_known_again_by_its_name() {
+        for name in [
+            "boolean",
+            "int16",
+            "int32",
+            "int64",
+            "float32",
+            "float64",
+            "decimal(38,9)",
+            "text",
+            "json",
+            "binary",
+            "uuid",
+            "date",
+            "time",
+            "timestamp",
+            "timestamptz",
+            "list<timestamptz>",
+            "list<decimal(10,2)>",
+        ] {
+            let column_type: ColumnType = name.parse().unwrap();
+            assert_eq!(parse_type(&named(&column_type, false)), Some(column_type));
+        }
+        assert_eq!(parse_type("interval"), None);
+        assert_eq!(parse_type("jsonb"), Some(ColumnType::Json));
+    }
 }

@@ -4,15 +4,18 @@
 //! A table is never dropped: grants, views and indices on it are the user's. What a change of its schema needs is an ALTER
 //! TABLE, which waits for readers and lets none see half of it.
 
+use crate::change;
 use crate::destination::LOAD_ID_COLUMN;
+use crate::destination::apply::Dialect as _;
+use crate::destination::apply::own::{self, VALID_TO};
 use crate::error::{Error, Result};
 use crate::evolution::{Step, TableSchema};
-use crate::landing::manifest::Manifest;
+use crate::landing::manifest::{Disposition, Manifest, Mode};
 use crate::schema::{Column, ColumnType};
 
 use super::ledger::{self, value};
 use super::session::Session;
-use super::sql::{identifier, is_jsonb, type_name};
+use super::sql::{PostgresSql, identifier, is_jsonb, type_name};
 
 /// Names that every table of PostgreSQL has for itself (manual, section 5.5).
 const SYSTEM_COLUMNS: [&str; 6] = ["tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"];
@@ -33,12 +36,11 @@ pub(super) struct Table {
 }
 
 impl Table {
-    /// Looks at the table that a load goes into.
+    /// Looks at a table that a load goes into.
     ///
     /// # Errors
     /// Where a table or view of that name is not acequia's, or belongs to another stream.
-    pub(super) fn find(session: &mut Session, manifest: &Manifest) -> Result<Self> {
-        let name = &manifest.table;
+    pub(super) fn find(session: &mut Session, manifest: &Manifest, name: &str) -> Result<Self> {
         let shown = format!("{}.{name}", session.dataset());
         if name.to_ascii_lowercase().starts_with("_acequia") {
             return Err(
@@ -50,7 +52,7 @@ impl Table {
         let kinds = session.rows(
             "SELECT c.relkind::text FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n \
              ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = $2",
-            &[&dataset, name],
+            &[&dataset, &name],
         )?;
         let kind = kinds
             .first()
@@ -74,12 +76,12 @@ impl Table {
             "SELECT a.attname::text, pg_catalog.format_type(a.atttypid, a.atttypmod) FROM pg_catalog.pg_attribute AS a \
              JOIN pg_catalog.pg_class AS c ON c.oid = a.attrelid JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace \
              WHERE n.nspname = $1 AND c.relname = $2 AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum",
-            &[&dataset, name],
+            &[&dataset, &name],
         )?;
         let table = Self {
             sql: session.table(name),
             shown,
-            name: name.clone(),
+            name: name.to_owned(),
             columns: columns
                 .iter()
                 .map(|row| Ok((value(row, 0)?, value(row, 1)?)))
@@ -119,7 +121,7 @@ impl Table {
     }
 
     /// Refuses a table that is not as the ledger says: a load cannot be added to it.
-    pub(super) fn check(&self, schema: &TableSchema) -> Result<()> {
+    pub(super) fn check(&self, schema: &TableSchema, manifest: &Manifest) -> Result<()> {
         let wrong = |what: String| {
             Error::destination(what)
                 .remedy("make the table anew: `acequia run STREAM --full-refresh`")
@@ -130,7 +132,7 @@ impl Table {
                 self.shown
             )));
         }
-        for column in schema.columns.iter().map(|column| &column.column) {
+        for column in own::stored(schema, manifest.mode) {
             match self.data_type(&column.name) {
                 Some(data_type) if holds(column, data_type) => {}
                 Some(data_type) => {
@@ -149,26 +151,56 @@ impl Table {
                 }
             }
         }
+        let has_versions = self.data_type(VALID_TO).is_some() && schema.column(VALID_TO).is_none();
+        if has_versions == (manifest.disposition == Disposition::Scd2) {
+            return Ok(());
+        }
+        Err(wrong(if has_versions {
+            format!(
+                "table {} keeps versions of rows, and the stream's disposition is now {}",
+                self.shown, manifest.disposition
+            )
+        } else {
+            format!(
+                "table {} has no versions of rows, and the stream's disposition is now scd2",
+                self.shown
+            )
+        }))
+    }
+
+    /// Takes all rows away, if there is a table.
+    ///
+    /// By DELETE: to readers whose snapshot is older, a table after TRUNCATE, or one that takes its place, is empty (manual,
+    /// section 13.6). So whoever reads sees the rows from before until the commit, and then the new ones.
+    pub(super) fn empty(&self, session: &mut Session) -> Result<()> {
+        if self.exists() {
+            session.execute(&format!("DELETE FROM {}", self.sql), &[])?;
+        }
         Ok(())
     }
 
     /// Changes the table's schema.
-    pub(super) fn alter(&mut self, session: &mut Session, steps: &[Step]) -> Result<()> {
+    pub(super) fn alter(
+        &mut self,
+        session: &mut Session,
+        steps: &[Step],
+        manifest: &Manifest,
+    ) -> Result<()> {
         for step in steps {
             match step {
+                Step::Add(column)
+                    if manifest.mode == Mode::Cdc && !change::is_stored(&column.name) => {}
                 Step::Add(column) => self.add(session, &column.name, &type_name(column))?,
                 Step::Widen { name, to, .. } => {
                     let wide = Column {
                         id: 0,
-                        name: name.clone(),
+                        name: name.to_owned(),
                         column_type: to.clone(),
                         nullable: true,
                         source_type: String::new(),
                         element_id: None,
                     };
-                    let wide = type_name(&wide);
-                    let using = format!("CAST({} AS {wide})", identifier(name));
-                    self.change_type(session, name, &wide, &using)?;
+                    self.widen(session, &wide)?;
                 }
                 Step::Retire(_) | Step::Revive(_) => {}
             }
@@ -176,15 +208,51 @@ impl Table {
         Ok(())
     }
 
-    /// Makes the table, or makes the one that is there, which is empty now, of that schema. Columns that the schema does
-    /// not have go.
-    pub(super) fn make(&mut self, session: &mut Session, schema: &TableSchema) -> Result<()> {
-        let columns: Vec<(String, String)> = schema
-            .columns
+    /// Makes the table of a load, or makes the one that is there, which is empty now, of that schema. Columns that the
+    /// schema does not have go.
+    pub(super) fn make(
+        &mut self,
+        session: &mut Session,
+        schema: &TableSchema,
+        manifest: &Manifest,
+    ) -> Result<()> {
+        let own = own::columns(manifest);
+        let own = own
             .iter()
-            .map(|column| (column.column.name.clone(), type_name(&column.column)))
-            .chain([(LOAD_ID_COLUMN.to_owned(), "text".to_owned())])
-            .collect();
+            .map(|own| (own.name, PostgresSql.type_name(&own.column_type)));
+        let columns = own::stored(schema, manifest.mode)
+            .map(|column| (column.name.as_str(), type_name(column)))
+            .chain(own);
+        let columns = columns.map(|(name, data_type)| (name.to_owned(), data_type));
+        self.make_of(session, columns.collect())
+    }
+
+    /// As [`Self::make`], for a table of changes.
+    pub(super) fn make_changelog(
+        &mut self,
+        session: &mut Session,
+        schema: &TableSchema,
+    ) -> Result<()> {
+        let columns = schema.columns.iter().map(|column| &column.column);
+        let columns = columns
+            .map(|column| (column.name.clone(), type_name(column)))
+            .chain([(LOAD_ID_COLUMN.to_owned(), "text".to_owned())]);
+        self.make_of(session, columns.collect())
+    }
+
+    /// Adds columns of acequia's that the table was made without: that which marks deleted rows, where deletes were hard
+    /// before.
+    pub(super) fn add_missing(&mut self, session: &mut Session, manifest: &Manifest) -> Result<()> {
+        for own in own::columns(manifest) {
+            if self.data_type(own.name).is_none() {
+                let data_type = PostgresSql.type_name(&own.column_type);
+                self.add(session, own.name, &data_type)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn make_of(&mut self, session: &mut Session, columns: Vec<(String, String)>) -> Result<()> {
         if !self.exists() {
             let defined: Vec<String> = columns
                 .iter()
@@ -251,7 +319,40 @@ impl Table {
         Ok(columns)
     }
 
-    fn add(&mut self, session: &mut Session, name: &str, data_type: &str) -> Result<()> {
+    /// Makes `json` of columns of `jsonb` whose source has other JSON now.
+    pub(super) fn make_json(&mut self, session: &mut Session, schema: &TableSchema) -> Result<()> {
+        for column in schema.columns.iter().map(|column| &column.column) {
+            let is_jsonb_here = self
+                .data_type(&column.name)
+                .is_some_and(|data_type| data_type.starts_with("jsonb"));
+            if is_jsonb_here && !is_jsonb(column) {
+                self.widen(session, column)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives a column a type that holds every value it has.
+    pub(super) fn widen(&mut self, session: &mut Session, column: &Column) -> Result<()> {
+        let data_type = type_name(column);
+        let using = format!("CAST({} AS {data_type})", identifier(&column.name));
+        self.change_type(session, &column.name, &data_type, &using)
+    }
+
+    /// Names and types of the table's columns.
+    pub(super) fn columns(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.columns
+            .iter()
+            .map(|(name, data_type)| (name.as_str(), data_type.as_str()))
+    }
+
+    /// The names of the table's columns.
+    pub(super) fn names(&self) -> Vec<String> {
+        self.columns().map(|(name, _)| name.to_owned()).collect()
+    }
+
+    /// Adds a column.
+    pub(super) fn add(&mut self, session: &mut Session, name: &str, data_type: &str) -> Result<()> {
         session.batch(&format!(
             "ALTER TABLE {} ADD COLUMN {} {data_type}",
             self.sql,
@@ -315,10 +416,11 @@ fn holds(column: &Column, data_type: &str) -> bool {
 }
 
 /// Refuses names that PostgreSQL does not take for a column's, or would cut.
-pub(super) fn check_names(schema: &TableSchema) -> Result<()> {
+pub(super) fn check_names(schema: &TableSchema, manifest: &Manifest) -> Result<()> {
+    let own = own::columns(manifest);
     for column in &schema.columns {
         let name = column.column.name.as_str();
-        let what = if name == LOAD_ID_COLUMN {
+        let what = if own.iter().any(|own| own.name == name) {
             format!("the source's column `{name}` has the name of acequia's own column")
         } else if SYSTEM_COLUMNS.contains(&name) {
             format!(

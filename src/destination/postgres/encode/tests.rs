@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Int32Array, ListBuilder, StringBuilder};
+use arrow::array::{Int32Array, ListBuilder, RecordBatch, StringBuilder};
 use arrow::datatypes::DataType;
 use proptest::prelude::*;
 
@@ -43,7 +43,7 @@ fn fields(mut bytes: &[u8]) -> Vec<Vec<Option<Vec<u8>>>> {
 
 fn encode(columns: &[Column], last: Option<&str>, batch: &RecordBatch) -> Result<Vec<u8>> {
     let encoder = Encoder::new(columns, last)?;
-    let rows = encoder.rows(batch)?;
+    let rows = encoder.rows(batch.columns())?;
     let mut out = Vec::new();
     for row in 0..batch.num_rows() {
         rows.put(row, &mut out)?;
