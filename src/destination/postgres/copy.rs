@@ -45,7 +45,7 @@ pub(super) fn copy(
     let names = list(names.chain(load_id.map(|_| LOAD_ID_COLUMN)));
     let sql = format!("COPY {table} ({names}) FROM STDIN (FORMAT binary)");
     std::thread::scope(|scope| {
-        let (chunks, encoded) = sync_channel(CHUNKS);
+        let (chunks, arriving) = sync_channel(CHUNKS);
         // It ends when all is read, or when nobody takes its chunks any more.
         scope.spawn(move || {
             if let Err(error) = (Reader {
@@ -60,7 +60,7 @@ pub(super) fn copy(
                 let _ = chunks.send(Err(error));
             }
         });
-        session.copy_in(&sql, encoded.into_iter())
+        session.copy_in(&sql, arriving.into_iter())
     })
 }
 

@@ -22,7 +22,7 @@ conformance!(Database);
 struct Database {
     url: String,
     client: RefCell<Client>,
-    database: Option<TestDb>,
+    own: Option<TestDb>,
 }
 
 impl Database {
@@ -30,7 +30,7 @@ impl Database {
         Self {
             url: url.to_owned(),
             client: RefCell::new(client(url)),
-            database,
+            own: database,
         }
     }
 
@@ -39,7 +39,7 @@ impl Database {
     }
 
     fn database(&self) -> &TestDb {
-        self.database.as_ref().unwrap()
+        self.own.as_ref().unwrap()
     }
 }
 

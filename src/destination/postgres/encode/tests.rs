@@ -56,7 +56,7 @@ fn encode(columns: &[Column], last: Option<&str>, batch: &RecordBatch) -> Result
 fn there_and_back(column_type: &str, array: &ArrayRef) -> ArrayRef {
     let column = column(column_type);
     let batch = RecordBatch::try_from_iter([("c", Arc::clone(array))]).unwrap();
-    let bytes = encode(&[column.clone()], None, &batch).unwrap();
+    let bytes = encode(std::slice::from_ref(&column), None, &batch).unwrap();
     let mut builder = ColumnBuilder::new(&column, Wire::Bytea);
     for row in fields(&bytes) {
         builder.push_field(row[0].as_deref()).unwrap();
@@ -146,11 +146,11 @@ proptest! {
         comes_back("int32", &(Arc::new(Int32Array::from(c)) as ArrayRef));
         comes_back("int64", &(Arc::new(Int64Array::from(d)) as ArrayRef));
         // Every bit pattern, NaN's among them: compared as bits.
-        let floats = Float32Array::from_iter(e.into_iter().map(|bits| bits.map(f32::from_bits)));
+        let floats: Float32Array = e.into_iter().map(|bits| bits.map(f32::from_bits)).collect();
         let back = there_and_back("float32", &(Arc::new(floats.clone()) as ArrayRef));
         let bits = |array: &Float32Array| array.iter().map(|v| v.map(f32::to_bits)).collect::<Vec<_>>();
         prop_assert_eq!(bits(back.as_primitive()), bits(&floats));
-        let doubles = Float64Array::from_iter(f.into_iter().map(|bits| bits.map(f64::from_bits)));
+        let doubles: Float64Array = f.into_iter().map(|bits| bits.map(f64::from_bits)).collect();
         let back = there_and_back("float64", &(Arc::new(doubles.clone()) as ArrayRef));
         let bits = |array: &Float64Array| array.iter().map(|v| v.map(f64::to_bits)).collect::<Vec<_>>();
         prop_assert_eq!(bits(back.as_primitive()), bits(&doubles));

@@ -116,9 +116,9 @@ fn what_the_user_lacks_is_told_with_the_grant_that_mends_it() {
     assert_eq!(missing(), []);
 
     database
-        .batch(&format!(
-            "ALTER SCHEMA replica OWNER TO postgres; CREATE TABLE replica.cursos(a int); CREATE TABLE replica.otra(a int)"
-        ))
+        .batch(
+            "ALTER SCHEMA replica OWNER TO postgres; CREATE TABLE replica.cursos(a int); CREATE TABLE replica.otra(a int)",
+        )
         .unwrap();
     let second = missing();
     assert_eq!(second.len(), 2, "{second:?}");
