@@ -48,7 +48,8 @@ fn apply(session: &mut Session, load: &StagedLoad) -> Result<LoadOutcome> {
     check_names(&evolution.table, manifest)?;
     if anew {
         table.empty(session)?;
-        table.make(session, &evolution.table, manifest)?;
+        let known = state.as_ref().map(|state| &state.schema);
+        table.make(session, &evolution.table, known, manifest)?;
     } else {
         let state = state.filter(|state| manifest.follows(state.position.as_ref()));
         let state = state.ok_or_else(|| out_of_turn(manifest))?;

@@ -208,12 +208,13 @@ impl Table {
         Ok(())
     }
 
-    /// Makes the table of a load, or makes the one that is there, which is empty now, of that schema. Columns that the
-    /// schema does not have go.
+    /// Makes the table of a load, or makes the one that is there, which is empty now, of that schema. Columns that it had by
+    /// the schema `known` and has no more go; a user's own stay.
     pub(super) fn make(
         &mut self,
         session: &mut Session,
         schema: &TableSchema,
+        known: Option<&TableSchema>,
         manifest: &Manifest,
     ) -> Result<()> {
         let own = own::columns(manifest);
@@ -224,7 +225,7 @@ impl Table {
             .map(|column| (column.name.as_str(), type_name(column)))
             .chain(own);
         let columns = columns.map(|(name, data_type)| (name.to_owned(), data_type));
-        self.make_of(session, columns.collect())
+        self.make_of(session, columns.collect(), known)
     }
 
     /// As [`Self::make`], for a table of changes.
@@ -232,12 +233,13 @@ impl Table {
         &mut self,
         session: &mut Session,
         schema: &TableSchema,
+        known: Option<&TableSchema>,
     ) -> Result<()> {
         let columns = schema.columns.iter().map(|column| &column.column);
         let columns = columns
             .map(|column| (column.name.clone(), type_name(column)))
             .chain([(LOAD_ID_COLUMN.to_owned(), "text".to_owned())]);
-        self.make_of(session, columns.collect())
+        self.make_of(session, columns.collect(), known)
     }
 
     /// Adds columns of acequia's that the table was made without: that which marks deleted rows, where deletes were hard
@@ -252,7 +254,12 @@ impl Table {
         Ok(())
     }
 
-    fn make_of(&mut self, session: &mut Session, columns: Vec<(String, String)>) -> Result<()> {
+    fn make_of(
+        &mut self,
+        session: &mut Session,
+        columns: Vec<(String, String)>,
+        known: Option<&TableSchema>,
+    ) -> Result<()> {
         if !self.exists() {
             let defined: Vec<String> = columns
                 .iter()
@@ -270,7 +277,11 @@ impl Table {
             .columns
             .iter()
             .map(|(name, _)| name.clone())
-            .filter(|name| !columns.iter().any(|(kept, _)| kept == name))
+            .filter(|name| {
+                let is_loaded = known.is_some_and(|known| known.column(name).is_some());
+                (is_loaded || name.starts_with("_acequia"))
+                    && !columns.iter().any(|(kept, _)| kept == name)
+            })
             .collect();
         for name in gone {
             self.drop_column(session, &name)?;

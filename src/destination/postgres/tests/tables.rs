@@ -41,6 +41,25 @@ fn a_replacement_keeps_grants_views_and_indices() {
 }
 
 #[test]
+fn a_column_of_the_users_stays() {
+    let mut fixture = Fixture::<Database>::new();
+    fixture.load(&courses(&["a"]).with("horas", "int32", ints([1])));
+    fixture.sql(
+        "ALTER TABLE replica.cursos ADD COLUMN mayus text GENERATED ALWAYS AS (upper(nombre)) STORED",
+    );
+    fixture.load(&courses(&["b"]).with("horas", "int32", ints([2])));
+    fixture.load(&courses(&["c"]).full_refresh());
+    assert_eq!(
+        fixture.query("SELECT nombre, mayus FROM replica.cursos"),
+        ["c|C"]
+    );
+    assert_eq!(
+        fixture.columns("cursos"),
+        ["_acequia_load_id|text", "mayus|text", "nombre|text"]
+    );
+}
+
+#[test]
 fn a_reader_never_sees_the_table_empty() {
     let mut fixture = Fixture::<Database>::new();
     fixture.load(&courses(&["a", "b"]));
