@@ -1,7 +1,7 @@
 //! Applies a load: data, ledger row and position, in one transaction.
 
 use crate::destination::apply::{Rows, Scratch, insert_only, keys, own, scd2};
-use crate::destination::duckdb::{cursor_of, evolution, out_of_turn};
+use crate::destination::turn::{cursor_of, evolution, out_of_turn};
 use crate::destination::{LOAD_ID_COLUMN, LoadOutcome, StagedLoad};
 use crate::error::{Error, Result};
 use crate::evolution::Evolution;
