@@ -14,6 +14,7 @@ pub mod landing;
 pub mod names;
 pub mod pipeline;
 pub mod position;
+pub mod postgres;
 pub mod schema;
 pub mod source;
 pub mod watermark;

@@ -62,6 +62,11 @@ pub enum Target {
         /// How much memory DuckDB may use, in bytes, where the configuration says.
         memory_limit: Option<u64>,
     },
+    /// A PostgreSQL database.
+    Postgres {
+        /// Its connection URI.
+        url: Secret,
+    },
 }
 
 /// A source in use.

@@ -58,6 +58,8 @@ fn default_landing() -> String {
 pub enum DestinationKind {
     /// A DuckDB database file.
     DuckDb,
+    /// A PostgreSQL database.
+    Postgres,
 }
 
 /// A place that loads go to.
@@ -69,6 +71,9 @@ pub struct DestinationConfig {
     /// DuckDB: the database file, relative to the configuration file.
     #[serde(default)]
     pub path: Option<String>,
+    /// PostgreSQL: the connection URI, as in `postgres://user@host:5432/database?sslmode=verify-full`.
+    #[serde(default)]
+    pub url: Option<String>,
     /// DuckDB: how much memory it may use, as in "512MB". Default: 256 MB, and up to 4 GB where a load of wide rows needs it.
     #[serde(default)]
     pub memory_limit: Option<String>,

@@ -212,6 +212,7 @@ impl Document {
         };
         let target = match config.kind {
             DestinationKind::DuckDb => self.duckdb(&name, config, problems)?,
+            DestinationKind::Postgres => self.warehouse(&name, config, problems)?,
         };
         Ok(Destination { name, target })
     }
@@ -223,6 +224,11 @@ impl Document {
         problems: &mut Problems,
     ) -> Checked<Target> {
         let table = table("destinations", name);
+        if config.url.is_some() {
+            let what = "it has no meaning with kind = \"duckdb\"";
+            let remedy = "leave it out, or use kind = \"postgres\"";
+            return Err(problems.add(&format!("{table} url"), what, remedy));
+        }
         let memory_limit = self.size(
             config.memory_limit.as_deref(),
             &format!("{table} memory_limit"),
@@ -248,6 +254,48 @@ impl Document {
         })
     }
 
+    /// A PostgreSQL database as a destination.
+    fn warehouse(
+        &self,
+        name: &str,
+        config: &DestinationConfig,
+        problems: &mut Problems,
+    ) -> Checked<Target> {
+        let table = table("destinations", name);
+        let keys = [
+            ("path", config.path.is_some()),
+            ("memory_limit", config.memory_limit.is_some()),
+        ];
+        let mut refused = Ok(());
+        for (key, _) in keys.iter().filter(|(_, given)| *given) {
+            let what = "it has no meaning with kind = \"postgres\"";
+            let remedy = "leave it out, or use kind = \"duckdb\"";
+            refused = Err(problems.add(&format!("{table} {key}"), what, remedy));
+        }
+        let url = self.postgres_url(config.url.as_deref(), &format!("{table} url"), problems);
+        refused?;
+        Ok(Target::Postgres { url: url? })
+    }
+
+    /// A connection URI of PostgreSQL.
+    fn postgres_url(
+        &self,
+        url: Option<&str>,
+        place: &str,
+        problems: &mut Problems,
+    ) -> Checked<Secret> {
+        let remedy = "write postgres://user:password@host:5432/database, or \"${NAME}\" with a variable that holds it";
+        let Some(url) = url else {
+            return Err(problems.add(place, "it is missing", remedy));
+        };
+        let url = self.expand(url, place, problems)?;
+        if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
+            let what = "this is no connection URI of PostgreSQL";
+            return Err(problems.add(place, what, remedy));
+        }
+        Ok(Secret::new(url))
+    }
+
     fn source(
         &self,
         name: &str,
@@ -256,20 +304,12 @@ impl Document {
         problems: &mut Problems,
     ) -> Checked<Source> {
         let place = format!("{} url", table("sources", name));
-        let remedy = "write postgres://user:password@host:5432/database, or \"${NAME}\" with a variable that holds it";
         match config.kind {
             SourceKind::HubSpot => self.hubspot(name, config, problems),
             SourceKind::Postgres => {
-                let Some(url) = &config.url else {
-                    return Err(problems.add(&place, "it is missing", remedy));
-                };
-                let url = self.expand(url, &place, problems)?;
-                if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
-                    let what = "this is no connection URI of PostgreSQL";
-                    return Err(problems.add(&place, what, remedy));
-                }
+                let url = self.postgres_url(config.url.as_deref(), &place, problems)?;
                 Ok(Source::Postgres {
-                    url: Secret::new(url),
+                    url,
                     replication: self.replication(name, config, destination, problems)?,
                 })
             }

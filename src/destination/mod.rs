@@ -17,6 +17,7 @@ pub(crate) mod apply;
 #[cfg(test)]
 pub(crate) mod conformance;
 pub mod duckdb;
+pub mod postgres;
 
 /// The column that tells which load brought a row.
 pub const LOAD_ID_COLUMN: &str = "_acequia_load_id";

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::config::Pipeline;
-use crate::error::Error;
+use crate::config::{Pipeline, Target};
+use crate::destination::postgres::rights::{self, Rights};
+use crate::error::{Error, Result};
 use crate::source::Source;
 
 /// How a thing was found.
@@ -75,10 +76,8 @@ impl Finding {
 /// Looks at everything that a run needs. Nothing is touched but for a file that is written to the landing area and
 /// removed.
 pub async fn check(pipeline: &Pipeline) -> Vec<Finding> {
-    let mut findings = vec![
-        check_landing(pipeline).await,
-        check_destination(pipeline).await,
-    ];
+    let mut findings = vec![check_landing(pipeline).await];
+    findings.extend(check_destination(pipeline).await);
     let mut reachable = BTreeMap::new();
     for (name, config) in &pipeline.sources {
         let subject = format!("source {name}");
@@ -146,11 +145,46 @@ async fn check_landing(pipeline: &Pipeline) -> Finding {
     }
 }
 
-async fn check_destination(pipeline: &Pipeline) -> Finding {
+async fn check_destination(pipeline: &Pipeline) -> Vec<Finding> {
     let subject = format!("destination {}", pipeline.destination.name);
-    match super::status::look_at_destination(pipeline).await {
-        Ok(view) if view.states.is_empty() => Finding::ok(subject, "ready for its first load"),
-        Ok(view) => Finding::ok(subject, format!("holds {} streams", view.states.len())),
+    let place = match look_at_rights(pipeline).await {
+        Ok(Some(rights)) if !rights.missing.is_empty() => return lacking(&subject, rights),
+        Ok(rights) => rights.map_or_else(String::new, |rights| format!("{}: ", rights.server)),
+        Err(error) => return vec![Finding::failed(subject, &error)],
+    };
+    vec![match super::status::look_at_destination(pipeline).await {
+        Ok(view) if view.states.is_empty() => {
+            Finding::ok(subject, format!("{place}ready for its first load"))
+        }
+        Ok(view) => {
+            let streams = view.states.len();
+            Finding::ok(subject, format!("{place}holds {streams} streams"))
+        }
         Err(error) => Finding::failed(subject, &error),
-    }
+    }]
+}
+
+/// What the user may do in a destination that knows of users.
+async fn look_at_rights(pipeline: &Pipeline) -> Result<Option<Rights>> {
+    let Target::Postgres { url } = pipeline.destination.target.clone() else {
+        return Ok(None);
+    };
+    let name = pipeline.destination.name.clone();
+    let dataset = pipeline.dataset.clone();
+    let tables: Vec<String> = pipeline.streams.iter().map(|s| s.table.clone()).collect();
+    tokio::task::spawn_blocking(move || rights::look(&name, &url, &dataset, &tables).map(Some))
+        .await
+        .map_err(|error| Error::internal("the destination's thread ended").cause(error))?
+}
+
+fn lacking(subject: &str, rights: Rights) -> Vec<Finding> {
+    let missing = rights.missing.into_iter();
+    missing
+        .map(|(message, remedy)| Finding {
+            subject: subject.to_owned(),
+            verdict: Verdict::Failed,
+            message: format!("{}: {message}", rights.server),
+            remedy: Some(remedy),
+        })
+        .collect()
 }

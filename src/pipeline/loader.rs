@@ -5,6 +5,7 @@ use tokio::task::JoinHandle;
 
 use crate::config;
 use crate::destination::duckdb::{DuckDb, MemoryLimit};
+use crate::destination::postgres::Postgres;
 use crate::destination::{Destination, Interrupter};
 use crate::error::{Error, Result};
 use crate::names::DestinationId;
@@ -86,6 +87,9 @@ fn open(destination: &config::Destination, dataset: &str) -> Result<Box<dyn Dest
             memory_limit.map_or_else(MemoryLimit::default, MemoryLimit::from),
             dataset,
         )?)),
+        config::Target::Postgres { url } => {
+            Ok(Box::new(Postgres::open(&destination.name, url, dataset)?))
+        }
     }
 }
 

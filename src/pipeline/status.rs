@@ -6,8 +6,9 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::recovery;
-use crate::config::{Pipeline, Target};
+use crate::config::{self, Pipeline, Target};
 use crate::destination::duckdb::DuckDb;
+use crate::destination::postgres::Postgres;
 use crate::destination::{Destination, LedgerRow, StreamState};
 use crate::error::{Error, Result};
 use crate::landing::manifest::Mode;
@@ -63,28 +64,41 @@ pub(super) struct DestinationView {
 
 /// Looks at the destination without changing or making it.
 pub(super) async fn look_at_destination(pipeline: &Pipeline) -> Result<DestinationView> {
-    let Target::DuckDb { path, .. } = pipeline.destination.target.clone();
-    let name = pipeline.destination.name.clone();
+    let destination = pipeline.destination.clone();
     let dataset = pipeline.dataset.clone();
     let streams: Vec<StreamName> = pipeline.streams.iter().map(|s| s.name.clone()).collect();
     let looked = tokio::task::spawn_blocking(move || {
-        let Some(mut duckdb) = DuckDb::open_read_only(&name, &path, &dataset)? else {
+        let Some(mut destination) = open_read_only(&destination, &dataset)? else {
             return Ok(DestinationView::default());
         };
         let mut loaded = HashSet::new();
         for stream in &streams {
-            loaded.extend(duckdb.loaded(stream)?);
+            loaded.extend(destination.loaded(stream)?);
         }
         Ok(DestinationView {
-            id: Some(duckdb.id().clone()),
-            states: duckdb.states()?,
-            last_loads: duckdb.last_loads()?,
+            id: Some(destination.id().clone()),
+            states: destination.states()?,
+            last_loads: destination.last_loads()?,
             loaded,
         })
     });
     looked
         .await
         .map_err(|error| Error::internal("the destination's thread ended").cause(error))?
+}
+
+/// Opens the destination only to read its ledger; none where it has none yet.
+fn open_read_only(
+    destination: &config::Destination,
+    dataset: &str,
+) -> Result<Option<Box<dyn Destination>>> {
+    let name = &destination.name;
+    Ok(match &destination.target {
+        Target::DuckDb { path, .. } => DuckDb::open_read_only(name, path, dataset)?
+            .map(|duckdb| Box::new(duckdb) as Box<dyn Destination>),
+        Target::Postgres { url } => Postgres::open_read_only(name, url, dataset)?
+            .map(|postgres| Box::new(postgres) as Box<dyn Destination>),
+    })
 }
 
 /// How each stream of the pipeline stands.

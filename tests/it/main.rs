@@ -24,3 +24,4 @@ mod remote_landing;
 mod support;
 mod tls;
 mod types;
+mod warehouse;

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use postgres::Client;
 use serde_json::Value;
 use tempfile::TempDir;
 use testkit::oracle::{Column, ColumnChecksum, Dialect, checksum_sql, checksums, columns_of};
@@ -13,6 +14,7 @@ use testkit::{Cluster, TestDb};
 pub struct Project {
     pub folder: TempDir,
     pub source: TestDb,
+    warehouse: Option<TestDb>,
     environment: Vec<(String, String)>,
 }
 
@@ -34,6 +36,10 @@ destination = "duckdb"
 [destinations.duckdb]
 kind = "duckdb"
 path = "formacion.duckdb"
+
+[destinations.almacen]
+kind = "postgres"
+url = "${ALMACEN_URL}"
 
 [sources.operativa]
 kind = "postgres"
@@ -60,9 +66,24 @@ impl Project {
             environment: vec![("OPERATIVA_URL".to_owned(), source.url().to_owned())],
             folder,
             source,
+            warehouse: None,
         };
         project.configure(&format!("{HEAD}{streams}"));
         project
+    }
+
+    /// With a database for the destination `almacen`.
+    pub fn with_warehouse(mut self) -> Self {
+        let warehouse = Cluster::shared().unwrap().database("almacen").unwrap();
+        let url = warehouse.url().to_owned();
+        self.set("ALMACEN_URL", &url);
+        self.warehouse = Some(warehouse);
+        self
+    }
+
+    /// The database of the destination `almacen`.
+    pub fn warehouse(&self) -> &TestDb {
+        self.warehouse.as_ref().unwrap()
     }
 
     /// Writes the configuration.
@@ -187,6 +208,21 @@ impl Project {
             duckdb_checksums(&self.duckdb(), destination, &columns),
             expected
         );
+    }
+
+    /// Asserts that a table of the source and one of the same name in the destination `almacen` hold the same rows.
+    pub fn assert_same_in_warehouse(&self, table: &str) {
+        self.assert_same_in(&mut self.warehouse().client().unwrap(), table);
+    }
+
+    /// Asserts that a table of the source and one of the same name in a database's dataset hold the same rows.
+    pub fn assert_same_in(&self, database: &mut Client, table: &str) {
+        let source = format!("public.{table}");
+        let mut client = self.source.client().unwrap();
+        let columns = columns_of(&mut client, &source).unwrap();
+        let expected = checksums(&mut client, &source, &columns).unwrap();
+        let loaded = checksums(database, &format!("replica.{table}"), &columns).unwrap();
+        assert_eq!(loaded, expected);
     }
 
     /// The folders of a stream's loads in the landing area.

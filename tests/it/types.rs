@@ -206,7 +206,7 @@ const MATRIX: &[(&str, &[&str])] = &[
 
 #[test]
 fn every_type_arrives_with_its_edges() {
-    let project = Project::new("matrix", T);
+    let project = Project::new("matrix", T).with_warehouse();
     let database = project.source.name().to_owned();
     project
         .source
@@ -231,6 +231,9 @@ fn every_type_arrives_with_its_edges() {
     }
     sql.push_str("INSERT INTO t (id) VALUES (-1);");
     project.source.batch(&sql).unwrap();
+    project.run(&["--destination", "almacen"]);
+    project.assert_same_in_warehouse("t");
+    assert_types_go_back(&project);
     project.run(&[]);
     project.assert_same("t");
     let types = project
@@ -247,6 +250,49 @@ fn every_type_arrives_with_its_edges() {
         "DECIMAL(10,2)[]",
     ] {
         assert!(types.contains(expected), "{expected} is not in {types}");
+    }
+}
+
+/// Every type of the table in docs/types.md is itself again, and all others are text.
+fn assert_types_go_back(project: &Project) {
+    let types = project
+        .warehouse()
+        .value(
+            "SELECT string_agg(attname || ' ' || format_type(atttypid, atttypmod), ', ') FROM pg_attribute
+             WHERE attrelid = 'replica.t'::regclass AND attname ~ '^c[0-9]+$'",
+        )
+        .unwrap()
+        .unwrap();
+    let types: std::collections::HashSet<&str> = types.split(", ").collect();
+    for (n, (column_type, _)) in MATRIX.iter().enumerate() {
+        let (element, array) = column_type
+            .strip_suffix("[]")
+            .map_or((*column_type, ""), |element| (element, "[]"));
+        let back = match element {
+            "bool" => "boolean",
+            "int2" => "smallint",
+            "int4" => "integer",
+            "int8" | "oid" => "bigint",
+            "float4" => "real",
+            "float8" => "double precision",
+            "numeric" => "numeric(38,9)",
+            "numeric(5,-2)" => "numeric(7,0)",
+            "numeric(3,5)" => "numeric(5,5)",
+            "precio" => "numeric(8,2)",
+            "time" => "time without time zone",
+            "timestamp" => "timestamp without time zone",
+            "timestamptz" => "timestamp with time zone",
+            "bytea" | "date" | "uuid" | "json" | "jsonb" => element,
+            numeric if numeric.starts_with("numeric(") => numeric,
+            _ => "text",
+        };
+        // An array of what has no list of its own is text as a whole.
+        let array = if element == "interval" { "" } else { array };
+        let expected = format!("c{n} {back}{array}");
+        assert!(
+            types.contains(expected.as_str()),
+            "{column_type}: {expected} is not in {types:?}"
+        );
     }
 }
 

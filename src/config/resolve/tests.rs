@@ -70,7 +70,9 @@ fn a_pipeline_has_its_paths_made_absolute_and_its_variables_filled_in() {
         folder.path().join("landing").to_str().unwrap()
     );
     assert_eq!(pipeline.part_size, 256_000_000);
-    let Target::DuckDb { path, memory_limit } = pipeline.destination.target;
+    let Target::DuckDb { path, memory_limit } = pipeline.destination.target else {
+        panic!("not DuckDB");
+    };
     assert_eq!(path, folder.path().join("formacion.duckdb"));
     assert_eq!(memory_limit, None);
     assert_eq!(pipeline.sources.keys().collect::<Vec<_>>(), ["operativa"]);
@@ -78,6 +80,49 @@ fn a_pipeline_has_its_paths_made_absolute_and_its_variables_filled_in() {
         panic!("not PostgreSQL");
     };
     assert_eq!(url.reveal(), "postgres://u:secret@h/db");
+}
+
+#[test]
+fn a_destination_of_postgresql_has_a_url_and_nothing_of_duckdb() {
+    let with = |keys: &str| {
+        let text = format!("{HEAD}{CURSOS}\n[destinations.almacen]\nkind = \"postgres\"\n{keys}\n");
+        let (_folder, document) = document(&text);
+        document.resolve(&Selection {
+            streams: Vec::new(),
+            destination: Some("almacen".to_owned()),
+        })
+    };
+    let pipeline = with("url = \"${ACEQUIA_T_URL}\"").unwrap();
+    let Target::Postgres { url } = &pipeline.destination.target else {
+        panic!("not PostgreSQL");
+    };
+    assert_eq!(url.reveal(), "postgres://u:secret@h/db");
+    assert!(!format!("{pipeline:?}").contains("secret"));
+    for (keys, told) in [
+        ("", "[destinations.almacen] url: it is missing"),
+        ("url = \"mysql://h/db\"", "this is no connection URI"),
+        (
+            "url = \"postgres://h/db\"\npath = \"x\"\nmemory_limit = \"1GB\"",
+            "2 things are wrong",
+        ),
+    ] {
+        let report = with(keys).unwrap_err().report();
+        assert!(report.contains(told), "{report}");
+    }
+    let text = format!("{HEAD}{CURSOS}").replacen(
+        "kind = \"duckdb\"",
+        "kind = \"duckdb\"\nurl = \"postgres://h/db\"",
+        1,
+    );
+    let (_folder, document) = document(&text);
+    let report = document
+        .resolve(&Selection::default())
+        .unwrap_err()
+        .report();
+    assert!(
+        report.contains("no meaning with kind = \"duckdb\""),
+        "{report}"
+    );
 }
 
 #[test]

@@ -6,12 +6,12 @@ use crate::landing::manifest::Manifest;
 use super::sql::{equal, identifier, list, list_of, of};
 use super::{Engine, Rows, Scratch};
 
-/// Keys that come more than once in the load, with the highest cursor of each.
+/// Keys that come more than once in the load.
 const TWICE: &str = "_acequia_twice";
 /// The rows to take for those keys.
 const WINNERS: &str = "_acequia_winners";
-/// The highest cursor, in [`TWICE`].
-const HIGHEST: &str = "_acequia_highest";
+/// The place of a row's cursor among those of its key, the highest first.
+const PLACE: &str = "_acequia_place";
 
 /// Refuses NULL in a key, and takes of rows with the same key the one with the highest cursor.
 ///
@@ -90,32 +90,39 @@ fn settle_duplicates(
 ) -> Result<Rows> {
     let dialect = engine.dialect();
     let key = &manifest.primary_key;
-    let cursor = manifest.cursor.as_ref().filter(|cursor| rows.has(cursor));
+    let cursor = manifest
+        .cursor
+        .as_ref()
+        .and_then(|cursor| rows.columns.iter().find(|column| &column.name == cursor));
     let keys = list_of("n", key.iter().map(String::as_str));
-    let highest = cursor.map_or_else(
-        || "NULL".to_owned(),
-        |cursor| format!("max({})", of("n", cursor)),
-    );
     let (twice, keys_twice) = scratch.make(
         engine,
         TWICE,
         &format!(
-            "SELECT {keys}, {highest} AS {HIGHEST} FROM {} AS n GROUP BY {keys} HAVING count(*) > 1",
+            "SELECT {keys} FROM {} AS n GROUP BY {keys} HAVING count(*) > 1",
             rows.relation
         ),
     )?;
     if keys_twice == 0 {
         return Ok(rows);
     }
-    let is_highest = cursor
-        .map(|cursor| format!(" AND {} IS NOT DISTINCT FROM t.{HIGHEST}", of("n", cursor)))
-        .unwrap_or_default();
+    // Not max: not every server has it for every type.
+    let place = cursor.map_or_else(
+        || "1".to_owned(),
+        |cursor| {
+            let ordered = dialect.ordered(&of("n", &cursor.name), &cursor.column_type);
+            format!("rank() OVER (PARTITION BY {keys} ORDER BY {ordered} DESC NULLS LAST)")
+        },
+    );
+    let columns = || rows.columns.iter().map(|column| column.name.as_str());
     let (winners, taken) = scratch.make(
         engine,
         WINNERS,
         &format!(
-            "SELECT DISTINCT ON ({}) n.* FROM {} AS n JOIN {twice} AS t ON {}{is_highest}",
+            "SELECT DISTINCT ON ({}) {} FROM (SELECT n.*, {place} AS {PLACE} FROM {} AS n JOIN {twice} AS t ON {}) AS n \
+             WHERE n.{PLACE} = 1",
             rows.identity(dialect, "n").join(", "),
+            list_of("n", columns()),
             rows.relation,
             equal(key, "n", "t")
         ),
@@ -126,11 +133,10 @@ fn settle_duplicates(
         ))?;
         return Err(tied(
             key,
-            cursor,
+            manifest.cursor.as_ref(),
             tied_keys.first().copied().unwrap_or_default(),
         ));
     }
-    let columns = || rows.columns.iter().map(|column| column.name.as_str());
     let relation = format!(
         "(SELECT {} FROM {} AS n WHERE NOT EXISTS (SELECT 1 FROM {twice} AS t WHERE {}) UNION ALL SELECT {} FROM \
          {winners} AS w)",

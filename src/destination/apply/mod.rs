@@ -55,6 +55,11 @@ pub(crate) trait Dialect {
         sql::same(left, right)
     }
 
+    /// The expression by which values of that type are ordered as a source orders its cursor: text by bytes.
+    fn ordered(&self, expression: &str, _column_type: &ColumnType) -> String {
+        expression.to_owned()
+    }
+
     /// Whether a list of text has that element. NULL or false where the list is NULL.
     fn contains(&self, list: &str, literal: &str) -> String;
 

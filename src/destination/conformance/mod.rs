@@ -262,7 +262,8 @@ macro_rules! conformance {
                 texts_and_bytes,
                 uuids,
                 dates_and_times,
-                lists_of_everything;
+                lists_of_everything,
+                lists_of_uuids;
             changes:
                 changes_fold_by_key,
                 a_value_that_nothing_has_is_refused,

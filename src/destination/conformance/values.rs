@@ -447,6 +447,9 @@ pub(crate) fn lists_of_everything<S: Subject>() {
         let array = arrow::compute::cast(&text, &parsed.arrow(None)).unwrap();
         carries::<S>(&column_type, array, "v", &[expected]);
     }
+}
+
+pub(crate) fn lists_of_uuids<S: Subject>() {
     let uuid: ColumnType = "list<uuid>".parse().unwrap();
     carries::<S>(
         "list<uuid>",

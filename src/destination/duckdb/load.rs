@@ -6,7 +6,8 @@ use crate::error::{Error, Result};
 use crate::evolution::{Evolution, TableSchema, evolve, rebuild};
 use crate::failpoint;
 use crate::landing::manifest::{Disposition, Manifest, Mode};
-use crate::position::Position;
+use crate::position::{CursorPosition, Position};
+use crate::schema::Column;
 
 use super::overlap::Overlap;
 use super::session::Session;
@@ -62,7 +63,10 @@ fn apply(session: &Session, load: &StagedLoad) -> Result<LoadOutcome> {
 
 /// The table's schema afterwards. A replacement keeps the columns that the source has dropped and the wide types, as if
 /// rows were added; a stream that starts afresh does not.
-fn evolution(state: Option<&StreamState>, load: &StagedLoad) -> Result<Evolution> {
+pub(in crate::destination) fn evolution(
+    state: Option<&StreamState>,
+    load: &StagedLoad,
+) -> Result<Evolution> {
     let manifest = &load.manifest;
     let known = state.map(|state| &state.schema);
     let afresh = manifest.full_refresh
@@ -170,11 +174,19 @@ fn add(
 
 /// Where the load may meet again what earlier ones brought.
 fn overlap(manifest: &Manifest, rows: &Rows) -> Result<Overlap> {
+    let (cursor, position) = cursor_of(manifest, &rows.columns)?;
+    Ok(Overlap::new(cursor, &position.value.text()))
+}
+
+/// The load's column by which the stream is read, and how far it was read.
+pub(in crate::destination) fn cursor_of<'a>(
+    manifest: &'a Manifest,
+    columns: &'a [Column],
+) -> Result<(&'a Column, &'a CursorPosition)> {
     let Some(position) = manifest.position_before.as_ref().and_then(Position::cursor) else {
         return Err(Error::internal("a load adds to a table without a position"));
     };
-    let cursor = rows
-        .columns
+    let cursor = columns
         .iter()
         .find(|column| column.name == position.column)
         .ok_or_else(|| {
@@ -184,7 +196,7 @@ fn overlap(manifest: &Manifest, rows: &Rows) -> Result<Overlap> {
             ))
             .remedy("begin afresh with the new cursor: `acequia run STREAM --full-refresh`")
         })?;
-    Ok(Overlap::new(cursor, &position.value.text()))
+    Ok((cursor, position))
 }
 
 /// `INSERT INTO table (columns…)` with the load's id as the last column.
@@ -205,7 +217,7 @@ pub(super) fn values(manifest: &Manifest, rows: &Rows, alias: &str) -> String {
     values.join(", ")
 }
 
-fn out_of_turn(manifest: &Manifest) -> Error {
+pub(in crate::destination) fn out_of_turn(manifest: &Manifest) -> Error {
     Error::destination(format!(
         "stream {} does not stand where the load begins: another load came in between, or one before it is missing",
         manifest.stream

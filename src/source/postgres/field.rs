@@ -14,14 +14,8 @@ use arrow::array::{
 use arrow::buffer::{OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::{DataType, FieldRef};
 
+use crate::postgres::{DAY_MICROS, EPOCH_DAYS, EPOCH_MICROS};
 use crate::schema::{Column, ColumnType};
-
-/// Microseconds from 1970-01-01 to 2000-01-01, where PostgreSQL counts from.
-const EPOCH_MICROS: i64 = 946_684_800_000_000;
-/// Days from 1970-01-01 to 2000-01-01.
-const EPOCH_DAYS: i32 = 10_957;
-/// Microseconds of a day: PostgreSQL's 24:00:00, the highest time.
-const DAY_MICROS: i64 = 86_400_000_000;
 
 /// What arrives in a field: the `send` format to expect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,12 +8,13 @@ use crate::error::Result;
 
 pub mod batch;
 pub mod catalog;
-pub mod connection;
 pub mod connectorx;
 pub mod field;
 pub mod session;
 pub mod sql;
 pub mod types;
+
+pub use crate::postgres::connection;
 
 use connection::Server;
 use session::Session;

@@ -1,17 +1,8 @@
 //! The SELECT statements that extracts run. No I/O.
 
 use crate::position::CursorValue;
+pub use crate::postgres::{literal, quote};
 use crate::source::postgres::types::ColumnPlan;
-
-/// An identifier, quoted.
-pub fn quote(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
-}
-
-/// A text literal, quoted, for a session with `standard_conforming_strings`.
-pub fn literal(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "''"))
-}
 
 /// What an extract selects from.
 #[derive(Debug, Clone, PartialEq, Eq)]

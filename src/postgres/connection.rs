@@ -25,6 +25,33 @@ pub struct Server {
     config: tokio_postgres::Config,
     tls: MakeTlsConnector,
     place: String,
+    role: Role,
+}
+
+/// What a server is to a pipeline: who must act where it cannot be reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Rows are read from it.
+    Source,
+    /// Loads go to it.
+    Destination,
+}
+
+impl Role {
+    fn error(self, what: String) -> Error {
+        match self {
+            Self::Source => Error::source(what),
+            Self::Destination => Error::destination(what),
+        }
+    }
+
+    /// The key of the configuration that says where it is.
+    fn url(self) -> &'static str {
+        match self {
+            Self::Source => "the source's `url`",
+            Self::Destination => "the destination's `url`",
+        }
+    }
 }
 
 /// libpq's `sslmode` (manual, section 34.19).
@@ -52,6 +79,14 @@ impl Server {
     /// # Errors
     /// [`Error::Config`], which does not repeat the URI: it may hold a password.
     pub fn parse(url: &Secret) -> Result<Self> {
+        Self::parse_as(Role::Source, url)
+    }
+
+    /// Understands the connection URI of a source or a destination.
+    ///
+    /// # Errors
+    /// As [`Server::parse`].
+    pub fn parse_as(role: Role, url: &Secret) -> Result<Self> {
         let malformed = || {
             Error::config("the connection URI cannot be understood")
                 .remedy("write it as postgres://user:password@host:5432/database?sslmode=verify-full, with special characters in it percent-encoded")
@@ -95,6 +130,7 @@ impl Server {
             place: place(&config),
             tls: connector(mode, &parameters)?,
             config,
+            role,
         })
     }
 
@@ -123,20 +159,27 @@ impl Server {
         Ok(client)
     }
 
+    /// Connects, for one who may block.
+    pub fn connect_blocking(&self) -> Result<postgres::Client> {
+        let (config, tls) = self.blocking();
+        config.connect(tls).map_err(|error| self.refused(error))
+    }
+
     /// Why a connection could not be made, and what mends it.
     fn refused(&self, error: tokio_postgres::Error) -> Error {
         let what = format!("cannot connect to PostgreSQL at {}", self.place);
-        let fault = Error::source(what);
+        let fault = self.role.error(what);
+        let url = self.role.url();
         let user = self.config.get_user().unwrap_or("the user").to_owned();
         let remedy = match error.code() {
             Some(code) if *code == SqlState::INVALID_PASSWORD => {
-                format!("give the right password for {user} in the source's `url`")
+                format!("give the right password for {user} in {url}")
             }
             Some(code) if *code == SqlState::INVALID_AUTHORIZATION_SPECIFICATION => format!(
-                "let {user} in from this host, in the server's pg_hba.conf, or use another user in the source's `url`"
+                "let {user} in from this host, in the server's pg_hba.conf, or use another user in {url}"
             ),
             Some(code) if *code == SqlState::INVALID_CATALOG_NAME => {
-                "give the name of an existing database in the source's `url`".to_owned()
+                format!("give the name of an existing database in {url}")
             }
             Some(code) if *code == SqlState::TOO_MANY_CONNECTIONS => {
                 "raise max_connections on the server, or read with fewer connections: `--jobs 1`, `parallel = 1`"
@@ -145,21 +188,23 @@ impl Server {
             _ => {
                 let text = format!("{error:?}").to_lowercase();
                 if text.contains("refused") {
-                    "start the server, or mend host and port in the source's `url`".to_owned()
+                    format!("start the server, or mend host and port in {url}")
                 } else if text.contains("lookup") || text.contains("resolve") || text.contains("not known") {
-                    "mend the host's name in the source's `url`".to_owned()
+                    format!("mend the host's name in {url}")
                 } else if text.contains("timed out") || text.contains("timedout") {
-                    "see that the host is reachable from here, through every firewall, or raise connect_timeout in the \
-                     source's `url`"
-                        .to_owned()
+                    format!(
+                        "see that the host is reachable from here, through every firewall, or raise connect_timeout in \
+                         {url}"
+                    )
                 } else if text.contains("password missing") {
-                    format!("give the password for {user} in the source's `url`")
+                    format!("give the password for {user} in {url}")
                 } else if text.contains("certificate") || text.contains("ssl") || text.contains("tls") {
-                    "see `sslmode` and `sslrootcert` in the source's `url`: verify-full needs the server's CA and a \
-                     certificate for this very host name"
-                        .to_owned()
+                    format!(
+                        "see `sslmode` and `sslrootcert` in {url}: verify-full needs the server's CA and a certificate \
+                         for this very host name"
+                    )
                 } else {
-                    "see the source's `url`".to_owned()
+                    format!("see {url}")
                 }
             }
         };
@@ -224,7 +269,7 @@ pub fn failed(what: impl Into<String>, error: &tokio_postgres::Error) -> Error {
 }
 
 /// The name of an error class's commonest conditions (manual, appendix A).
-fn condition(code: &str) -> &'static str {
+pub(crate) fn condition(code: &str) -> &'static str {
     match code {
         "22001" => "a text too long for its type",
         "22003" => "a number out of its type's range",

@@ -1,0 +1,150 @@
+//! What PostgreSQL's failures mean for a destination, told without a cell value.
+//!
+//! Messages of the classes 22 (data exception) and 23 (integrity violation) quote values (manual, appendix A): of them the
+//! condition and the names that stand apart from the message are kept. Others speak of names, sizes and rights.
+
+use postgres::error::{DbError, SqlState};
+
+use crate::error::Error;
+use crate::postgres::connection::condition;
+
+use super::index;
+
+/// What the server says, as an error of acequia.
+pub(super) fn told(error: &postgres::Error) -> Error {
+    let Some(db) = error.as_db_error() else {
+        let gone = error.is_closed() || format!("{error:?}").contains("kind: Io");
+        return if gone {
+            Error::destination("the connection to the destination's server was lost").remedy(
+                "see the server's log, and run again: what was not committed is loaded then, and nothing comes twice",
+            )
+        } else {
+            Error::internal("PostgreSQL's answer could not be read").cause(error.to_string())
+        };
+    };
+    match db.code().code().get(..2) {
+        Some("22") => of_a_value(db),
+        Some("23") => of_a_constraint(db),
+        _ => of_the_server(db),
+    }
+}
+
+/// Whether a statement was cancelled, by the interrupter or another.
+pub(super) fn is_cancelled(error: &postgres::Error) -> bool {
+    error.code() == Some(&SqlState::QUERY_CANCELED)
+}
+
+fn of_a_value(db: &DbError) -> Error {
+    let code = db.code().code();
+    Error::data(format!(
+        "PostgreSQL could not take a value: {} (SQLSTATE {code}; its message may show the value and is left out)",
+        condition(code)
+    ))
+    .remedy("give the column another type under [streams.STREAM.types], or leave it out with `exclude`")
+}
+
+fn of_a_constraint(db: &DbError) -> Error {
+    let constraint = db.constraint().unwrap_or_default();
+    if index::is_own(constraint) {
+        return Error::data("a key comes more than once, though the source says that it does not")
+            .remedy(
+                "name columns that are unique together with `primary_key` for [streams.STREAM]",
+            );
+    }
+    let name = match (constraint, db.column()) {
+        ("", Some(column)) => format!("of the column `{column}` "),
+        ("", None) => String::new(),
+        (constraint, _) => format!("`{constraint}` "),
+    };
+    Error::destination(format!(
+        "a constraint or unique index {name}refuses a row (SQLSTATE {})",
+        db.code().code()
+    ))
+    .remedy(
+        "the table has a constraint or a unique index that acequia did not make: drop it, or mend the source's rows",
+    )
+}
+
+fn of_the_server(db: &DbError) -> Error {
+    let code = db.code();
+    let error = Error::destination(format!("PostgreSQL failed: {}", db.message()));
+    let cause = format!("SQLSTATE {}", code.code());
+    // The detail names what depends on what.
+    let error = match db.detail() {
+        Some(detail)
+            if code == &SqlState::DEPENDENT_OBJECTS_STILL_EXIST
+                || code == &SqlState::FEATURE_NOT_SUPPORTED =>
+        {
+            error.cause(format!("{detail} ({cause})"))
+        }
+        _ => error.cause(cause),
+    };
+    match remedy(code) {
+        Some(remedy) => error.remedy(remedy),
+        None => error,
+    }
+}
+
+fn remedy(code: &SqlState) -> Option<&'static str> {
+    let remedies: [(&SqlState, &str); 14] = [
+        (
+            &SqlState::INSUFFICIENT_PRIVILEGE,
+            "give the destination's user the right: `acequia check` says which GRANT it takes",
+        ),
+        (
+            &SqlState::READ_ONLY_SQL_TRANSACTION,
+            "give the destination's `url` a server that takes writes: not a standby (target_session_attrs=read-write \
+             looks for the other)",
+        ),
+        (
+            &SqlState::DEPENDENT_OBJECTS_STILL_EXIST,
+            "drop the view or other object that depends on the column, run again, and create it anew",
+        ),
+        (
+            &SqlState::FEATURE_NOT_SUPPORTED,
+            "drop the view or other object that depends on the column, run again, and create it anew",
+        ),
+        (
+            &SqlState::DISK_FULL,
+            "free disk space on the destination's server, and run again",
+        ),
+        (
+            &SqlState::OUT_OF_MEMORY,
+            "give the destination's server more memory, or lower its work_mem, and run again",
+        ),
+        (
+            &SqlState::QUERY_CANCELED,
+            "see who cancelled the statement, or the time-outs set for the destination's user, and run again",
+        ),
+        (
+            &SqlState::LOCK_NOT_AVAILABLE,
+            "see who holds the table (pg_locks), or raise lock_timeout of the destination's user, and run again",
+        ),
+        (&SqlState::T_R_DEADLOCK_DETECTED, "run again"),
+        (
+            &SqlState::PROGRAM_LIMIT_EXCEEDED,
+            "the key, or a column that has an index, holds a value too long for one (2,700 bytes): choose another key with \
+             `primary_key`, or drop the index",
+        ),
+        (
+            &SqlState::TOO_MANY_COLUMNS,
+            "take fewer columns: 1,600 at most, with `columns` or `exclude` for [streams.STREAM]",
+        ),
+        (
+            &SqlState::ADMIN_SHUTDOWN,
+            "run again once the server is up: nothing that was loaded is lost, and nothing comes twice",
+        ),
+        (
+            &SqlState::CRASH_SHUTDOWN,
+            "run again once the server is up: nothing that was loaded is lost, and nothing comes twice",
+        ),
+        (
+            &SqlState::CANNOT_CONNECT_NOW,
+            "run again once the server is up: nothing that was loaded is lost, and nothing comes twice",
+        ),
+    ];
+    remedies
+        .into_iter()
+        .find(|(known, _)| *known == code)
+        .map(|(_, remedy)| remedy)
+}

@@ -1,0 +1,344 @@
+//! What was loaded, kept in the dataset itself: `_acequia_destination`, `_acequia_loads`, `_acequia_state`.
+
+use std::collections::{BTreeMap, HashSet};
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use postgres::Row;
+use postgres::types::FromSqlOwned;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::destination::{LedgerRow, LoadOutcome, StreamState};
+use crate::error::{Error, Result};
+use crate::evolution::TableSchema;
+use crate::landing::manifest::Manifest;
+use crate::names::{DestinationId, LoadId, StreamName};
+use crate::position::Position;
+
+use super::session::{Param, Session};
+use super::sql::identifier;
+
+const DESTINATION: &str = "_acequia_destination";
+const LOADS: &str = "_acequia_loads";
+const STATE: &str = "_acequia_state";
+
+/// Makes the dataset's schema and ledger where they are missing. The destination's id.
+pub(super) fn prepare(session: &mut Session) -> Result<DestinationId> {
+    session.transaction(|session| {
+        if let Some(id) = find_id(session)? {
+            return Ok(id);
+        }
+        create(session)?;
+        let id = DestinationId::random();
+        let insert = format!(
+            "INSERT INTO {} (id, created_at, acequia_version) VALUES ($1, CAST($2::text AS timestamptz), $3)",
+            session.table(DESTINATION)
+        );
+        session.execute(
+            &insert,
+            &[
+                &id.as_str(),
+                &utc(Utc::now()),
+                &env!("CARGO_PKG_VERSION"),
+            ],
+        )?;
+        Ok(id)
+    })
+}
+
+fn create(session: &mut Session) -> Result<()> {
+    // Not IF NOT EXISTS: that asks for the right to make schemas even where the schema is there.
+    if !has_schema(session)? {
+        let create = format!("CREATE SCHEMA {}", identifier(session.dataset()));
+        session.batch(&create)?;
+    }
+    for (table, columns) in [
+        (
+            DESTINATION,
+            "id text NOT NULL, created_at timestamptz NOT NULL, acequia_version text NOT NULL",
+        ),
+        (
+            LOADS,
+            "load_id text PRIMARY KEY, stream text NOT NULL, mode text NOT NULL, disposition text NOT NULL, \
+             rows_extracted bigint NOT NULL, inserted bigint NOT NULL, updated bigint NOT NULL, \
+             deleted bigint NOT NULL, schema_hash text NOT NULL, position_before jsonb, position_after jsonb, \
+             extracted_at timestamptz NOT NULL, loaded_at timestamptz NOT NULL, acequia_version text NOT NULL",
+        ),
+        (
+            STATE,
+            "stream text PRIMARY KEY, \"position\" jsonb, schema jsonb NOT NULL, load_id text NOT NULL, \
+             updated_at timestamptz NOT NULL",
+        ),
+    ] {
+        let create = format!(
+            "CREATE TABLE IF NOT EXISTS {} ({columns})",
+            session.table(table)
+        );
+        session.batch(&create)?;
+    }
+    Ok(())
+}
+
+/// Whether the dataset's schema is there.
+pub(super) fn has_schema(session: &mut Session) -> Result<bool> {
+    let dataset = session.dataset().to_owned();
+    let row = session.row(
+        "SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = $1)",
+        &[&dataset],
+    )?;
+    value(&row, 0)
+}
+
+/// The destination's id, where the dataset has a ledger.
+pub(super) fn find_id(session: &mut Session) -> Result<Option<DestinationId>> {
+    let dataset = session.dataset().to_owned();
+    let found = session.row(
+        "SELECT EXISTS (SELECT FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n \
+         ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = $2)",
+        &[&dataset, &DESTINATION],
+    )?;
+    if !value::<bool>(&found, 0)? {
+        return Ok(None);
+    }
+    let select = format!("SELECT id FROM {}", session.table(DESTINATION));
+    let ids = session.rows(&select, &[])?;
+    match ids.as_slice() {
+        [] => Ok(None),
+        [id] => parse(&value::<String>(id, 0)?, DESTINATION).map(Some),
+        _ => Err(damaged(DESTINATION)),
+    }
+}
+
+/// What is known of each stream.
+pub(super) fn states(session: &mut Session) -> Result<BTreeMap<StreamName, StreamState>> {
+    read_states(session, "", &[])
+}
+
+/// What is known of one stream.
+pub(super) fn state(session: &mut Session, stream: &StreamName) -> Result<Option<StreamState>> {
+    let mut states = read_states(session, " WHERE stream = $1", &[&stream.as_str()])?;
+    Ok(states.remove(stream))
+}
+
+fn read_states(
+    session: &mut Session,
+    condition: &str,
+    params: &[Param<'_>],
+) -> Result<BTreeMap<StreamName, StreamState>> {
+    let select = format!(
+        "SELECT stream, \"position\"::text, schema::text, load_id, {} FROM {}{condition}",
+        micros("updated_at"),
+        session.table(STATE)
+    );
+    let rows = session.rows(&select, params)?;
+    rows.iter()
+        .map(|row| {
+            let position: Option<String> = value(row, 1)?;
+            let state = StreamState {
+                position: position
+                    .map(|position| from_json::<Position>(&position))
+                    .transpose()?,
+                schema: from_json::<TableSchema>(&value::<String>(row, 2)?)?,
+                load_id: parse(&value::<String>(row, 3)?, STATE)?,
+                updated_at: time(row, 4, STATE)?,
+            };
+            Ok((parse(&value::<String>(row, 0)?, STATE)?, state))
+        })
+        .collect()
+}
+
+/// The loads of a stream that the ledger has.
+pub(super) fn loaded(session: &mut Session, stream: &StreamName) -> Result<HashSet<LoadId>> {
+    let select = format!(
+        "SELECT load_id FROM {} WHERE stream = $1",
+        session.table(LOADS)
+    );
+    let rows = session.rows(&select, &[&stream.as_str()])?;
+    rows.iter()
+        .map(|row| parse(&value::<String>(row, 0)?, LOADS))
+        .collect()
+}
+
+/// Whether the ledger has a load.
+pub(super) fn has(session: &mut Session, load_id: &LoadId) -> Result<bool> {
+    let select = format!(
+        "SELECT EXISTS (SELECT FROM {} WHERE load_id = $1)",
+        session.table(LOADS)
+    );
+    let row = session.row(&select, &[&load_id.as_str()])?;
+    value(&row, 0)
+}
+
+/// The stream that brought the rows of a table, where it holds any that the ledger knows.
+pub(super) fn stream_of_rows(session: &mut Session, table: &str) -> Result<Option<String>> {
+    let select = format!(
+        "SELECT stream FROM {} WHERE load_id IN (SELECT _acequia_load_id FROM {table} LIMIT 1)",
+        session.table(LOADS)
+    );
+    let rows = session.rows(&select, &[])?;
+    rows.first().map(|row| value(row, 0)).transpose()
+}
+
+/// The last ledger row of each stream.
+pub(super) fn last_loads(session: &mut Session) -> Result<Vec<LedgerRow>> {
+    let select = format!(
+        "SELECT DISTINCT ON (stream COLLATE \"C\") load_id, stream, mode, disposition, rows_extracted, inserted, \
+         updated, deleted, {}, {} FROM {} \
+         ORDER BY stream COLLATE \"C\", loaded_at DESC, load_id COLLATE \"C\" DESC",
+        micros("extracted_at"),
+        micros("loaded_at"),
+        session.table(LOADS)
+    );
+    let rows = session.rows(&select, &[])?;
+    rows.iter()
+        .map(|row| {
+            Ok(LedgerRow {
+                load_id: parse(&value::<String>(row, 0)?, LOADS)?,
+                stream: parse(&value::<String>(row, 1)?, LOADS)?,
+                mode: value(row, 2)?,
+                disposition: value(row, 3)?,
+                rows_extracted: count(row, 4)?,
+                inserted: count(row, 5)?,
+                updated: count(row, 6)?,
+                deleted: count(row, 7)?,
+                extracted_at: time(row, 8, LOADS)?,
+                loaded_at: time(row, 9, LOADS)?,
+            })
+        })
+        .collect()
+}
+
+/// Writes down a load that was applied, and what is known of its stream since.
+pub(super) fn record(
+    session: &mut Session,
+    manifest: &Manifest,
+    outcome: &LoadOutcome,
+    schema: &TableSchema,
+) -> Result<()> {
+    let now = utc(Utc::now());
+    // A load never takes a position back to nothing: one that read no row stays where it began.
+    let position_after = manifest
+        .position_after
+        .as_ref()
+        .or(manifest.position_before.as_ref());
+    let position_before = manifest.position_before.as_ref().map(to_json).transpose()?;
+    let position_after = position_after.map(to_json).transpose()?;
+    let insert = format!(
+        "INSERT INTO {} (load_id, stream, mode, disposition, rows_extracted, inserted, updated, deleted, schema_hash, \
+         position_before, position_after, extracted_at, loaded_at, acequia_version) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, CAST($10::text AS jsonb), CAST($11::text AS jsonb), \
+         CAST($12::text AS timestamptz), CAST($13::text AS timestamptz), $14)",
+        session.table(LOADS)
+    );
+    session.execute(
+        &insert,
+        &[
+            &manifest.load_id.as_str(),
+            &manifest.stream.as_str(),
+            &manifest.mode.to_string(),
+            &manifest.disposition.to_string(),
+            &bigint(manifest.rows),
+            &bigint(outcome.inserted),
+            &bigint(outcome.updated),
+            &bigint(outcome.deleted),
+            &manifest.schema.fingerprint(),
+            &position_before,
+            &position_after,
+            &utc(manifest.extracted_at),
+            &now,
+            &env!("CARGO_PKG_VERSION"),
+        ],
+    )?;
+    let upsert = format!(
+        "INSERT INTO {} (stream, \"position\", schema, load_id, updated_at) \
+         VALUES ($1, CAST($2::text AS jsonb), CAST($3::text AS jsonb), $4, CAST($5::text AS timestamptz)) \
+         ON CONFLICT (stream) DO UPDATE SET \"position\" = excluded.\"position\", schema = excluded.schema, \
+         load_id = excluded.load_id, updated_at = excluded.updated_at",
+        session.table(STATE)
+    );
+    session.execute(
+        &upsert,
+        &[
+            &manifest.stream.as_str(),
+            &position_after,
+            &to_json(schema)?,
+            &manifest.load_id.as_str(),
+            &now,
+        ],
+    )?;
+    Ok(())
+}
+
+/// Takes a stream's position on, from `before` to `after`.
+pub(super) fn advance(
+    session: &mut Session,
+    stream: &StreamName,
+    before: &Position,
+    after: &Position,
+) -> Result<()> {
+    let state = state(session, stream)?;
+    if state.and_then(|state| state.position).as_ref() != Some(before) {
+        return Err(Error::destination(format!(
+            "stream {stream} no longer stands where this run found it"
+        ))
+        .remedy("let one run at a time load a dataset, and run again"));
+    }
+    let update = format!(
+        "UPDATE {} SET \"position\" = CAST($1::text AS jsonb), updated_at = CAST($2::text AS timestamptz) \
+         WHERE stream = $3",
+        session.table(STATE)
+    );
+    session.execute(
+        &update,
+        &[&to_json(after)?, &utc(Utc::now()), &stream.as_str()],
+    )?;
+    Ok(())
+}
+
+/// A column's value.
+pub(super) fn value<T: FromSqlOwned>(row: &Row, index: usize) -> Result<T> {
+    row.try_get(index)
+        .map_err(|error| Error::internal("PostgreSQL's answer could not be read").cause(error))
+}
+
+/// A point in time as microseconds since 1970.
+fn micros(column: &str) -> String {
+    format!("(extract(epoch FROM {column}) * 1000000)::int8")
+}
+
+fn utc(time: DateTime<Utc>) -> String {
+    time.to_rfc3339_opts(SecondsFormat::Micros, true)
+}
+
+fn time(row: &Row, index: usize, table: &str) -> Result<DateTime<Utc>> {
+    DateTime::from_timestamp_micros(value(row, index)?).ok_or_else(|| damaged(table))
+}
+
+fn count(row: &Row, index: usize) -> Result<u64> {
+    Ok(u64::try_from(value::<i64>(row, index)?).unwrap_or(0))
+}
+
+fn bigint(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+fn to_json(value: &impl Serialize) -> Result<String> {
+    serde_json::to_string(value)
+        .map_err(|error| Error::internal("the ledger cannot be written").cause(error))
+}
+
+fn from_json<T: DeserializeOwned>(text: &str) -> Result<T> {
+    // serde's message may quote the text, and a position is a cell value.
+    serde_json::from_str(text).map_err(|_| damaged(STATE))
+}
+
+fn parse<T: std::str::FromStr>(text: &str, table: &str) -> Result<T> {
+    text.parse().map_err(|_| damaged(table))
+}
+
+fn damaged(table: &str) -> Error {
+    Error::destination(format!(
+        "the ledger table {table} holds what this acequia did not write"
+    ))
+    .remedy("use the acequia that wrote it, or a newer one; or drop the ledger's tables, and the next run starts afresh")
+}

@@ -1,0 +1,196 @@
+//! Applies a load: data, ledger row and position, in one transaction.
+
+use crate::destination::apply::{Rows, Scratch, insert_only, keys, own, scd2};
+use crate::destination::duckdb::{cursor_of, evolution, out_of_turn};
+use crate::destination::{LOAD_ID_COLUMN, LoadOutcome, StagedLoad};
+use crate::error::{Error, Result};
+use crate::evolution::Evolution;
+use crate::failpoint;
+use crate::landing::manifest::{Disposition, Manifest, Mode};
+use crate::schema::Column;
+
+use super::append::Overlap;
+use super::copy::copy;
+use super::index::{self, Key};
+use super::session::Session;
+use super::sql::{PostgresSql, list, literal, of};
+use super::stage::check_rows;
+use super::table::{Table, check_names};
+use super::{append, changes, ledger, merge, stage};
+
+/// Applies a load, unless the ledger has it.
+pub(super) fn load(session: &mut Session, load: &StagedLoad) -> Result<LoadOutcome> {
+    let outcome = session
+        .transaction(|session| {
+            let outcome = apply(session, load)?;
+            fail::fail_point!("postgres.before_commit", failpoint::abort);
+            Ok(outcome)
+        })
+        .map_err(|error| error.on(format!("load {}", load.manifest.load_id)))?;
+    fail::fail_point!("postgres.after_commit", failpoint::abort);
+    Ok(outcome)
+}
+
+fn apply(session: &mut Session, load: &StagedLoad) -> Result<LoadOutcome> {
+    let manifest = &load.manifest;
+    if ledger::has(session, &manifest.load_id)? {
+        return Ok(LoadOutcome {
+            already_loaded: true,
+            ..LoadOutcome::default()
+        });
+    }
+    let state = ledger::state(session, &manifest.stream)?;
+    let mut table = Table::find(session, manifest, &manifest.table)?;
+    let anew = manifest.rebuilds()
+        || manifest.full_refresh
+        || (manifest.mode == Mode::Full && state.is_none());
+    let evolution = evolution(state.as_ref(), load)?;
+    check_names(&evolution.table, manifest)?;
+    if anew {
+        table.empty(session)?;
+        table.make(session, &evolution.table, manifest)?;
+    } else {
+        let state = state.filter(|state| manifest.follows(state.position.as_ref()));
+        let state = state.ok_or_else(|| out_of_turn(manifest))?;
+        table.check(&state.schema, manifest)?;
+        table.alter(session, &evolution.steps, manifest)?;
+    }
+    let outcome = fill(session, &mut table, load, &evolution, anew)?;
+    ledger::record(session, manifest, &outcome, &evolution.table)?;
+    Ok(outcome)
+}
+
+/// Brings the load's rows into the table, which is empty where it was made anew.
+fn fill(
+    session: &mut Session,
+    table: &mut Table,
+    load: &StagedLoad,
+    evolution: &Evolution,
+    anew: bool,
+) -> Result<LoadOutcome> {
+    let manifest = &load.manifest;
+    let columns = table.target(session, manifest, &evolution.table)?;
+    let key = Key::of(manifest);
+    key.check(&columns)?;
+    index::drop_others(session, table, &key)?;
+    if !anew {
+        index::ensure(session, table, &key)?;
+    }
+    let outcome = if manifest.mode == Mode::Cdc {
+        changes::load(session, table, load, evolution, columns, anew)?
+    } else if anew {
+        replace(session, table, load, columns)?
+    } else {
+        add(session, table, load, evolution, columns)?
+    };
+    if anew {
+        // It is made faster when the rows are there.
+        index::ensure(session, table, &key)?;
+    }
+    Ok(outcome)
+}
+
+/// Fills the empty table: straight from the parts, where nothing is to be settled among the rows.
+fn replace(
+    session: &mut Session,
+    table: &Table,
+    load: &StagedLoad,
+    columns: Vec<Column>,
+) -> Result<LoadOutcome> {
+    let manifest = &load.manifest;
+    let own = own::columns(manifest);
+    let has_key = manifest.disposition.has_key();
+    let mut scratch = Scratch::new();
+    let inserted = if load.files.is_empty() {
+        0
+    } else if own.len() > 1 || (has_key && !manifest.key_is_unique) {
+        let mut rows = stage::fill(session, load, columns)?;
+        if has_key {
+            rows = keys::settle(session, &mut scratch, manifest, rows)?;
+        }
+        let values: Vec<String> = own.iter().map(|own| own.value(&PostgresSql)).collect();
+        session.execute(
+            &format!(
+                "INSERT INTO {} ({}, {}) SELECT {}, {} FROM {} AS n",
+                table.sql,
+                list(rows.columns.iter().map(|column| column.name.as_str())),
+                list(own.iter().map(|own| own.name)),
+                rows.names("n").join(", "),
+                values.join(", "),
+                rows.relation
+            ),
+            &[],
+        )?
+    } else {
+        let load_id = Some(manifest.load_id.as_str());
+        let inserted = copy(session, &table.sql, &columns, load_id, load)?;
+        check_rows(inserted, manifest)?;
+        if has_key {
+            let relation = table.sql.clone();
+            keys::settle(session, &mut scratch, manifest, Rows { columns, relation })?;
+        }
+        inserted
+    };
+    scratch.drop_all(session)?;
+    Ok(LoadOutcome {
+        inserted,
+        ..LoadOutcome::default()
+    })
+}
+
+/// Adds rows to the table.
+fn add(
+    session: &mut Session,
+    table: &Table,
+    load: &StagedLoad,
+    evolution: &Evolution,
+    columns: Vec<Column>,
+) -> Result<LoadOutcome> {
+    let manifest = &load.manifest;
+    let rows = if load.files.is_empty() {
+        None
+    } else {
+        Some(stage::fill(session, load, columns)?)
+    };
+    if manifest.disposition == Disposition::Scd2 {
+        return scd2::apply(session, &table.sql, manifest, rows);
+    }
+    let Some(rows) = rows else {
+        return Ok(LoadOutcome::default());
+    };
+    match manifest.disposition {
+        Disposition::Merge => merge::merge(session, table, manifest, &evolution.table, rows),
+        Disposition::Append => {
+            let (cursor, position) = cursor_of(manifest, &rows.columns)?;
+            let overlap = Overlap {
+                cursor,
+                highest: &position.value,
+            };
+            append::append(session, table, manifest, &overlap, &evolution.steps, &rows)
+        }
+        Disposition::InsertOnly => insert_only::apply(session, &table.sql, manifest, rows),
+        Disposition::Replace | Disposition::Scd2 => Err(Error::internal(
+            "a load of this disposition does not add to a table so",
+        )),
+    }
+}
+
+/// `INSERT INTO table (columns…)` with the load's id as the last column.
+pub(super) fn insert_into(table: &Table, columns: &[Column]) -> String {
+    let names = columns.iter().map(|column| column.name.as_str());
+    format!(
+        "INSERT INTO {} ({})",
+        table.sql,
+        list(names.chain([LOAD_ID_COLUMN]))
+    )
+}
+
+/// The load's columns and its id, of a relation with that alias.
+pub(super) fn values(manifest: &Manifest, columns: &[Column], alias: &str) -> String {
+    let mut values: Vec<String> = columns
+        .iter()
+        .map(|column| of(alias, &column.name))
+        .collect();
+    values.push(literal(manifest.load_id.as_str()));
+    values.join(", ")
+}

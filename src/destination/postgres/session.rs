@@ -1,0 +1,245 @@
+//! A connection with the names that its SQL needs. Here alone SQL is run, interrupted, and its failures translated.
+
+use std::fmt;
+use std::io::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use postgres::types::{ToSql, Type};
+use postgres::{Client, Row};
+
+use crate::destination::Interrupter;
+use crate::destination::apply::{Dialect, Engine};
+use crate::error::{Error, Result};
+use crate::postgres::connection::{SESSION_SETTINGS, Server};
+
+use super::failure;
+use super::ledger::value;
+use super::sql::{PostgresSql, identifier};
+
+/// What a loading session is set to, beside [`SESSION_SETTINGS`]: names are always written with their schema, and
+/// temporary tables have more than 8 MB before they go to disk.
+const SETTINGS: &str = "SET search_path = ''; SET temp_buffers = '64MB'";
+/// Where commits may be lost in a crash of the server, the source must not be told that they are durable.
+const DURABLE: &str = "SELECT set_config('synchronous_commit', 'on', false) \
+     WHERE current_setting('synchronous_commit') = 'off'";
+/// The server then notices, amid a statement too, that this process is gone, and undoes what it did (since PostgreSQL 14).
+const NOTICE_A_DEAD_CLIENT: &str = "SELECT set_config(name, '1s', false) FROM pg_catalog.pg_settings \
+     WHERE name = 'client_connection_check_interval'";
+/// How long after a request to cancel the next one follows, while a transaction is still under way.
+const CANCEL_AGAIN: Duration = Duration::from_millis(100);
+
+/// A connection to the database, and the dataset in it.
+pub(super) struct Session {
+    client: Client,
+    server: Server,
+    dataset: String,
+    interruption: Arc<Interruption>,
+}
+
+/// What the interrupter and the session tell each other.
+#[derive(Debug, Default)]
+struct Interruption {
+    /// A stop is for good.
+    stopped: AtomicBool,
+    /// Whether a transaction is under way.
+    working: AtomicBool,
+}
+
+/// A value that a statement is given.
+pub(super) type Param<'a> = &'a (dyn ToSql + Sync);
+
+impl Session {
+    /// Connects.
+    pub(super) fn open(server: &Server, dataset: &str) -> Result<Self> {
+        let client = server.connect_blocking()?;
+        let mut session = Self {
+            client,
+            server: server.clone(),
+            dataset: dataset.to_owned(),
+            interruption: Arc::default(),
+        };
+        session.batch(SESSION_SETTINGS)?;
+        session.batch(SETTINGS)?;
+        session.batch(DURABLE)?;
+        session.batch(NOTICE_A_DEAD_CLIENT)?;
+        Ok(session)
+    }
+
+    /// What stops the statement that runs now, and every later transaction.
+    ///
+    /// It returns at once: a thread of its own asks the server to cancel, again and again until the transaction has ended,
+    /// as a request that comes between two statements is lost.
+    pub(super) fn interrupter(&self) -> Interrupter {
+        let interruption = Arc::clone(&self.interruption);
+        let token = self.client.cancel_token();
+        let (_, tls) = self.server.blocking();
+        Arc::new(move || {
+            interruption.stopped.store(true, Ordering::SeqCst);
+            let interruption = Arc::clone(&interruption);
+            let (token, tls) = (token.clone(), tls.clone());
+            std::thread::spawn(move || {
+                while interruption.working.load(Ordering::SeqCst) {
+                    let asked = token.cancel_query(tls.clone());
+                    tracing::debug!(?asked, "asked the server to cancel");
+                    std::thread::sleep(CANCEL_AGAIN);
+                }
+            });
+        })
+    }
+
+    pub(super) fn dataset(&self) -> &str {
+        &self.dataset
+    }
+
+    /// Where the database is, for people.
+    pub(super) fn place(&self) -> &str {
+        self.server.place()
+    }
+
+    /// A table of the dataset, in SQL.
+    pub(super) fn table(&self, name: &str) -> String {
+        format!("{}.{}", identifier(&self.dataset), identifier(name))
+    }
+
+    /// Does `work` in one transaction: all of it, or nothing.
+    pub(super) fn transaction<T>(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> Result<T>,
+    ) -> Result<T> {
+        self.interruption.working.store(true, Ordering::SeqCst);
+        let outcome = self.commit(work);
+        self.interruption.working.store(false, Ordering::SeqCst);
+        outcome
+    }
+
+    fn commit<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        self.batch("BEGIN ISOLATION LEVEL READ COMMITTED, READ WRITE")?;
+        let done = work(self).and_then(|done| self.check().map(|()| done));
+        let done = done.and_then(|done| self.batch("COMMIT").map(|()| done));
+        if done.is_err()
+            && let Err(error) = self.client.batch_execute("ROLLBACK")
+        {
+            // The connection is gone, and the server has undone the transaction.
+            tracing::debug!(%error, "no rollback");
+        }
+        done
+    }
+
+    /// Runs statements without parameters.
+    pub(super) fn batch(&mut self, sql: &str) -> Result<()> {
+        self.check()?;
+        let done = self.client.batch_execute(sql);
+        done.map_err(|error| self.told(&error))
+    }
+
+    /// Runs a statement; the number of rows that it touched.
+    pub(super) fn execute(&mut self, sql: &str, params: &[Param<'_>]) -> Result<u64> {
+        self.check()?;
+        let done = self.client.execute(sql, params);
+        done.map_err(|error| self.told(&error))
+    }
+
+    /// All rows that a query returns.
+    pub(super) fn rows(&mut self, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>> {
+        self.check()?;
+        let rows = self.client.query(sql, params);
+        rows.map_err(|error| self.told(&error))
+    }
+
+    /// The only row that a query returns.
+    pub(super) fn row(&mut self, sql: &str, params: &[Param<'_>]) -> Result<Row> {
+        self.check()?;
+        let row = self.client.query_one(sql, params);
+        row.map_err(|error| self.told(&error))
+    }
+
+    /// Runs `COPY … FROM STDIN` with the chunks that come; the number of rows that it took.
+    ///
+    /// # Errors
+    /// The first error among the chunks, or the server's.
+    pub(super) fn copy_in(
+        &mut self,
+        sql: &str,
+        chunks: impl Iterator<Item = Result<Vec<u8>>>,
+    ) -> Result<u64> {
+        self.check()?;
+        let interruption = Arc::clone(&self.interruption);
+        let copied = (|| {
+            // Where this ends early, the writer is dropped, and the server undoes the COPY.
+            let mut writer = self.client.copy_in(sql).map_err(CopyError::Server)?;
+            for chunk in chunks {
+                if interruption.stopped.load(Ordering::SeqCst) {
+                    return Err(CopyError::Ours(Error::Interrupted));
+                }
+                // A failure to write is told with its reason by the server's answer.
+                if writer.write_all(&chunk.map_err(CopyError::Ours)?).is_err() {
+                    break;
+                }
+            }
+            writer.finish().map_err(CopyError::Server)
+        })();
+        copied.map_err(|error| match error {
+            CopyError::Ours(error) => error,
+            CopyError::Server(error) => self.told(&error),
+        })
+    }
+
+    /// A failure of the server's; an interruption where one was asked for.
+    fn told(&self, error: &postgres::Error) -> Error {
+        if failure::is_cancelled(error) && self.interruption.stopped.load(Ordering::SeqCst) {
+            return Error::Interrupted;
+        }
+        failure::told(error)
+    }
+
+    fn check(&self) -> Result<()> {
+        if self.interruption.stopped.load(Ordering::SeqCst) {
+            Err(Error::Interrupted)
+        } else {
+            Ok(())
+        }
+    }
+}
+
+impl Engine for Session {
+    fn dialect(&self) -> &'static dyn Dialect {
+        &PostgresSql
+    }
+
+    fn execute(&mut self, sql: &str) -> Result<u64> {
+        Session::execute(self, sql, &[])
+    }
+
+    fn numbers(&mut self, sql: &str) -> Result<Vec<i64>> {
+        let row = self.row(sql, &[])?;
+        row.columns()
+            .iter()
+            .enumerate()
+            .map(|(place, column)| match *column.type_() {
+                Type::INT4 => value::<i32>(&row, place).map(i64::from),
+                _ => value(&row, place),
+            })
+            .collect()
+    }
+
+    fn texts(&mut self, sql: &str) -> Result<Vec<String>> {
+        let rows = self.rows(sql, &[])?;
+        rows.iter().map(|row| value(row, 0)).collect()
+    }
+}
+
+enum CopyError {
+    Ours(Error),
+    Server(postgres::Error),
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("server", &self.server)
+            .field("dataset", &self.dataset)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,45 @@
+//! A load's rows in a temporary table, from where SQL takes them.
+//!
+//! Temporary rather than unlogged: neither is written to the write-ahead log, but a temporary table is nobody else's to
+//! see, no autovacuum comes to it, and it is gone with the transaction whichever way that ends.
+
+use crate::destination::StagedLoad;
+use crate::destination::apply::{Dialect as _, Rows};
+use crate::error::{Error, Result};
+use crate::landing::manifest::Manifest;
+use crate::schema::Column;
+
+use super::copy::copy;
+use super::session::Session;
+use super::sql::{PostgresSql, identifier, type_name};
+
+const NAME: &str = "_acequia_stage";
+
+/// Makes the temporary table and fills it with the load's rows, whose columns have the types that the table has for them.
+pub(super) fn fill(session: &mut Session, load: &StagedLoad, columns: Vec<Column>) -> Result<Rows> {
+    let defined: Vec<String> = columns
+        .iter()
+        .map(|column| format!("{} {}", identifier(&column.name), type_name(column)))
+        .collect();
+    let relation = PostgresSql.temporary(NAME);
+    session.batch(&format!(
+        "CREATE TEMPORARY TABLE {relation} ({}) ON COMMIT DROP",
+        defined.join(", ")
+    ))?;
+    let rows = copy(session, &relation, &columns, None, load)?;
+    check_rows(rows, &load.manifest)?;
+    // Nobody else tells the planner how many rows there are.
+    session.batch(&format!("ANALYZE {relation}"))?;
+    Ok(Rows { columns, relation })
+}
+
+/// The parts hold what the manifest says.
+pub(super) fn check_rows(rows: u64, manifest: &Manifest) -> Result<()> {
+    if rows == manifest.rows {
+        return Ok(());
+    }
+    Err(Error::internal(format!(
+        "the parts hold {rows} rows, and the manifest says {}",
+        manifest.rows
+    )))
+}

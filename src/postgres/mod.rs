@@ -1,0 +1,20 @@
+//! What the source and the destination both know of PostgreSQL: connecting, quoting, and from when it counts time.
+
+pub mod connection;
+
+/// Microseconds from 1970-01-01 to 2000-01-01, where PostgreSQL counts from.
+pub(crate) const EPOCH_MICROS: i64 = 946_684_800_000_000;
+/// Days from 1970-01-01 to 2000-01-01.
+pub(crate) const EPOCH_DAYS: i32 = 10_957;
+/// Microseconds of a day: PostgreSQL's 24:00:00, the highest time.
+pub(crate) const DAY_MICROS: i64 = 86_400_000_000;
+
+/// An identifier, quoted.
+pub fn quote(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// A text literal, quoted, for a session with `standard_conforming_strings`.
+pub fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
