@@ -304,12 +304,12 @@ impl Tracer<'_> {
             "CASE WHEN {} = -1 THEN {ordinal} END",
             of("x", SINCE)
         )];
-        let mut joins = String::new();
+        let mut joins = Vec::new();
         for (place, column) in self.columns.iter().enumerate() {
             let found = found(place);
             let mut value = format!("x.{found}");
             if let Some(links) = links {
-                joins.push_str(&format!(
+                joins.push(format!(
                     " LEFT JOIN {links} AS l{place} ON l{place}.place = {place} AND l{place}.moved = {} AND x.{found} IS NULL",
                     of("x", BORN)
                 ));
@@ -332,6 +332,7 @@ impl Tracer<'_> {
             identifier(HOME),
             values.join(", "),
             of("x", UNCHANGED),
+            joins = joins.concat(),
         );
         Ok(scratch.make(engine, SOURCES, &query)?.0)
     }
@@ -345,18 +346,17 @@ impl Tracer<'_> {
         sources: &str,
     ) -> Result<String> {
         let no_row = format!("{} IS NULL", of("o", LOAD_ID_COLUMN));
-        let mut joins = String::new();
-        let mut lost = String::new();
+        let (mut joins, mut lost) = (Vec::new(), Vec::new());
         for (place, column) in self.columns.iter().enumerate() {
             let found = found(place);
             let (ordinal, name) = (identifier(ORDINAL), identifier(column));
-            joins.push_str(&format!(
+            joins.push(format!(
                 " LEFT JOIN (SELECT m.{ordinal}, m.{name} FROM {} AS m WHERE m.{ordinal} IN \
                  (SELECT f.{found} FROM {sources} AS f WHERE f.{found} IS NOT NULL)) AS v{place} \
                  ON v{place}.{ordinal} = s.{found}",
                 self.log.relation
             ));
-            lost.push_str(&format!(
+            lost.push(format!(
                 " WHEN {} AND s.{found} IS NULL AND {no_row} THEN {place}",
                 self.lacks("n", column)
             ));
@@ -371,6 +371,8 @@ impl Tracer<'_> {
              JOIN {sources} AS s ON {of_s} = {of_n}{joins} \
              LEFT JOIN {trace} AS h ON {of_h} = {home} \
              LEFT JOIN {table} AS o ON {same_key}{living}",
+            lost = lost.concat(),
+            joins = joins.concat(),
             values = self.values().join(", "),
             others = list_of("n", OTHERS),
             lost_name = identifier(LOST),

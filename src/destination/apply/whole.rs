@@ -88,7 +88,7 @@ fn count_net(
     let names: Vec<String> = (0..identity.len())
         .map(|place| format!("c{place}"))
         .collect();
-    let named: Vec<String> = identity
+    let expressions: Vec<String> = identity
         .iter()
         .zip(&names)
         .map(|(expression, name)| format!("{expression} AS {name}"))
@@ -96,10 +96,10 @@ fn count_net(
     let more = identifier(MORE);
     let query = format!(
         "SELECT {names}, CAST(sum(r.{more}) AS BIGINT) AS {more} FROM \
-         (SELECT {named}, CASE WHEN {deletes} THEN -1 ELSE 1 END AS {more} FROM {changes} AS n WHERE {op} <> 't'{since}) \
+         (SELECT {expressions}, CASE WHEN {deletes} THEN -1 ELSE 1 END AS {more} FROM {changes} AS n WHERE {op} <> 't'{since}) \
          AS r GROUP BY {names} HAVING sum(r.{more}) <> 0",
         names = names.join(", "),
-        named = named.join(", "),
+        expressions = expressions.join(", "),
         deletes = is("n", &[Op::Delete]),
         changes = log.relation,
         op = of("n", OP),

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Float64Array, Int32Array, Int64Array, ListBuilder, StringArray, StringBuilder,
-    TimestampMicrosecondArray,
+    Int32Array, Int64Array, ListBuilder, StringArray, StringBuilder, TimestampMicrosecondArray,
 };
 
 use super::*;
@@ -115,7 +114,7 @@ pub(crate) fn at(lsn: i64) -> Position {
 }
 
 /// The columns that every change has, from their operation, place and the columns that it lacks.
-fn columns_of_changes(
+pub(crate) fn columns_of_changes(
     load: Load,
     ops: Vec<Op>,
     places: &[(i64, i64)],
@@ -213,7 +212,7 @@ impl Log {
         self.position(load, after)
     }
 
-    fn position(&mut self, mut load: Load, after: i64) -> Load {
+    pub(crate) fn position(&mut self, mut load: Load, after: i64) -> Load {
         load.mode = Mode::Cdc;
         load.disposition = Disposition::Merge;
         load.changes = Some(self.changes);
@@ -228,7 +227,7 @@ impl Log {
 }
 
 /// Inserted, updated and deleted.
-fn apply<S: Subject>(fixture: &mut Fixture<S>, load: &Load) -> (u64, u64, u64) {
+pub(crate) fn apply<S: Subject>(fixture: &mut Fixture<S>, load: &Load) -> (u64, u64, u64) {
     let outcome = fixture
         .try_load(load)
         .unwrap_or_else(|error| panic!("{}", error.report()));
@@ -800,123 +799,6 @@ pub(crate) fn positions_may_lie_far_apart<S: Subject>() {
         ["1|6|a|b"]
     );
     assert_eq!(rows(&fixture, "s"), ["1|6|a|b", "2|2|p|q", "3|3|p|q"]);
-}
-
-/// A table without a key, of (f, t): what came, and what went.
-fn whole_rows(stream: &mut Log, from: i64, changes: &[(Op, Option<f64>, Option<&str>)]) -> Load {
-    stream.has_key = false;
-    let load = Load::full(
-        &stream.stream,
-        &[
-            (
-                "f",
-                "float64",
-                Arc::new(
-                    changes
-                        .iter()
-                        .map(|change| change.1)
-                        .collect::<Float64Array>(),
-                ),
-            ),
-            (
-                "t",
-                "text",
-                Arc::new(
-                    changes
-                        .iter()
-                        .map(|change| change.2)
-                        .collect::<StringArray>(),
-                ),
-            ),
-        ],
-    );
-    let places: Vec<(i64, i64)> = (0..)
-        .zip(changes)
-        .map(|(seq, change)| {
-            let seq = if change.0 == Op::Snapshot { 0 } else { seq + 1 };
-            (from, seq)
-        })
-        .collect();
-    let ops = changes.iter().map(|change| change.0).collect();
-    let unchanged = vec![[].as_slice(); changes.len()];
-    let load = columns_of_changes(load, ops, &places, &unchanged);
-    stream.position(load, from + 1)
-}
-
-pub(crate) fn rows_without_a_key_come_and_go_as_a_whole<S: Subject>() {
-    use Op::{Delete, Insert, Snapshot, Truncate};
-    let mut fixture = Fixture::<S>::new();
-    let mut stream = Log::new(
-        "s",
-        Changes {
-            changelog: true,
-            ..HARD
-        },
-    );
-    let (x, zero, minus, nan) = (Some("x"), Some(0.0), Some(-0.0), Some(f64::NAN));
-    let first = [
-        (Snapshot, zero, x),
-        (Snapshot, zero, x),
-        (Snapshot, zero, x),
-        (Snapshot, minus, x),
-        (Snapshot, nan, None),
-        (Snapshot, None, None),
-    ];
-    assert_eq!(
-        apply(&mut fixture, &whole_rows(&mut stream, 100, &first)),
-        (6, 0, 0)
-    );
-    let table = |fixture: &Fixture<S>| {
-        let mut rows = fixture.query("SELECT f, t FROM replica.s");
-        rows.sort();
-        rows.iter()
-            .map(|row| row.to_lowercase().replace(".0", ""))
-            .collect::<Vec<_>>()
-    };
-    let second = [
-        (Delete, zero, x),
-        (Delete, nan, None),
-        (Insert, None, None),
-        (Insert, Some(1.5), x),
-        (Insert, Some(1.5), x),
-        (Delete, Some(1.5), x),
-        (Delete, minus, x),
-        (Insert, minus, x),
-    ];
-    assert_eq!(
-        apply(&mut fixture, &whole_rows(&mut stream, 200, &second)),
-        (2, 0, 2)
-    );
-    assert_eq!(
-        table(&fixture),
-        ["-0|x", "0|x", "0|x", "1.5|x", "null|null", "null|null"]
-    );
-    // Rows that stay are as they were.
-    assert_eq!(
-        fixture.query("SELECT _acequia_lsn, count(*) FROM replica.s GROUP BY 1 ORDER BY 1"),
-        ["100|4", "200|2"]
-    );
-    let third = [
-        (Insert, zero, x),
-        (Truncate, None, None),
-        (Insert, nan, x),
-        (Insert, nan, x),
-        (Delete, nan, x),
-    ];
-    assert_eq!(
-        apply(&mut fixture, &whole_rows(&mut stream, 300, &third)),
-        (1, 0, 6)
-    );
-    assert_eq!(table(&fixture), ["nan|x"]);
-    assert_eq!(
-        fixture.query("SELECT count(*) FROM replica.s__changes"),
-        ["19"]
-    );
-    let before = fixture.everything();
-    let unknown = whole_rows(&mut stream, 400, &[(Delete, zero, x)]);
-    let error = fixture.try_load(&unknown).unwrap_err().report();
-    assert!(error.contains("--full-refresh"), "{error}");
-    assert_eq!(fixture.everything(), before);
 }
 
 /// A point in time in whole seconds.

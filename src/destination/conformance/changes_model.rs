@@ -288,9 +288,10 @@ fn compare<S: Subject>(
             before.difference(&after).count() as u64
         )
     );
-    let deleted_at = match model.soft {
-        true => format!(", {}", seconds::<S>(change::DELETED_AT)),
-        false => String::new(),
+    let deleted_at = if model.soft {
+        format!(", {}", seconds::<S>(change::DELETED_AT))
+    } else {
+        String::new()
     };
     let table = fixture.query(&format!(
         "SELECT id, n, a, b, _acequia_lsn, _acequia_seq, {}{deleted_at} FROM replica.\"{}\" ORDER BY id",

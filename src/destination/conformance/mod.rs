@@ -19,6 +19,7 @@ use crate::schema::ColumnType;
 pub(crate) mod additions;
 pub(crate) mod changes;
 pub(crate) mod changes_model;
+pub(crate) mod changes_whole;
 #[cfg(feature = "failpoints")]
 pub(crate) mod crashes;
 pub(crate) mod evolution;
@@ -276,10 +277,12 @@ macro_rules! conformance {
                 a_table_of_changes_follows_its_source,
                 parts_of_one_load_may_differ_in_their_columns,
                 a_key_of_changes_is_never_null,
-                positions_may_lie_far_apart,
-                rows_without_a_key_come_and_go_as_a_whole;
+                positions_may_lie_far_apart;
             changes_model:
                 a_table_is_what_its_source_was_however_the_log_is_cut;
+            changes_whole:
+                rows_without_a_key_come_and_go_as_a_whole,
+                a_table_without_a_key_is_what_its_source_was;
             versions:
                 insert_only_adds_new_keys_and_leaves_the_others,
                 insert_only_follows_its_source,

@@ -159,10 +159,10 @@ pub(crate) fn scd2_compares_what_the_load_has<S: Subject>() {
     apply_at(&mut fixture, &all(Scd2, &rows), 100);
     // A column that is new is NULL in old versions; one that is gone does not count.
     let notes = StringArray::from(vec![None, Some("x"), None]);
-    let noted = all(Scd2, &rows)
+    let with_notes = all(Scd2, &rows)
         .with("nota", "text", Arc::new(notes))
         .without("importe");
-    assert_eq!(apply_at(&mut fixture, &noted, 200), (0, 1, 0));
+    assert_eq!(apply_at(&mut fixture, &with_notes, 200), (0, 1, 0));
     assert_eq!(
         versions(&fixture),
         [
