@@ -25,6 +25,7 @@ pub(crate) mod crashes;
 pub(crate) mod evolution;
 mod load;
 pub(crate) mod replacements;
+pub(crate) mod speed;
 pub(crate) mod values;
 pub(crate) mod versions;
 
