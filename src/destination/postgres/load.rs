@@ -75,7 +75,7 @@ fn fill(
     key.check(&columns)?;
     index::drop_others(session, table, &key)?;
     if !anew {
-        index::ensure(session, table, &key)?;
+        index::ensure(session, table, &key).map_err(|error| key_comes_twice(error, table))?;
     }
     let outcome = if manifest.mode == Mode::Cdc {
         changes::load(session, table, load, evolution, columns, anew)?
@@ -89,6 +89,18 @@ fn fill(
         index::ensure(session, table, &key)?;
     }
     Ok(outcome)
+}
+
+/// What is said where the rows that the table has already cannot have a unique index on their key.
+fn key_comes_twice(error: Error, table: &Table) -> Error {
+    if !matches!(error, Error::Data(_)) {
+        return error;
+    }
+    Error::data(format!(
+        "table {} holds several rows with the same key, as it was not loaded by that key so far",
+        table.shown
+    ))
+    .remedy("make the table anew: `acequia run STREAM --full-refresh`")
 }
 
 /// Fills the empty table: straight from the parts, where nothing is to be settled among the rows.

@@ -299,6 +299,25 @@ fn a_key_that_was_said_to_be_unique_and_is_not_is_refused() {
 }
 
 #[test]
+fn a_table_that_has_a_key_twice_is_told_when_it_is_to_be_merged() {
+    let mut fixture = Fixture::<Database>::new();
+    let load = |disposition, before, version| Load::sales(disposition, before, &[(1, 1, version)]);
+    fixture.load(&load(Disposition::Append, None, 1));
+    fixture.load(&load(Disposition::Append, Some(1), 2));
+    let error = fixture
+        .try_load(&load(Disposition::Merge, Some(2), 3))
+        .unwrap_err()
+        .report();
+    assert!(
+        error.contains("table replica.ventas holds several rows with the same key")
+            && error.contains("--full-refresh"),
+        "{error}"
+    );
+    fixture.load(&load(Disposition::Merge, None, 3).full_refresh());
+    assert_eq!(fixture.query("SELECT version FROM replica.ventas"), ["3"]);
+}
+
+#[test]
 fn huge_values_arrive_whole() {
     let mut fixture = Fixture::<Database>::new();
     // More than a chunk, more than a batch: and small rows beside it.
