@@ -24,4 +24,5 @@ mod remote_landing;
 mod support;
 mod tls;
 mod types;
+mod versions;
 mod warehouse;
