@@ -296,9 +296,11 @@ fn merges(
                     .batch_execute(&format!(
                         "DELETE FROM replica.fusionada WHERE id > {rows}; \
                          UPDATE replica.fusionada SET num_participantes = num_participantes + 1 WHERE _acequia_load_id = \
-                         (SELECT load_id FROM replica._acequia_state WHERE stream = 'fusionada'); \
-                         VACUUM ANALYZE replica.fusionada"
+                         (SELECT load_id FROM replica._acequia_state WHERE stream = 'fusionada')"
                     ))
+                    .unwrap();
+                client
+                    .batch_execute("VACUUM ANALYZE replica.fusionada")
                     .unwrap();
                 let destination = bench.open();
                 let load = day.load(&destination);
