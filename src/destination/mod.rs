@@ -18,6 +18,7 @@ pub(crate) mod apply;
 pub(crate) mod conformance;
 pub mod duckdb;
 pub mod postgres;
+mod turn;
 
 /// The column that tells which load brought a row.
 pub const LOAD_ID_COLUMN: &str = "_acequia_load_id";

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::config::{Pipeline, Target};
+use crate::destination::apply::changelog;
 use crate::destination::postgres::rights::{self, Rights};
 use crate::error::{Error, Result};
 use crate::source::Source;
@@ -171,7 +172,11 @@ async fn look_at_rights(pipeline: &Pipeline) -> Result<Option<Rights>> {
     };
     let name = pipeline.destination.name.clone();
     let dataset = pipeline.dataset.clone();
-    let tables: Vec<String> = pipeline.streams.iter().map(|s| s.table.clone()).collect();
+    let tables: Vec<String> = pipeline
+        .streams
+        .iter()
+        .flat_map(|stream| [stream.table.clone(), changelog::table_name(&stream.table)])
+        .collect();
     tokio::task::spawn_blocking(move || rights::look(&name, &url, &dataset, &tables).map(Some))
         .await
         .map_err(|error| Error::internal("the destination's thread ended").cause(error))?

@@ -8,8 +8,8 @@ use testkit::Seed;
 use crate::support::Project;
 
 /// Runs the pipeline and tells the most memory that the process had resident, in KiB.
-fn peak(project: &Project) -> u64 {
-    let mut command = project.command(&["run"]);
+fn peak(project: &Project, destination: &str) -> u64 {
+    let mut command = project.command(&["run", "--destination", destination]);
     let mut child = command
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -36,20 +36,25 @@ fn resident(child: &Child) -> Option<u64> {
 fn memory_does_not_grow_with_the_table() {
     let streams =
         "\n[streams.ventas]\nsource = \"operativa\"\ntable = \"public.ventas\"\nmode = \"full\"\n";
-    let of_rows = |rows: u64| {
-        let project = Project::operational("memory", streams);
+    let of_rows = |rows: u64, destination: &str| {
+        let project = Project::operational("memory", streams).with_warehouse();
         Seed::new(8, rows)
             .only_ventas()
             .apply(&mut project.source.client().unwrap())
             .unwrap();
-        peak(&project)
+        peak(&project, destination)
     };
-    let (some, many) = (of_rows(400_000), of_rows(2_400_000));
-    assert!(many < 512 << 10, "{many} KiB");
-    assert!(
-        many < some * 2,
-        "{some} KiB for 400,000 rows, {many} KiB for six times as many"
-    );
+    for destination in ["duckdb", "almacen"] {
+        let (some, many) = (
+            of_rows(400_000, destination),
+            of_rows(2_400_000, destination),
+        );
+        assert!(many < 512 << 10, "{destination}: {many} KiB");
+        assert!(
+            many < some * 2,
+            "{destination}: {some} KiB for 400,000 rows, {many} KiB for six times as many"
+        );
+    }
 }
 
 #[test]
@@ -79,7 +84,7 @@ fn rows_too_wide_for_the_first_memory_limit_are_loaded_with_more() {
 #[test]
 fn values_of_a_megabyte_arrive_by_the_hundreds() {
     let streams = "\n[streams.t]\nsource = \"operativa\"\ntable = \"t\"\nmode = \"full\"\n";
-    let project = Project::new("huge", streams);
+    let project = Project::new("huge", streams).with_warehouse();
     project
         .source
         .batch(
@@ -90,4 +95,7 @@ fn values_of_a_megabyte_arrive_by_the_hundreds() {
         .unwrap();
     project.run(&[]);
     project.assert_same("t");
+    let most = peak(&project, "almacen");
+    assert!(most < 512 << 10, "{most} KiB");
+    project.assert_same_in_warehouse("t");
 }

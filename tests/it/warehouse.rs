@@ -267,3 +267,41 @@ fn a_server_that_is_away_is_told_as_the_destinations() {
         assert!(!all.contains("clave"), "{all}");
     }
 }
+
+#[test]
+fn versions_of_rows_are_kept() {
+    let project = Project::operational(
+        "versiones",
+        r#"
+[streams.cursos]
+source = "operativa"
+table = "public.cursos"
+mode = "full"
+disposition = "scd2"
+"#,
+    )
+    .with_warehouse();
+    Seed::new(5, 100)
+        .apply(&mut project.source.client().unwrap())
+        .unwrap();
+    let courses = counts(&project.run(&TO_WAREHOUSE), "cursos").1;
+    project
+        .source
+        .batch("UPDATE cursos SET precio_base = precio_base + 1 WHERE id = 1")
+        .unwrap();
+    assert_eq!(
+        counts(&project.run(&TO_WAREHOUSE), "cursos"),
+        (courses, 0, 1, 0)
+    );
+    assert_eq!(counts(&project.run(&TO_WAREHOUSE), "cursos").2, 0);
+    let versions = project
+        .warehouse()
+        .value(
+            "SELECT count(*) || ' ' || count(*) FILTER (WHERE _acequia_valid_to IS NULL) || ' '
+                 || bool_and(_acequia_valid_to IS NOT DISTINCT FROM next)
+             FROM (SELECT *, lead(_acequia_valid_from) OVER (PARTITION BY id ORDER BY _acequia_valid_from) AS next
+                   FROM replica.cursos) AS v WHERE id = 1",
+        )
+        .unwrap();
+    assert_eq!(versions.as_deref(), Some("2 1 true"));
+}

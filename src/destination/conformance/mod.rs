@@ -27,6 +27,7 @@ pub(crate) mod evolution;
 mod load;
 pub(crate) mod log;
 pub(crate) mod replacements;
+pub(crate) mod speed;
 pub(crate) mod values;
 pub(crate) mod versions;
 

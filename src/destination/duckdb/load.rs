@@ -1,13 +1,12 @@
 //! Applies a load: data, ledger row and position, in one transaction.
 
 use crate::destination::apply::{Rows, Scratch, insert_only, keys, own, scd2};
-use crate::destination::{LOAD_ID_COLUMN, LoadOutcome, StagedLoad, StreamState};
+use crate::destination::turn::{cursor_of, evolution, out_of_turn};
+use crate::destination::{LOAD_ID_COLUMN, LoadOutcome, StagedLoad};
 use crate::error::{Error, Result};
-use crate::evolution::{Evolution, TableSchema, evolve, rebuild};
+use crate::evolution::{Evolution, TableSchema};
 use crate::failpoint;
 use crate::landing::manifest::{Disposition, Manifest, Mode};
-use crate::position::{CursorPosition, Position};
-use crate::schema::Column;
 
 use super::overlap::Overlap;
 use super::session::Session;
@@ -59,29 +58,6 @@ fn apply(session: &Session, load: &StagedLoad) -> Result<LoadOutcome> {
     };
     ledger::record(session, manifest, &outcome, &evolution.table)?;
     Ok(outcome)
-}
-
-/// The table's schema afterwards. A replacement keeps the columns that the source has dropped and the wide types, as if
-/// rows were added; a stream that starts afresh does not.
-pub(in crate::destination) fn evolution(
-    state: Option<&StreamState>,
-    load: &StagedLoad,
-) -> Result<Evolution> {
-    let manifest = &load.manifest;
-    let known = state.map(|state| &state.schema);
-    let afresh = manifest.full_refresh
-        || (manifest.rebuilds() && manifest.disposition != Disposition::Replace);
-    match known {
-        Some(known) if !afresh => {
-            let evolution = evolve(known, &manifest.schema)?;
-            load.contract.check(&evolution.steps)?;
-            Ok(evolution)
-        }
-        _ => Ok(Evolution {
-            table: rebuild(known, &manifest.schema),
-            steps: Vec::new(),
-        }),
-    }
 }
 
 /// Makes the table anew.
@@ -178,27 +154,6 @@ fn overlap(manifest: &Manifest, rows: &Rows) -> Result<Overlap> {
     Ok(Overlap::new(cursor, &position.value.text()))
 }
 
-/// The load's column by which the stream is read, and how far it was read.
-pub(in crate::destination) fn cursor_of<'a>(
-    manifest: &'a Manifest,
-    columns: &'a [Column],
-) -> Result<(&'a Column, &'a CursorPosition)> {
-    let Some(position) = manifest.position_before.as_ref().and_then(Position::cursor) else {
-        return Err(Error::internal("a load adds to a table without a position"));
-    };
-    let cursor = columns
-        .iter()
-        .find(|column| column.name == position.column)
-        .ok_or_else(|| {
-            Error::data(format!(
-                "the load has no column `{}`, by which the stream was read so far",
-                position.column
-            ))
-            .remedy("begin afresh with the new cursor: `acequia run STREAM --full-refresh`")
-        })?;
-    Ok((cursor, position))
-}
-
 /// `INSERT INTO table (columns…)` with the load's id as the last column.
 pub(super) fn insert_into(table: &Table, rows: &Rows) -> String {
     let mut columns: Vec<String> = rows
@@ -215,12 +170,4 @@ pub(super) fn values(manifest: &Manifest, rows: &Rows, alias: &str) -> String {
     let mut values = rows.names(alias);
     values.push(literal(manifest.load_id.as_str()));
     values.join(", ")
-}
-
-pub(in crate::destination) fn out_of_turn(manifest: &Manifest) -> Error {
-    Error::destination(format!(
-        "stream {} does not stand where the load begins: another load came in between, or one before it is missing",
-        manifest.stream
-    ))
-    .remedy("load what is missing first, or begin afresh: `acequia run STREAM --full-refresh`")
 }

@@ -32,7 +32,6 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-pub(in crate::destination) use load::{cursor_of, evolution, out_of_turn};
 use session::Session;
 
 /// How much memory DuckDB may use, in bytes: so much at first, and so much at most where a load cannot do with it.

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::destination::conformance::{
-    Dialect, Fixture, Load, Subject, conformance, ints, longs, texts, write,
+    self, Dialect, Fixture, Load, Subject, conformance, ints, longs, texts, write,
 };
 use crate::evolution::number;
 use crate::landing::manifest::Disposition;
@@ -21,7 +21,6 @@ use crate::schema::{ColumnSpec, ColumnType};
 mod names;
 mod opening;
 mod speed;
-mod speed_changes;
 
 const MEMORY: u64 = 256 << 20;
 
@@ -96,6 +95,22 @@ fn query(connection: &Connection, sql: &str) -> Vec<String> {
     });
     let rows = rows.unwrap();
     rows.collect::<duckdb::Result<_>>().unwrap()
+}
+
+#[test]
+#[ignore = "a measurement"]
+fn how_fast_changes_fold() {
+    conformance::speed::how_fast::<DuckDbFile>();
+}
+
+/// Under the default memory limit.
+#[test]
+#[ignore = "a measurement"]
+fn how_much_memory_changes_take() {
+    let place = DuckDbFile::new();
+    let folder = tempfile::tempdir().unwrap();
+    let db = DuckDb::open("warehouse", &place.path, MemoryLimit::default(), "replica").unwrap();
+    conformance::speed::how_much_memory(Fixture { folder, db, place });
 }
 
 /// A file of that name, in a folder of its own, loaded into a dataset of that name.

@@ -8,6 +8,7 @@ use crate::evolution::Evolution;
 use crate::landing::manifest::Manifest;
 use crate::schema::Column;
 
+use super::ledger;
 use super::session::Session;
 use super::sql::{parse_type, type_name};
 use super::stage;
@@ -49,7 +50,8 @@ fn changelog(session: &mut Session, manifest: &Manifest, evolution: &Evolution) 
     let mut table = Table::find(session, manifest, &name)?;
     if !table.exists() || manifest.full_refresh {
         table.empty(session)?;
-        table.make_changelog(session, &evolution.table)?;
+        let known = ledger::state(session, &manifest.stream)?.map(|state| state.schema);
+        table.make_changelog(session, &evolution.table, known.as_ref())?;
         return Ok(table);
     }
     let existing: Vec<_> = table

@@ -1,7 +1,7 @@
 //! Applies a load: data, ledger row and position, in one transaction.
 
 use crate::destination::apply::{Rows, Scratch, insert_only, keys, own, scd2};
-use crate::destination::duckdb::{cursor_of, evolution, out_of_turn};
+use crate::destination::turn::{cursor_of, evolution, out_of_turn};
 use crate::destination::{LOAD_ID_COLUMN, LoadOutcome, StagedLoad};
 use crate::error::{Error, Result};
 use crate::evolution::Evolution;
@@ -48,7 +48,8 @@ fn apply(session: &mut Session, load: &StagedLoad) -> Result<LoadOutcome> {
     check_names(&evolution.table, manifest)?;
     if anew {
         table.empty(session)?;
-        table.make(session, &evolution.table, manifest)?;
+        let known = state.as_ref().map(|state| &state.schema);
+        table.make(session, &evolution.table, known, manifest)?;
     } else {
         let state = state.filter(|state| manifest.follows(state.position.as_ref()));
         let state = state.ok_or_else(|| out_of_turn(manifest))?;
@@ -74,7 +75,7 @@ fn fill(
     key.check(&columns)?;
     index::drop_others(session, table, &key)?;
     if !anew {
-        index::ensure(session, table, &key)?;
+        index::ensure(session, table, &key).map_err(|error| key_comes_twice(error, table))?;
     }
     let outcome = if manifest.mode == Mode::Cdc {
         changes::load(session, table, load, evolution, columns, anew)?
@@ -88,6 +89,18 @@ fn fill(
         index::ensure(session, table, &key)?;
     }
     Ok(outcome)
+}
+
+/// What is said where the rows that the table has already cannot have a unique index on their key.
+fn key_comes_twice(error: Error, table: &Table) -> Error {
+    if !matches!(error, Error::Data(_)) {
+        return error;
+    }
+    Error::data(format!(
+        "table {} holds several rows with the same key, as it was not loaded by that key so far",
+        table.shown
+    ))
+    .remedy("make the table anew: `acequia run STREAM --full-refresh`")
 }
 
 /// Fills the empty table: straight from the parts, where nothing is to be settled among the rows.

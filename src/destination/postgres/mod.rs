@@ -6,7 +6,7 @@
 //! ([`load`]).
 //!
 //! [`session`] connects, runs SQL and tells its failures ([`failure`]); [`lock`] keeps a second run out; [`ledger`] keeps
-//! what was loaded; [`table`] and [`index`] see to the table; [`rights`] says what the user lacks; [`sql`] writes SQL.
+//! what was loaded; [`table`], [`alter`] and [`index`] see to the table; [`rights`] says what the user lacks; [`sql`] writes SQL.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -19,6 +19,7 @@ use crate::names::{DestinationId, LoadId, StreamName};
 use crate::position::Position;
 use crate::postgres::connection::{Role, Server};
 
+mod alter;
 mod append;
 mod changes;
 mod copy;

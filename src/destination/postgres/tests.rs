@@ -8,7 +8,7 @@ use testkit::{Cluster, TestDb};
 
 use super::*;
 use crate::destination::conformance::{
-    DATASET, Dialect, Fixture, Load, Subject, conformance, ints, longs, texts,
+    self, DATASET, Dialect, Fixture, Load, Subject, conformance, ints, longs, texts,
 };
 use crate::landing::manifest::Disposition;
 use crate::schema::{Column, ColumnType};
@@ -17,6 +17,18 @@ mod opening;
 mod tables;
 
 conformance!(Database);
+
+#[test]
+#[ignore = "a measurement"]
+fn how_fast_changes_fold() {
+    conformance::speed::how_fast::<Database>();
+}
+
+#[test]
+#[ignore = "a measurement"]
+fn how_much_memory_changes_take() {
+    conformance::speed::how_much_memory(Fixture::<Database>::new());
+}
 
 /// A database, and a connection to it beside the destination's own.
 struct Database {

@@ -41,6 +41,25 @@ fn a_replacement_keeps_grants_views_and_indices() {
 }
 
 #[test]
+fn a_column_of_the_users_stays() {
+    let mut fixture = Fixture::<Database>::new();
+    fixture.load(&courses(&["a"]).with("horas", "int32", ints([1])));
+    fixture.sql(
+        "ALTER TABLE replica.cursos ADD COLUMN mayus text GENERATED ALWAYS AS (upper(nombre)) STORED",
+    );
+    fixture.load(&courses(&["b"]).with("horas", "int32", ints([2])));
+    fixture.load(&courses(&["c"]).full_refresh());
+    assert_eq!(
+        fixture.query("SELECT nombre, mayus FROM replica.cursos"),
+        ["c|C"]
+    );
+    assert_eq!(
+        fixture.columns("cursos"),
+        ["_acequia_load_id|text", "mayus|text", "nombre|text"]
+    );
+}
+
+#[test]
 fn a_reader_never_sees_the_table_empty() {
     let mut fixture = Fixture::<Database>::new();
     fixture.load(&courses(&["a", "b"]));
@@ -277,6 +296,25 @@ fn a_key_that_was_said_to_be_unique_and_is_not_is_refused() {
         .unwrap_err()
         .report();
     assert!(error.contains("a key comes more than once"), "{error}");
+}
+
+#[test]
+fn a_table_that_has_a_key_twice_is_told_when_it_is_to_be_merged() {
+    let mut fixture = Fixture::<Database>::new();
+    let load = |disposition, before, version| Load::sales(disposition, before, &[(1, 1, version)]);
+    fixture.load(&load(Disposition::Append, None, 1));
+    fixture.load(&load(Disposition::Append, Some(1), 2));
+    let error = fixture
+        .try_load(&load(Disposition::Merge, Some(2), 3))
+        .unwrap_err()
+        .report();
+    assert!(
+        error.contains("table replica.ventas holds several rows with the same key")
+            && error.contains("--full-refresh"),
+        "{error}"
+    );
+    fixture.load(&load(Disposition::Merge, None, 3).full_refresh());
+    assert_eq!(fixture.query("SELECT version FROM replica.ventas"), ["3"]);
 }
 
 #[test]

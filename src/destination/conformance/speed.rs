@@ -1,6 +1,8 @@
 //! How fast changes fold, and in how much memory: run by hand, with
-//! `cargo test --release -- --ignored --exact destination::duckdb::tests::speed_changes::how_fast --nocapture`.
+//! `cargo test --release -- --ignored --nocapture how_fast_changes_fold`.
 
+use std::fs::File;
+use std::sync::Arc;
 use std::time::Instant;
 
 use arrow::array::{Decimal128Array, ListBuilder, StringBuilder, TimestampMicrosecondArray};
@@ -10,7 +12,6 @@ use parquet::arrow::ArrowWriter;
 use super::*;
 use crate::change::{self, Op};
 use crate::destination::conformance::log::{HARD, SOFT, at};
-use crate::destination::{LoadOutcome, StagedLoad};
 use crate::landing::manifest::{Changes, Mode};
 use crate::schema::Schema;
 
@@ -85,8 +86,8 @@ fn batch(
 }
 
 /// A load of so many changes, written batch by batch.
-fn staged(
-    fixture: &mut Fixture<DuckDbFile>,
+fn staged<S: Subject>(
+    fixture: &mut Fixture<S>,
     changes: Changes,
     rows: i64,
     from: i64,
@@ -138,7 +139,7 @@ fn peak() -> String {
 }
 
 #[allow(clippy::print_stderr)]
-fn timed(fixture: &mut Fixture<DuckDbFile>, what: &str, staged: &StagedLoad) -> LoadOutcome {
+fn timed<S: Subject>(fixture: &mut Fixture<S>, what: &str, staged: &StagedLoad) -> LoadOutcome {
     // The peak is counted from here on.
     std::fs::write("/proc/self/clear_refs", "5").unwrap();
     let resident = peak();
@@ -154,9 +155,8 @@ fn timed(fixture: &mut Fixture<DuckDbFile>, what: &str, staged: &StagedLoad) -> 
 
 const MILLION: i64 = 1_000_000;
 
-#[test]
-#[ignore = "a measurement"]
-fn how_fast() {
+/// A million changes of each kind.
+pub(crate) fn how_fast<S: Subject>() {
     let mixed = |i: i64| match i * 7_919 % 10 {
         0 => (Op::Delete, i * 31 % 100_000, false),
         _ => (Op::Update, i * 31 % 100_000, false),
@@ -169,7 +169,7 @@ fn how_fast() {
         ..HARD
     };
     for (name, changes) in [("hard", plain), ("soft", SOFT), ("changelog", kept)] {
-        let mut fixture = Fixture::<DuckDbFile>::new();
+        let mut fixture = Fixture::<S>::new();
         let snapshot = staged(&mut fixture, changes, MILLION, 0, None, &|i| {
             (Op::Snapshot, i, false)
         });
@@ -202,7 +202,7 @@ fn how_fast() {
         );
     }
     for (name, changes) in [("hard", plain), ("soft", SOFT), ("changelog", kept)] {
-        let mut fixture = Fixture::<DuckDbFile>::new();
+        let mut fixture = Fixture::<S>::new();
         let snapshot = staged(&mut fixture, changes, MILLION, 0, None, &|i| {
             (Op::Snapshot, i, false)
         });
@@ -247,18 +247,12 @@ fn how_fast() {
     }
 }
 
-/// MILLIONS of changes under the default memory limit.
-#[test]
-#[ignore = "a measurement"]
-fn how_much_memory() {
+/// MILLIONS of changes.
+pub(crate) fn how_much_memory<S: Subject>(mut fixture: Fixture<S>) {
     let millions: i64 = std::env::var("MILLIONS")
         .ok()
         .and_then(|text| text.parse().ok())
         .unwrap_or(5);
-    let place = DuckDbFile::new();
-    let folder = tempfile::tempdir().unwrap();
-    let db = DuckDb::open("warehouse", &place.path, MemoryLimit::default(), "replica").unwrap();
-    let mut fixture = Fixture { folder, db, place };
     let snapshot = staged(&mut fixture, HARD, MILLION, 0, None, &|i| {
         (Op::Snapshot, i, false)
     });

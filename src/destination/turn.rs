@@ -1,0 +1,58 @@
+//! Whether a load comes in turn, and what it means for its table, before any SQL: the same for every destination.
+
+use crate::destination::{StagedLoad, StreamState};
+use crate::error::{Error, Result};
+use crate::evolution::{Evolution, evolve, rebuild};
+use crate::landing::manifest::{Disposition, Manifest};
+use crate::position::{CursorPosition, Position};
+use crate::schema::Column;
+
+/// The table's schema afterwards. A replacement keeps the columns that the source has dropped and the wide types, as if
+/// rows were added; a stream that starts afresh does not.
+pub(super) fn evolution(state: Option<&StreamState>, load: &StagedLoad) -> Result<Evolution> {
+    let manifest = &load.manifest;
+    let known = state.map(|state| &state.schema);
+    let afresh = manifest.full_refresh
+        || (manifest.rebuilds() && manifest.disposition != Disposition::Replace);
+    match known {
+        Some(known) if !afresh => {
+            let evolution = evolve(known, &manifest.schema)?;
+            load.contract.check(&evolution.steps)?;
+            Ok(evolution)
+        }
+        _ => Ok(Evolution {
+            table: rebuild(known, &manifest.schema),
+            steps: Vec::new(),
+        }),
+    }
+}
+
+/// The load's column by which the stream is read, and how far it was read.
+pub(super) fn cursor_of<'a>(
+    manifest: &'a Manifest,
+    columns: &'a [Column],
+) -> Result<(&'a Column, &'a CursorPosition)> {
+    let Some(position) = manifest.position_before.as_ref().and_then(Position::cursor) else {
+        return Err(Error::internal("a load adds to a table without a position"));
+    };
+    let cursor = columns
+        .iter()
+        .find(|column| column.name == position.column)
+        .ok_or_else(|| {
+            Error::data(format!(
+                "the load has no column `{}`, by which the stream was read so far",
+                position.column
+            ))
+            .remedy("begin afresh with the new cursor: `acequia run STREAM --full-refresh`")
+        })?;
+    Ok((cursor, position))
+}
+
+/// What is said of a load that does not begin where its stream stands.
+pub(super) fn out_of_turn(manifest: &Manifest) -> Error {
+    Error::destination(format!(
+        "stream {} does not stand where the load begins: another load came in between, or one before it is missing",
+        manifest.stream
+    ))
+    .remedy("load what is missing first, or begin afresh: `acequia run STREAM --full-refresh`")
+}
