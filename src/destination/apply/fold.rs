@@ -16,6 +16,8 @@ use super::{Engine, Scratch};
 const LAST: &str = "_acequia_last";
 /// Deletes and truncates.
 const ENDS: &str = "_acequia_ends";
+/// The numbers of truncates.
+const TRUNCATES: &str = "_acequia_truncates";
 /// In [`LAST`], the change that brought the row; NULL where the load brought none.
 pub(super) const ROW: &str = "_acequia_row";
 /// In [`LAST`], the change after it that took it away; NULL where the row lives.
@@ -57,12 +59,14 @@ pub(super) fn find_last(
     );
     let deleted = format!("CASE WHEN g.{end} > coalesce(g.{row}, -1) THEN g.{end} END");
     let ended = match &ends {
-        Some(ends) if log.counts.truncates > 0 => format!(
-            "least({deleted}, (SELECT min({}) FROM {ends} AS t WHERE {} = 't' AND {} > coalesce(g.{row}, -1)))",
-            of("t", ORDINAL),
-            of("t", OP),
-            of("t", ORDINAL),
-        ),
+        Some(ends) if log.counts.truncates > 0 => {
+            let truncates = make_truncates(engine, scratch, ends)?;
+            format!(
+                "least({deleted}, (SELECT min({}) FROM {truncates} AS t WHERE {} > coalesce(g.{row}, -1)))",
+                of("t", ORDINAL),
+                of("t", ORDINAL),
+            )
+        }
         _ => deleted,
     };
     let query = format!(
@@ -256,6 +260,16 @@ fn make_ends(engine: &mut dyn Engine, scratch: &mut Scratch, log: &Log<'_>) -> R
         is("n", &[Op::Delete, Op::Truncate])
     );
     Ok(scratch.make(engine, ENDS, &query)?.0)
+}
+
+/// The truncates alone: few, as each key is compared with all of them.
+fn make_truncates(engine: &mut dyn Engine, scratch: &mut Scratch, ends: &str) -> Result<String> {
+    let query = format!(
+        "SELECT {} FROM {ends} AS e WHERE {} = 't'",
+        of("e", ORDINAL),
+        of("e", OP)
+    );
+    Ok(scratch.make(engine, TRUNCATES, &query)?.0)
 }
 
 /// Marks rows of the table that a change of theirs took away.

@@ -1,245 +1,9 @@
-//! Loads of changes: folded by key and without one, with soft deletes, and kept one by one.
+//! Loads of changes: folded by key, with hard and with soft deletes.
 
-use std::sync::Arc;
-
-use arrow::array::{
-    Int32Array, Int64Array, ListBuilder, StringArray, StringBuilder, TimestampMicrosecondArray,
-};
-
+use super::log::{HARD, Log, SOFT, apply, at, log, rows, seconds};
 use super::*;
-use crate::change::{self, Op};
-use crate::evolution::SchemaContract;
-use crate::landing::manifest::{Changes, Deletes, Mode};
-use crate::position::{Lsn, LsnPosition};
-
-/// A change of a table of (id, n, a, b), of which `id` is the key.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Change {
-    pub(crate) op: Op,
-    pub(crate) lsn: i64,
-    pub(crate) seq: i64,
-    pub(crate) id: Option<i64>,
-    pub(crate) n: Option<i32>,
-    pub(crate) a: Option<String>,
-    pub(crate) b: Option<String>,
-    pub(crate) unchanged: Vec<&'static str>,
-}
-
-/// Of what a stream of changes is made, in the order of commits.
-#[derive(Debug, Clone)]
-pub(crate) struct Log {
-    pub(crate) stream: String,
-    pub(crate) changes: Changes,
-    pub(crate) at: Option<i64>,
-    pub(crate) has_key: bool,
-}
-
-pub(crate) const HARD: Changes = Changes {
-    deletes: Deletes::Hard,
-    changelog: false,
-};
-pub(crate) const SOFT: Changes = Changes {
-    deletes: Deletes::Soft,
-    changelog: false,
-};
-
-impl Change {
-    pub(crate) fn new(op: Op, lsn: i64, seq: i64) -> Self {
-        Self {
-            op,
-            lsn,
-            seq,
-            id: None,
-            n: None,
-            a: None,
-            b: None,
-            unchanged: Vec::new(),
-        }
-    }
-
-    fn values(mut self, n: i32, a: &str, b: &str) -> Self {
-        self.n = Some(n);
-        for (value, place, name) in [(a, &mut self.a, "a"), (b, &mut self.b, "b")] {
-            match value {
-                "=" => self.unchanged.push(name),
-                "NULL" => {}
-                value => *place = Some(value.to_owned()),
-            }
-        }
-        self
-    }
-}
-
-/// Changes as `op id n a b`, one a line, one after the other from that position on. `=` is a value that was not sent. A
-/// line that begins with `+` is of the same transaction as the one before.
-fn log(from: i64, text: &str) -> Vec<Change> {
-    let (mut lsn, mut seq) = (from, 0);
-    let mut changes = Vec::new();
-    for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
-        let words: Vec<&str> = line.trim_start_matches("+ ").split(' ').collect();
-        if line.starts_with('+') {
-            seq += 1;
-        } else {
-            lsn += 10;
-            seq = 1;
-        }
-        let op = match words[0] {
-            "r" => Op::Snapshot,
-            "c" => Op::Insert,
-            "u" => Op::Update,
-            "d" => Op::Delete,
-            "t" => Op::Truncate,
-            other => panic!("{other}"),
-        };
-        let seq = if op == Op::Snapshot { 0 } else { seq };
-        let mut change = Change::new(op, if op == Op::Snapshot { from } else { lsn }, seq);
-        change.id = words.get(1).map(|id| id.parse().unwrap());
-        if let [_, _, n, a, b] = words.as_slice() {
-            change = change.values(n.parse().unwrap(), a, b);
-        }
-        changes.push(change);
-    }
-    changes
-}
-
-pub(crate) fn at(lsn: i64) -> Position {
-    Position::Lsn(LsnPosition {
-        lsn: Lsn(lsn.unsigned_abs()),
-        slot: "acequia".to_owned(),
-        system: "1".to_owned(),
-        relation: 1,
-        membership: Some(1),
-        partitions: Vec::new(),
-    })
-}
-
-/// The columns that every change has, from their operation, place and the columns that it lacks.
-pub(crate) fn columns_of_changes(
-    load: Load,
-    ops: Vec<Op>,
-    places: &[(i64, i64)],
-    unchanged: &[&[&str]],
-) -> Load {
-    let mut lists = ListBuilder::new(StringBuilder::new());
-    for unchanged in unchanged {
-        for column in *unchanged {
-            lists.values().append_value(column);
-        }
-        lists.append(!unchanged.is_empty());
-    }
-    let times = places.iter().map(|place| place.0 % 1_000_000 * 1_000_000);
-    load.with(change::OP, "text", texts(ops.into_iter().map(Op::code)))
-        .with(
-            change::LSN,
-            "int64",
-            longs(places.iter().map(|place| place.0)),
-        )
-        .with(
-            change::SEQ,
-            "int64",
-            longs(places.iter().map(|place| place.1)),
-        )
-        .with(
-            change::COMMIT_TS,
-            "timestamptz",
-            Arc::new(TimestampMicrosecondArray::from_iter_values(times).with_timezone("UTC")),
-        )
-        .with(change::UNCHANGED, "list<text>", Arc::new(lists.finish()))
-}
-
-impl Log {
-    pub(crate) fn new(stream: &str, changes: Changes) -> Self {
-        Self {
-            stream: stream.to_owned(),
-            changes,
-            at: None,
-            has_key: true,
-        }
-    }
-
-    /// The next load. Its rows are not in the order of commits.
-    pub(crate) fn load(&mut self, changes: &[Change]) -> Load {
-        let mut changes = changes.to_vec();
-        let after = changes
-            .iter()
-            .map(|change| change.lsn + 1)
-            .max()
-            .or(self.at)
-            .unwrap_or(1);
-        changes.reverse();
-        let each = || changes.iter();
-        let load = Load::full(
-            &self.stream,
-            &[
-                (
-                    "id",
-                    "int64",
-                    Arc::new(each().map(|change| change.id).collect::<Int64Array>()),
-                ),
-                (
-                    "n",
-                    "int32",
-                    Arc::new(each().map(|change| change.n).collect::<Int32Array>()),
-                ),
-                (
-                    "a",
-                    "text",
-                    Arc::new(
-                        each()
-                            .map(|change| change.a.as_deref())
-                            .collect::<StringArray>(),
-                    ),
-                ),
-                (
-                    "b",
-                    "text",
-                    Arc::new(
-                        each()
-                            .map(|change| change.b.as_deref())
-                            .collect::<StringArray>(),
-                    ),
-                ),
-            ],
-        );
-        let places: Vec<(i64, i64)> = each().map(|change| (change.lsn, change.seq)).collect();
-        let unchanged: Vec<&[&str]> = each().map(|change| change.unchanged.as_slice()).collect();
-        let load = columns_of_changes(
-            load,
-            each().map(|change| change.op).collect(),
-            &places,
-            &unchanged,
-        );
-        self.position(load, after)
-    }
-
-    pub(crate) fn position(&mut self, mut load: Load, after: i64) -> Load {
-        load.mode = Mode::Cdc;
-        load.disposition = Disposition::Merge;
-        load.changes = Some(self.changes);
-        if self.has_key {
-            load.key = vec!["id".to_owned()];
-        }
-        load.before = self.at.map(at);
-        load.after = Some(at(after));
-        self.at = Some(after);
-        load
-    }
-}
-
-/// Inserted, updated and deleted.
-pub(crate) fn apply<S: Subject>(fixture: &mut Fixture<S>, load: &Load) -> (u64, u64, u64) {
-    let outcome = fixture
-        .try_load(load)
-        .unwrap_or_else(|error| panic!("{}", error.report()));
-    (outcome.inserted, outcome.updated, outcome.deleted)
-}
-
-/// The rows of a table, and when they were deleted where that is marked.
-fn rows<S: Subject>(fixture: &Fixture<S>, stream: &str) -> Vec<String> {
-    fixture.query(&format!(
-        "SELECT id, n, a, b FROM replica.\"{stream}\" ORDER BY id"
-    ))
-}
+use crate::change;
+use crate::landing::manifest::Changes;
 
 /// A snapshot, changes, and what the table then holds and how many rows came, changed and went.
 type Case = (
@@ -554,128 +318,6 @@ pub(crate) fn deletes_become_soft_from_one_load_to_the_next<S: Subject>() {
     );
 }
 
-pub(crate) fn the_changelog_keeps_every_change<S: Subject>() {
-    let mut fixture = Fixture::<S>::new();
-    let mut stream = Log::new(
-        "s",
-        Changes {
-            changelog: true,
-            ..HARD
-        },
-    );
-    let query = "SELECT _acequia_op, id, n, a, b, _acequia_lsn, _acequia_seq, \
-         CASE WHEN _acequia_unchanged IS NULL THEN 'whole' ELSE 'filled' END FROM replica.s__changes ORDER BY \
-         _acequia_lsn, _acequia_seq, id";
-    apply(
-        &mut fixture,
-        &stream.load(&log(100, "r 1 1 x y\nr 2 2 p q")),
-    );
-    let load = stream.load(&log(
-        1_000,
-        "u 1 2 = z\n+ u 1 3 w =\nd 1\n+ c 3 4 = =\nd 2\nt\nc 5 5 a b",
-    ));
-    apply(&mut fixture, &load);
-    let mut expected = vec![
-        "r|1|1|x|y|100|0|whole",
-        "r|2|2|p|q|100|0|whole",
-        "u|1|2|x|z|1010|1|filled",
-        "u|1|3|w|z|1010|2|filled",
-        "d|1|NULL|NULL|NULL|1020|1|whole",
-        "c|3|4|w|z|1020|2|filled",
-        "d|2|NULL|NULL|NULL|1030|1|whole",
-        "t|NULL|NULL|NULL|NULL|1040|1|whole",
-        "c|5|5|a|b|1050|1|whole",
-    ];
-    assert_eq!(fixture.query(query), expected);
-    // A second snapshot adds to it.
-    let mut again = Log::new("s", stream.changes);
-    apply(&mut fixture, &again.load(&log(3_000, "r 7 7 g h")));
-    expected.push("r|7|7|g|h|3000|0|whole");
-    assert_eq!(fixture.query(query), expected);
-    // A full refresh begins it anew.
-    let mut afresh = Log::new("s", stream.changes);
-    apply(
-        &mut fixture,
-        &afresh.load(&log(4_000, "r 8 8 i j")).full_refresh(),
-    );
-    assert_eq!(fixture.query(query), ["r|8|8|i|j|4000|0|whole"]);
-    let ids = fixture.query("SELECT DISTINCT _acequia_load_id FROM replica.s__changes");
-    assert_eq!(
-        ids,
-        fixture.query("SELECT load_id FROM replica._acequia_state")
-    );
-}
-
-pub(crate) fn the_changelog_follows_the_source<S: Subject>() {
-    let mut fixture = Fixture::<S>::new();
-    let changes = Changes {
-        changelog: true,
-        ..HARD
-    };
-    let mut stream = Log::new("s", changes);
-    apply(&mut fixture, &stream.load(&log(100, "r 1 1 x y")));
-    let wide = stream
-        .load(&log(1_000, "c 2 2 x y"))
-        .with("n", "int64", longs([5_000_000_000]))
-        .with("extra", "text", texts(["e"]))
-        .without("b");
-    apply(&mut fixture, &wide);
-    for table in ["s", "s__changes"] {
-        assert_eq!(
-            fixture.query(&format!(
-                "SELECT id, n, a, b, extra FROM replica.{table} ORDER BY id"
-            )),
-            ["1|1|x|y|NULL", "2|5000000000|x|NULL|e"]
-        );
-    }
-    // A second snapshot forgets what the source no longer has, but the changelog does not.
-    let mut again = Log::new("s", changes);
-    apply(
-        &mut fixture,
-        &again.load(&log(3_000, "r 7 7 g h")).without("b"),
-    );
-    assert_eq!(
-        fixture.query("SELECT count(*) FROM replica.s__changes WHERE b = 'y'"),
-        ["1"]
-    );
-    // It takes what it can, and refuses the rest.
-    apply(&mut fixture, &again.load(&log(4_000, "c 8 8 g h")));
-    assert_eq!(
-        fixture.query("SELECT b FROM replica.s__changes WHERE id = 8"),
-        ["h"]
-    );
-    let before = fixture.everything();
-    let mut retyped = Log::new("s", changes);
-    let load = retyped
-        .load(&log(5_000, "r 7 7 g h"))
-        .with("a", "int32", ints([1]));
-    let error = fixture.try_load(&load).unwrap_err().report();
-    assert!(
-        error.contains("s__changes") && error.contains("--full-refresh"),
-        "{error}"
-    );
-    assert_eq!(fixture.everything(), before);
-    apply(&mut fixture, &load.full_refresh());
-}
-
-pub(crate) fn the_changelog_begins_when_it_is_asked_for<S: Subject>() {
-    let mut fixture = Fixture::<S>::new();
-    let mut stream = Log::new("s", SOFT);
-    apply(&mut fixture, &stream.load(&log(100, "r 1 1 x y")));
-    stream.changes.changelog = true;
-    apply(&mut fixture, &stream.load(&log(1_000, "u 1 2 = z")));
-    assert_eq!(
-        fixture.query("SELECT _acequia_op, id, n, a, b FROM replica.s__changes"),
-        ["u|1|2|x|z"]
-    );
-    // The table of another stream is not written to.
-    let mut other = Log::new("t", HARD);
-    let mut load = other.load(&log(100, "r 1 1 x y"));
-    "s__changes".clone_into(&mut load.table);
-    let error = fixture.try_load(&load).unwrap_err().report();
-    assert!(error.contains("destination_table"), "{error}");
-}
-
 pub(crate) fn a_load_of_changes_is_applied_once_and_in_turn<S: Subject>() {
     let mut fixture = Fixture::<S>::new();
     let mut stream = Log::new("s", HARD);
@@ -801,10 +443,67 @@ pub(crate) fn positions_may_lie_far_apart<S: Subject>() {
     assert_eq!(rows(&fixture, "s"), ["1|6|a|b", "2|2|p|q", "3|3|p|q"]);
 }
 
-/// A point in time in whole seconds.
-pub(crate) fn seconds<S: Subject>(column: &str) -> String {
-    either::<S, _>(
-        format!("epoch_us({column}) // 1000000"),
-        format!("CAST(extract(epoch FROM {column}) AS BIGINT)"),
-    )
+/// Names that the statements use themselves, or that must be quoted.
+pub(crate) fn a_key_of_changes_may_have_several_columns_of_any_name<S: Subject>() {
+    const NAMES: [(&str, &str); 4] = [
+        ("id", "n"),
+        ("n", "place"),
+        ("a", "quote\"d"),
+        ("b", "it's"),
+    ];
+    let mut fixture = Fixture::<S>::new();
+    for kind in [HARD, SOFT] {
+        let stream_name = format!("s{}", usize::from(kind == SOFT));
+        let mut stream = Log::new(
+            &stream_name,
+            Changes {
+                changelog: true,
+                ..kind
+            },
+        );
+        let mut load = |changes: &[super::log::Change]| {
+            let mut changes = changes.to_vec();
+            // A delete has the whole key.
+            for change in &mut changes {
+                change.n = change.n.or(change.id.map(|_| 1));
+                for lacking in &mut change.unchanged {
+                    *lacking = NAMES.iter().find(|name| name.0 == *lacking).unwrap().1;
+                }
+            }
+            let mut load = stream.load(&changes);
+            for column in &mut load.columns {
+                if let Some((_, name)) = NAMES.iter().find(|name| name.0 == column.0) {
+                    (*name).clone_into(&mut column.0);
+                }
+            }
+            load.key = vec!["place".to_owned(), "n".to_owned()];
+            load
+        };
+        apply(
+            &mut fixture,
+            &load(&log(100, "r 1 1 x y\nr 1 2 p q\nr 2 1 s t")),
+        );
+        let changes = log(
+            1_000,
+            "u 1 1 = z\nu 1 2 w =\nd 2\n+ c 2 2 = =\nc 3 1 a b\nd 3",
+        );
+        assert_eq!(apply(&mut fixture, &load(&changes)), (1, 2, 1));
+        let living = if kind == SOFT {
+            "WHERE _acequia_deleted_at IS NULL"
+        } else {
+            ""
+        };
+        assert_eq!(
+            fixture.query(&format!(
+                "SELECT n, place, \"quote\"\"d\", \"it's\" FROM replica.{stream_name} {living} ORDER BY 1, 2"
+            )),
+            ["1|1|x|z", "1|2|w|q", "2|2|s|t"]
+        );
+        assert_eq!(
+            fixture.query(&format!(
+                "SELECT \"quote\"\"d\", \"it's\" FROM replica.{stream_name}__changes WHERE _acequia_op = 'u' ORDER BY 1"
+            )),
+            ["w|q", "x|z"]
+        );
+    }
 }

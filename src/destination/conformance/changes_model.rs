@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 
-use super::changes::{Change, HARD, Log, SOFT, seconds};
+use super::log::{Change, HARD, Log, SOFT, seconds};
 use super::*;
 use crate::change::{self, Op};
 use crate::landing::manifest::{Changes, Deletes};

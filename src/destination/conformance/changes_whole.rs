@@ -6,7 +6,7 @@ use arrow::array::{Float64Array, StringArray};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 
-use super::changes::{HARD, Log, apply, columns_of_changes};
+use super::log::{HARD, Log, apply, columns_of_changes};
 use super::*;
 use crate::change::Op;
 use crate::landing::manifest::Changes;

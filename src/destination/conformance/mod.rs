@@ -17,6 +17,7 @@ use crate::position::{CursorPosition, CursorValue, Position};
 use crate::schema::ColumnType;
 
 pub(crate) mod additions;
+pub(crate) mod changelog;
 pub(crate) mod changes;
 pub(crate) mod changes_model;
 pub(crate) mod changes_whole;
@@ -24,6 +25,7 @@ pub(crate) mod changes_whole;
 pub(crate) mod crashes;
 pub(crate) mod evolution;
 mod load;
+pub(crate) mod log;
 pub(crate) mod replacements;
 pub(crate) mod speed;
 pub(crate) mod values;
@@ -271,14 +273,16 @@ macro_rules! conformance {
                 a_snapshot_makes_the_table_with_the_columns_of_its_changes,
                 a_row_tells_which_change_made_it_what_it_is,
                 deletes_become_soft_from_one_load_to_the_next,
-                the_changelog_keeps_every_change,
-                the_changelog_follows_the_source,
-                the_changelog_begins_when_it_is_asked_for,
                 a_load_of_changes_is_applied_once_and_in_turn,
                 a_table_of_changes_follows_its_source,
                 parts_of_one_load_may_differ_in_their_columns,
                 a_key_of_changes_is_never_null,
-                positions_may_lie_far_apart;
+                positions_may_lie_far_apart,
+                a_key_of_changes_may_have_several_columns_of_any_name;
+            changelog:
+                the_changelog_keeps_every_change,
+                the_changelog_follows_the_source,
+                the_changelog_begins_when_it_is_asked_for;
             changes_model:
                 a_table_is_what_its_source_was_however_the_log_is_cut;
             changes_whole:

@@ -11,7 +11,7 @@ use parquet::arrow::ArrowWriter;
 
 use super::*;
 use crate::change::{self, Op};
-use crate::destination::conformance::changes::{HARD, SOFT, at};
+use crate::destination::conformance::log::{HARD, SOFT, at};
 use crate::landing::manifest::{Changes, Mode};
 use crate::schema::Schema;
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::{Float64Array, StringArray};
 
-use super::changes::seconds;
+use super::log::seconds;
 use super::*;
 use Disposition::{InsertOnly, Merge, Scd2};
 
