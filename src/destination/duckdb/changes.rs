@@ -9,6 +9,7 @@ use crate::error::Result;
 use crate::evolution::Evolution;
 use crate::landing::manifest::Manifest;
 
+use super::indices::Indices;
 use super::session::Session;
 use super::sql::parse_type;
 use super::table::Table;
@@ -51,7 +52,9 @@ fn changelog(session: &Session, manifest: &Manifest, evolution: &Evolution) -> R
     let table = Table::find(session, manifest, &changelog::table_name(&manifest.table))?;
     let columns = evolution.table.columns.iter().map(|column| &column.column);
     if !table.exists() || manifest.full_refresh {
+        let indices = Indices::of(session, &table)?;
         table.create_changelog(session, columns)?;
+        indices.restore(session, &table)?;
         return Ok(table);
     }
     let existing: Vec<_> = table

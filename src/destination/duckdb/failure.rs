@@ -85,6 +85,8 @@ fn remedy(kind: &str, message: &str) -> Option<&'static str> {
         "IO" if message.contains("No space left on device") => {
             Some("free disk space beside the destination's file, then run again")
         }
+        // At the commit, where the index was made in the transaction.
+        "TransactionContext" if message.contains("constraint") => remedy("Constraint", message),
         "Constraint" => Some(
             "the table has a constraint or a unique index that acequia did not make: drop it, or mend the source's rows",
         ),

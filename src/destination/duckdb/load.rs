@@ -8,6 +8,7 @@ use crate::evolution::{Evolution, TableSchema};
 use crate::failpoint;
 use crate::landing::manifest::{Disposition, Manifest, Mode};
 
+use super::indices::Indices;
 use super::overlap::Overlap;
 use super::session::Session;
 use super::sql::{DuckDbSql, cast, identifier, literal};
@@ -48,6 +49,7 @@ fn apply(session: &Session, load: &StagedLoad) -> Result<LoadOutcome> {
         let state = state.ok_or_else(|| out_of_turn(manifest))?;
         table.check(&state.schema, manifest)?;
     }
+    let indices = anew.then(|| Indices::of(session, &table)).transpose()?;
     let outcome = if manifest.mode == Mode::Cdc {
         changes::load(session, &table, manifest, &evolution, rows.as_ref(), anew)?
     } else if anew {
@@ -56,6 +58,9 @@ fn apply(session: &Session, load: &StagedLoad) -> Result<LoadOutcome> {
         table.alter(session, &evolution.steps, manifest.mode)?;
         add(session, &table, manifest, &evolution, rows)?
     };
+    if let Some(indices) = indices {
+        indices.restore(session, &table)?;
+    }
     ledger::record(session, manifest, &outcome, &evolution.table)?;
     Ok(outcome)
 }

@@ -4,7 +4,7 @@
 //! in one transaction ([`load`]). Nothing passes through Rust but SQL.
 //!
 //! [`open`] opens the file; [`session`] runs SQL on it and tells its failures ([`failure`]); [`ledger`] keeps what was
-//! loaded; [`load`] applies a load to its [`table`]: by [`merge`] or [`append`], by [`changes`], or as
+//! loaded; [`indices`] keeps what people made; [`load`] applies a load to its [`table`]: by [`merge`] or [`append`], by [`changes`], or as
 //! [`crate::destination::apply`] says for all destinations; [`sql`], [`rows`] and [`overlap`] write the SQL that they need.
 
 use std::collections::{BTreeMap, HashSet};
@@ -20,6 +20,7 @@ use crate::position::Position;
 mod append;
 mod changes;
 mod failure;
+mod indices;
 mod ledger;
 mod load;
 mod merge;

@@ -24,6 +24,8 @@ pub(super) struct Table {
     pub(super) sql: String,
     /// Its name as people write it.
     pub(super) shown: String,
+    /// Its name.
+    pub(super) name: String,
     /// Names and types of its columns; none where it does not exist.
     columns: Vec<(String, String)>,
 }
@@ -70,6 +72,7 @@ impl Table {
         let table = Self {
             sql: session.table(name),
             shown,
+            name: name.to_owned(),
             columns: columns
                 .into_iter()
                 .filter(|(table, ..)| table.eq_ignore_ascii_case(name))

@@ -18,6 +18,7 @@ use crate::landing::manifest::Disposition;
 use crate::position::{CursorPosition, CursorValue, Position};
 use crate::schema::{ColumnSpec, ColumnType};
 
+mod indices;
 mod names;
 mod opening;
 mod speed;
