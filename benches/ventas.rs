@@ -66,6 +66,7 @@ impl Bench {
             replication: config::Replication {
                 slot: "acequia_bench".to_owned(),
                 publication: "acequia_bench".to_owned(),
+                streams: Vec::new(),
             },
         };
         Pipeline {
@@ -131,7 +132,6 @@ impl Bench {
         let writer = LoadWriter::new(
             &landing,
             &address,
-            schema,
             None,
             PART_SIZE,
             &Counters::default(),

@@ -92,6 +92,8 @@ pub struct Replication {
     pub slot: String,
     /// The publication.
     pub publication: String,
+    /// All streams of changes of the source, whether they are selected or not: what the slot is kept for.
+    pub streams: Vec<StreamName>,
 }
 
 /// A text that is never printed.

@@ -11,6 +11,7 @@ use super::model::{DestinationConfig, DestinationKind, SourceConfig, SourceKind,
 use super::units;
 use super::{Destination, Pipeline, Replication, Secret, Source, Stream, Target};
 use crate::error::Result;
+use crate::landing::manifest::Mode;
 use crate::names::StreamName;
 
 mod crm;
@@ -327,7 +328,13 @@ impl Document {
             None => usual,
         };
         check_name_with(&publication, &place("publication"), false, problems)?;
-        Ok(Replication { slot, publication })
+        let streams = self.config.streams.iter();
+        let streams = streams.filter(|(_, stream)| stream.source == name && stream.mode == Mode::Cdc);
+        Ok(Replication {
+            slot,
+            publication,
+            streams: streams.map(|(name, _)| name.clone()).collect(),
+        })
     }
 
     /// Two streams in one table would undo each other's work, so the streams that are not selected count as well.
