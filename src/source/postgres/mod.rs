@@ -1,7 +1,8 @@
 //! PostgreSQL as a source: any table, view or query, read by connectorx in parallel lanes under one snapshot.
 //!
 //! `catalog` asks what a relation is, `types` decides how each column travels, `sql` writes the statements, `session`
-//! holds the relation still and begins the lanes, `connectorx` reads them, `field` and `batch` make Arrow of what comes.
+//! holds the relation still and begins the lanes, `connectorx` reads them, `field` (binary) and `text` decode what comes,
+//! `batch` makes Arrow of it.
 
 use crate::config::{Secret, Stream};
 use crate::error::Result;
@@ -13,6 +14,7 @@ pub mod connectorx;
 pub mod field;
 pub mod session;
 pub mod sql;
+pub mod text;
 pub mod types;
 
 use connection::Server;
