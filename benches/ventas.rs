@@ -271,6 +271,7 @@ fn stations(criterion: &mut Criterion) {
                 jobs: NonZeroUsize::MIN,
                 interrupt: CancellationToken::new(),
                 progress: Progress::default(),
+                follow: None,
             };
             let report = bench
                 .runtime

@@ -22,5 +22,6 @@ mod memory;
 mod recovery;
 mod remote_landing;
 mod support;
+mod text_format;
 mod tls;
 mod types;

@@ -126,7 +126,7 @@ pub(super) fn refused(name: &str, error: FieldError) -> Error {
             "give it a type that holds all its values, under [streams.STREAM.types]: {name} = \"decimal(38,18)\" (or \
              other digits), \"float8\" (rounds) or \"text\" (exact)"
         )),
-        FieldError::NotAList | FieldError::TimestampOverflow => fault.remedy(format!(
+        FieldError::NotAList | FieldError::TimestampOverflow | FieldError::OutOfRange => fault.remedy(format!(
             "carry it as text: {name} = \"text\" under [streams.STREAM.types]"
         )),
         FieldError::NotUtf8 => fault.remedy(format!(

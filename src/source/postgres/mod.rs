@@ -3,7 +3,8 @@
 //! Changes of tables come by logical replication (`replication`).
 //!
 //! `catalog` asks what a relation is, `types` decides how each column travels, `sql` writes the statements, `session`
-//! holds the relation still and begins the lanes, `connectorx` reads them, `field` and `batch` make Arrow of what comes.
+//! holds the relation still and begins the lanes, `connectorx` reads them, `field` (binary) and `text` decode what comes,
+//! `batch` makes Arrow of it.
 
 use crate::config::{self, Secret, Stream};
 use crate::error::Result;
@@ -16,6 +17,7 @@ pub mod field;
 pub mod replication;
 pub mod session;
 pub mod sql;
+pub mod text;
 pub mod types;
 
 use connection::Server;

@@ -15,6 +15,7 @@ use crate::position::Lsn;
 use crate::schema::Schema;
 use crate::source::postgres::batch::{BATCH_BYTES, BATCH_ROWS, refused};
 use crate::source::postgres::field::{ColumnBuilder, FieldError};
+use crate::source::postgres::text::TextForm;
 use crate::source::postgres::types::ColumnPlan;
 
 /// Microseconds from 1970-01-01 to 2000-01-01, where PostgreSQL counts from.
@@ -68,6 +69,7 @@ pub type Places = Vec<Option<usize>>;
 pub struct ChangeBuilder {
     schema: SchemaRef,
     plans: Vec<ColumnPlan>,
+    forms: Vec<TextForm>,
     columns: Vec<ColumnBuilder>,
     op: StringBuilder,
     lsn: Int64Builder,
@@ -78,8 +80,8 @@ pub struct ChangeBuilder {
 }
 
 impl ChangeBuilder {
-    /// For changes of `schema`: the columns of `plans`, then those of a change.
-    pub fn new(schema: &Schema, plans: Vec<ColumnPlan>) -> Self {
+    /// For changes of `schema`: the columns of `plans`, whose texts are of `forms`, then those of a change.
+    pub fn new(schema: &Schema, plans: Vec<ColumnPlan>, forms: Vec<TextForm>) -> Self {
         let arrow = schema.arrow();
         let element = arrow.fields().last().and_then(|field| match field.data_type() {
             DataType::List(element) => Some(Arc::clone(element)),
@@ -98,6 +100,7 @@ impl ChangeBuilder {
                 .collect(),
             schema: arrow,
             plans,
+            forms,
             op: StringBuilder::new(),
             lsn: Int64Builder::new(),
             seq: Int64Builder::new(),
@@ -118,7 +121,8 @@ impl ChangeBuilder {
         old: Option<&Tuple>,
     ) -> Result<()> {
         let mut unchanged = false;
-        for ((column, plan), place) in self.columns.iter_mut().zip(&self.plans).zip(places) {
+        let planned = self.plans.iter().zip(&self.forms);
+        for ((column, (plan, form)), place) in self.columns.iter_mut().zip(planned).zip(places) {
             let at = |tuple: &'_ Tuple| place.and_then(|place| tuple.0.get(place).cloned());
             let mut value = at(tuple).unwrap_or(Value::Null);
             if value == Value::Unchanged
@@ -138,7 +142,7 @@ impl ChangeBuilder {
                     self.bytes += bytes.map_or(0, <[u8]>::len);
                     bytes
                         .ok_or(FieldError::Malformed)
-                        .and_then(|bytes| column.push_text(plan, bytes))
+                        .and_then(|bytes| column.push_text(Some(bytes), *form))
                 }
                 Value::Binary(place) => {
                     let bytes = message.get(place);

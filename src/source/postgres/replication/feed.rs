@@ -20,6 +20,7 @@ use crate::evolution::{SchemaContract, TableSchema, evolve, number};
 use crate::position::{Lsn, LsnPosition};
 use crate::schema::{Column, ColumnSpec, Schema};
 use crate::source::postgres::catalog;
+use crate::source::postgres::text::TextForm;
 use crate::source::postgres::types::{ColumnPlan, plan};
 
 /// One stream's changes.
@@ -136,10 +137,12 @@ impl Feed {
             taken && !self.stream.exclude.contains(name)
         };
         let mut plans = Vec::with_capacity(columns.len());
+        let mut forms = Vec::with_capacity(columns.len());
         for column in columns.iter().filter(|column| takes(&column.name)) {
             let mut plan = plan(column, self.stream.types.get(&column.name))?;
             // A deleted row has values in the key columns alone.
             plan.spec.nullable = true;
+            forms.push(TextForm::of(column, &plan)?);
             plans.push(plan);
         }
         let live: Vec<(String, String)> = plans
@@ -155,7 +158,7 @@ impl Feed {
             return Ok(());
         };
         if self.builder.is_none() || !same_names(&self.live, &live) {
-            self.build(&plans)?;
+            self.build(&plans, forms)?;
             self.live = live;
         }
         let names = self.live.iter().map(|(name, _)| place(name)).collect();
@@ -230,7 +233,7 @@ impl Feed {
     }
 
     /// Begins batches of another shape.
-    fn build(&mut self, plans: &[ColumnPlan]) -> Result<()> {
+    fn build(&mut self, plans: &[ColumnPlan], forms: Vec<TextForm>) -> Result<()> {
         self.flush()?;
         let mut specs: Vec<ColumnSpec> = plans.iter().map(|plan| plan.spec.clone()).collect();
         specs.extend(change::columns());
@@ -241,7 +244,7 @@ impl Feed {
                 self.sent.push(column.clone());
             }
         }
-        self.builder = Some(ChangeBuilder::new(&schema, plans.to_vec()));
+        self.builder = Some(ChangeBuilder::new(&schema, plans.to_vec(), forms));
         Ok(())
     }
 
