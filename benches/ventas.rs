@@ -66,6 +66,8 @@ impl Bench {
             replication: config::Replication {
                 slot: "acequia_bench".to_owned(),
                 publication: "acequia_bench".to_owned(),
+                base: "acequia_bench".to_owned(),
+                others: Vec::new(),
                 streams: Vec::new(),
             },
         };

@@ -18,6 +18,7 @@ mod interrupt;
 mod logging;
 mod printer;
 mod progress;
+pub(crate) mod replication;
 pub(crate) mod run;
 pub(crate) mod status;
 
@@ -103,6 +104,9 @@ pub(crate) enum Command {
     Status(SelectionArgs),
     /// Show what a load or a Parquet file consists of: schema, row groups, sizes, ranges and sample rows
     Inspect(InspectArgs),
+    /// Manage what replication uses on a source's server
+    #[command(subcommand)]
+    Replication(ReplicationCommand),
     /// Print a completion script for a shell
     #[command(
         after_help = "Examples:\n  acequia completions bash > ~/.local/share/bash-completion/completions/acequia\n  \
@@ -125,8 +129,30 @@ pub(crate) struct InitArgs {
     pub(crate) dir: PathBuf,
 }
 
-/// Which streams, into which destination.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ReplicationCommand {
+    /// Drop a source's replication slot, and its publication where nothing else of this pipeline needs it
+    ///
+    /// The server then keeps no write-ahead log for the slot any more. The next run of the source's cdc streams needs
+    /// --full-refresh: it takes a new snapshot.
+    Drop(ReplicationDropArgs),
+}
+
 #[derive(Debug, Args)]
+pub(crate) struct ReplicationDropArgs {
+    /// The source, by its name in the configuration
+    #[arg(value_name = "SOURCE")]
+    pub(crate) source: String,
+    /// The destination whose slot it is, instead of the one that [pipeline] names
+    #[arg(long, value_name = "NAME")]
+    pub(crate) destination: Option<String>,
+    /// Do not ask
+    #[arg(long)]
+    pub(crate) yes: bool,
+}
+
+/// Which streams, into which destination.
+#[derive(Debug, Clone, Args)]
 pub(crate) struct SelectionArgs {
     /// The streams; all of them if none is named
     #[arg(value_name = "STREAM")]
@@ -140,7 +166,8 @@ pub(crate) struct SelectionArgs {
 #[command(
     after_help = "Examples:\n  acequia run                         every stream\n  acequia run ventas cursos           \
                         these two\n  acequia run --dry-run               the plan; nothing is touched\n  acequia run \
-                        ventas --full-refresh   from the beginning, into a table made anew\n  acequia run --output json \
+                        ventas --full-refresh   from the beginning, into a table made anew\n  acequia run --follow                \
+                        go on with the changes until Ctrl-C\n  acequia run --output json \
                         | jq .    the report, for programs"
 )]
 pub(crate) struct RunArgs {
@@ -149,6 +176,9 @@ pub(crate) struct RunArgs {
     /// Forget the positions: read incremental streams from the beginning, and make their tables anew
     #[arg(long)]
     pub(crate) full_refresh: bool,
+    /// Go on with the cdc streams, in small batches, until Ctrl-C; other streams are carried once
+    #[arg(long, conflicts_with = "dry_run")]
+    pub(crate) follow: bool,
     /// Print the plan and touch nothing
     #[arg(long)]
     pub(crate) dry_run: bool,

@@ -4,12 +4,13 @@ use std::fmt::Write as _;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use acequia::Result;
+use acequia::{Error, Result};
 use acequia::config::{Document, Pipeline, Selection};
 use acequia::pipeline::plan::{StreamPlan, plan};
 use acequia::pipeline::progress::Progress;
 use acequia::pipeline::report::{RunReport, Status, StreamReport};
-use acequia::pipeline::{self, RunOptions};
+use acequia::pipeline::{self, Followed, OnFollowed, RunOptions};
+use acequia::landing::manifest::Mode;
 
 use super::printer::{Mark, Printer};
 use super::progress::ProgressDisplay;
@@ -20,7 +21,11 @@ const MAX_JOBS: usize = 4;
 
 pub(crate) fn run(args: RunArgs, context: &mut Context) -> Result<Exit> {
     let document = Document::read(&context.global.config)?;
-    let pipeline = document.resolve(&Selection::from(args.selection))?;
+    let pipeline = document.resolve(&Selection::from(args.selection.clone()))?;
+    if args.follow && pipeline.streams.iter().all(|stream| stream.mode != Mode::Cdc) {
+        return Err(Error::config("--follow: none of the streams has mode = \"cdc\"")
+            .remedy("leave --follow out, or name a cdc stream"));
+    }
     if args.dry_run {
         let plans = block_on(plan(&pipeline, args.full_refresh))?;
         print_plans(&plans, &context.printer)?;
@@ -28,7 +33,7 @@ pub(crate) fn run(args: RunArgs, context: &mut Context) -> Result<Exit> {
         return Ok(if failed { Exit::Failed } else { Exit::Ok });
     }
     let jobs = args.jobs.unwrap_or_else(default_jobs);
-    let (report, interrupted) = block_on(carry(pipeline, args.full_refresh, jobs, context))?;
+    let (report, interrupted) = block_on(carry(pipeline, &args, jobs, context))?;
     print_report(&report, &context.printer)?;
     Ok(exit(&report, interrupted))
 }
@@ -42,18 +47,28 @@ fn default_jobs() -> NonZeroUsize {
 /// Runs the pipeline, while progress is shown and Ctrl-C is listened to. Tells as well whether it was asked to stop.
 async fn carry(
     pipeline: Pipeline,
-    full_refresh: bool,
+    args: &RunArgs,
     jobs: NonZeroUsize,
     context: &Context,
 ) -> Result<(RunReport, bool)> {
     let interrupt = interrupt::listen(context.notices.clone())?;
     let progress = Progress::default();
     let display = ProgressDisplay::start(progress.clone(), &context.global, &context.notices);
+    let notices = context.notices.clone();
+    let told = OnFollowed::new(move |batch: &Followed| {
+        notices.say(&format!(
+            "{}, in the destination {} after {} committed",
+            figures::plural(usize::try_from(batch.changes).unwrap_or(usize::MAX), "change"),
+            figures::elapsed(batch.late),
+            if batch.changes == 1 { "it was" } else { "the last of them was" },
+        ));
+    });
     let options = RunOptions {
-        full_refresh,
+        full_refresh: args.full_refresh,
         jobs,
         interrupt: interrupt.clone(),
         progress,
+        follow: args.follow.then_some(told),
     };
     let report = pipeline::run(pipeline, options).await;
     display.finish().await;
@@ -207,8 +222,6 @@ fn seconds(seconds: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use acequia::landing::manifest::Mode;
-
     use super::*;
 
     #[test]

@@ -19,6 +19,11 @@ pub struct Document {
 }
 
 impl Document {
+    /// What is written.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
     /// Reads a configuration file, and the `.env` beside it.
     ///
     /// # Errors

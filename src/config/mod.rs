@@ -92,6 +92,10 @@ pub struct Replication {
     pub slot: String,
     /// The publication.
     pub publication: String,
+    /// The slot's name without that of a destination: with it begin the names of all slots of this pipeline.
+    pub base: String,
+    /// The slots of the other destinations in the configuration.
+    pub others: Vec<String>,
     /// All streams of changes of the source, whether they are selected or not: what the slot is kept for.
     pub streams: Vec<StreamName>,
 }

@@ -303,17 +303,21 @@ impl Document {
         };
         let given = config.replication.clone().unwrap_or_default();
         let usual = format!("acequia_{}", plain(self.config.pipeline.name.as_str()));
-        let mut slot = match &given.slot {
+        let base = match &given.slot {
             Some(slot) => self.expand(slot, &place("slot"), problems)?,
             None => usual.clone(),
         };
-        let own = self
-            .environment
-            .expand(&self.config.pipeline.destination)
-            .unwrap_or_default();
-        if destination.name != own {
-            slot = format!("{slot}_{}", plain(&destination.name));
-        }
+        let own = self.environment.expand(&self.config.pipeline.destination).unwrap_or_default();
+        let slot_of = |destination: &str| {
+            if destination == own {
+                base.clone()
+            } else {
+                format!("{base}_{}", plain(destination))
+            }
+        };
+        let slot = slot_of(&destination.name);
+        let others = self.config.destinations.keys();
+        let others = others.filter(|name| **name != destination.name).map(|name| slot_of(name)).collect();
         // Manual, section 26.2.6.1: lower-case letters, numbers, and the underscore.
         let is_slot = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
         if slot.is_empty() || slot.len() > MAX_NAME || !slot.chars().all(is_slot) {
@@ -333,6 +337,8 @@ impl Document {
         Ok(Replication {
             slot,
             publication,
+            others,
+            base,
             streams: streams.map(|(name, _)| name.clone()).collect(),
         })
     }

@@ -8,7 +8,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Instant;
 
-use futures::future::BoxFuture;
+use futures::future::LocalBoxFuture;
 use futures::{StreamExt, stream};
 use tokio_util::sync::CancellationToken;
 
@@ -82,7 +82,7 @@ pub async fn run(pipeline: Pipeline, options: RunOptions) -> Result<RunReport> {
             alone.push((place, run));
         }
     }
-    let mut work: Vec<BoxFuture<'_, Vec<(usize, StreamReport)>>> = Vec::new();
+    let mut work: Vec<LocalBoxFuture<'_, Vec<(usize, StreamReport)>>> = Vec::new();
     for (source, runs) in by_source {
         let (places, streams): (Vec<usize>, Vec<StreamRun>) = runs.into_iter().unzip();
         let (source, configured) = replicated(&pipeline, source)?;

@@ -29,8 +29,22 @@ use crate::source::postgres::replication::{self, Replication, Start, Until};
 use crate::source::postgres::session::Following;
 use crate::source::{Extract, LANE_CAPACITY, Lane, OpenStream, Outcome};
 
-/// Told of each batch of a run that follows.
-pub type OnFollowed = Arc<dyn Fn(&Followed) + Send + Sync>;
+/// Who is told of each batch of a run that follows.
+#[derive(Clone)]
+pub struct OnFollowed(Arc<dyn Fn(&Followed) + Send + Sync>);
+
+impl OnFollowed {
+    /// Calls `told` for each batch.
+    pub fn new(told: impl Fn(&Followed) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(told))
+    }
+}
+
+impl std::fmt::Debug for OnFollowed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("OnFollowed")
+    }
+}
 
 /// A batch of a run that follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -130,6 +144,9 @@ impl ReplicationRun {
         let streams: Vec<_> = carried.iter().map(|one| one.run.stream.clone()).collect();
         let tables = replication.tables(&streams.iter().collect::<Vec<_>>()).await?;
         fail::fail_point!("cdc.published", crate::failpoint::abort);
+        if let Some(one) = carried.first_mut() {
+            one.report.warnings.extend(replication.left_behind().await?);
+        }
         let slot = replication.slot().await?;
         let now = replication.now().await?;
         for (one, table) in carried.iter_mut().zip(tables) {
@@ -274,15 +291,11 @@ impl ReplicationRun {
         }
         // Every session holds the snapshot itself now.
         drop(snapshot);
-        let carrying = stream::iter(opened)
-            .map(|(one, opened)| async move {
-                one.run.counters.enter(Phase::Extracting);
-                let Carried { run, report, .. } = one;
-                let carried = run.carry_opened(opened, report).await;
-                one.run.full_refresh = false;
-                one.settle(carried);
-                one.next = Some(Next::Resume);
-            })
+        let mut carrying = Vec::with_capacity(opened.len());
+        for (one, opened) in opened {
+            carrying.push(one.carry_snapshot(opened));
+        }
+        let carrying = stream::iter(carrying)
             .buffer_unordered(self.jobs.max(1))
             .collect::<Vec<()>>();
         tokio::select! {
@@ -329,7 +342,7 @@ impl ReplicationRun {
             {
                 let late = Utc::now().timestamp_micros().saturating_sub(commit).max(0);
                 let late = Duration::from_micros(u64::try_from(late).unwrap_or(0));
-                told(&Followed { changes, late });
+                (told.0)(&Followed { changes, late });
             }
         }
         // A stop while nothing was under way is how following ends.
@@ -395,6 +408,15 @@ impl Carried {
             }
             Err(error) => self.settle(Err(error)),
         }
+    }
+
+    async fn carry_snapshot(&mut self, opened: OpenStream) {
+        let Self { run, report, .. } = self;
+        run.counters.enter(Phase::Extracting);
+        let carried = run.carry_opened(opened, report).await;
+        run.full_refresh = false;
+        self.settle(carried);
+        self.next = Some(Next::Resume);
     }
 
     fn finish(self) -> StreamReport {

@@ -6,13 +6,15 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::recovery;
-use crate::config::{Pipeline, Target};
+use crate::config::{self, Pipeline, Target};
 use crate::destination::duckdb::DuckDb;
 use crate::destination::{Destination, LedgerRow, StreamState};
 use crate::error::{Error, Result};
 use crate::landing::manifest::Mode;
 use crate::names::{DestinationId, LoadId, StreamName};
 use crate::position::Position;
+use crate::source::postgres::Postgres;
+use crate::source::postgres::replication::survey::{self, SlotStatus};
 
 /// How a pipeline stands.
 #[derive(Debug, Clone, Serialize)]
@@ -23,6 +25,8 @@ pub struct StatusReport {
     pub destination: String,
     /// Each stream.
     pub streams: Vec<StreamStatus>,
+    /// The replication slots of the sources of streams of changes.
+    pub slots: Vec<SlotStatus>,
 }
 
 /// How a stream stands.
@@ -130,5 +134,24 @@ pub async fn status(pipeline: &Pipeline) -> Result<StatusReport> {
         pipeline: pipeline.name.clone(),
         destination: pipeline.destination.name.clone(),
         streams,
+        slots: Vec::new(),
     })
+}
+
+/// How the replication slots stand of a pipeline whose sources are known.
+pub async fn slots(pipeline: &Pipeline) -> Vec<SlotStatus> {
+    let mut slots = Vec::new();
+    for (name, source) in &pipeline.sources {
+        let config::Source::Postgres { url, replication } = source else {
+            continue;
+        };
+        if replication.streams.is_empty() {
+            continue;
+        }
+        if let Ok(source) = Postgres::new(url, replication) {
+            let (server, names) = source.replication();
+            slots.push(survey::slot_status(server, names, name).await);
+        }
+    }
+    slots
 }

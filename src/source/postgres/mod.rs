@@ -70,6 +70,11 @@ impl Postgres {
         &self.replication.slot
     }
 
+    /// The server, and the names that replication has on it.
+    pub fn replication(&self) -> (&Server, &config::Replication) {
+        (&self.server, &self.replication)
+    }
+
     /// Connects for replication.
     pub async fn replicate(&self) -> Result<Replication> {
         Replication::open(&self.server, &self.replication).await

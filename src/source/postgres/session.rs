@@ -277,11 +277,11 @@ impl Session {
                 Error::internal("a connecting thread ended unexpectedly").cause(error)
             })??);
         }
-        let outcome = self.follows.map(|(_, position)| {
+        let outcome = self.follows.as_ref().map(|(_, position)| {
             let (sender, receiver) = oneshot::channel();
             // Whoever waits for it waits for the lanes first.
             let _ = sender.send(Outcome {
-                position: Some(Position::Lsn(position)),
+                position: Some(Position::Lsn(position.clone())),
                 ..Outcome::default()
             });
             receiver

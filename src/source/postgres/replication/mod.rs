@@ -3,6 +3,7 @@
 //! [`setup`] sees to publication and tables; [`wire`] speaks the protocol; [`pgoutput`] decodes its messages; a [`feed`]
 //! makes of one table's changes the batches of one stream, by [`change`]. [`Replication`] holds the slot: it says where
 //! each stream may go on, takes the snapshot that a new one begins with, reads a pass, and confirms what is durable.
+//! [`survey`] is for `check`, `status` and taking it down.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -23,6 +24,7 @@ pub mod change;
 pub mod feed;
 pub mod pgoutput;
 pub mod setup;
+pub mod survey;
 pub mod wire;
 
 use change::{Mark, SnapshotMark};
@@ -161,6 +163,13 @@ impl Replication {
             }
         }
         Ok(tables)
+    }
+
+    /// Slots of the pipeline that nobody reads, as warnings.
+    pub async fn left_behind(&self) -> Result<Vec<String>> {
+        let slots = survey::left_behind(&self.client, &self.names).await?;
+        let warning = |(message, remedy)| format!("{message}\nremedy: {remedy}");
+        Ok(slots.into_iter().map(warning).collect())
     }
 
     /// The slot, where there is one.
@@ -669,10 +678,12 @@ impl Pass<'_> {
         let Some(feed) = self.feeds.get_mut(index) else {
             return Ok(());
         };
-        for batch in feed.take_ready(all) {
+        let ready = feed.take_ready(all);
+        let lane = feed.lane().clone();
+        for batch in ready {
             loop {
                 tokio::select! {
-                    permit = feed.lane().reserve() => {
+                    permit = lane.reserve() => {
                         match permit {
                             Ok(permit) => permit.send(batch),
                             Err(_) => feed.abandon(),

@@ -120,30 +120,35 @@ pub async fn slot(client: &Client, name: &str) -> Result<Option<Slot>> {
     }))
 }
 
-/// Slots of this database whose name begins with that of `slot` and `_`: those of other destinations. And `slot` itself
-/// where `itself`. With the bytes that each keeps.
-pub async fn slots_left_behind(
-    client: &Client,
-    slot: &str,
-    itself: bool,
-) -> Result<Vec<(String, u64)>> {
+/// A slot that nobody reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdleSlot {
+    /// Its name.
+    pub name: String,
+    /// Bytes of the write-ahead log that the server keeps for it.
+    pub retained: u64,
+}
+
+/// The pipeline's slots in this database that nobody reads.
+pub async fn idle_slots(client: &Client, base: &str) -> Result<Vec<IdleSlot>> {
     let rows = client
         .query(
             "SELECT slot_name::text, GREATEST(pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn), 0)::int8
              FROM pg_replication_slots
              WHERE NOT active AND NOT temporary AND plugin = 'pgoutput' AND database = current_database()
-               AND (starts_with(slot_name, $1 || '_') OR (slot_name = $1 AND $2)) ORDER BY 1",
-            &[&slot, &itself],
+               AND (starts_with(slot_name::text, $1 || '_') OR slot_name = $1) ORDER BY 1",
+            &[&base],
         )
         .await
         .map_err(|error| failed("cannot look replication slots up", &error))?;
-    Ok(rows
-        .iter()
-        .map(|row| {
-            let bytes: Option<i64> = row.get(1);
-            (row.get(0), bytes.and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or(0))
-        })
-        .collect())
+    let slot = |row: &tokio_postgres::Row| IdleSlot {
+        name: row.get(0),
+        retained: row
+            .get::<_, Option<i64>>(1)
+            .and_then(|bytes| u64::try_from(bytes).ok())
+            .unwrap_or(0),
+    };
+    Ok(rows.iter().map(slot).collect())
 }
 
 /// What the server's settings and the user's rights lack, with what mends it.

@@ -27,9 +27,9 @@ const MAX_MESSAGE: usize = 1 << 30;
 /// Room that is kept for what comes.
 const READ_BUFFER: usize = 256 << 10;
 
-trait Transport: AsyncRead + AsyncWrite + Send + Unpin {}
+trait Transport: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
 
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Transport for T {}
+impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> Transport for T {}
 
 /// A connection in replication mode.
 pub struct ReplicationConnection {
