@@ -13,6 +13,7 @@
 )]
 
 mod bad_input;
+mod cdc;
 mod commands;
 mod evolution;
 mod full;
