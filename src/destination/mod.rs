@@ -13,6 +13,9 @@ use crate::landing::manifest::Manifest;
 use crate::names::{DestinationId, LoadId, StreamName};
 use crate::position::Position;
 
+pub(crate) mod apply;
+#[cfg(test)]
+pub(crate) mod conformance;
 pub mod duckdb;
 
 /// The column that tells which load brought a row.

@@ -139,9 +139,19 @@ impl Disposition {
 }
 
 impl Manifest {
-    /// Whether the load makes its table anew: a replacement, or the first load of a stream.
+    /// Whether the load makes its table anew, whatever that was: a replacement, or the first load of a stream that has
+    /// positions. A full load that adds to its table makes it only where there is none yet.
     pub fn rebuilds(&self) -> bool {
-        self.disposition == Disposition::Replace || self.position_before.is_none()
+        match (self.disposition, self.mode) {
+            (Disposition::Replace, _) => true,
+            (_, Mode::Full) => false,
+            (_, Mode::Incremental | Mode::Cdc) => self.position_before.is_none(),
+        }
+    }
+
+    /// Whether loading it would change nothing but the ledger. A full load without rows says that there are none.
+    pub fn is_idle(&self) -> bool {
+        self.parts.is_empty() && self.mode != Mode::Full && !self.rebuilds()
     }
 
     /// Whether the load follows on a ledger that stands at `position`.

@@ -99,7 +99,7 @@ impl StreamRun {
         report: &mut StreamReport,
     ) -> Result<()> {
         let (address, manifest) = self.extract(opened, report).await?;
-        if manifest.parts.is_empty() && !manifest.rebuilds() {
+        if manifest.is_idle() {
             return self.landing.discard(&address).await;
         }
         self.publish_and_load(&address, manifest, report).await

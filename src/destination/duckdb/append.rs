@@ -4,6 +4,9 @@
 //! compared as a multiset: of a row that the load has `n` times and the table `m` times, `n - m` are added.
 
 use crate::destination::LoadOutcome;
+use crate::destination::apply::Rows;
+use crate::destination::apply::rows::identity_of;
+use crate::destination::apply::sql::same;
 use crate::error::Result;
 use crate::evolution::Step;
 use crate::landing::manifest::Manifest;
@@ -11,8 +14,8 @@ use crate::schema::Column;
 
 use super::load::{insert_into, values};
 use super::overlap::{Again, Overlap};
-use super::rows::{Rows, identity_of, same};
 use super::session::Session;
+use super::sql::DuckDbSql;
 use super::table::Table;
 
 /// Adds the rows of a load to the table.
@@ -65,7 +68,7 @@ fn insert_missing(
         })
         .cloned()
         .collect();
-    let of_table = identity_of(&compared, "o");
+    let of_table = identity_of(&DuckDbSql, &compared, "o");
     let named: Vec<String> = of_table
         .iter()
         .enumerate()
@@ -80,13 +83,13 @@ fn insert_missing(
              ON {joined} WHERE n._acequia_nth > coalesce(m._acequia_times, 0)",
             insert = insert_into(table, rows),
             values = values(manifest, rows, "n"),
-            partition = identity_of(&compared, "r").join(", "),
+            partition = identity_of(&DuckDbSql, &compared, "r").join(", "),
             named = named.join(", "),
             relation = again.relation,
             table = table.sql,
             range = again.in_table,
             grouped = of_table.join(", "),
-            joined = same(&identity_of(&compared, "n"), &numbered),
+            joined = same(&identity_of(&DuckDbSql, &compared, "n"), &numbered),
         ),
         [],
     )

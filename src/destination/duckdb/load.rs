@@ -1,18 +1,18 @@
 //! Applies a load: data, ledger row and position, in one transaction.
 
+use crate::destination::apply::{Rows, Scratch, insert_only, keys, own, scd2};
 use crate::destination::{LOAD_ID_COLUMN, LoadOutcome, StagedLoad, StreamState};
 use crate::error::{Error, Result};
 use crate::evolution::{Evolution, TableSchema, evolve, rebuild};
 use crate::failpoint;
-use crate::landing::manifest::{Disposition, Manifest};
+use crate::landing::manifest::{Disposition, Manifest, Mode};
 use crate::position::Position;
 
 use super::overlap::Overlap;
-use super::rows::Rows;
 use super::session::Session;
-use super::sql::{cast, identifier, literal, type_name};
+use super::sql::{DuckDbSql, cast, identifier, literal};
 use super::table::{Table, check_names};
-use super::{append, ledger, merge};
+use super::{append, changes, ledger, merge, rows};
 
 /// Applies a load, unless the ledger has it.
 pub(super) fn load(session: &Session, load: &StagedLoad) -> Result<LoadOutcome> {
@@ -36,22 +36,25 @@ fn apply(session: &Session, load: &StagedLoad) -> Result<LoadOutcome> {
         });
     }
     let state = ledger::state(session, &manifest.stream)?;
-    let table = Table::find(session, manifest)?;
-    let anew = manifest.rebuilds() || manifest.full_refresh;
+    let table = Table::find(session, manifest, &manifest.table)?;
+    let anew = manifest.rebuilds()
+        || manifest.full_refresh
+        || (manifest.mode == Mode::Full && state.is_none());
     let evolution = evolution(state.as_ref(), load)?;
-    check_names(&evolution.table)?;
-    let rows = Rows::of_parts(load, &evolution.table)?;
-    let outcome = if anew {
-        make(session, &table, manifest, &evolution.table, rows)?
-    } else {
+    check_names(&evolution.table, manifest)?;
+    let rows = rows::of_parts(load, &evolution.table)?;
+    if !anew {
         let state = state.filter(|state| manifest.follows(state.position.as_ref()));
         let state = state.ok_or_else(|| out_of_turn(manifest))?;
-        table.check(&state.schema)?;
-        table.alter(session, &evolution.steps)?;
-        match rows {
-            None => LoadOutcome::default(),
-            Some(rows) => add(session, &table, manifest, &evolution, rows)?,
-        }
+        table.check(&state.schema, manifest)?;
+    }
+    let outcome = if manifest.mode == Mode::Cdc {
+        changes::load(session, &table, manifest, &evolution, rows.as_ref(), anew)?
+    } else if anew {
+        make(session, &table, manifest, &evolution.table, rows)?
+    } else {
+        table.alter(session, &evolution.steps, manifest.mode)?;
+        add(session, &table, manifest, &evolution, rows)?
     };
     ledger::record(session, manifest, &outcome, &evolution.table)?;
     Ok(outcome)
@@ -86,56 +89,43 @@ fn make(
     rows: Option<Rows>,
 ) -> Result<LoadOutcome> {
     let columns = schema.columns.iter().map(|column| &column.column);
-    let load_id = identifier(LOAD_ID_COLUMN);
     let Some(mut rows) = rows else {
-        let mut columns: Vec<String> = columns
-            .map(|column| {
-                format!(
-                    "{} {}",
-                    identifier(&column.name),
-                    type_name(&column.column_type)
-                )
-            })
-            .collect();
-        columns.push(format!("{load_id} VARCHAR"));
-        session.execute(
-            &format!(
-                "CREATE OR REPLACE TABLE {} ({})",
-                table.sql,
-                columns.join(", ")
-            ),
-            [],
-        )?;
+        table.create(session, columns, manifest)?;
         return Ok(LoadOutcome::default());
     };
-    if manifest.disposition == Disposition::Merge {
-        rows = merge::check_keys(session, manifest, rows)?;
+    let mut scratch = Scratch::new();
+    let has_key = manifest.disposition.has_key();
+    if has_key {
+        rows = keys::settle(&mut &*session, &mut scratch, manifest, rows)?;
     }
     let mut values: Vec<String> = columns
         .map(|column| {
             let name = identifier(&column.name);
-            if rows.columns.iter().any(|other| other.name == column.name) {
+            if rows.has(&column.name) {
                 name
             } else {
                 format!("{} AS {name}", cast("NULL", &column.column_type))
             }
         })
         .collect();
-    values.push(format!(
-        "{} AS {load_id}",
-        literal(manifest.load_id.as_str())
-    ));
+    for own in own::columns(manifest) {
+        values.push(format!(
+            "{} AS {}",
+            own.value(&DuckDbSql),
+            identifier(own.name)
+        ));
+    }
     let inserted = session.execute(
         &format!(
-            "CREATE OR REPLACE TABLE {} AS SELECT {} FROM {}",
+            "CREATE OR REPLACE TABLE {} AS SELECT {} FROM {} AS n",
             table.sql,
             values.join(", "),
             rows.relation
         ),
         [],
     )?;
-    merge::drop_temporaries(session)?;
-    let may_drop_duplicates = manifest.disposition == Disposition::Merge && !manifest.key_is_unique;
+    scratch.drop_all(&mut &*session)?;
+    let may_drop_duplicates = has_key && !manifest.key_is_unique;
     if inserted != manifest.rows && !may_drop_duplicates {
         return Err(Error::internal(format!(
             "the parts hold {inserted} rows, and the manifest says {}",
@@ -154,8 +144,32 @@ fn add(
     table: &Table,
     manifest: &Manifest,
     evolution: &Evolution,
-    rows: Rows,
+    rows: Option<Rows>,
 ) -> Result<LoadOutcome> {
+    if manifest.disposition == Disposition::Scd2 {
+        return scd2::apply(&mut &*session, &table.sql, manifest, rows);
+    }
+    let Some(rows) = rows else {
+        return Ok(LoadOutcome::default());
+    };
+    match manifest.disposition {
+        Disposition::Merge => {
+            let overlap = overlap(manifest, &rows)?;
+            merge::merge(session, table, manifest, &overlap, rows)
+        }
+        Disposition::Append => {
+            let overlap = overlap(manifest, &rows)?;
+            append::append(session, table, manifest, &overlap, &evolution.steps, &rows)
+        }
+        Disposition::InsertOnly => insert_only::apply(&mut &*session, &table.sql, manifest, rows),
+        Disposition::Replace | Disposition::Scd2 => Err(Error::internal(
+            "a load of this disposition does not add to a table so",
+        )),
+    }
+}
+
+/// Where the load may meet again what earlier ones brought.
+fn overlap(manifest: &Manifest, rows: &Rows) -> Result<Overlap> {
     let Some(position) = manifest.position_before.as_ref().and_then(Position::cursor) else {
         return Err(Error::internal("a load adds to a table without a position"));
     };
@@ -170,16 +184,7 @@ fn add(
             ))
             .remedy("begin afresh with the new cursor: `acequia run STREAM --full-refresh`")
         })?;
-    let overlap = Overlap::new(cursor, &position.value.text());
-    match manifest.disposition {
-        Disposition::Merge => merge::merge(session, table, manifest, &overlap, rows),
-        Disposition::Append => {
-            append::append(session, table, manifest, &overlap, &evolution.steps, &rows)
-        }
-        Disposition::Replace | Disposition::InsertOnly | Disposition::Scd2 => Err(Error::internal(
-            "a load of this disposition does not add to a table so",
-        )),
-    }
+    Ok(Overlap::new(cursor, &position.value.text()))
 }
 
 /// `INSERT INTO table (columns…)` with the load's id as the last column.

@@ -4,8 +4,8 @@
 //! in one transaction ([`load`]). Nothing passes through Rust but SQL.
 //!
 //! [`open`] opens the file; [`session`] runs SQL on it and tells its failures ([`failure`]); [`ledger`] keeps what was
-//! loaded; [`load`] applies a load, by [`merge`] or [`append`] where it adds to a [`table`]; [`sql`], [`rows`] and
-//! [`overlap`] write the SQL that they need.
+//! loaded; [`load`] applies a load to its [`table`]: by [`merge`] or [`append`], by [`changes`], or as
+//! [`crate::destination::apply`] says for all destinations; [`sql`], [`rows`] and [`overlap`] write the SQL that they need.
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
@@ -18,6 +18,7 @@ use crate::names::{DestinationId, LoadId, StreamName};
 use crate::position::Position;
 
 mod append;
+mod changes;
 mod failure;
 mod ledger;
 mod load;
@@ -26,7 +27,7 @@ mod open;
 mod overlap;
 mod rows;
 mod session;
-mod sql;
+pub(crate) mod sql;
 mod table;
 #[cfg(test)]
 mod tests;

@@ -1,9 +1,9 @@
 //! The overlap: rows of a load that an earlier load may have brought, as each extract begins a little below the position.
 
+use crate::destination::apply::Rows;
 use crate::error::Result;
 use crate::schema::{Column, ColumnType};
 
-use super::rows::Rows;
 use super::session::Session;
 use super::sql::{cast, identifier, literal, of};
 

@@ -7,10 +7,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use duckdb::{Connection, Params, Row};
 
 use crate::destination::Interrupter;
+use crate::destination::apply::{Dialect, Engine};
 use crate::error::{Error, Result};
 
 use super::failure;
-use super::sql::identifier;
+use super::sql::{DuckDbSql, identifier};
 
 /// A connection to the file, and the dataset in it.
 pub(super) struct Session {
@@ -126,6 +127,28 @@ impl Session {
         } else {
             Ok(())
         }
+    }
+}
+
+impl Engine for &Session {
+    fn dialect(&self) -> &'static dyn Dialect {
+        &DuckDbSql
+    }
+
+    fn execute(&mut self, sql: &str) -> Result<u64> {
+        Session::execute(self, sql, [])
+    }
+
+    fn numbers(&mut self, sql: &str) -> Result<Vec<i64>> {
+        self.row(sql, [], |row| {
+            (0..row.as_ref().column_count())
+                .map(|column| row.get(column))
+                .collect()
+        })
+    }
+
+    fn texts(&mut self, sql: &str) -> Result<Vec<String>> {
+        self.rows(sql, [], |row| row.get(0))
     }
 }
 

@@ -1,20 +1,34 @@
 //! Pieces of DuckDB's SQL. No I/O.
 
+use crate::destination::apply::Dialect;
 use crate::schema::ColumnType;
 
-/// An identifier, quoted: DuckDB then takes it as it is, but for the case of ASCII letters.
-pub(super) fn identifier(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
-}
+/// A quoted identifier is taken by DuckDB as it is, but for the case of ASCII letters.
+pub(super) use crate::destination::apply::sql::{identifier, literal, of};
 
-/// A text literal.
-pub(super) fn literal(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "''"))
-}
+/// DuckDB's SQL, where it is its own.
+pub(crate) struct DuckDbSql;
 
-/// A column of a relation that has an alias.
-pub(super) fn of(alias: &str, column: &str) -> String {
-    format!("{alias}.{}", identifier(column))
+impl Dialect for DuckDbSql {
+    fn type_name(&self, column_type: &ColumnType) -> String {
+        type_name(column_type)
+    }
+
+    fn identity(&self, expression: &str, column_type: &ColumnType) -> Vec<String> {
+        identity(expression, column_type)
+    }
+
+    fn contains(&self, list: &str, literal: &str) -> String {
+        format!("list_contains({list}, {literal})")
+    }
+
+    fn wide_integer(&self) -> &'static str {
+        "HUGEINT"
+    }
+
+    fn temporary(&self, name: &str) -> String {
+        format!("temp.{}", identifier(name))
+    }
 }
 
 /// The name of the type that holds a column, as DuckDB's own catalog writes it.
@@ -37,6 +51,22 @@ pub(super) fn type_name(column_type: &ColumnType) -> String {
         ColumnType::TimestampTz => "TIMESTAMP WITH TIME ZONE".to_owned(),
         ColumnType::List(element) => format!("{}[]", type_name(element)),
     }
+}
+
+/// The type that the catalog's name of it stands for; none where acequia has no such type.
+pub(super) fn parse_type(name: &str) -> Option<ColumnType> {
+    if let Some(element) = name.strip_suffix("[]") {
+        return parse_type(element).map(|element| ColumnType::List(Box::new(element)));
+    }
+    Some(match name {
+        "FLOAT" => ColumnType::Float32,
+        "DOUBLE" => ColumnType::Float64,
+        "VARCHAR" => ColumnType::Text,
+        "BLOB" => ColumnType::Binary,
+        "TIMESTAMP WITH TIME ZONE" => ColumnType::TimestampTz,
+        // The others are called alike.
+        other => other.parse().ok()?,
+    })
 }
 
 /// `expression` as a value of that type.

@@ -5,10 +5,13 @@ use std::collections::HashMap;
 
 use duckdb::params;
 
+use crate::change;
 use crate::destination::LOAD_ID_COLUMN;
+use crate::destination::apply::own::{self, VALID_TO};
 use crate::error::{Error, Result};
-use crate::evolution::{Step, TableSchema};
-use crate::landing::manifest::Manifest;
+use crate::evolution::{Step, TableColumn, TableSchema};
+use crate::landing::manifest::{Disposition, Manifest, Mode};
+use crate::schema::{Column, ColumnType};
 
 use super::ledger;
 use super::session::Session;
@@ -26,12 +29,11 @@ pub(super) struct Table {
 }
 
 impl Table {
-    /// Looks at the table that a load goes into.
+    /// Looks at a table that a load goes into.
     ///
     /// # Errors
     /// Where a table or view of that name is not acequia's, or belongs to another stream.
-    pub(super) fn find(session: &Session, manifest: &Manifest) -> Result<Self> {
-        let name = &manifest.table;
+    pub(super) fn find(session: &Session, manifest: &Manifest, name: &str) -> Result<Self> {
         let shown = format!("{}.{name}", session.dataset());
         if name.to_ascii_lowercase().starts_with("_acequia") {
             return Err(
@@ -80,7 +82,7 @@ impl Table {
 
     /// A table is the stream's where it has the load column, and its rows were brought by no other stream.
     fn check_owner(&self, session: &Session, manifest: &Manifest) -> Result<()> {
-        if self.columns.is_empty() {
+        if !self.exists() {
             return Ok(());
         }
         if self.data_type(LOAD_ID_COLUMN).is_none() {
@@ -104,18 +106,18 @@ impl Table {
     }
 
     /// Refuses a table that is not as the ledger says: a load cannot be added to it.
-    pub(super) fn check(&self, schema: &TableSchema) -> Result<()> {
+    pub(super) fn check(&self, schema: &TableSchema, manifest: &Manifest) -> Result<()> {
         let wrong = |what: String| {
             Error::destination(what)
                 .remedy("make the table anew: `acequia run STREAM --full-refresh`")
         };
-        if self.columns.is_empty() {
+        if !self.exists() {
             return Err(wrong(format!(
                 "table {} is missing, though the ledger has it",
                 self.shown
             )));
         }
-        for column in schema.columns.iter().map(|column| &column.column) {
+        for column in own::stored(schema, manifest.mode) {
             let expected = type_name(&column.column_type);
             match self.data_type(&column.name) {
                 Some(data_type) if data_type == expected => {}
@@ -133,28 +135,145 @@ impl Table {
                 }
             }
         }
+        let has_versions = self.has(VALID_TO) && schema.column(VALID_TO).is_none();
+        if has_versions == (manifest.disposition == Disposition::Scd2) {
+            return Ok(());
+        }
+        Err(wrong(if has_versions {
+            format!(
+                "table {} keeps versions of rows, and the stream's disposition is now {}",
+                self.shown, manifest.disposition
+            )
+        } else {
+            format!(
+                "table {} has no versions of rows, and the stream's disposition is now scd2",
+                self.shown
+            )
+        }))
+    }
+
+    /// Makes the table of a load anew, without rows.
+    pub(super) fn create<'a>(
+        &self,
+        session: &Session,
+        columns: impl Iterator<Item = &'a Column>,
+        manifest: &Manifest,
+    ) -> Result<()> {
+        let mut columns = defined(columns);
+        for own in own::columns(manifest) {
+            columns.push(define(own.name, &own.column_type));
+        }
+        self.create_of(session, &columns)
+    }
+
+    /// Makes a table of changes anew, without rows.
+    pub(super) fn create_changelog<'a>(
+        &self,
+        session: &Session,
+        columns: impl Iterator<Item = &'a Column>,
+    ) -> Result<()> {
+        let mut columns = defined(columns);
+        columns.push(define(LOAD_ID_COLUMN, &ColumnType::Text));
+        self.create_of(session, &columns)
+    }
+
+    fn create_of(&self, session: &Session, columns: &[String]) -> Result<()> {
+        session.execute(
+            &format!(
+                "CREATE OR REPLACE TABLE {} ({})",
+                self.sql,
+                columns.join(", ")
+            ),
+            [],
+        )?;
         Ok(())
     }
 
     /// Changes the table's schema.
-    pub(super) fn alter(&self, session: &Session, steps: &[Step]) -> Result<()> {
+    pub(super) fn alter(&self, session: &Session, steps: &[Step], mode: Mode) -> Result<()> {
         for step in steps {
-            let change = match step {
-                Step::Add(column) => format!(
-                    "ADD COLUMN {} {}",
-                    identifier(&column.name),
-                    type_name(&column.column_type)
-                ),
-                Step::Widen { name, to, .. } => format!(
-                    "ALTER COLUMN {} SET DATA TYPE {}",
-                    identifier(name),
-                    type_name(to)
-                ),
-                Step::Retire(_) | Step::Revive(_) => continue,
-            };
-            session.execute(&format!("ALTER TABLE {} {change}", self.sql), [])?;
+            match step {
+                Step::Add(column) if mode == Mode::Cdc && !change::is_stored(&column.name) => {}
+                Step::Add(column) => self.add(session, &column.name, &column.column_type)?,
+                Step::Widen { name, to, .. } => self.widen(session, name, to)?,
+                Step::Retire(_) | Step::Revive(_) => {}
+            }
         }
         Ok(())
+    }
+
+    /// Adds a column.
+    pub(super) fn add(
+        &self,
+        session: &Session,
+        name: &str,
+        column_type: &ColumnType,
+    ) -> Result<()> {
+        self.change(
+            session,
+            &format!("ADD COLUMN {}", define(name, column_type)),
+        )
+    }
+
+    /// Gives a column a wider type.
+    pub(super) fn widen(
+        &self,
+        session: &Session,
+        name: &str,
+        column_type: &ColumnType,
+    ) -> Result<()> {
+        self.change(
+            session,
+            &format!(
+                "ALTER COLUMN {} SET DATA TYPE {}",
+                identifier(name),
+                type_name(column_type)
+            ),
+        )
+    }
+
+    fn change(&self, session: &Session, change: &str) -> Result<()> {
+        session.execute(&format!("ALTER TABLE {} {change}", self.sql), [])?;
+        Ok(())
+    }
+
+    /// Whether the table was there when it was looked at.
+    pub(super) fn exists(&self) -> bool {
+        !self.columns.is_empty()
+    }
+
+    /// Whether the table had a column of that name.
+    pub(super) fn has(&self, column: &str) -> bool {
+        self.data_type(column).is_some()
+    }
+
+    /// Names and types of the columns that the table had.
+    pub(super) fn columns(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.columns
+            .iter()
+            .map(|(name, data_type)| (name.as_str(), data_type.as_str()))
+    }
+
+    /// The names of the table's columns once a load has seen to them: those that it had, and those that are new.
+    pub(super) fn names_after(
+        &self,
+        schema: &TableSchema,
+        manifest: &Manifest,
+        anew: bool,
+    ) -> Vec<String> {
+        let mut names: Vec<String> = if anew {
+            Vec::new()
+        } else {
+            self.columns().map(|(name, _)| name.to_owned()).collect()
+        };
+        let own = own::columns(manifest);
+        let now = own::stored(schema, manifest.mode).map(|column| column.name.as_str());
+        for name in now.chain(own.iter().map(|own| own.name)) {
+            if !names.iter().any(|known| known.eq_ignore_ascii_case(name)) {
+                names.push(name.to_owned());
+            }
+        }
+        names
     }
 
     fn data_type(&self, column: &str) -> Option<&str> {
@@ -165,18 +284,33 @@ impl Table {
     }
 }
 
+fn define(name: &str, column_type: &ColumnType) -> String {
+    format!("{} {}", identifier(name), type_name(column_type))
+}
+
+fn defined<'a>(columns: impl Iterator<Item = &'a Column>) -> Vec<String> {
+    columns
+        .map(|column| define(&column.name, &column.column_type))
+        .collect()
+}
+
 /// Refuses columns that DuckDB would take for one: it does not tell `A` from `a`.
-pub(super) fn check_names(schema: &TableSchema) -> Result<()> {
-    let mut seen = HashMap::from([(LOAD_ID_COLUMN.to_owned(), None)]);
+pub(super) fn check_names(schema: &TableSchema, manifest: &Manifest) -> Result<()> {
+    let own = own::columns(manifest);
+    let mut seen: HashMap<String, Option<&TableColumn>> =
+        own.iter().map(|own| (own.name.to_owned(), None)).collect();
     for column in &schema.columns {
         let name = &column.column.name;
         match seen.insert(name.to_ascii_lowercase(), Some(column)) {
             None => {}
             Some(None) => {
                 return Err(Error::data(format!(
-                    "the source's column `{name}` has the name of acequia's own column `{LOAD_ID_COLUMN}`"
+                    "the source's column `{name}` has the name of acequia's own column `{}`",
+                    name.to_ascii_lowercase()
                 ))
-                .remedy(format!("leave it out with exclude = [\"{name}\"], or rename it in a `query`")));
+                .remedy(format!(
+                    "leave it out with exclude = [\"{name}\"], or rename it in a `query`"
+                )));
             }
             Some(Some(other)) => {
                 let retired = column.retired || other.retired;

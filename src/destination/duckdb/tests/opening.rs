@@ -140,7 +140,7 @@ fn holds_a_file_for_another_test() {
 
 #[test]
 fn no_message_shows_a_value() {
-    let fixture = Fixture::new();
+    let fixture = Fixture::<DuckDbFile>::new();
     for sql in [
         "SELECT CAST('secreto' AS INTEGER)",
         "SELECT CAST(123456 AS SMALLINT)",

@@ -92,15 +92,13 @@ fn how_fast() {
         }
         return;
     }
-    let temp = tempfile::tempdir_in("/tmp").unwrap();
-    let db = DuckDb::open(
-        "w",
-        &temp.path().join("file.duckdb"),
-        set("MEMORY", 1024) << 20,
-        "replica",
-    )
-    .unwrap();
-    let mut fixture = Fixture { folder: temp, db };
+    let place = DuckDbFile::new();
+    let memory = set("MEMORY", 1024) << 20;
+    let mut fixture = Fixture {
+        db: DuckDb::open("w", &place.path, memory, "replica").unwrap(),
+        folder: tempfile::tempdir().unwrap(),
+        place,
+    };
     for run in ["first", "again"] {
         let mut staged = fixture.stage(&Load::full("ventas", &many(2, 0)));
         staged.files = (0..millions)

@@ -1,19 +1,20 @@
 //! Incremental loads: rows are merged or appended.
 
+use std::sync::Arc;
+
 use Disposition::{Append, Merge};
-use arrow::array::{Float64Array, TimestampMicrosecondArray};
+use arrow::array::{Float64Array, Int64Array, TimestampMicrosecondArray};
 
 use super::*;
 
-const ALL: &str = "SELECT id, importe, version FROM replica.ventas ORDER BY ALL";
+const ALL: &str = "SELECT id, importe, version FROM replica.ventas ORDER BY 1, 2, 3";
 
-fn writes(fixture: &Fixture) -> Vec<String> {
+fn writes<S: Subject>(fixture: &Fixture<S>) -> Vec<String> {
     fixture.query("SELECT _acequia_load_id, count(*) FROM replica.ventas GROUP BY 1 ORDER BY 1")
 }
 
-#[test]
-fn a_merge_inserts_new_rows_and_updates_changed_ones() {
-    let mut fixture = Fixture::new();
+pub(crate) fn a_merge_inserts_new_rows_and_updates_changed_ones<S: Subject>() {
+    let mut fixture = Fixture::<S>::new();
     assert_eq!(
         fixture.load(&Load::sales(
             Merge,
@@ -27,9 +28,8 @@ fn a_merge_inserts_new_rows_and_updates_changed_ones() {
     assert_eq!(fixture.query(ALL), ["1|10|1", "2|21|4", "3|30|3", "4|40|5"]);
 }
 
-#[test]
-fn a_row_of_the_overlap_that_changed_is_updated() {
-    let mut fixture = Fixture::new();
+pub(crate) fn a_row_of_the_overlap_that_changed_is_updated<S: Subject>() {
+    let mut fixture = Fixture::<S>::new();
     fixture.load(&Load::sales(Merge, None, &[(1, 10, 1), (2, 20, 3)]));
     // Row 1 was committed late, below the position.
     assert_eq!(
@@ -39,10 +39,9 @@ fn a_row_of_the_overlap_that_changed_is_updated() {
     assert_eq!(fixture.query(ALL), ["1|11|2", "2|20|3"]);
 }
 
-#[test]
-fn an_idle_run_writes_nothing() {
+pub(crate) fn an_idle_run_writes_nothing<S: Subject>() {
     for disposition in [Merge, Append] {
-        let mut fixture = Fixture::new();
+        let mut fixture = Fixture::<S>::new();
         fixture.load(&Load::sales(disposition, None, &[(1, 10, 1), (2, 20, 2)]));
         let before = writes(&fixture);
         assert_eq!(
@@ -62,9 +61,8 @@ fn an_idle_run_writes_nothing() {
     }
 }
 
-#[test]
-fn a_load_without_rows_does_not_take_the_position_back() {
-    let mut fixture = Fixture::new();
+pub(crate) fn a_load_without_rows_does_not_take_the_position_back<S: Subject>() {
+    let mut fixture = Fixture::<S>::new();
     fixture.load(&Load::sales(Merge, None, &[(1, 10, 1)]));
     let mut idle = Load::sales(Merge, Some(1), &[]);
     idle.after = None;
@@ -82,9 +80,8 @@ fn a_load_without_rows_does_not_take_the_position_back() {
     );
 }
 
-#[test]
-fn a_load_out_of_turn_is_refused() {
-    let mut fixture = Fixture::new();
+pub(crate) fn a_load_out_of_turn_is_refused<S: Subject>() {
+    let mut fixture = Fixture::<S>::new();
     fixture.load(&Load::sales(Merge, None, &[(1, 10, 1)]));
     let before = fixture.everything();
     let error = fixture
@@ -99,10 +96,9 @@ fn a_load_out_of_turn_is_refused() {
     assert_eq!(fixture.everything(), before);
 }
 
-#[test]
-fn of_rows_with_the_same_key_the_newest_is_taken() {
+pub(crate) fn of_rows_with_the_same_key_the_newest_is_taken<S: Subject>() {
     for before in [None, Some(1)] {
-        let mut fixture = Fixture::new();
+        let mut fixture = Fixture::<S>::new();
         fixture.load(&Load::sales(Merge, None, &[(9, 90, 1)]));
         let rows = [
             (9, 90, 1),
@@ -119,9 +115,8 @@ fn of_rows_with_the_same_key_the_newest_is_taken() {
     }
 }
 
-#[test]
-fn a_key_may_have_several_columns() {
-    let mut fixture = Fixture::new();
+pub(crate) fn a_key_may_have_several_columns<S: Subject>() {
+    let mut fixture = Fixture::<S>::new();
     let load = |before: Option<i64>, rows: &[(i64, i32, i64)]| {
         let mut load = Load::sales(Merge, before, rows).key_not_unique();
         load.key = vec!["importe".to_owned(), "id".to_owned()];
@@ -138,9 +133,8 @@ fn a_key_may_have_several_columns() {
     assert_eq!(fixture.query(ALL), ["1|1|1", "1|2|3", "2|1|2", "2|2|2"]);
 }
 
-#[test]
-fn a_key_that_settles_nothing_is_refused() {
-    let mut fixture = Fixture::new();
+pub(crate) fn a_key_that_settles_nothing_is_refused<S: Subject>() {
+    let mut fixture = Fixture::<S>::new();
     fixture.load(&Load::sales(Merge, None, &[(9, 90, 1)]));
     let before = fixture.everything();
     let rows = [
@@ -174,9 +168,8 @@ fn a_key_that_settles_nothing_is_refused() {
     assert_eq!(fixture.everything(), before);
 }
 
-#[test]
-fn an_append_adds_what_is_not_there_and_keeps_true_duplicates() {
-    let mut fixture = Fixture::new();
+pub(crate) fn an_append_adds_what_is_not_there_and_keeps_true_duplicates<S: Subject>() {
+    let mut fixture = Fixture::<S>::new();
     assert_eq!(
         fixture.load(&Load::sales(
             Append,
@@ -203,12 +196,11 @@ fn an_append_adds_what_is_not_there_and_keeps_true_duplicates() {
     );
 }
 
-#[test]
-fn rows_whose_cursor_is_null_or_infinite_come_each_time_and_are_met_again() {
+pub(crate) fn rows_whose_cursor_is_null_or_infinite_come_each_time_and_are_met_again<S: Subject>() {
     let micros = 1_700_000_000_000_000;
     for zone in [None, Some("UTC")] {
         for disposition in [Merge, Append] {
-            let mut fixture = Fixture::new();
+            let mut fixture = Fixture::<S>::new();
             let load = |before: Option<i64>, ids: &[i64], times: Vec<Option<i64>>| {
                 let times = TimestampMicrosecondArray::from(times).with_timezone_opt(zone);
                 let (kind, value): (_, fn(i64) -> CursorValue) = match zone {
@@ -238,10 +230,9 @@ fn rows_whose_cursor_is_null_or_infinite_come_each_time_and_are_met_again() {
     }
 }
 
-#[test]
-fn minus_zero_and_nan_are_values() {
+pub(crate) fn minus_zero_and_nan_are_values<S: Subject>() {
     for disposition in [Merge, Append] {
-        let mut fixture = Fixture::new();
+        let mut fixture = Fixture::<S>::new();
         let load = |before: Option<i64>, values: Vec<f64>| {
             let ids: Vec<(i64, i32, i64)> = (0..).zip(&values).map(|(id, _)| (id, 1, 1)).collect();
             Load::sales(disposition, before, &ids).with(
@@ -260,8 +251,7 @@ fn minus_zero_and_nan_are_values() {
     }
 }
 
-#[test]
-fn every_type_of_cursor_bounds_the_overlap() {
+pub(crate) fn every_type_of_cursor_bounds_the_overlap<S: Subject>() {
     use arrow::array::{Date32Array, Decimal128Array, FixedSizeBinaryArray, Int16Array};
     let uuid = |n: u128| uuid::Uuid::from_u128(n << 64);
     let uuids = |values: [u128; 3]| -> ArrayRef {
@@ -319,7 +309,7 @@ fn every_type_of_cursor_bounds_the_overlap() {
     ];
     for (kind, position, first, second) in cases {
         for disposition in [Merge, Append] {
-            let mut fixture = Fixture::new();
+            let mut fixture = Fixture::<S>::new();
             let load = |before: Option<CursorValue>, ids: [i64; 3], cursor: &ArrayRef| {
                 Load::full(
                     "ventas",

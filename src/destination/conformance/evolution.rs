@@ -10,10 +10,9 @@ fn sales(disposition: Disposition, before: Option<i64>, id: i64) -> Load {
     Load::sales(disposition, before, &[(id, 10, id)])
 }
 
-#[test]
-fn columns_are_added_widened_dropped_and_taken_up_again() {
+pub(crate) fn columns_are_added_widened_dropped_and_taken_up_again<S: Subject>() {
     for disposition in DISPOSITIONS {
-        let mut fixture = Fixture::new();
+        let mut fixture = Fixture::<S>::new();
         fixture.load(&sales(disposition, None, 1));
         let wide = sales(disposition, Some(1), 2)
             .with("importe", "int64", longs([5_000_000_000]))
@@ -37,19 +36,24 @@ fn columns_are_added_widened_dropped_and_taken_up_again() {
             ]
         );
         assert_eq!(
-            fixture.query("SELECT column_name, data_type FROM duckdb_columns() WHERE table_name = 'ventas' ORDER BY column_index"),
-            ["id|BIGINT", "importe|BIGINT", "version|BIGINT", "_acequia_load_id|VARCHAR", "nota|VARCHAR"]
+            fixture.columns("ventas"),
+            columns::<S>(&[
+                ("id", "int64"),
+                ("importe", "int64"),
+                ("version", "int64"),
+                ("_acequia_load_id", "text"),
+                ("nota", "text"),
+            ])
         );
     }
 }
 
-#[test]
-fn a_row_met_again_with_a_new_column_is_not_appended_twice() {
-    let mut fixture = Fixture::new();
+pub(crate) fn a_row_met_again_with_a_new_column_is_not_appended_twice<S: Subject>() {
+    let mut fixture = Fixture::<S>::new();
     fixture.load(&sales(Append, None, 1));
     let with_note = sales(Append, Some(1), 1).with("nota", "text", texts(["x"]));
     assert_eq!(fixture.load(&with_note), (0, 0));
-    let mut fixture = Fixture::new();
+    let mut fixture = Fixture::<S>::new();
     fixture.load(&sales(Merge, None, 1));
     let with_note = sales(Merge, Some(1), 1).with("nota", "text", texts(["x"]));
     assert_eq!(
@@ -59,9 +63,8 @@ fn a_row_met_again_with_a_new_column_is_not_appended_twice() {
     );
 }
 
-#[test]
-fn a_full_load_keeps_dropped_columns_and_wide_types() {
-    let mut fixture = Fixture::new();
+pub(crate) fn a_full_load_keeps_dropped_columns_and_wide_types<S: Subject>() {
+    let mut fixture = Fixture::<S>::new();
     let load = |columns: &[(&str, &str, ArrayRef)]| Load::full("cursos", columns);
     fixture.load(&load(&[
         ("a", "int64", longs([1])),
@@ -81,19 +84,25 @@ fn a_full_load_keeps_dropped_columns_and_wide_types() {
         ["2|no json|NULL|1970-01-01"]
     );
     assert_eq!(
-        fixture.query("SELECT column_name, data_type FROM duckdb_columns() WHERE table_name = 'cursos' ORDER BY column_index"),
-        ["a|BIGINT", "b|VARCHAR", "c|VARCHAR", "d|DATE", "_acequia_load_id|VARCHAR"]
+        fixture.columns("cursos"),
+        columns::<S>(&[
+            ("a", "int64"),
+            ("b", "text"),
+            ("c", "text"),
+            ("d", "date"),
+            ("_acequia_load_id", "text")
+        ])
     );
     fixture.load(&load(&[("a", "text", texts(["z"]))]).full_refresh());
     assert_eq!(
-        fixture.query("SELECT * EXCLUDE (_acequia_load_id) FROM replica.cursos"),
-        ["z"]
+        fixture.columns("cursos"),
+        columns::<S>(&[("a", "text"), ("_acequia_load_id", "text")])
     );
+    assert_eq!(fixture.query("SELECT a FROM replica.cursos"), ["z"]);
 }
 
-#[test]
-fn what_the_table_cannot_take_is_refused_until_a_full_refresh() {
-    let mut fixture = Fixture::new();
+pub(crate) fn what_the_table_cannot_take_is_refused_until_a_full_refresh<S: Subject>() {
+    let mut fixture = Fixture::<S>::new();
     fixture.load(&Load::full("cursos", &[("a", "int64", longs([1]))]));
     fixture.load(&sales(Merge, None, 1));
     let before = fixture.everything();
@@ -110,9 +119,8 @@ fn what_the_table_cannot_take_is_refused_until_a_full_refresh() {
     fixture.load(&sales(Merge, None, 2).with("importe", "text", texts(["x"])));
 }
 
-#[test]
-fn a_frozen_stream_refuses_a_change_and_takes_the_rest() {
-    let mut fixture = Fixture::new();
+pub(crate) fn a_frozen_stream_refuses_a_change_and_takes_the_rest<S: Subject>() {
+    let mut fixture = Fixture::<S>::new();
     fixture.load(&Load::full("cursos", &[("a", "int64", longs([1]))]).frozen());
     fixture.load(&sales(Merge, None, 1).frozen());
     let before = fixture.everything();
@@ -133,14 +141,13 @@ fn a_frozen_stream_refuses_a_change_and_takes_the_rest() {
     fixture.load(&changed.full_refresh());
 }
 
-#[test]
-fn a_table_that_is_not_as_the_ledger_says_is_told() {
-    let mut fixture = Fixture::new();
+pub(crate) fn a_table_that_is_not_as_the_ledger_says_is_told<S: Subject>() {
+    let mut fixture = Fixture::<S>::new();
     fixture.load(&sales(Merge, None, 1));
     for (sql, told) in [
         (
             "ALTER TABLE replica.ventas ALTER importe TYPE VARCHAR",
-            "of type VARCHAR",
+            "`importe` of table replica.ventas is of type",
         ),
         (
             "ALTER TABLE replica.ventas DROP importe",
@@ -161,22 +168,18 @@ fn a_table_that_is_not_as_the_ledger_says_is_told() {
     fixture.load(&sales(Merge, None, 2));
 }
 
-#[test]
-fn an_index_of_the_users_stands_in_the_way_and_is_named() {
-    let mut fixture = Fixture::new();
+pub(crate) fn a_unique_index_of_the_users_stands_in_the_way_and_is_named<S: Subject>() {
+    let mut fixture = Fixture::<S>::new();
     let sale = |before, id| Load::sales(Merge, before, &[(id, 987_654_321, id)]);
     fixture.load(&sale(None, 1));
     fixture.sql("CREATE UNIQUE INDEX i ON replica.ventas(importe)");
-    let wide = sale(Some(1), 1).with("importe", "int64", longs([1]));
-    let error = fixture.try_load(&wide).unwrap_err().report();
-    assert!(error.contains("drop the index"), "{error}");
     let error = fixture.try_load(&sale(Some(1), 2)).unwrap_err().report();
     assert!(
         error.contains("unique index") && !error.contains("987654321"),
         "{error}"
     );
     fixture.sql("DROP INDEX replica.i");
-    fixture.load(&wide);
+    fixture.load(&sale(Some(1), 2));
 }
 
 impl Load {
