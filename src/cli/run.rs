@@ -55,14 +55,7 @@ async fn carry(
     let progress = Progress::default();
     let display = ProgressDisplay::start(progress.clone(), &context.global, &context.notices);
     let notices = context.notices.clone();
-    let told = OnFollowed::new(move |batch: &Followed| {
-        notices.say(&format!(
-            "{}, in the destination {} after {} committed",
-            figures::plural(usize::try_from(batch.changes).unwrap_or(usize::MAX), "change"),
-            figures::elapsed(batch.late),
-            if batch.changes == 1 { "it was" } else { "the last of them was" },
-        ));
-    });
+    let told = OnFollowed::new(move |followed: &Followed| notices.say(&told(followed)));
     let options = RunOptions {
         full_refresh: args.full_refresh,
         jobs,
@@ -73,6 +66,19 @@ async fn carry(
     let report = pipeline::run(pipeline, options).await;
     display.finish().await;
     Ok((report?, interrupt.is_cancelled()))
+}
+
+/// What a run that follows has to say.
+fn told(followed: &Followed) -> String {
+    match followed {
+        Followed::CaughtUp => "caught up; following the changes until Ctrl-C".to_owned(),
+        Followed::Batch { changes, late } => format!(
+            "{}, in the destination {} after {} committed",
+            figures::plural(usize::try_from(*changes).unwrap_or(usize::MAX), "change"),
+            figures::elapsed(*late),
+            if *changes == 1 { "it was" } else { "the last of them was" },
+        ),
+    }
 }
 
 /// A run that was asked to stop when all was done already has ended well.

@@ -1,6 +1,7 @@
 //! The destination's thread. Destinations block; the pipeline is asynchronous and hands them its requests over a channel.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -10,6 +11,9 @@ use crate::destination::duckdb::{DuckDb, MemoryLimit};
 use crate::destination::{Destination, Interrupter};
 use crate::error::{Error, Result};
 use crate::names::DestinationId;
+
+/// How long a destination is waited for that others were given to look into.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 type Request = Box<dyn FnOnce(&mut dyn Destination) + Send>;
 
@@ -81,7 +85,7 @@ impl Loader {
         if let Some(open) = open.as_ref() {
             return Ok(open.requests.clone());
         }
-        let again = Open::open(&self.shared.destination, &self.shared.dataset).await?;
+        let again = self.open_again().await?;
         if again.id != self.id {
             return Err(Error::destination("another destination stands where this run's was")
                 .remedy("run again"));
@@ -89,6 +93,26 @@ impl Loader {
         let requests = again.requests.clone();
         *open = Some(again);
         Ok(requests)
+    }
+
+    /// Opens what was released. Whoever looks into it meanwhile is waited for.
+    async fn open_again(&self) -> Result<Open> {
+        let began = Instant::now();
+        let mut told = false;
+        loop {
+            let opened = Open::open(&self.shared.destination, &self.shared.dataset).await;
+            let Err(error @ Error::Destination(_)) = opened else {
+                return opened;
+            };
+            if began.elapsed() >= PATIENCE {
+                return Err(error);
+            }
+            if !told && began.elapsed() >= Duration::from_secs(1) {
+                told = true;
+                tracing::warn!(%error, "waiting for the destination");
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
     /// Closes the destination, for others to open it meanwhile. The next call opens it again.

@@ -29,12 +29,12 @@ use crate::source::postgres::replication::{self, Replication, Start, Until};
 use crate::source::postgres::session::Following;
 use crate::source::{Extract, LANE_CAPACITY, Lane, OpenStream, Outcome};
 
-/// Who is told of each batch of a run that follows.
+/// Who is told of what a run that follows does.
 #[derive(Clone)]
 pub struct OnFollowed(Arc<dyn Fn(&Followed) + Send + Sync>);
 
 impl OnFollowed {
-    /// Calls `told` for each batch.
+    /// Calls `told`.
     pub fn new(told: impl Fn(&Followed) + Send + Sync + 'static) -> Self {
         Self(Arc::new(told))
     }
@@ -46,13 +46,18 @@ impl std::fmt::Debug for OnFollowed {
     }
 }
 
-/// A batch of a run that follows.
+/// What a run that follows does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Followed {
-    /// Its changes.
-    pub changes: u64,
-    /// From the commit of the last of them in the source to their commit in the destination.
-    pub late: Duration,
+pub enum Followed {
+    /// What was there when it began is loaded; it waits for more.
+    CaughtUp,
+    /// It has loaded a batch.
+    Batch {
+        /// Its changes.
+        changes: u64,
+        /// From the commit of the last of them in the source to their commit in the destination.
+        late: Duration,
+    },
 }
 
 /// The streams of changes of one source.
@@ -323,6 +328,7 @@ impl ReplicationRun {
         carried: &mut [Carried],
         told: &OnFollowed,
     ) -> Result<()> {
+        (told.0)(&Followed::CaughtUp);
         while carried.iter().any(Carried::resumes) {
             self.loader.release().await?;
             let latest = match self.read(replication, carried, Until::Changes).await {
@@ -342,7 +348,7 @@ impl ReplicationRun {
             {
                 let late = Utc::now().timestamp_micros().saturating_sub(commit).max(0);
                 let late = Duration::from_micros(u64::try_from(late).unwrap_or(0));
-                (told.0)(&Followed { changes, late });
+                (told.0)(&Followed::Batch { changes, late });
             }
         }
         // A stop while nothing was under way is how following ends.

@@ -59,7 +59,7 @@ fn killed_at_any_step_of_a_later_run() {
         let (mut early, mut late) = (project.client(), project.client());
         let mut first = early.transaction().unwrap();
         first.execute("UPDATE t SET n = n + 1 WHERE id <= 10", &[]).unwrap();
-        late.execute("UPDATE t SET v = 'ronda ' || $1::int WHERE id > 90", &[&round]).unwrap();
+        late.execute("UPDATE t SET v = 'ronda ' || $1::int WHERE id BETWEEN 91 AND 100", &[&round]).unwrap();
         project.crash_at(step, &["run"]);
         // Nothing is confirmed that the ledger does not have.
         assert!(project.confirmed() <= project.position("t"), "{step}");
