@@ -651,6 +651,8 @@ impl Pass<'_> {
             })?;
             feed.shape(&self.replication.client, shape).await?;
             if !feed.wants(transaction.commit_lsn) {
+                // Whoever waits for changes should know.
+                self.first_change.get_or_insert_with(Instant::now);
                 return Ok(None);
             }
         }
