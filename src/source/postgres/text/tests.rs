@@ -513,8 +513,8 @@ fn edges_are_kept() {
     ];
     for (column_type, written, sent) in kept {
         assert_eq!(
-            text(column_type, written).unwrap(),
-            binary(column_type, sent).unwrap(),
+            &text(column_type, written).unwrap(),
+            &binary(column_type, sent).unwrap(),
             "{written} as {column_type}"
         );
     }
@@ -573,7 +573,7 @@ fn what_a_cast_would_have_made_is_known_from_the_plan() {
          server's locale"
     );
     let spelled = text_of(TextForm::Bool, "list<text>", "{t,NULL,f}").unwrap();
-    assert_eq!(spelled, text("list<text>", "{true,NULL,false}").unwrap());
+    assert_eq!(&spelled, &text("list<text>", "{true,NULL,false}").unwrap());
     assert_eq!(
         text_of(TextForm::Bool, "text", "yes").unwrap_err(),
         FieldError::Malformed
