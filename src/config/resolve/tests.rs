@@ -308,7 +308,7 @@ fn columns_that_contradict_each_other_are_refused_with_a_remedy() {
         ),
         (
             "query = \"SELECT 1\"\nmode = \"incremental\"\ncursor = \"c\"\n".to_owned(),
-            "primary_key: merge needs a key, and a query has none",
+            "primary_key: this disposition needs a key, and a query has none",
         ),
     ] {
         refuses(&lines, expected);
