@@ -1,12 +1,14 @@
 //! A run: every stream of a pipeline taken along the one path, several at a time, each on its own.
 //!
-//! `stream` is the path itself; `recovery` is what a run does first; `loader` is the destination's thread; `check`, `plan`
-//! and `status` look without touching; `progress` and `report` tell what happened.
+//! `stream_run` is the path itself; `recovery` is what a run does first, `prune` what it does last; `load_step` takes a
+//! landed load into the destination, and `loader` is that one's thread; `replay` goes the path from the landing area on;
+//! `check`, `plan`, `status` and `holdings` look without touching; `progress` and `report` tell what happened.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Instant;
 
+use chrono::TimeDelta;
 use futures::{StreamExt, stream};
 use tokio_util::sync::CancellationToken;
 
@@ -15,10 +17,14 @@ use crate::error::{Error, Result};
 use crate::landing::Landing;
 
 pub mod check;
+pub mod holdings;
+mod load_step;
 mod loader;
 pub mod plan;
 pub mod progress;
+pub mod prune;
 mod recovery;
+pub mod replay;
 pub mod report;
 pub mod status;
 mod stream_run;
@@ -69,6 +75,12 @@ pub async fn run(pipeline: Pipeline, options: RunOptions) -> Result<RunReport> {
         .collect()
         .await;
     reports.sort_by_key(|(place, _)| *place);
+    let ended = !options.interrupt.is_cancelled();
+    if let Some(retention) = pipeline.retention.filter(|_| ended) {
+        for (_, report) in &mut reports {
+            prune_after(&pipeline, retention, &landing, &loader, report).await;
+        }
+    }
     drop(loader);
     closed.await.map_err(|error| {
         Error::internal("the destination's thread ended unexpectedly").cause(error)
@@ -79,6 +91,23 @@ pub async fn run(pipeline: Pipeline, options: RunOptions) -> Result<RunReport> {
         streams: reports.into_iter().map(|(_, report)| report).collect(),
         seconds: began.elapsed().as_secs_f64(),
     })
+}
+
+/// Removes what is past its retention. The rows are where they should be, so a failure is no more than a warning.
+async fn prune_after(
+    pipeline: &Pipeline,
+    retention: TimeDelta,
+    landing: &Landing,
+    loader: &Loader,
+    report: &mut StreamReport,
+) {
+    let stream = &report.stream;
+    if let Err(error) = prune::after_run(&pipeline.name, stream, landing, loader, retention).await {
+        report.warnings.push(format!(
+            "loads past their retention could not be removed: {}",
+            error.report()
+        ));
+    }
 }
 
 fn open_landing(pipeline: &Pipeline) -> Result<Landing> {

@@ -70,6 +70,7 @@ fn a_pipeline_has_its_paths_made_absolute_and_its_variables_filled_in() {
         folder.path().join("landing").to_str().unwrap()
     );
     assert_eq!(pipeline.part_size, 256_000_000);
+    assert_eq!(pipeline.retention, None);
     let Target::DuckDb { path, memory_limit } = pipeline.destination.target;
     assert_eq!(path, folder.path().join("formacion.duckdb"));
     assert_eq!(memory_limit, None);
@@ -342,6 +343,11 @@ fn the_pipeline_and_its_places_are_checked() {
             "\"replica\"",
             "\"r\"\npart_size = \"big\"",
             "[pipeline] part_size: this is no size",
+        ),
+        (
+            "\"replica\"",
+            "\"r\"\nretention = \"30 days\"",
+            "[pipeline] retention: this is no duration",
         ),
         (
             "\"replica\"",
