@@ -76,6 +76,7 @@ impl Bench {
             dataset: "replica".to_owned(),
             landing: self.folder.path().join("landing").display().to_string(),
             part_size: PART_SIZE,
+            retention: None,
             destination: config::Destination {
                 name: "duckdb".to_owned(),
                 target: Target::DuckDb {

@@ -34,11 +34,12 @@ pub(crate) fn run(args: RunArgs, context: &mut Context) -> Result<Exit> {
     }
     let jobs = args.jobs.unwrap_or_else(default_jobs);
     let (report, interrupted) = block_on(carry(pipeline, &args, jobs, context))?;
-    print_report(&report, &context.printer)?;
+    let how = format!("carried from {}", report.pipeline);
+    print_report(&report, &how, &context.printer)?;
     Ok(exit(&report, interrupted))
 }
 
-fn default_jobs() -> NonZeroUsize {
+pub(super) fn default_jobs() -> NonZeroUsize {
     std::thread::available_parallelism()
         .unwrap_or(NonZeroUsize::MIN)
         .min(NonZeroUsize::new(MAX_JOBS).unwrap_or(NonZeroUsize::MIN))
@@ -82,7 +83,7 @@ fn told(followed: &Followed) -> String {
 }
 
 /// A run that was asked to stop when all was done already has ended well.
-fn exit(report: &RunReport, interrupted: bool) -> Exit {
+pub(super) fn exit(report: &RunReport, interrupted: bool) -> Exit {
     let all = |status: Status| report.streams.iter().all(|stream| stream.status == status);
     let any = |status: Status| report.streams.iter().any(|stream| stream.status == status);
     if interrupted && !all(Status::Ok) {
@@ -94,7 +95,8 @@ fn exit(report: &RunReport, interrupted: bool) -> Exit {
     }
 }
 
-fn print_report(report: &RunReport, printer: &Printer) -> Result<()> {
+/// `how` tells what was done, and from where.
+pub(super) fn print_report(report: &RunReport, how: &str, printer: &Printer) -> Result<()> {
     if printer.is_json() {
         return printer.json(report);
     }
@@ -137,10 +139,9 @@ fn print_report(report: &RunReport, printer: &Printer) -> Result<()> {
         streams.count()
     };
     let mut summary = format!(
-        "{} of {} carried from {} to {} in {}",
+        "{} of {} {how} to {} in {}",
         count(Status::Ok),
         figures::plural(report.streams.len(), "stream"),
-        report.pipeline,
         report.destination,
         seconds(report.seconds),
     );

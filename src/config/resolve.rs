@@ -6,6 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use chrono::TimeDelta;
+
 use super::document::Document;
 use super::model::{DestinationConfig, DestinationKind, SourceConfig, SourceKind, StreamConfig};
 use super::units;
@@ -97,6 +99,7 @@ impl Document {
         let landing = self.landing_root(problems);
         let part_size = config.part_size.as_deref();
         let part_size = self.size(part_size, "[pipeline] part_size", LEAST_PART_SIZE, problems);
+        let retention = self.retention(problems);
         let destination = self.destination(selection, problems);
 
         let selected = self.select(&selection.streams, problems);
@@ -128,6 +131,7 @@ impl Document {
             dataset: dataset?,
             landing: landing?,
             part_size: part_size?.unwrap_or(PART_SIZE),
+            retention: retention?,
             destination: destination?,
             sources,
             streams,
@@ -375,6 +379,19 @@ impl Document {
                 );
             }
         }
+    }
+
+    /// How long loads stay in the landing area.
+    fn retention(&self, problems: &mut Problems) -> Checked<Option<TimeDelta>> {
+        let Some(text) = &self.config.pipeline.retention else {
+            return Ok(None);
+        };
+        let place = "[pipeline] retention";
+        let text = self.expand(text, place, problems)?;
+        units::duration(&text).map(Some).ok_or_else(|| {
+            let remedy = "write a whole number and a unit, as in \"30d\" or \"12h\"";
+            problems.add(place, "this is no duration", remedy)
+        })
     }
 
     /// A size within its bounds.

@@ -1,13 +1,16 @@
 //! A run: every stream of a pipeline taken along the one path, several at a time, each on its own.
 //!
-//! `stream_run` is the path itself, `replication_run` what streams of changes share on it; `recovery` is what a run does first; `loader` is the destination's thread; `check`, `plan`
-//! and `status` look without touching; `progress` and `report` tell what happened.
+//! `stream_run` is the path itself, `replication_run` what streams of changes share on it; `recovery` is what a run does
+//! first, `prune` what it does last; `load_step` takes a landed load into the destination, and `loader` is that one's
+//! thread; `replay` goes the path from the landing area on; `check`, `plan`, `status` and `holdings` look without
+//! touching; `progress` and `report` tell what happened.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Instant;
 
+use chrono::TimeDelta;
 use futures::future::LocalBoxFuture;
 use futures::{StreamExt, stream};
 use tokio_util::sync::CancellationToken;
@@ -20,10 +23,14 @@ use crate::names::StreamName;
 use crate::source::postgres::Postgres;
 
 pub mod check;
+pub mod holdings;
+mod load_step;
 mod loader;
 pub mod plan;
 pub mod progress;
+pub mod prune;
 mod recovery;
+pub mod replay;
 mod replication_run;
 pub mod report;
 pub mod status;
@@ -108,6 +115,12 @@ pub async fn run(pipeline: Pipeline, options: RunOptions) -> Result<RunReport> {
         .collect()
         .await;
     reports.sort_by_key(|(place, _)| *place);
+    let ended = !options.interrupt.is_cancelled();
+    if let Some(retention) = pipeline.retention.filter(|_| ended) {
+        for (_, report) in &mut reports {
+            prune_after(&pipeline, retention, &landing, &loader, report).await;
+        }
+    }
     loader.release().await?;
     Ok(RunReport {
         pipeline: pipeline.name.clone(),
@@ -125,6 +138,23 @@ fn replicated(pipeline: &Pipeline, name: &str) -> Result<(Postgres, Vec<StreamNa
             replication.streams.clone(),
         )),
         _ => Err(Error::internal("a stream of changes of a source that has none")),
+    }
+}
+
+/// Removes what is past its retention. The rows are where they should be, so a failure is no more than a warning.
+async fn prune_after(
+    pipeline: &Pipeline,
+    retention: TimeDelta,
+    landing: &Landing,
+    loader: &Loader,
+    report: &mut StreamReport,
+) {
+    let stream = &report.stream;
+    if let Err(error) = prune::after_run(&pipeline.name, stream, landing, loader, retention).await {
+        report.warnings.push(format!(
+            "loads past their retention could not be removed: {}",
+            error.report()
+        ));
     }
 }
 

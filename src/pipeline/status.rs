@@ -59,18 +59,26 @@ pub struct StreamStatus {
 /// What a destination says of itself. Empty where there is none yet.
 #[derive(Debug, Default)]
 pub(super) struct DestinationView {
-    id: Option<DestinationId>,
+    pub(super) id: Option<DestinationId>,
     pub(super) states: BTreeMap<StreamName, StreamState>,
     last_loads: Vec<LedgerRow>,
-    loaded: HashSet<LoadId>,
+    pub(super) loaded: HashSet<LoadId>,
 }
 
 /// Looks at the destination without changing or making it.
 pub(super) async fn look_at_destination(pipeline: &Pipeline) -> Result<DestinationView> {
+    let streams = pipeline.streams.iter().map(|s| s.name.clone()).collect();
+    look_at_streams(pipeline, streams).await
+}
+
+/// Looks at the destination for the loads of these streams, without changing or making it.
+pub(super) async fn look_at_streams(
+    pipeline: &Pipeline,
+    streams: Vec<StreamName>,
+) -> Result<DestinationView> {
     let Target::DuckDb { path, .. } = pipeline.destination.target.clone();
     let name = pipeline.destination.name.clone();
     let dataset = pipeline.dataset.clone();
-    let streams: Vec<StreamName> = pipeline.streams.iter().map(|s| s.name.clone()).collect();
     let looked = tokio::task::spawn_blocking(move || {
         let Some(mut duckdb) = DuckDb::open_read_only(&name, &path, &dataset)? else {
             return Ok(DestinationView::default());

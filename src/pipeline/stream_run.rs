@@ -7,12 +7,13 @@ use chrono::Utc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::load_step::LoadStep;
 use super::loader::Loader;
 use super::progress::{Counters, Phase};
 use super::report::{Status, StreamReport};
 use super::{name_stream, recovery};
 use crate::config::{Pipeline, Stream};
-use crate::destination::{LoadOutcome, StagedLoad, StreamState};
+use crate::destination::StreamState;
 use crate::error::{Error, Result};
 use crate::evolution::{SchemaContract, foresee, number, with_misfits, without_unused};
 use crate::landing::manifest::{Disposition, FORMAT_VERSION, Manifest, Mode};
@@ -350,48 +351,22 @@ impl StreamRun {
         manifest: Manifest,
         report: &mut StreamReport,
     ) -> Result<()> {
-        self.counters.enter(Phase::Loading);
-        let parts = match self.landing.local_parts(address, &manifest).await {
-            Ok(parts) => parts,
+        let step = LoadStep {
+            landing: self.landing.clone(),
+            loader: self.loader.clone(),
+            contract: self.stream.contract,
+            counters: self.counters.clone(),
+            stop: self.stop.clone(),
+        };
+        match step.apply(address, manifest, report).await {
+            Ok(state) => self.state = state,
             Err(error @ Error::Damaged(_)) => {
                 return Err(self.set_damaged_aside(address, error).await);
             }
             Err(error) => return Err(error),
-        };
-        let load = StagedLoad {
-            manifest,
-            files: parts.files.clone(),
-            contract: self.stream.contract,
-        };
-        let outcome = self.apply(load).await?;
-        drop(parts);
+        }
         fail::fail_point!("pipeline.after_load", crate::failpoint::abort);
-        report.load_id = Some(address.load_id.clone());
-        report.inserted += outcome.inserted;
-        report.updated += outcome.updated;
-        report.deleted += outcome.deleted;
         Ok(())
-    }
-
-    /// Hands a load to the destination and takes the stream's new state. A stop interrupts it; the load is then still in
-    /// the landing area, for the next run.
-    async fn apply(&mut self, load: StagedLoad) -> Result<LoadOutcome> {
-        let name = self.stream.name.clone();
-        let applying = self.loader.call(move |destination| {
-            let outcome = destination.load(&load)?;
-            let state = destination.states()?.remove(&name);
-            Ok((outcome, state))
-        });
-        tokio::pin!(applying);
-        let (outcome, state) = tokio::select! {
-            applied = &mut applying => applied?,
-            () = self.stop.cancelled() => {
-                self.loader.interrupt().await;
-                applying.await?
-            }
-        };
-        self.state = state;
-        Ok(outcome)
     }
 
     /// Moves a damaged load out of the way, so that the next run extracts its rows anew, and says so.

@@ -120,7 +120,7 @@ fn create(database: &TestDb, columns: &[(&str, &[&str])]) {
 }
 
 /// Does something with the columns of the table, in a session as an extract has it.
-fn with_columns(database: &TestDb, each: impl AsyncFn(&Client, usize, &CatalogColumn)) {
+fn with_columns(database: &TestDb, each: &impl AsyncFn(&Client, usize, &CatalogColumn)) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
         let (client, connection) = tokio_postgres::connect(database.url(), NoTls)
@@ -183,9 +183,8 @@ async fn both_ways(
             let bytes: Option<Bytes> = sent.get(0);
             let from_binary =
                 decode(&|builder| builder.push_field(bytes.as_ref().map(|bytes| &bytes.0[..])));
-            let from_text = decode(&|builder| {
-                builder.push_text(written.as_ref().map(|text| text.as_bytes()), form)
-            });
+            let from_text =
+                decode(&|builder| builder.push_text(written.as_ref().map(String::as_bytes), form));
             (written, [from_binary, from_text])
         })
         .collect()
@@ -195,7 +194,7 @@ async fn both_ways(
 fn text_and_binary_of_every_type_are_the_same_value() {
     let database = Cluster::shared().unwrap().database("text_matrix").unwrap();
     create(&database, MATRIX);
-    with_columns(&database, async |client, _, column| {
+    with_columns(&database, &async |client, _, column| {
         for (written, [from_binary, from_text]) in both_ways(client, column, None).await {
             assert!(from_binary.is_ok(), "{column:?}: {from_binary:?}");
             assert_eq!(from_text, from_binary, "{written:?} of {column:?}");
@@ -211,7 +210,7 @@ fn a_text_that_is_cast_here_is_what_the_server_casts_it_to() {
         .map(|(column_type, _, values)| (*column_type, *values))
         .collect();
     create(&database, &columns);
-    with_columns(&database, async |client, n, column| {
+    with_columns(&database, &async |client, n, column| {
         let wanted: ColumnType = CONVERTED[n].1.parse().unwrap();
         for (written, [from_binary, from_text]) in both_ways(client, column, Some(&wanted)).await {
             assert!(from_binary.is_ok(), "{column:?}: {from_binary:?}");
@@ -227,7 +226,7 @@ fn a_text_that_is_cast_here_is_what_the_server_casts_it_to() {
 fn text_and_binary_are_refused_for_the_same_reason() {
     let database = Cluster::shared().unwrap().database("text_refused").unwrap();
     create(&database, REFUSED);
-    with_columns(&database, async |client, n, column| {
+    with_columns(&database, &async |client, n, column| {
         let mut refused = 0;
         for (written, [from_binary, from_text]) in both_ways(client, column, None).await {
             assert_eq!(from_text, from_binary, "{written:?} of {column:?}");

@@ -134,11 +134,7 @@ struct Number<'a> {
 impl<'a> Number<'a> {
     fn parse(text: &'a [u8]) -> Result<Self, FieldError> {
         let text = trim(text);
-        let (negative, text) = match text {
-            [b'-', text @ ..] => (true, text),
-            [b'+', text @ ..] => (false, text),
-            text => (false, text),
-        };
+        let (negative, text) = sign(text);
         let (whole, rest) = digits(text);
         let (fraction, rest) = match rest {
             [b'.', rest @ ..] => digits(rest),
@@ -161,11 +157,7 @@ impl<'a> Number<'a> {
     }
 
     fn exponent(text: &[u8]) -> Result<i64, FieldError> {
-        let (sign, text) = match text {
-            [b'-', text @ ..] => (-1, text),
-            [b'+', text @ ..] => (1, text),
-            text => (1, text),
-        };
+        let (negative, text) = sign(text);
         let (digits, rest) = digits(text);
         if digits.is_empty() || !rest.is_empty() {
             return Err(FieldError::Malformed);
@@ -176,7 +168,16 @@ impl<'a> Number<'a> {
         } else {
             i64::try_from(small(digits)).unwrap_or(FARTHEST)
         };
-        Ok(sign * exponent)
+        Ok(if negative { -exponent } else { exponent })
+    }
+}
+
+/// Whether a number is negative, and the text without its sign.
+fn sign(text: &[u8]) -> (bool, &[u8]) {
+    match text.split_first() {
+        Some((b'-', rest)) => (true, rest),
+        Some((b'+', rest)) => (false, rest),
+        _ => (false, text),
     }
 }
 

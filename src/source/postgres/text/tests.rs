@@ -7,6 +7,7 @@ use super::super::field::tests::{all_types, send_numeric};
 use super::super::field::{ColumnBuilder, FieldError, Wire};
 use super::super::types::{BaseType, CatalogColumn, plan};
 use super::TextForm;
+use crate::names::hex;
 use crate::position::decimal_text;
 use crate::schema::Column;
 
@@ -114,14 +115,12 @@ fn write_fraction(micros: u32) -> String {
 fn write_offset(seconds: i32) -> String {
     let sign = if seconds < 0 { '-' } else { '+' };
     let seconds = seconds.abs();
-    let mut text = format!("{sign}{:02}", seconds / 3600);
-    if seconds % 3600 != 0 {
-        text.push_str(&format!(":{:02}", seconds / 60 % 60));
+    let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    match (minutes, seconds) {
+        (0, 0) => format!("{sign}{hours:02}"),
+        (_, 0) => format!("{sign}{hours:02}:{minutes:02}"),
+        _ => format!("{sign}{hours:02}:{minutes:02}:{seconds:02}"),
     }
-    if seconds % 60 != 0 {
-        text.push_str(&format!(":{:02}", seconds % 60));
-    }
-    text
 }
 
 fn write_timestamp(micros: i64, offset: Option<i32>) -> String {
@@ -249,8 +248,7 @@ proptest! {
 
     #[test]
     fn bytes_are_read(bytes in vec(any::<u8>(), 0..700), uuid: [u8; 16]) {
-        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        prop_assert_eq!(text("binary", format!("\\x{hex}")), binary("binary", &bytes));
+        prop_assert_eq!(text("binary", format!("\\x{}", hex(&bytes))), binary("binary", &bytes));
         let written = uuid::Uuid::from_bytes(uuid);
         prop_assert_eq!(text("uuid", written.hyphenated().to_string()), binary("uuid", uuid));
         prop_assert_eq!(text("uuid", written.braced().to_string().to_uppercase()), binary("uuid", uuid));
@@ -328,106 +326,107 @@ fn null_is_null_of_every_type() {
     }
 }
 
+/// Types, and texts that none of them is written as.
+const MALFORMED: &[(&str, &[&str])] = &[
+    ("boolean", &["", "true", "T", "1"]),
+    (
+        "int32",
+        &["", "-", "+1", "1 ", " 1", "0x1", "1_000", "1.0", "--1"],
+    ),
+    ("oid", &["", "+1"]),
+    ("float64", &["", " 1", "1,5", "0x1p3", "e5", "NaN5"]),
+    (
+        "decimal(10,2)",
+        &[
+            "", " ", ".", "-", "1.2.3", "1e", "1e5.0", "e5", "1 2", "--1", "nano", "0x1F", "1,5",
+        ],
+    ),
+    ("binary", &["", "\\x0", "\\x0g", "00", "abc", "\\000"]),
+    (
+        "uuid",
+        &[
+            "",
+            "01234567-89ab-cdef-0123-456789abcde",
+            "01234567-89ab-cdef-0123-456789abcdef0",
+            "{01234567-89ab-cdef-0123-456789abcdef",
+            "0-1234567-89ab-cdef-0123-456789abcdef",
+            "01234567-89ab-cdef-0123-456789abcdef-",
+            "g1234567-89ab-cdef-0123-456789abcdef",
+        ],
+    ),
+    (
+        "date",
+        &[
+            "",
+            "2024-02-30",
+            "2023-02-29",
+            "1900-02-29",
+            "2024-13-01",
+            "2024-00-01",
+            "2024-01-00",
+            "0000-01-01",
+            "24-01-01",
+            "5874898-01-01",
+            "4715-01-01 BC",
+            "2024-01-01 AD",
+            "2024-1-01",
+            "2024-01-01 ",
+            "Infinity",
+            "20240101",
+            "12345678-01-01",
+        ],
+    ),
+    (
+        "time",
+        &[
+            "",
+            "24:00:01",
+            "24:00:00.000001",
+            "23:60:00",
+            "23:59:60",
+            "1:00:00",
+            "12:00",
+            "12:00:00.",
+            "12:00:00.1234567",
+        ],
+    ),
+    (
+        "timestamp",
+        &[
+            "",
+            "2024-01-01T00:00:00",
+            "2024-01-01 24:00:00",
+            "2024-01-01 00:00",
+            "2024-01-01 00:00:00+1",
+            "2024-01-01 00:00:00+01:",
+            "2024-01-01 00:00:00+01:60",
+            "2024-01-01 00:00:00+01:00:00:00",
+        ],
+    ),
+    (
+        "list<int32>",
+        &[
+            "", "{", "}", "1", "{1", "1}", "{1,}", "{,1}", "{1,,2}", "{1 }", "{ 1}", "{1}x",
+            "{\"1}", "{null}", "{1,{2}}",
+        ],
+    ),
+    (
+        "list<text>",
+        &[
+            "{\"a\"b}",
+            "{a\"b}",
+            "{a\\b}",
+            "{\"a\\\"}",
+            "{a b}",
+            "{\"a\" }",
+            "{a}}",
+        ],
+    ),
+];
+
 #[test]
 fn what_is_not_of_the_format_is_refused() {
-    let malformed: &[(&str, &[&str])] = &[
-        ("boolean", &["", "true", "T", "1"]),
-        (
-            "int32",
-            &["", "-", "+1", "1 ", " 1", "0x1", "1_000", "1.0", "--1"],
-        ),
-        ("oid", &["", "+1"]),
-        ("float64", &["", " 1", "1,5", "0x1p3", "e5", "NaN5"]),
-        (
-            "decimal(10,2)",
-            &[
-                "", " ", ".", "-", "1.2.3", "1e", "1e5.0", "e5", "1 2", "--1", "nano", "0x1F",
-                "1,5",
-            ],
-        ),
-        ("binary", &["", "\\x0", "\\x0g", "00", "abc", "\\000"]),
-        (
-            "uuid",
-            &[
-                "",
-                "01234567-89ab-cdef-0123-456789abcde",
-                "01234567-89ab-cdef-0123-456789abcdef0",
-                "{01234567-89ab-cdef-0123-456789abcdef",
-                "0-1234567-89ab-cdef-0123-456789abcdef",
-                "01234567-89ab-cdef-0123-456789abcdef-",
-                "g1234567-89ab-cdef-0123-456789abcdef",
-            ],
-        ),
-        (
-            "date",
-            &[
-                "",
-                "2024-02-30",
-                "2023-02-29",
-                "1900-02-29",
-                "2024-13-01",
-                "2024-00-01",
-                "2024-01-00",
-                "0000-01-01",
-                "24-01-01",
-                "5874898-01-01",
-                "4715-01-01 BC",
-                "2024-01-01 AD",
-                "2024-1-01",
-                "2024-01-01 ",
-                "Infinity",
-                "20240101",
-                "12345678-01-01",
-            ],
-        ),
-        (
-            "time",
-            &[
-                "",
-                "24:00:01",
-                "24:00:00.000001",
-                "23:60:00",
-                "23:59:60",
-                "1:00:00",
-                "12:00",
-                "12:00:00.",
-                "12:00:00.1234567",
-            ],
-        ),
-        (
-            "timestamp",
-            &[
-                "",
-                "2024-01-01T00:00:00",
-                "2024-01-01 24:00:00",
-                "2024-01-01 00:00",
-                "2024-01-01 00:00:00+1",
-                "2024-01-01 00:00:00+01:",
-                "2024-01-01 00:00:00+01:60",
-                "2024-01-01 00:00:00+01:00:00:00",
-            ],
-        ),
-        (
-            "list<int32>",
-            &[
-                "", "{", "}", "1", "{1", "1}", "{1,}", "{,1}", "{1,,2}", "{1 }", "{ 1}", "{1}x",
-                "{\"1}", "{null}", "{1,{2}}",
-            ],
-        ),
-        (
-            "list<text>",
-            &[
-                "{\"a\"b}",
-                "{a\"b}",
-                "{a\\b}",
-                "{\"a\\\"}",
-                "{a b}",
-                "{\"a\" }",
-                "{a}}",
-            ],
-        ),
-    ];
-    for (column_type, texts) in malformed {
+    for (column_type, texts) in MALFORMED {
         for written in *texts {
             assert_eq!(
                 text(column_type, written).unwrap_err(),
@@ -513,8 +512,8 @@ fn edges_are_kept() {
     ];
     for (column_type, written, sent) in kept {
         assert_eq!(
-            text(column_type, written).unwrap(),
-            binary(column_type, sent).unwrap(),
+            &text(column_type, written).unwrap(),
+            &binary(column_type, sent).unwrap(),
             "{written} as {column_type}"
         );
     }
@@ -573,7 +572,7 @@ fn what_a_cast_would_have_made_is_known_from_the_plan() {
          server's locale"
     );
     let spelled = text_of(TextForm::Bool, "list<text>", "{t,NULL,f}").unwrap();
-    assert_eq!(spelled, text("list<text>", "{true,NULL,false}").unwrap());
+    assert_eq!(&spelled, &text("list<text>", "{true,NULL,false}").unwrap());
     assert_eq!(
         text_of(TextForm::Bool, "text", "yes").unwrap_err(),
         FieldError::Malformed
