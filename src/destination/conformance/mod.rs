@@ -17,12 +17,15 @@ use crate::position::{CursorPosition, CursorValue, Position};
 use crate::schema::ColumnType;
 
 pub(crate) mod additions;
+pub(crate) mod changes;
+pub(crate) mod changes_model;
 #[cfg(feature = "failpoints")]
 pub(crate) mod crashes;
 pub(crate) mod evolution;
 mod load;
 pub(crate) mod replacements;
 pub(crate) mod values;
+pub(crate) mod versions;
 
 pub(crate) use load::{Load, ints, longs, stage, texts, write};
 
@@ -259,6 +262,30 @@ macro_rules! conformance {
                 uuids,
                 dates_and_times,
                 lists_of_everything;
+            changes:
+                changes_fold_by_key,
+                a_value_that_nothing_has_is_refused,
+                a_snapshot_makes_the_table_with_the_columns_of_its_changes,
+                a_row_tells_which_change_made_it_what_it_is,
+                deletes_become_soft_from_one_load_to_the_next,
+                the_changelog_keeps_every_change,
+                the_changelog_follows_the_source,
+                the_changelog_begins_when_it_is_asked_for,
+                a_load_of_changes_is_applied_once_and_in_turn,
+                a_table_of_changes_follows_its_source,
+                parts_of_one_load_may_differ_in_their_columns,
+                a_key_of_changes_is_never_null,
+                positions_may_lie_far_apart,
+                rows_without_a_key_come_and_go_as_a_whole;
+            changes_model:
+                a_table_is_what_its_source_was_however_the_log_is_cut;
+            versions:
+                insert_only_adds_new_keys_and_leaves_the_others,
+                insert_only_follows_its_source,
+                scd2_keeps_every_version,
+                scd2_by_cursor_closes_nothing_that_is_not_there,
+                scd2_compares_what_the_load_has,
+                a_table_of_versions_is_no_other_table;
             #[cfg(feature = "failpoints")]
             crashes:
                 a_crash_before_the_commit_leaves_no_trace,

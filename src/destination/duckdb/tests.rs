@@ -21,6 +21,7 @@ use crate::schema::{ColumnSpec, ColumnType};
 mod names;
 mod opening;
 mod speed;
+mod speed_changes;
 
 const MEMORY: u64 = 256 << 20;
 
