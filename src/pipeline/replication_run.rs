@@ -270,8 +270,18 @@ impl ReplicationRun {
         replication: &mut Replication,
         carried: &mut [Carried],
     ) -> Result<()> {
-        if !carried.iter().any(Carried::begins) {
+        // Their tables may have changed since they were looked at.
+        let beginning: Vec<_> = carried.iter_mut().filter(|one| one.begins()).collect();
+        if beginning.is_empty() {
             return Ok(());
+        }
+        let streams: Vec<_> = beginning.iter().map(|one| one.run.stream.clone()).collect();
+        let tables = replication.tables(&streams.iter().collect::<Vec<_>>()).await?;
+        for (one, table) in beginning.into_iter().zip(tables) {
+            match table {
+                Ok(table) => one.table = Some(table),
+                Err(error) => one.settle(Err(error)),
+            }
         }
         let snapshot = tokio::select! {
             snapshot = replication.snapshot() => snapshot?,
