@@ -71,6 +71,9 @@ impl Bench {
             replication: config::Replication {
                 slot: "acequia_bench".to_owned(),
                 publication: "acequia_bench".to_owned(),
+                base: "acequia_bench".to_owned(),
+                others: Vec::new(),
+                streams: Vec::new(),
             },
         };
         let landing = self.folder.path().join("landing").display().to_string();
@@ -79,6 +82,7 @@ impl Bench {
             name: "bench".parse().unwrap(),
             dataset: "replica".to_owned(),
             landing: landing.clone(),
+            retention: None,
             part_size: 256 << 20,
             destination: config::Destination {
                 name: "almacen".to_owned(),
@@ -91,6 +95,7 @@ impl Bench {
         };
         let options = RunOptions {
             full_refresh: false,
+            follow: None,
             jobs: NonZeroUsize::MIN,
             interrupt: CancellationToken::new(),
             progress: Progress::default(),

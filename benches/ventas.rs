@@ -66,6 +66,9 @@ impl Bench {
             replication: config::Replication {
                 slot: "acequia_bench".to_owned(),
                 publication: "acequia_bench".to_owned(),
+                base: "acequia_bench".to_owned(),
+                others: Vec::new(),
+                streams: Vec::new(),
             },
         };
         Pipeline {
@@ -73,6 +76,7 @@ impl Bench {
             dataset: "replica".to_owned(),
             landing: self.folder.path().join("landing").display().to_string(),
             part_size: PART_SIZE,
+            retention: None,
             destination: config::Destination {
                 name: "duckdb".to_owned(),
                 target: Target::DuckDb {
@@ -128,14 +132,7 @@ impl Bench {
             stream: "ventas".parse().unwrap(),
             load_id: LoadId::new(&acequia::names::DestinationId::random()),
         };
-        let writer = LoadWriter::new(
-            &landing,
-            &address,
-            schema,
-            None,
-            PART_SIZE,
-            &Counters::default(),
-        );
+        let writer = LoadWriter::new(&landing, &address, None, PART_SIZE, &Counters::default());
         let landed = self.runtime.block_on(async {
             let (sender, receiver) = mpsc::channel(2);
             let landing = tokio::task::spawn_blocking(move || writer.land(receiver));
@@ -271,6 +268,7 @@ fn stations(criterion: &mut Criterion) {
                 jobs: NonZeroUsize::MIN,
                 interrupt: CancellationToken::new(),
                 progress: Progress::default(),
+                follow: None,
             };
             let report = bench
                 .runtime

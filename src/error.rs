@@ -5,6 +5,7 @@
 
 use std::error::Error as StdError;
 use std::fmt;
+use std::sync::Arc;
 
 /// A boxed cause.
 pub type Cause = Box<dyn StdError + Send + Sync>;
@@ -13,15 +14,15 @@ pub type Cause = Box<dyn StdError + Send + Sync>;
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// What failed, how to mend it, and why it failed.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Fault {
     what: String,
     remedy: Option<String>,
-    cause: Option<Cause>,
+    cause: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
 /// Every failure, by who must act on it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum Error {
     /// The command line or `acequia.toml`: whoever wrote it.
     Config(Fault),
@@ -90,7 +91,7 @@ impl Error {
     #[must_use]
     pub fn cause(mut self, cause: impl Into<Cause>) -> Self {
         if let Some(fault) = self.fault_mut() {
-            fault.cause = Some(cause.into());
+            fault.cause = Some(Arc::from(cause.into()));
         }
         self
     }

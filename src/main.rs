@@ -19,6 +19,9 @@ fn main() -> ExitCode {
         Command::Run(args) => cli::run::run(args, &mut context),
         Command::Status(args) => cli::status::run(args, &mut context),
         Command::Inspect(args) => cli::inspect::run(&args, &mut context),
+        Command::Replication(command) => cli::replication::run(command, &mut context),
+        Command::Replay(args) => cli::replay::run(args, &mut context),
+        Command::Landing(command) => cli::landing::run(command, &mut context),
         Command::Completions(args) => cli::completions::run(&args, &mut context),
         Command::ConfigSchema => cli::config_schema::run(&mut context),
     };

@@ -136,7 +136,12 @@ impl LoadId {
 
     /// Whether it was made for that destination.
     pub fn is_for(&self, destination: &DestinationId) -> bool {
-        self.0.split('-').nth(1) == Some(destination.as_str())
+        self.destination() == destination.as_str()
+    }
+
+    /// The id of the destination that it was made for.
+    pub fn destination(&self) -> &str {
+        self.0.split('-').nth(1).unwrap_or_default()
     }
 
     /// When the load began.

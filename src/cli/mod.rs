@@ -4,8 +4,10 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use acequia::config::Selection;
+use acequia::config::{Selection, duration};
+use acequia::names::LoadId;
 use acequia::{Error, Result};
+use chrono::TimeDelta;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) mod check;
@@ -15,9 +17,12 @@ mod figures;
 pub(crate) mod init;
 pub(crate) mod inspect;
 mod interrupt;
+pub(crate) mod landing;
 mod logging;
 mod printer;
 mod progress;
+pub(crate) mod replay;
+pub(crate) mod replication;
 pub(crate) mod run;
 pub(crate) mod status;
 
@@ -31,6 +36,8 @@ Examples:
   acequia run ventas -v         carry one stream, and tell more
   acequia status                see how far each stream is
   acequia inspect LOAD_ID       see what a load consists of
+  acequia landing list          see what is in the landing area
+  acequia replay --destination NAME   build a destination from it
 
 Exit status:
   0 all well, 1 a stream or a check failed, 2 the command line or the configuration is wrong,
@@ -103,6 +110,17 @@ pub(crate) enum Command {
     Status(SelectionArgs),
     /// Show what a load or a Parquet file consists of: schema, row groups, sizes, ranges and sample rows
     Inspect(InspectArgs),
+    /// Manage what replication uses on a source's server
+    #[command(subcommand)]
+    Replication(ReplicationCommand),
+    /// Build a destination from the landing area alone, without the sources
+    ///
+    /// Of each stream, applies the newest complete chain of loads, from the last one that made the table anew, or what
+    /// follows on the loads that the destination has. The next run goes on from there.
+    Replay(ReplayArgs),
+    /// See what is in the landing area, and remove what is not needed
+    #[command(subcommand)]
+    Landing(LandingCommand),
     /// Print a completion script for a shell
     #[command(
         after_help = "Examples:\n  acequia completions bash > ~/.local/share/bash-completion/completions/acequia\n  \
@@ -125,8 +143,30 @@ pub(crate) struct InitArgs {
     pub(crate) dir: PathBuf,
 }
 
-/// Which streams, into which destination.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ReplicationCommand {
+    /// Drop a source's replication slot, and its publication where nothing else of this pipeline needs it
+    ///
+    /// The server then keeps no write-ahead log for the slot any more. The next run of the source's cdc streams needs
+    /// --full-refresh: it takes a new snapshot.
+    Drop(ReplicationDropArgs),
+}
+
 #[derive(Debug, Args)]
+pub(crate) struct ReplicationDropArgs {
+    /// The source, by its name in the configuration
+    #[arg(value_name = "SOURCE")]
+    pub(crate) source: String,
+    /// The destination whose slot it is, instead of the one that [pipeline] names
+    #[arg(long, value_name = "NAME")]
+    pub(crate) destination: Option<String>,
+    /// Do not ask
+    #[arg(long)]
+    pub(crate) yes: bool,
+}
+
+/// Which streams, into which destination.
+#[derive(Debug, Clone, Args)]
 pub(crate) struct SelectionArgs {
     /// The streams; all of them if none is named
     #[arg(value_name = "STREAM")]
@@ -140,7 +180,8 @@ pub(crate) struct SelectionArgs {
 #[command(
     after_help = "Examples:\n  acequia run                         every stream\n  acequia run ventas cursos           \
                         these two\n  acequia run --dry-run               the plan; nothing is touched\n  acequia run \
-                        ventas --full-refresh   from the beginning, into a table made anew\n  acequia run --output json \
+                        ventas --full-refresh   from the beginning, into a table made anew\n  acequia run --follow                \
+                        go on with the changes until Ctrl-C\n  acequia run --output json \
                         | jq .    the report, for programs"
 )]
 pub(crate) struct RunArgs {
@@ -149,6 +190,9 @@ pub(crate) struct RunArgs {
     /// Forget the positions: read incremental streams from the beginning, and make their tables anew
     #[arg(long)]
     pub(crate) full_refresh: bool,
+    /// Go on with the cdc streams, in small batches, until Ctrl-C; other streams are carried once
+    #[arg(long, conflicts_with = "dry_run")]
+    pub(crate) follow: bool,
     /// Print the plan and touch nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
@@ -170,6 +214,54 @@ pub(crate) struct InspectArgs {
     /// How many sample rows to show
     #[arg(long, value_name = "N", default_value_t = 5)]
     pub(crate) rows: usize,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  acequia replay --destination postgres          every stream\n  acequia replay ventas \
+                        --destination copia    this one\n  acequia replay --load 20261124T031300123-5f3a9c01-7b2e    this \
+                        load, if nothing is missing before it"
+)]
+pub(crate) struct ReplayArgs {
+    #[command(flatten)]
+    pub(crate) selection: SelectionArgs,
+    /// Apply this load alone; may be given several times
+    #[arg(long = "load", value_name = "ID")]
+    pub(crate) loads: Vec<LoadId>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum LandingCommand {
+    /// List the loads, and whether the destination has them
+    List(SelectionArgs),
+    /// Remove loads that are old and that no destination need be built from
+    ///
+    /// Never removes a load that the destination has not loaded, nor a stream's last load that made its table anew and
+    /// what came after it.
+    Prune(PruneArgs),
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  acequia landing prune --dry-run              what would go, by [pipeline] retention\n  \
+                        acequia landing prune --older-than 30d       remove it"
+)]
+pub(crate) struct PruneArgs {
+    #[command(flatten)]
+    pub(crate) selection: SelectionArgs,
+    /// How old a load must be, as in 30d or 12h [default: `retention` under [pipeline]]
+    #[arg(long, value_name = "AGE", value_parser = age)]
+    pub(crate) older_than: Option<TimeDelta>,
+    /// Also remove loads made for other destinations; whether those have loaded them is not known
+    #[arg(long)]
+    pub(crate) all_destinations: bool,
+    /// Tell what would go, and remove nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+fn age(text: &str) -> std::result::Result<TimeDelta, String> {
+    duration(text).ok_or_else(|| "write a whole number and a unit, as in 30d or 12h".to_owned())
 }
 
 #[derive(Debug, Args)]

@@ -4,12 +4,13 @@ use std::fmt::Write as _;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use acequia::Result;
 use acequia::config::{Document, Pipeline, Selection};
+use acequia::landing::manifest::Mode;
 use acequia::pipeline::plan::{StreamPlan, plan};
 use acequia::pipeline::progress::Progress;
 use acequia::pipeline::report::{RunReport, Status, StreamReport};
-use acequia::pipeline::{self, RunOptions};
+use acequia::pipeline::{self, Followed, OnFollowed, RunOptions};
+use acequia::{Error, Result};
 
 use super::printer::{Mark, Printer};
 use super::progress::ProgressDisplay;
@@ -20,7 +21,18 @@ const MAX_JOBS: usize = 4;
 
 pub(crate) fn run(args: RunArgs, context: &mut Context) -> Result<Exit> {
     let document = Document::read(&context.global.config)?;
-    let pipeline = document.resolve(&Selection::from(args.selection))?;
+    let pipeline = document.resolve(&Selection::from(args.selection.clone()))?;
+    if args.follow
+        && pipeline
+            .streams
+            .iter()
+            .all(|stream| stream.mode != Mode::Cdc)
+    {
+        return Err(
+            Error::config("--follow: none of the streams has mode = \"cdc\"")
+                .remedy("leave --follow out, or name a cdc stream"),
+        );
+    }
     if args.dry_run {
         let plans = block_on(plan(&pipeline, args.full_refresh))?;
         print_plans(&plans, &context.printer)?;
@@ -28,12 +40,13 @@ pub(crate) fn run(args: RunArgs, context: &mut Context) -> Result<Exit> {
         return Ok(if failed { Exit::Failed } else { Exit::Ok });
     }
     let jobs = args.jobs.unwrap_or_else(default_jobs);
-    let (report, interrupted) = block_on(carry(pipeline, args.full_refresh, jobs, context))?;
-    print_report(&report, &context.printer)?;
+    let (report, interrupted) = block_on(carry(pipeline, &args, jobs, context))?;
+    let how = format!("carried from {}", report.pipeline);
+    print_report(&report, &how, &context.printer)?;
     Ok(exit(&report, interrupted))
 }
 
-fn default_jobs() -> NonZeroUsize {
+pub(super) fn default_jobs() -> NonZeroUsize {
     std::thread::available_parallelism()
         .unwrap_or(NonZeroUsize::MIN)
         .min(NonZeroUsize::new(MAX_JOBS).unwrap_or(NonZeroUsize::MIN))
@@ -42,26 +55,46 @@ fn default_jobs() -> NonZeroUsize {
 /// Runs the pipeline, while progress is shown and Ctrl-C is listened to. Tells as well whether it was asked to stop.
 async fn carry(
     pipeline: Pipeline,
-    full_refresh: bool,
+    args: &RunArgs,
     jobs: NonZeroUsize,
     context: &Context,
 ) -> Result<(RunReport, bool)> {
     let interrupt = interrupt::listen(context.notices.clone())?;
     let progress = Progress::default();
     let display = ProgressDisplay::start(progress.clone(), &context.global, &context.notices);
+    let notices = context.notices.clone();
+    let told = OnFollowed::new(move |followed: &Followed| notices.say(&told(followed)));
     let options = RunOptions {
-        full_refresh,
+        full_refresh: args.full_refresh,
         jobs,
         interrupt: interrupt.clone(),
         progress,
+        follow: args.follow.then_some(told),
     };
     let report = pipeline::run(pipeline, options).await;
     display.finish().await;
     Ok((report?, interrupt.is_cancelled()))
 }
 
+/// What a run that follows has to say.
+fn told(followed: &Followed) -> String {
+    match followed {
+        Followed::CaughtUp => "caught up; following the changes until Ctrl-C".to_owned(),
+        Followed::Batch { changes, late } => format!(
+            "{}, in the destination {} after {} committed",
+            figures::plural(usize::try_from(*changes).unwrap_or(usize::MAX), "change"),
+            figures::elapsed(*late),
+            if *changes == 1 {
+                "it was"
+            } else {
+                "the last of them was"
+            },
+        ),
+    }
+}
+
 /// A run that was asked to stop when all was done already has ended well.
-fn exit(report: &RunReport, interrupted: bool) -> Exit {
+pub(super) fn exit(report: &RunReport, interrupted: bool) -> Exit {
     let all = |status: Status| report.streams.iter().all(|stream| stream.status == status);
     let any = |status: Status| report.streams.iter().any(|stream| stream.status == status);
     if interrupted && !all(Status::Ok) {
@@ -73,7 +106,8 @@ fn exit(report: &RunReport, interrupted: bool) -> Exit {
     }
 }
 
-fn print_report(report: &RunReport, printer: &Printer) -> Result<()> {
+/// `how` tells what was done, and from where.
+pub(super) fn print_report(report: &RunReport, how: &str, printer: &Printer) -> Result<()> {
     if printer.is_json() {
         return printer.json(report);
     }
@@ -116,10 +150,9 @@ fn print_report(report: &RunReport, printer: &Printer) -> Result<()> {
         streams.count()
     };
     let mut summary = format!(
-        "{} of {} carried from {} to {} in {}",
+        "{} of {} {how} to {} in {}",
         count(Status::Ok),
         figures::plural(report.streams.len(), "stream"),
-        report.pipeline,
         report.destination,
         seconds(report.seconds),
     );
@@ -207,8 +240,6 @@ fn seconds(seconds: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use acequia::landing::manifest::Mode;
-
     use super::*;
 
     #[test]

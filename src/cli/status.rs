@@ -2,7 +2,9 @@
 
 use acequia::Result;
 use acequia::config::{Document, Selection};
-use acequia::pipeline::status::{StatusReport, StreamStatus, status};
+use acequia::landing::manifest::Mode;
+use acequia::pipeline::status::{StatusReport, StreamStatus, slots, status};
+use acequia::source::postgres::replication::survey::SlotStatus;
 use chrono::{DateTime, Utc};
 
 use super::printer::{Mark, Printer};
@@ -10,8 +12,20 @@ use super::{Context, Exit, SelectionArgs, block_on, figures};
 
 pub(crate) fn run(args: SelectionArgs, context: &mut Context) -> Result<Exit> {
     let document = Document::read(&context.global.config)?;
-    let pipeline = document.resolve_without_sources(&Selection::from(args))?;
-    let report = block_on(status(&pipeline))?;
+    let selection = Selection::from(args);
+    let pipeline = document.resolve_without_sources(&selection)?;
+    let follows = pipeline
+        .streams
+        .iter()
+        .any(|stream| stream.mode == Mode::Cdc);
+    let report = block_on(async {
+        let mut report = status(&pipeline).await?;
+        // The sources are asked where they can be; what the ledger says needs none.
+        if follows && let Ok(pipeline) = document.resolve(&selection) {
+            report.slots = slots(&pipeline).await;
+        }
+        Ok(report)
+    })?;
     print(&report, &context.printer)?;
     Ok(Exit::Ok)
 }
@@ -51,7 +65,39 @@ fn print(report: &StatusReport, printer: &Printer) -> Result<()> {
             printer.marked(Mark::Warning, &text)?;
         }
     }
+    for slot in &report.slots {
+        print_slot(slot, printer)?;
+    }
     Ok(())
+}
+
+fn print_slot(slot: &SlotStatus, printer: &Printer) -> Result<()> {
+    let name = format!("source {}, replication slot `{}`", slot.source, slot.slot);
+    let bytes = |bytes: Option<u64>| figures::bytes(bytes.unwrap_or(0));
+    if let Some(error) = &slot.error {
+        let text = format!("{name}: {}", error.replace('\n', "\n  "));
+        return printer.marked(Mark::Bad, &text);
+    }
+    if !slot.exists {
+        return printer.marked(Mark::Warning, &format!("{name}: not made yet, or dropped"));
+    }
+    let status = slot.wal_status.as_deref().unwrap_or("unknown");
+    let text = format!(
+        "{name}: {} written since it was confirmed, {} of the write-ahead log kept for it ({status}), {}",
+        bytes(slot.lag_bytes),
+        bytes(slot.retained_bytes),
+        if slot.active {
+            "being read"
+        } else {
+            "not being read"
+        },
+    );
+    let mark = if status == "reserved" {
+        Mark::Good
+    } else {
+        Mark::Warning
+    };
+    printer.marked(mark, &text)
 }
 
 fn row(stream: &StreamStatus, now: DateTime<Utc>) -> Vec<String> {

@@ -19,6 +19,11 @@ pub struct Document {
 }
 
 impl Document {
+    /// What is written.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
     /// Reads a configuration file, and the `.env` beside it.
     ///
     /// # Errors
@@ -249,7 +254,7 @@ mod tests {
     #[test]
     fn a_mistake_is_told_with_its_place_and_the_way_out() {
         let stream_keys = "source, table, query, object, properties, history, associations, mode, disposition, \
-                           cursor, initial_value, lag, null_cursor, primary_key, columns, exclude, where, destination_table, parallel, schema_contract and types";
+                           deletes, changelog, cursor, initial_value, lag, null_cursor, primary_key, columns, exclude, where, destination_table, parallel, schema_contract and types";
         for (lines, expected) in [
             (
                 "source = \"s\"\nmode = \"full\"\ncurser = \"secret\"\n",

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
+use chrono::TimeDelta;
+
 use crate::evolution::SchemaContract;
 use crate::landing::manifest::{Changes, Disposition, Mode};
 use crate::names::StreamName;
@@ -23,6 +25,7 @@ mod units;
 pub use document::Document;
 pub use model::NullCursor;
 pub use resolve::Selection;
+pub use units::duration;
 
 /// A pipeline, ready to run: names looked up, variables filled in, paths made absolute, keys checked against each other.
 #[derive(Debug, Clone)]
@@ -35,6 +38,8 @@ pub struct Pipeline {
     pub landing: String,
     /// Size at which a part is closed, in bytes.
     pub part_size: u64,
+    /// How long loads stay in the landing area; for ever where the configuration does not say.
+    pub retention: Option<TimeDelta>,
     /// The destination in use.
     pub destination: Destination,
     /// The sources that its streams use, by name.
@@ -97,6 +102,12 @@ pub struct Replication {
     pub slot: String,
     /// The publication.
     pub publication: String,
+    /// The slot's name without that of a destination: with it begin the names of all slots of this pipeline.
+    pub base: String,
+    /// The slots of the other destinations in the configuration.
+    pub others: Vec<String>,
+    /// All streams of changes of the source, whether they are selected or not: what the slot is kept for.
+    pub streams: Vec<StreamName>,
 }
 
 /// A text that is never printed.

@@ -46,6 +46,10 @@ pub struct PipelineConfig {
     /// Size at which a Parquet part is closed and the next begun, as in "256MB".
     #[serde(default)]
     pub part_size: Option<String>,
+    /// How long loads stay in the landing area, as in "30d"; those from which the destination can be built anew stay
+    /// longer. Default: for ever.
+    #[serde(default)]
+    pub retention: Option<String>,
 }
 
 fn default_landing() -> String {

@@ -6,11 +6,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use chrono::TimeDelta;
+
 use super::document::Document;
 use super::model::{DestinationConfig, DestinationKind, SourceConfig, SourceKind, StreamConfig};
 use super::units;
 use super::{Destination, Pipeline, Replication, Secret, Source, Stream, Target};
 use crate::error::Result;
+use crate::landing::manifest::Mode;
 use crate::names::StreamName;
 
 mod crm;
@@ -96,6 +99,7 @@ impl Document {
         let landing = self.landing_root(problems);
         let part_size = config.part_size.as_deref();
         let part_size = self.size(part_size, "[pipeline] part_size", LEAST_PART_SIZE, problems);
+        let retention = self.retention(problems);
         let destination = self.destination(selection, problems);
 
         let selected = self.select(&selection.streams, problems);
@@ -127,6 +131,7 @@ impl Document {
             dataset: dataset?,
             landing: landing?,
             part_size: part_size?.unwrap_or(PART_SIZE),
+            retention: retention?,
             destination: destination?,
             sources,
             streams,
@@ -342,7 +347,7 @@ impl Document {
         };
         let given = config.replication.clone().unwrap_or_default();
         let usual = format!("acequia_{}", plain(self.config.pipeline.name.as_str()));
-        let mut slot = match &given.slot {
+        let base = match &given.slot {
             Some(slot) => self.expand(slot, &place("slot"), problems)?,
             None => usual.clone(),
         };
@@ -350,9 +355,19 @@ impl Document {
             .environment
             .expand(&self.config.pipeline.destination)
             .unwrap_or_default();
-        if destination.name != own {
-            slot = format!("{slot}_{}", plain(&destination.name));
-        }
+        let slot_of = |destination: &str| {
+            if destination == own {
+                base.clone()
+            } else {
+                format!("{base}_{}", plain(destination))
+            }
+        };
+        let slot = slot_of(&destination.name);
+        let others = self.config.destinations.keys();
+        let others = others
+            .filter(|name| **name != destination.name)
+            .map(|name| slot_of(name))
+            .collect();
         // Manual, section 26.2.6.1: lower-case letters, numbers, and the underscore.
         let is_slot = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
         if slot.is_empty() || slot.len() > MAX_NAME || !slot.chars().all(is_slot) {
@@ -367,7 +382,16 @@ impl Document {
             None => usual,
         };
         check_name_with(&publication, &place("publication"), false, problems)?;
-        Ok(Replication { slot, publication })
+        let streams = self.config.streams.iter();
+        let streams =
+            streams.filter(|(_, stream)| stream.source == name && stream.mode == Mode::Cdc);
+        Ok(Replication {
+            slot,
+            publication,
+            others,
+            base,
+            streams: streams.map(|(name, _)| name.clone()).collect(),
+        })
     }
 
     /// Two streams in one table would undo each other's work, so the streams that are not selected count as well.
@@ -402,6 +426,19 @@ impl Document {
                 );
             }
         }
+    }
+
+    /// How long loads stay in the landing area.
+    fn retention(&self, problems: &mut Problems) -> Checked<Option<TimeDelta>> {
+        let Some(text) = &self.config.pipeline.retention else {
+            return Ok(None);
+        };
+        let place = "[pipeline] retention";
+        let text = self.expand(text, place, problems)?;
+        units::duration(&text).map(Some).ok_or_else(|| {
+            let remedy = "write a whole number and a unit, as in \"30d\" or \"12h\"";
+            problems.add(place, "this is no duration", remedy)
+        })
     }
 
     /// A size within its bounds.

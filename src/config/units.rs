@@ -21,7 +21,7 @@ pub(crate) fn size(text: &str) -> Option<u64> {
 }
 
 /// Reads a duration: `90s`, `10m`, `2h`, `1d`.
-pub(crate) fn duration(text: &str) -> Option<TimeDelta> {
+pub fn duration(text: &str) -> Option<TimeDelta> {
     let (number, unit) = split(text)?;
     let number = i64::try_from(number).ok()?;
     match unit {

@@ -25,6 +25,8 @@ use url::Url;
 use crate::error::{Error, Result};
 use crate::names::{LoadId, StreamName, hex};
 
+pub mod chain;
+pub mod inventory;
 pub mod manifest;
 pub mod part;
 pub mod writer;
@@ -143,7 +145,9 @@ impl Landing {
     /// The streams of a pipeline that have a folder.
     pub async fn streams(&self, pipeline: &StreamName) -> Result<Vec<StreamName>> {
         let prefix = Path::from(pipeline.as_str());
-        self.folders(&prefix).await
+        let mut streams: Vec<StreamName> = self.folders(&prefix).await?;
+        streams.retain(|stream| stream.as_str() != DAMAGED);
+        Ok(streams)
     }
 
     /// The loads of a stream, with or without manifest, oldest first.
@@ -218,7 +222,10 @@ impl Landing {
     /// Removes a load's folder.
     pub async fn discard(&self, address: &LoadAddress) -> Result<()> {
         let folder = address.path();
-        for path in self.files(&folder).await? {
+        // The manifest goes first: without it, what remains after a crash here is an unfinished extract.
+        let mut files = self.files(&folder).await?;
+        files.sort_by_key(|path| path.filename() != Some(MANIFEST));
+        for path in files {
             self.store
                 .delete(&path)
                 .await

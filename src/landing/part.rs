@@ -2,14 +2,13 @@
 
 use std::io::{self, Write};
 
+use arrow::datatypes::{DataType, Schema};
 use bytes::Bytes;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterVersion};
 use parquet::schema::types::ColumnPath;
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
-
-use crate::schema::{ColumnType, Schema};
 
 /// Rows of a row group. DuckDB hands row groups to its threads, so there should be several in a part.
 const ROW_GROUP_ROWS: usize = 1 << 19;
@@ -30,25 +29,26 @@ pub(super) fn properties(schema: &Schema) -> WriterProperties {
         .set_statistics_enabled(EnabledStatistics::Chunk)
         .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
         .set_max_row_group_bytes(Some(ROW_GROUP_BYTES));
-    for column in &schema.columns {
-        let (path, element) = match &column.column_type {
-            ColumnType::List(element) => (
-                vec![column.name.clone(), "list".to_owned(), "element".to_owned()],
-                element.as_ref(),
+    for field in schema.fields() {
+        let name = field.name().clone();
+        let (path, element) = match field.data_type() {
+            DataType::List(element) => (
+                vec![name, "list".to_owned(), "element".to_owned()],
+                element.data_type(),
             ),
-            scalar => (vec![column.name.clone()], scalar),
+            scalar => (vec![name], scalar),
         };
         let path = ColumnPath::new(path);
         let encoding = match element {
-            ColumnType::Int16
-            | ColumnType::Int32
-            | ColumnType::Int64
-            | ColumnType::Date
-            | ColumnType::Time
-            | ColumnType::Timestamp
-            | ColumnType::TimestampTz => Encoding::DELTA_BINARY_PACKED,
-            ColumnType::Float32 | ColumnType::Float64 => Encoding::BYTE_STREAM_SPLIT,
-            ColumnType::Uuid => Encoding::PLAIN,
+            DataType::Int16
+            | DataType::Int32
+            | DataType::Int64
+            | DataType::Date32
+            | DataType::Time64(_)
+            | DataType::Timestamp(..) => Encoding::DELTA_BINARY_PACKED,
+            DataType::Float32 | DataType::Float64 => Encoding::BYTE_STREAM_SPLIT,
+            // A UUID.
+            DataType::FixedSizeBinary(_) => Encoding::PLAIN,
             _ => continue,
         };
         properties = properties

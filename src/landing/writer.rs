@@ -12,7 +12,6 @@ use object_store::buffered::BufWriter;
 use object_store::path::Path;
 use parquet::arrow::ArrowWriter;
 use parquet::errors::ParquetError;
-use parquet::file::properties::WriterProperties;
 use tokio::io::AsyncWriteExt;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
@@ -24,7 +23,7 @@ use super::{Landing, LoadAddress};
 use crate::error::{Error, Result};
 use crate::pipeline::progress::Counters;
 use crate::position::CursorValue;
-use crate::schema::{ColumnType, Schema};
+use crate::schema::Column;
 use crate::watermark;
 
 /// Uploads of one part that are under way at once.
@@ -35,9 +34,7 @@ const UPLOADS: usize = 2;
 pub struct LoadWriter {
     landing: Landing,
     address: LoadAddress,
-    schema: SchemaRef,
-    properties: WriterProperties,
-    cursor: Option<(usize, ColumnType)>,
+    cursor: Option<Column>,
     part_size: u64,
     next_part: Arc<AtomicU32>,
     counters: Counters,
@@ -53,34 +50,26 @@ pub struct Landed {
 }
 
 impl LoadWriter {
-    /// A writer for the load at `address`, of batches of `schema`. `cursor` names the column whose highest value is to
-    /// be told, `part_size` is where a part is closed, in bytes.
+    /// A writer for the load at `address`. `cursor` is the column whose highest value is to be told, `part_size` is where
+    /// a part is closed, in bytes.
     pub fn new(
         landing: &Landing,
         address: &LoadAddress,
-        schema: &Schema,
-        cursor: Option<&str>,
+        cursor: Option<&Column>,
         part_size: u64,
         counters: &Counters,
     ) -> Self {
-        let cursor = cursor.and_then(|name| {
-            let place = schema.position(name)?;
-            let column = schema.columns.get(place)?;
-            Some((place, column.column_type.clone()))
-        });
         Self {
             landing: landing.clone(),
             address: address.clone(),
-            schema: schema.arrow(),
-            properties: properties(schema),
-            cursor,
+            cursor: cursor.cloned(),
             part_size,
             next_part: Arc::default(),
             counters: counters.clone(),
         }
     }
 
-    /// Lands the batches of a lane until its channel closes. Blocks: it wants a thread of its own, within a runtime.
+    /// Lands the batches of a lane until its channel closes. Where their columns change, the next part begins. Blocks: it wants a thread of its own, within a runtime.
     pub fn land(&self, mut batches: mpsc::Receiver<RecordBatch>) -> Result<Landed> {
         let mut landed = Landed::default();
         let mut open: Option<OpenPart> = None;
@@ -88,14 +77,21 @@ impl LoadWriter {
             if batch.num_rows() == 0 {
                 continue;
             }
-            if let Some((place, column_type)) = &self.cursor {
-                let highest = watermark::highest(batch.column(*place), column_type)?;
+            if let Some(cursor) = &self.cursor
+                && let Some(values) = batch.column_by_name(&cursor.name)
+            {
+                let highest = watermark::highest(values, &cursor.column_type)?;
                 watermark::raise(&mut landed.highest, highest);
             }
             self.counters.add_rows(batch.num_rows() as u64);
             let mut part = match open.take() {
-                Some(part) => part,
-                None => self.open_part()?,
+                Some(part) if part.schema == batch.schema() => part,
+                other => {
+                    if let Some(part) = other {
+                        landed.parts.push(part.close(self)?);
+                    }
+                    self.open_part(batch.schema())?
+                }
             };
             if let Err(error) = part.write(&batch, &self.counters) {
                 return Err(part.failure(error, self));
@@ -112,7 +108,7 @@ impl LoadWriter {
         Ok(landed)
     }
 
-    fn open_part(&self) -> Result<OpenPart> {
+    fn open_part(&self, schema: SchemaRef) -> Result<OpenPart> {
         let number = self.next_part.fetch_add(1, Ordering::Relaxed);
         let name = format!("part-{number:05}.parquet");
         let path = self.address.file(&name);
@@ -120,13 +116,14 @@ impl LoadWriter {
         let upload = Handle::current().spawn(upload(self.landing.clone(), path.clone(), receiver));
         let writer = ArrowWriter::try_new(
             ChunkSink::new(sender),
-            Arc::clone(&self.schema),
-            Some(self.properties.clone()),
+            Arc::clone(&schema),
+            Some(properties(&schema)),
         )
         .map_err(|error| {
             Error::internal("cannot begin a Parquet part of this schema").cause(error)
         })?;
         Ok(OpenPart {
+            schema,
             name,
             path,
             writer,
@@ -139,6 +136,7 @@ impl LoadWriter {
 
 /// A part that is being written.
 struct OpenPart {
+    schema: SchemaRef,
     name: String,
     path: Path,
     writer: ArrowWriter<ChunkSink>,
@@ -174,6 +172,7 @@ impl OpenPart {
             upload,
             rows,
             counted,
+            ..
         } = self;
         let sent = writer.into_inner().and_then(|sink| Ok(sink.finish()?));
         uploaded(upload)?;

@@ -5,11 +5,14 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::config::{Pipeline, Target};
+use crate::config::{self, Pipeline, Target};
 use crate::destination::apply::changelog;
 use crate::destination::postgres::rights::{self, Rights};
 use crate::error::{Error, Result};
+use crate::landing::manifest::Mode;
 use crate::source::Source;
+use crate::source::postgres::Postgres;
+use crate::source::postgres::replication::survey::{self, Found};
 
 /// How a thing was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -87,10 +90,14 @@ pub async fn check(pipeline: &Pipeline) -> Vec<Finding> {
             Err(error) => Err(error),
         };
         reachable.insert(name.clone(), connected.is_ok());
+        let is_reachable = connected.is_ok();
         findings.push(match connected {
-            Ok(message) => Finding::ok(subject, message),
-            Err(error) => Finding::failed(subject, &error),
+            Ok(message) => Finding::ok(&subject, message),
+            Err(error) => Finding::failed(&subject, &error),
         });
+        if is_reachable {
+            findings.extend(check_replication(pipeline, name, config).await);
+        }
     }
     for stream in &pipeline.streams {
         if reachable.get(&stream.source) != Some(&true) {
@@ -132,6 +139,57 @@ pub async fn check(pipeline: &Pipeline) -> Vec<Finding> {
         }
     }
     findings
+}
+
+/// Whether streams of changes could be had of a source.
+async fn check_replication(
+    pipeline: &Pipeline,
+    name: &str,
+    config: &config::Source,
+) -> Vec<Finding> {
+    let streams: Vec<_> = pipeline
+        .streams
+        .iter()
+        .filter(|stream| stream.source == name && stream.mode == Mode::Cdc)
+        .collect();
+    let config::Source::Postgres { url, replication } = config else {
+        return Vec::new();
+    };
+    if streams.is_empty() {
+        return Vec::new();
+    }
+    let subject = format!("source {name}, replication");
+    let surveyed = match Postgres::new(url, replication) {
+        Ok(source) => {
+            let (server, names) = source.replication();
+            survey::survey(server, names, &streams).await
+        }
+        Err(error) => Err(error),
+    };
+    let notes = match surveyed {
+        Ok(notes) => notes,
+        Err(error) => return vec![Finding::failed(subject, &error)],
+    };
+    notes
+        .into_iter()
+        .map(|note| {
+            let subject = note.stream.as_ref().map_or_else(
+                || subject.clone(),
+                |stream| format!("stream {stream}, replication"),
+            );
+            match note.found {
+                Found::Well(message) => Finding::ok(subject, message),
+                Found::Warning(message, remedy) => Finding::warning(subject, message, remedy),
+                Found::Fault(error) => {
+                    let error = match &note.stream {
+                        Some(stream) => super::name_stream(error, stream),
+                        None => error,
+                    };
+                    Finding::failed(subject, &error)
+                }
+            }
+        })
+        .collect()
 }
 
 async fn check_landing(pipeline: &Pipeline) -> Finding {

@@ -1,30 +1,45 @@
 //! A run: every stream of a pipeline taken along the one path, several at a time, each on its own.
 //!
-//! `stream` is the path itself; `recovery` is what a run does first; `loader` is the destination's thread; `check`, `plan`
-//! and `status` look without touching; `progress` and `report` tell what happened.
+//! `stream_run` is the path itself, `replication_run` what streams of changes share on it; `recovery` is what a run does
+//! first, `prune` what it does last; `load_step` takes a landed load into the destination, and `loader` is that one's
+//! thread; `replay` goes the path from the landing area on; `check`, `plan`, `status` and `holdings` look without
+//! touching; `progress` and `report` tell what happened.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Instant;
 
+use chrono::TimeDelta;
+use futures::future::LocalBoxFuture;
 use futures::{StreamExt, stream};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::Pipeline;
+use crate::config::{self, Pipeline};
 use crate::error::{Error, Result};
 use crate::landing::Landing;
+use crate::landing::manifest::Mode;
+use crate::names::StreamName;
+use crate::source::postgres::Postgres;
 
 pub mod check;
+pub mod holdings;
+mod load_step;
 mod loader;
 pub mod plan;
 pub mod progress;
+pub mod prune;
 mod recovery;
+pub mod replay;
+mod replication_run;
 pub mod report;
 pub mod status;
 mod stream_run;
 
 use loader::Loader;
 use progress::Progress;
+use replication_run::ReplicationRun;
+pub use replication_run::{Followed, OnFollowed};
 use report::{RunReport, StreamReport};
 use stream_run::StreamRun;
 
@@ -39,6 +54,8 @@ pub struct RunOptions {
     pub interrupt: CancellationToken,
     /// Where the run shows how far it is.
     pub progress: Progress,
+    /// Whether streams of changes go on until the run is stopped, and who is told of each of their batches then.
+    pub follow: Option<OnFollowed>,
 }
 
 /// Carries every stream of the pipeline, `jobs` at a time. One stream's failure does not stop the others: the report
@@ -49,36 +66,98 @@ pub struct RunOptions {
 pub async fn run(pipeline: Pipeline, options: RunOptions) -> Result<RunReport> {
     let began = Instant::now();
     let landing = open_landing(&pipeline)?;
-    let (loader, closed) = Loader::open(&pipeline.destination, &pipeline.dataset).await?;
+    let loader = Loader::open(&pipeline.destination, &pipeline.dataset).await?;
     let states = loader.call(|destination| destination.states()).await?;
     let pipeline = Arc::new(pipeline);
-    let runs = pipeline.streams.iter().map(|stream| StreamRun {
-        pipeline: Arc::clone(&pipeline),
-        stream: stream.clone(),
-        landing: landing.clone(),
-        loader: loader.clone(),
-        state: states.get(&stream.name).cloned(),
-        full_refresh: options.full_refresh,
-        counters: options.progress.add(&stream.name),
-        stop: options.interrupt.child_token(),
-    });
-    let runs: Vec<StreamRun> = runs.collect();
-    let mut reports: Vec<(usize, StreamReport)> = stream::iter(runs.into_iter().enumerate())
-        .map(|(place, run)| async move { (place, run.carry().await) })
+    let mut alone = Vec::new();
+    let mut by_source: BTreeMap<&str, Vec<(usize, StreamRun)>> = BTreeMap::new();
+    for (place, stream) in pipeline.streams.iter().enumerate() {
+        let run = StreamRun {
+            pipeline: Arc::clone(&pipeline),
+            stream: stream.clone(),
+            landing: landing.clone(),
+            loader: loader.clone(),
+            state: states.get(&stream.name).cloned(),
+            full_refresh: options.full_refresh,
+            counters: options.progress.add(&stream.name),
+            stop: options.interrupt.child_token(),
+        };
+        if stream.mode == Mode::Cdc {
+            let runs = by_source.entry(&stream.source).or_default();
+            runs.push((place, run));
+        } else {
+            alone.push((place, run));
+        }
+    }
+    let mut work: Vec<LocalBoxFuture<'_, Vec<(usize, StreamReport)>>> = Vec::new();
+    for (source, runs) in by_source {
+        let (places, streams): (Vec<usize>, Vec<StreamRun>) = runs.into_iter().unzip();
+        let (source, configured) = replicated(&pipeline, source)?;
+        let run = ReplicationRun {
+            source,
+            configured,
+            streams,
+            loader: loader.clone(),
+            jobs: options.jobs.get(),
+            follow: options.follow.clone(),
+            stop: options.interrupt.child_token(),
+        };
+        work.push(Box::pin(async move {
+            places.into_iter().zip(run.carry().await).collect()
+        }));
+    }
+    for (place, run) in alone {
+        work.push(Box::pin(async move { vec![(place, run.carry().await)] }));
+    }
+    let mut reports: Vec<(usize, StreamReport)> = stream::iter(work)
         .buffer_unordered(options.jobs.get())
+        .flat_map(stream::iter)
         .collect()
         .await;
     reports.sort_by_key(|(place, _)| *place);
-    drop(loader);
-    closed.await.map_err(|error| {
-        Error::internal("the destination's thread ended unexpectedly").cause(error)
-    })?;
+    let ended = !options.interrupt.is_cancelled();
+    if let Some(retention) = pipeline.retention.filter(|_| ended) {
+        for (_, report) in &mut reports {
+            prune_after(&pipeline, retention, &landing, &loader, report).await;
+        }
+    }
+    loader.release().await?;
     Ok(RunReport {
         pipeline: pipeline.name.clone(),
         destination: pipeline.destination.name.clone(),
         streams: reports.into_iter().map(|(_, report)| report).collect(),
         seconds: began.elapsed().as_secs_f64(),
     })
+}
+
+/// The source of streams of changes, and all of its streams of changes in the configuration.
+fn replicated(pipeline: &Pipeline, name: &str) -> Result<(Postgres, Vec<StreamName>)> {
+    match pipeline.sources.get(name) {
+        Some(config::Source::Postgres { url, replication }) => Ok((
+            Postgres::new(url, replication)?,
+            replication.streams.clone(),
+        )),
+        _ => Err(Error::internal(
+            "a stream of changes of a source that has none",
+        )),
+    }
+}
+
+/// Removes what is past its retention. The rows are where they should be, so a failure is no more than a warning.
+async fn prune_after(
+    pipeline: &Pipeline,
+    retention: TimeDelta,
+    landing: &Landing,
+    loader: &Loader,
+    report: &mut StreamReport,
+) {
+    let stream = &report.stream;
+    if let Err(error) = prune::after_run(&pipeline.name, stream, landing, loader, retention).await {
+        report.warnings.push(format!(
+            "loads past their retention could not be removed: {}",
+            error.report()
+        ));
+    }
 }
 
 fn open_landing(pipeline: &Pipeline) -> Result<Landing> {

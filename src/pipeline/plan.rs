@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::change;
 use crate::config::{Pipeline, Stream};
 use crate::destination::StreamState;
 use crate::error::Result;
@@ -75,7 +76,7 @@ async fn look(
     plan: &mut StreamPlan,
 ) -> Result<()> {
     let opened = Source::of(pipeline, stream)?.open(stream).await?;
-    let description = opened.description();
+    let mut description = opened.description().clone();
     plan.primary_key.clone_from(&description.primary_key);
     plan.estimated_rows = description.estimated_rows;
     plan.reading.clone_from(&description.reading);
@@ -84,6 +85,9 @@ async fn look(
         .iter()
         .map(|column| (column.name.clone(), column.column_type.to_string()))
         .collect();
+    if stream.mode == Mode::Cdc {
+        description.columns.extend(change::columns());
+    }
     if let Some(state) = state {
         let known = Some(&state.schema);
         let schema = number(known, description.columns.clone());

@@ -73,24 +73,26 @@ pub(super) async fn look(
 }
 
 impl Leftovers {
-    /// Takes the load to apply next to a stream in that state: of an incremental stream the one that follows on its
-    /// position, of a full one the newest, if no newer one was applied.
+    /// Takes the load to apply next to a stream in that state: the one that follows on its position; of those that begin
+    /// at the beginning the newest, if no newer one was applied.
     pub(super) fn take_next(
         &mut self,
         state: Option<&StreamState>,
     ) -> Option<(LoadAddress, Manifest)> {
         let position = state.and_then(|state| state.position.as_ref());
         let newest = self.unloaded.len().checked_sub(1);
-        let place =
-            self.unloaded.iter().enumerate().position(
-                |(place, (address, manifest))| match manifest.mode {
-                    Mode::Full => {
-                        Some(place) == newest
-                            && state.is_none_or(|state| state.load_id < address.load_id)
-                    }
-                    Mode::Incremental | Mode::Cdc => manifest.follows(position),
-                },
-            )?;
+        let place = self
+            .unloaded
+            .iter()
+            .enumerate()
+            .position(|(place, (address, manifest))| {
+                if manifest.mode == Mode::Full || manifest.position_before.is_none() {
+                    Some(place) == newest
+                        && state.is_none_or(|state| state.load_id < address.load_id)
+                } else {
+                    manifest.follows(position)
+                }
+            })?;
         Some(self.unloaded.remove(place))
     }
 }

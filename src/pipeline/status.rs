@@ -8,12 +8,13 @@ use serde::Serialize;
 use super::recovery;
 use crate::config::{self, Pipeline, Target};
 use crate::destination::duckdb::DuckDb;
-use crate::destination::postgres::Postgres;
-use crate::destination::{Destination, LedgerRow, StreamState};
+use crate::destination::{Destination, LedgerRow, StreamState, postgres};
 use crate::error::{Error, Result};
 use crate::landing::manifest::Mode;
 use crate::names::{DestinationId, LoadId, StreamName};
 use crate::position::Position;
+use crate::source::postgres::Postgres;
+use crate::source::postgres::replication::survey::{self, SlotStatus};
 
 /// How a pipeline stands.
 #[derive(Debug, Clone, Serialize)]
@@ -24,6 +25,8 @@ pub struct StatusReport {
     pub destination: String,
     /// Each stream.
     pub streams: Vec<StreamStatus>,
+    /// The replication slots of the sources of streams of changes.
+    pub slots: Vec<SlotStatus>,
 }
 
 /// How a stream stands.
@@ -56,17 +59,25 @@ pub struct StreamStatus {
 /// What a destination says of itself. Empty where there is none yet.
 #[derive(Debug, Default)]
 pub(super) struct DestinationView {
-    id: Option<DestinationId>,
+    pub(super) id: Option<DestinationId>,
     pub(super) states: BTreeMap<StreamName, StreamState>,
     last_loads: Vec<LedgerRow>,
-    loaded: HashSet<LoadId>,
+    pub(super) loaded: HashSet<LoadId>,
 }
 
 /// Looks at the destination without changing or making it.
 pub(super) async fn look_at_destination(pipeline: &Pipeline) -> Result<DestinationView> {
+    let streams = pipeline.streams.iter().map(|s| s.name.clone()).collect();
+    look_at_streams(pipeline, streams).await
+}
+
+/// Looks at the destination for the loads of these streams, without changing or making it.
+pub(super) async fn look_at_streams(
+    pipeline: &Pipeline,
+    streams: Vec<StreamName>,
+) -> Result<DestinationView> {
     let destination = pipeline.destination.clone();
     let dataset = pipeline.dataset.clone();
-    let streams: Vec<StreamName> = pipeline.streams.iter().map(|s| s.name.clone()).collect();
     let looked = tokio::task::spawn_blocking(move || {
         let Some(mut destination) = open_read_only(&destination, &dataset)? else {
             return Ok(DestinationView::default());
@@ -96,7 +107,7 @@ fn open_read_only(
     Ok(match &destination.target {
         Target::DuckDb { path, .. } => DuckDb::open_read_only(name, path, dataset)?
             .map(|duckdb| Box::new(duckdb) as Box<dyn Destination>),
-        Target::Postgres { url } => Postgres::open_read_only(name, url, dataset)?
+        Target::Postgres { url } => postgres::Postgres::open_read_only(name, url, dataset)?
             .map(|postgres| Box::new(postgres) as Box<dyn Destination>),
     })
 }
@@ -144,5 +155,24 @@ pub async fn status(pipeline: &Pipeline) -> Result<StatusReport> {
         pipeline: pipeline.name.clone(),
         destination: pipeline.destination.name.clone(),
         streams,
+        slots: Vec::new(),
     })
+}
+
+/// How the replication slots stand of a pipeline whose sources are known.
+pub async fn slots(pipeline: &Pipeline) -> Vec<SlotStatus> {
+    let mut slots = Vec::new();
+    for (name, source) in &pipeline.sources {
+        let config::Source::Postgres { url, replication } = source else {
+            continue;
+        };
+        if replication.streams.is_empty() {
+            continue;
+        }
+        if let Ok(source) = Postgres::new(url, replication) {
+            let (server, names) = source.replication();
+            slots.push(survey::slot_status(server, names, name).await);
+        }
+    }
+    slots
 }

@@ -7,20 +7,22 @@ use chrono::Utc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::load_step::LoadStep;
 use super::loader::Loader;
 use super::progress::{Counters, Phase};
 use super::report::{Status, StreamReport};
 use super::{name_stream, recovery};
 use crate::config::{Pipeline, Stream};
-use crate::destination::{LoadOutcome, StagedLoad, StreamState};
+use crate::destination::StreamState;
 use crate::error::{Error, Result};
-use crate::evolution::{foresee, number, with_misfits, without_unused};
-use crate::landing::manifest::{FORMAT_VERSION, Manifest, Mode};
+use crate::evolution::{SchemaContract, foresee, number, with_misfits, without_unused};
+use crate::landing::manifest::{Disposition, FORMAT_VERSION, Manifest, Mode};
 use crate::landing::writer::{Landed, LoadWriter};
 use crate::landing::{Landing, LoadAddress};
 use crate::names::LoadId;
 use crate::position::{CursorPosition, CursorValue, Position};
-use crate::source::{Description, Extract, Lane, OpenStream, Outcome, Source};
+use crate::schema::{Column, Schema};
+use crate::source::{Extract, Lane, OpenStream, Outcome, Source};
 use crate::watermark;
 
 /// One stream of a run.
@@ -39,14 +41,30 @@ impl StreamRun {
     /// Takes the stream along the path, and says how that went.
     pub(super) async fn carry(mut self) -> StreamReport {
         let began = Instant::now();
-        let mut report = StreamReport::skipped(&self.stream.name, self.stream.mode);
-        report.position_before = self.position().cloned();
+        let mut report = self.begin();
         let ended = if self.stop.is_cancelled() {
             Err(Error::Interrupted)
         } else {
             self.counters.enter(Phase::Extracting);
             self.follow_path(&mut report).await
         };
+        self.end(report, began, ended)
+    }
+
+    /// A report that nothing has happened.
+    pub(super) fn begin(&self) -> StreamReport {
+        let mut report = StreamReport::skipped(&self.stream.name, self.stream.mode);
+        report.position_before = self.position().cloned();
+        report
+    }
+
+    /// The report of how it ended.
+    pub(super) fn end(
+        &self,
+        mut report: StreamReport,
+        began: Instant,
+        ended: Result<()>,
+    ) -> StreamReport {
         report.position_after = self.position().cloned();
         report.seconds = began.elapsed().as_secs_f64();
         match ended {
@@ -72,18 +90,146 @@ impl StreamRun {
         let opened = Source::of(&self.pipeline, &self.stream)?
             .open(&self.stream)
             .await?;
+        self.carry_opened(opened, report).await
+    }
+
+    /// Extracts what is open, lands and loads it.
+    pub(super) async fn carry_opened(
+        &mut self,
+        opened: OpenStream,
+        report: &mut StreamReport,
+    ) -> Result<()> {
         let (address, manifest) = self.extract(opened, report).await?;
         if manifest.is_idle() {
             return self.landing.discard(&address).await;
         }
+        self.publish_and_load(&address, manifest, report).await
+    }
+
+    /// Publishes what was landed, and has it applied.
+    async fn publish_and_load(
+        &mut self,
+        address: &LoadAddress,
+        manifest: Manifest,
+        report: &mut StreamReport,
+    ) -> Result<()> {
         fail::fail_point!("landing.before_manifest", crate::failpoint::abort);
-        self.landing.publish(&address, &manifest).await?;
+        self.landing.publish(address, &manifest).await?;
         fail::fail_point!("landing.after_manifest", crate::failpoint::abort);
-        self.load(&address, manifest, report).await
+        self.load(address, manifest, report).await
+    }
+
+    /// Lands the changes that come in an extract.
+    pub(super) async fn land_changes(
+        &mut self,
+        extract: Extract,
+        primary_key: &[String],
+        report: &mut StreamReport,
+    ) -> Result<Changes> {
+        self.counters.enter(Phase::Extracting);
+        let before = self.position().cloned();
+        let address = self.address();
+        let writer = self.writer(&address, None);
+        let stop = self.stop.child_token();
+        let (landed, outcome) = self.land(extract, &address, &writer, &stop).await?;
+        report.warnings.extend(outcome.warnings);
+        if let Some(reason) = outcome.restart {
+            self.landing.discard(&address).await?;
+            return Ok(Changes::Restart(reason));
+        }
+        let Some(after) = outcome.position else {
+            return Err(Error::internal("changes came without a position"));
+        };
+        let schema = match outcome.schema {
+            Some(schema) if !landed.parts.is_empty() => schema,
+            _ => return Ok(Changes::None(after)),
+        };
+        let mut manifest = self.manifest(&address, schema, before, landed);
+        manifest.primary_key = primary_key.to_vec();
+        manifest.key_is_unique = true;
+        manifest.position_after = Some(after);
+        report.rows_extracted += manifest.rows;
+        report.bytes_landed += manifest.bytes;
+        Ok(Changes::Landed(address, Box::new(manifest)))
+    }
+
+    /// Applies landed changes; where there are none, the position alone is taken on.
+    pub(super) async fn apply_changes(
+        &mut self,
+        changes: Changes,
+        report: &mut StreamReport,
+    ) -> Result<()> {
+        match changes {
+            Changes::Landed(address, manifest) => {
+                self.publish_and_load(&address, *manifest, report).await
+            }
+            Changes::None(after) => match self.position().cloned() {
+                Some(before) if before != after => self.advance(before, after).await,
+                _ => Ok(()),
+            },
+            Changes::Restart(_) => Err(Error::internal("changes that are of no use were applied")),
+        }
+    }
+
+    async fn advance(&mut self, before: Position, after: Position) -> Result<()> {
+        let name = self.stream.name.clone();
+        self.state = self
+            .loader
+            .call(move |destination| {
+                destination.advance(&name, &before, &after)?;
+                Ok(destination.states()?.remove(&name))
+            })
+            .await?;
+        Ok(())
+    }
+
+    fn address(&self) -> LoadAddress {
+        LoadAddress {
+            pipeline: self.pipeline.name.clone(),
+            stream: self.stream.name.clone(),
+            load_id: LoadId::new(self.loader.id()),
+        }
+    }
+
+    fn writer(&self, address: &LoadAddress, cursor: Option<&Column>) -> LoadWriter {
+        LoadWriter::new(
+            &self.landing,
+            address,
+            cursor,
+            self.pipeline.part_size,
+            &self.counters,
+        )
+    }
+
+    /// Lands an extract, and waits for what it tells at its end. Where that fails, nothing stays.
+    async fn land(
+        &self,
+        mut extract: Extract,
+        address: &LoadAddress,
+        writer: &LoadWriter,
+        stop: &CancellationToken,
+    ) -> Result<(Landed, Outcome)> {
+        let outcome = extract.outcome.take();
+        let landed = match land(extract, writer, stop).await {
+            Ok(landed) => landed,
+            Err(error) => {
+                if let Err(left) = self.landing.discard(address).await {
+                    tracing::debug!(%left, "an unfinished extract stays for the next run to remove");
+                }
+                return Err(error);
+            }
+        };
+        let outcome = match outcome {
+            Some(outcome) => outcome
+                .await
+                .map_err(|_| Error::internal("a source did not tell how its extract ended"))?,
+            None => Outcome::default(),
+        };
+        Ok((landed, outcome))
     }
 
     /// Finishes what an earlier run left of the stream.
-    async fn recover(&mut self, report: &mut StreamReport) -> Result<()> {
+    pub(super) async fn recover(&mut self, report: &mut StreamReport) -> Result<()> {
         let name = &self.stream.name;
         let mut leftovers =
             recovery::find(&self.landing, &self.loader, &self.pipeline.name, name).await?;
@@ -125,50 +271,24 @@ impl StreamRun {
         let known = self.state.as_ref().map(|state| state.schema.clone());
         let schema = number(known.as_ref(), description.columns.clone());
         let schema = with_misfits(known.as_ref(), &schema, misfits);
-        if let Some(known) = known.as_ref().filter(|_| !self.full_refresh) {
+        // A stream that starts afresh keeps nothing of its table's schema.
+        let afresh = before.is_none() && self.stream.disposition != Disposition::Replace;
+        let checked = !afresh || self.stream.contract == SchemaContract::Freeze;
+        if let Some(known) = known.as_ref().filter(|_| !self.full_refresh && checked) {
             let steps = foresee(known, &schema, misfits)?;
             self.stream.contract.check(&steps)?;
         }
         if let (None, Some(rows)) = (&before, description.estimated_rows) {
             self.counters.expect_rows(rows);
         }
-        let address = LoadAddress {
-            pipeline: self.pipeline.name.clone(),
-            stream: self.stream.name.clone(),
-            load_id: LoadId::new(self.loader.id()),
-        };
-        let cursor = self
-            .stream
-            .cursor
-            .as_ref()
-            .map(|cursor| cursor.column.as_str());
-        let writer = LoadWriter::new(
-            &self.landing,
-            &address,
-            &schema,
-            cursor,
-            self.pipeline.part_size,
-            &self.counters,
-        );
+        let address = self.address();
+        let cursor = self.stream.cursor.as_ref();
+        let cursor = cursor.and_then(|cursor| schema.column(&cursor.column));
+        let writer = self.writer(&address, cursor);
         let stop = self.stop.child_token();
-        let mut extract = opened.read(&schema, before.as_ref(), &stop).await?;
+        let extract = opened.read(&schema, before.as_ref(), &stop).await?;
         let horizon = extract.horizon.clone();
-        let outcome = extract.outcome.take();
-        let landed = match land(extract, &writer, &stop).await {
-            Ok(landed) => landed,
-            Err(error) => {
-                if let Err(left) = self.landing.discard(&address).await {
-                    tracing::debug!(%left, "an unfinished extract stays for the next run to remove");
-                }
-                return Err(error);
-            }
-        };
-        let outcome = match outcome {
-            Some(outcome) => outcome
-                .await
-                .map_err(|_| Error::internal("a source did not tell how its extract ended"))?,
-            None => Outcome::default(),
-        };
+        let (landed, outcome) = self.land(extract, &address, &writer, &stop).await?;
         let schema = without_unused(
             known.as_ref().filter(|_| !self.full_refresh),
             schema,
@@ -176,32 +296,29 @@ impl StreamRun {
             &outcome.used,
         );
         report.warnings.extend(outcome.warnings);
-        let mut manifest = self.manifest(&address, schema, description, before, landed, horizon);
-        if outcome.position.is_some() {
-            manifest.position_after = outcome.position;
-        }
+        let highest = landed.highest.clone();
+        let cursor = self.stream.cursor.as_ref();
+        let by_cursor = cursor
+            .and_then(|cursor| next_position(&cursor.column, before.as_ref(), highest, horizon));
+        let mut manifest = self.manifest(&address, schema, before, landed);
+        manifest.primary_key = description.primary_key;
+        manifest.key_is_unique = description.key_is_unique;
+        manifest.full_refresh = self.full_refresh;
+        manifest.position_after = outcome.position.or(by_cursor);
         report.rows_extracted += manifest.rows;
         report.bytes_landed += manifest.bytes;
         Ok((address, manifest))
     }
 
+    /// The manifest of what was landed; without what only the source knows: key and position afterwards.
     fn manifest(
         &self,
         address: &LoadAddress,
-        schema: crate::schema::Schema,
-        description: Description,
+        schema: Schema,
         before: Option<Position>,
         landed: Landed,
-        horizon: Option<CursorValue>,
     ) -> Manifest {
-        let cursor = self
-            .stream
-            .cursor
-            .as_ref()
-            .map(|cursor| cursor.column.clone());
-        let after = cursor
-            .as_ref()
-            .and_then(|column| next_position(column, before.as_ref(), landed.highest, horizon));
+        let cursor = self.stream.cursor.as_ref();
         Manifest {
             format_version: FORMAT_VERSION,
             pipeline: self.pipeline.name.to_string(),
@@ -210,15 +327,15 @@ impl StreamRun {
             table: self.stream.table.clone(),
             mode: self.stream.mode,
             disposition: self.stream.disposition,
-            primary_key: description.primary_key,
-            changes: None,
+            primary_key: Vec::new(),
+            changes: self.stream.changes,
             previous: self.state.as_ref().map(|state| state.load_id.clone()),
-            full_refresh: self.full_refresh,
-            key_is_unique: description.key_is_unique,
-            cursor,
+            full_refresh: false,
+            key_is_unique: false,
+            cursor: cursor.map(|cursor| cursor.column.clone()),
             schema,
             position_before: before,
-            position_after: after,
+            position_after: None,
             rows: landed.parts.iter().map(|part| part.rows).sum(),
             bytes: landed.parts.iter().map(|part| part.bytes).sum(),
             parts: landed.parts,
@@ -234,48 +351,22 @@ impl StreamRun {
         manifest: Manifest,
         report: &mut StreamReport,
     ) -> Result<()> {
-        self.counters.enter(Phase::Loading);
-        let parts = match self.landing.local_parts(address, &manifest).await {
-            Ok(parts) => parts,
+        let step = LoadStep {
+            landing: self.landing.clone(),
+            loader: self.loader.clone(),
+            contract: self.stream.contract,
+            counters: self.counters.clone(),
+            stop: self.stop.clone(),
+        };
+        match step.apply(address, manifest, report).await {
+            Ok(state) => self.state = state,
             Err(error @ Error::Damaged(_)) => {
                 return Err(self.set_damaged_aside(address, error).await);
             }
             Err(error) => return Err(error),
-        };
-        let load = StagedLoad {
-            manifest,
-            files: parts.files.clone(),
-            contract: self.stream.contract,
-        };
-        let outcome = self.apply(load).await?;
-        drop(parts);
+        }
         fail::fail_point!("pipeline.after_load", crate::failpoint::abort);
-        report.load_id = Some(address.load_id.clone());
-        report.inserted += outcome.inserted;
-        report.updated += outcome.updated;
-        report.deleted += outcome.deleted;
         Ok(())
-    }
-
-    /// Hands a load to the destination and takes the stream's new state. A stop interrupts it; the load is then still in
-    /// the landing area, for the next run.
-    async fn apply(&mut self, load: StagedLoad) -> Result<LoadOutcome> {
-        let name = self.stream.name.clone();
-        let applying = self.loader.call(move |destination| {
-            let outcome = destination.load(&load)?;
-            let state = destination.states()?.remove(&name);
-            Ok((outcome, state))
-        });
-        tokio::pin!(applying);
-        let (outcome, state) = tokio::select! {
-            applied = &mut applying => applied?,
-            () = self.stop.cancelled() => {
-                self.loader.interrupt();
-                applying.await?
-            }
-        };
-        self.state = state;
-        Ok(outcome)
     }
 
     /// Moves a damaged load out of the way, so that the next run extracts its rows anew, and says so.
@@ -292,7 +383,7 @@ impl StreamRun {
         }
     }
 
-    fn position(&self) -> Option<&Position> {
+    pub(super) fn position(&self) -> Option<&Position> {
         self.state.as_ref()?.position.as_ref()
     }
 
@@ -321,6 +412,17 @@ impl StreamRun {
             position => Ok(position),
         }
     }
+}
+
+/// What an extract of changes came to.
+#[derive(Debug)]
+pub(super) enum Changes {
+    /// They are landed.
+    Landed(LoadAddress, Box<Manifest>),
+    /// There were none up to that position.
+    None(Position),
+    /// They are of no use: why the stream has to begin anew.
+    Restart(String),
 }
 
 /// Lands the lanes of an extract at once. The first failure stops them all.

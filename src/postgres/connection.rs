@@ -139,6 +139,16 @@ impl Server {
         &self.place
     }
 
+    /// The configuration, for a connection in replication mode.
+    pub fn config(&self) -> &tokio_postgres::Config {
+        &self.config
+    }
+
+    /// TLS as the URI asks for it.
+    pub fn tls(&self) -> MakeTlsConnector {
+        self.tls.clone()
+    }
+
     /// The configuration, for the blocking client.
     pub fn blocking(&self) -> (postgres::Config, MakeTlsConnector) {
         (self.config.clone().into(), self.tls.clone())

@@ -17,7 +17,7 @@ pub mod hubspot;
 pub mod postgres;
 
 /// Batches that a lane may hold ready before its reader waits.
-const LANE_CAPACITY: usize = 2;
+pub(crate) const LANE_CAPACITY: usize = 2;
 
 /// A source, connected to when a stream is opened.
 #[derive(Debug, Clone)]
@@ -75,6 +75,10 @@ pub struct Outcome {
     pub warnings: Vec<String>,
     /// The columns for misfits that have values.
     pub used: BTreeSet<String>,
+    /// The columns of the parts, where the extract itself found them.
+    pub schema: Option<Schema>,
+    /// Why the stream has to begin anew: what was read is of no use.
+    pub restart: Option<String>,
 }
 
 /// One lane of an extract: its batches, and who produces them. The batches are complete only once the producer has ended
@@ -91,9 +95,9 @@ impl Source {
     /// Makes a source of its configuration. Does not connect.
     pub fn new(config: &config::Source) -> Result<Self> {
         match config {
-            config::Source::Postgres { url, .. } => {
-                Ok(Self::Postgres(Box::new(postgres::Postgres::new(url)?)))
-            }
+            config::Source::Postgres { url, replication } => Ok(Self::Postgres(Box::new(
+                postgres::Postgres::new(url, replication)?,
+            ))),
             config::Source::HubSpot {
                 base_url,
                 token,

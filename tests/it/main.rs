@@ -13,15 +13,19 @@
 )]
 
 mod bad_input;
+mod cdc;
 mod commands;
 mod evolution;
 mod full;
 mod hubspot;
 mod incremental;
+mod landing_keep;
 mod memory;
 mod recovery;
 mod remote_landing;
+mod replay;
 mod support;
+mod text_format;
 mod tls;
 mod types;
 mod versions;

@@ -275,7 +275,8 @@ pub fn counts(report: &Value, stream: &str) -> (u64, u64, u64, u64) {
     )
 }
 
-fn duckdb_checksums(
+/// The checksums of a table of a DuckDB file.
+pub fn duckdb_checksums(
     connection: &duckdb::Connection,
     table: &str,
     columns: &[Column],

@@ -13,7 +13,7 @@ mode = "full"
 "#;
 
 /// Each type with its edges. NULL is added to every one.
-const MATRIX: &[(&str, &[&str])] = &[
+pub const MATRIX: &[(&str, &[&str])] = &[
     ("bool", &["true", "false"]),
     ("int2", &["-32768", "32767", "0"]),
     ("int4", &["-2147483648", "2147483647"]),
@@ -183,7 +183,13 @@ const MATRIX: &[(&str, &[&str])] = &[
     ("macaddr8", &["'08:00:2b:01:02:03:04:05'"]),
     ("bit(3)", &["B'101'"]),
     ("varbit", &["B''", "B'10101'"]),
-    ("xml", &["'<a b=\"c\">d</a>'"]),
+    (
+        "xml",
+        &[
+            "'<a b=\"c\">d</a>'",
+            "'<?xml version=\"1.0\" encoding=\"UTF-8\"?><a/>'",
+        ],
+    ),
     ("point", &["'(1.5,-2)'"]),
     ("polygon", &["'((0,0),(1,1),(2,0))'"]),
     ("tsvector", &["'el gato'"]),
@@ -204,6 +210,12 @@ const MATRIX: &[(&str, &[&str])] = &[
     ("hstore", &["'a=>1,b=>NULL'"]),
 ];
 
+/// The types of the matrix that are not the server's own.
+pub const MATRIX_TYPES: &str = "CREATE EXTENSION citext; CREATE EXTENSION hstore;
+     CREATE TYPE animo AS ENUM ('alegre', 'muy triste');
+     CREATE DOMAIN importe AS numeric(8,2); CREATE DOMAIN precio AS importe CHECK (VALUE > 0);
+     CREATE TYPE par AS (a int, b text);";
+
 #[test]
 fn every_type_arrives_with_its_edges() {
     let project = Project::new("matrix", T).with_warehouse();
@@ -211,11 +223,7 @@ fn every_type_arrives_with_its_edges() {
     project
         .source
         .batch(&format!(
-            "ALTER DATABASE {database} SET timezone TO 'UTC';
-             CREATE EXTENSION citext; CREATE EXTENSION hstore;
-             CREATE TYPE animo AS ENUM ('alegre', 'muy triste');
-             CREATE DOMAIN importe AS numeric(8,2); CREATE DOMAIN precio AS importe CHECK (VALUE > 0);
-             CREATE TYPE par AS (a int, b text)"
+            "ALTER DATABASE {database} SET timezone TO 'UTC'; {MATRIX_TYPES}"
         ))
         .unwrap();
     let columns: Vec<String> = (0..MATRIX.len())

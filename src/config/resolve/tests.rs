@@ -70,6 +70,7 @@ fn a_pipeline_has_its_paths_made_absolute_and_its_variables_filled_in() {
         folder.path().join("landing").to_str().unwrap()
     );
     assert_eq!(pipeline.part_size, 256_000_000);
+    assert_eq!(pipeline.retention, None);
     let Target::DuckDb { path, memory_limit } = pipeline.destination.target else {
         panic!("not DuckDB");
     };
@@ -353,7 +354,7 @@ fn columns_that_contradict_each_other_are_refused_with_a_remedy() {
         ),
         (
             "query = \"SELECT 1\"\nmode = \"incremental\"\ncursor = \"c\"\n".to_owned(),
-            "primary_key: merge needs a key, and a query has none",
+            "primary_key: this disposition needs a key, and a query has none",
         ),
     ] {
         refuses(&lines, expected);
@@ -387,6 +388,11 @@ fn the_pipeline_and_its_places_are_checked() {
             "\"replica\"",
             "\"r\"\npart_size = \"big\"",
             "[pipeline] part_size: this is no size",
+        ),
+        (
+            "\"replica\"",
+            "\"r\"\nretention = \"30 days\"",
+            "[pipeline] retention: this is no duration",
         ),
         (
             "\"replica\"",

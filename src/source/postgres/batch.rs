@@ -1,16 +1,17 @@
 //! Gathers fields into record batches of bounded size. No I/O.
 
-use arrow::array::RecordBatch;
+use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::SchemaRef;
 
 use super::field::{ColumnBuilder, FieldError, Wire};
+use super::replication::change::SnapshotMark;
 use crate::error::{Error, Result};
 use crate::schema::Schema;
 
 /// Rows of a batch at most.
-const BATCH_ROWS: usize = 16 << 10;
+pub(super) const BATCH_ROWS: usize = 16 << 10;
 /// Bytes of text and binary values in a batch, roughly at most: one value may be larger.
-const BATCH_BYTES: usize = 4 << 20;
+pub(super) const BATCH_BYTES: usize = 4 << 20;
 
 /// Gathers rows, field by field.
 #[derive(Debug)]
@@ -18,15 +19,19 @@ pub struct BatchBuilder {
     schema: SchemaRef,
     columns: Vec<ColumnBuilder>,
     not_null: Vec<bool>,
+    /// The columns that follow, which have the same value in every row.
+    mark: Option<SnapshotMark>,
     next: usize,
     rows: usize,
     bytes: usize,
 }
 
 impl BatchBuilder {
-    /// For rows of `schema`, whose fields come as `wires`.
-    pub fn new(schema: &Schema, wires: &[Wire]) -> Self {
+    /// For rows of `schema`, whose fields come as `wires`; after these come the columns of a change, where the rows are
+    /// those of a snapshot.
+    pub fn new(schema: &Schema, wires: &[Wire], mark: Option<SnapshotMark>) -> Self {
         Self {
+            mark,
             schema: schema.arrow(),
             columns: schema
                 .columns
@@ -89,9 +94,20 @@ impl BatchBuilder {
         if self.rows == 0 {
             return Ok(None);
         }
-        self.rows = 0;
+        let rows = std::mem::take(&mut self.rows);
         self.bytes = 0;
-        let arrays = self.columns.iter_mut().map(ColumnBuilder::finish).collect();
+        let mut arrays: Vec<ArrayRef> =
+            self.columns.iter_mut().map(ColumnBuilder::finish).collect();
+        if let Some(mark) = self.mark {
+            let fields = self
+                .schema
+                .fields()
+                .iter()
+                .skip(arrays.len())
+                .cloned()
+                .collect::<Vec<_>>();
+            arrays.extend(mark.columns(&fields, rows));
+        }
         RecordBatch::try_new(self.schema.clone(), arrays)
             .map(Some)
             .map_err(|error| Error::internal("a batch does not fit its schema").cause(error))
@@ -103,22 +119,27 @@ impl BatchBuilder {
             .fields()
             .get(place)
             .map_or("?", |field| field.name().as_str());
-        let fault = Error::data(format!(
-            "column `{name}` cannot be carried exactly: {error}"
-        ));
-        match error {
-            FieldError::DecimalOverflow { .. } | FieldError::NotFinite => fault.remedy(format!(
-                "give it a type that holds all its values, under [streams.STREAM.types]: {name} = \"decimal(38,18)\" \
-                 (or other digits), \"float8\" (rounds) or \"text\" (exact)"
-            )),
-            FieldError::NotAList | FieldError::TimestampOverflow => fault.remedy(format!(
-                "carry it as text: {name} = \"text\" under [streams.STREAM.types]"
-            )),
-            FieldError::NotUtf8 => fault.remedy(format!(
-                "mend the text in the source (the database's encoding is not enforced), or leave it out with exclude = \
-                 [\"{name}\"]"
-            )),
-            FieldError::UnexpectedNull | FieldError::Malformed | FieldError::TooLarge => fault,
-        }
+        refused(name, error)
+    }
+}
+
+/// Why a column's field cannot be carried, and what mends it.
+pub(super) fn refused(name: &str, error: FieldError) -> Error {
+    let fault = Error::data(format!(
+        "column `{name}` cannot be carried exactly: {error}"
+    ));
+    match error {
+        FieldError::DecimalOverflow { .. } | FieldError::NotFinite => fault.remedy(format!(
+            "give it a type that holds all its values, under [streams.STREAM.types]: {name} = \"decimal(38,18)\" (or \
+             other digits), \"float8\" (rounds) or \"text\" (exact)"
+        )),
+        FieldError::NotAList | FieldError::TimestampOverflow | FieldError::OutOfRange => fault.remedy(format!(
+            "carry it as text: {name} = \"text\" under [streams.STREAM.types]"
+        )),
+        FieldError::NotUtf8 => fault.remedy(format!(
+            "mend the text in the source (the database's encoding is not enforced), or leave it out with exclude = \
+             [\"{name}\"]"
+        )),
+        FieldError::UnexpectedNull | FieldError::Malformed | FieldError::TooLarge => fault,
     }
 }

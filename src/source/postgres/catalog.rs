@@ -4,6 +4,7 @@ use tokio_postgres::Client;
 use tokio_postgres::types::Oid;
 
 use super::connection::failed;
+use super::replication::pgoutput::RelationColumn;
 use super::sql::{literal, quote};
 use super::types::{BaseType, CatalogColumn};
 use crate::error::{Error, Result};
@@ -194,6 +195,44 @@ pub async fn has_index_on(
         )
         .await?;
     Ok(row.get(0))
+}
+
+/// The columns of a table as the log of changes tells them, with their types; none where a type is no more.
+pub async fn typed(
+    client: &Client,
+    columns: &[RelationColumn],
+) -> Result<Option<Vec<CatalogColumn>>> {
+    let raw = columns
+        .iter()
+        .map(|column| RawColumn {
+            name: column.name.clone(),
+            type_oid: column.type_oid,
+            modifier: column.modifier,
+            nullable: true,
+        })
+        .collect();
+    let resolved = resolve(client, raw)
+        .await
+        .map_err(|error| failed("cannot look the types of a table up", &error))?;
+    Ok((resolved.len() == columns.len()).then_some(resolved))
+}
+
+/// Those of a table's columns that have, or had when they were added, a default or an identity: rows that were there got
+/// a value.
+pub async fn columns_with_defaults(
+    client: &Client,
+    table: Oid,
+    columns: &[String],
+) -> Result<Vec<String>> {
+    let rows = client
+        .query(
+            "SELECT attname::text FROM pg_attribute WHERE attrelid = $1 AND attname = ANY ($2::text[])
+             AND NOT attisdropped AND (atthasdef OR atthasmissing OR attidentity <> '') ORDER BY attnum",
+            &[&table, &columns],
+        )
+        .await
+        .map_err(|error| failed("cannot look the defaults of a table up", &error))?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
 /// How many rows of a relation have NULL in a column.

@@ -24,6 +24,7 @@ use tokio::sync::mpsc;
 use super::batch::BatchBuilder;
 use super::connection::{SESSION_SETTINGS, Server, failed};
 use super::field::Wire;
+use super::replication::change::SnapshotMark;
 use super::sql::literal;
 use crate::error::{Error, Result};
 use crate::schema::Schema;
@@ -42,6 +43,8 @@ pub struct LaneQuery {
     pub wires: Vec<Wire>,
     /// The snapshot to read under.
     pub snapshot: String,
+    /// What marks the rows as those of a snapshot that a stream of changes begins with.
+    pub mark: Option<SnapshotMark>,
 }
 
 /// A lane that is connected and under its snapshot, ready to be read.
@@ -116,7 +119,7 @@ impl ReadyLane {
         };
         let mut sink = LaneSink {
             batches: Some(BatchSink {
-                builder: BatchBuilder::new(&lane.schema, &lane.wires),
+                builder: BatchBuilder::new(&lane.schema, &lane.wires, lane.mark),
                 batches,
                 canceller,
             }),

@@ -56,7 +56,7 @@ pub enum Wire {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum FieldError {
     /// The bytes are not of the format.
-    #[error("the server sent a field that is not in the binary format of its type")]
+    #[error("the server sent a field that is not in the format of its type")]
     Malformed,
     /// The text is not UTF-8.
     #[error("it holds text that is not UTF-8")]
@@ -75,6 +75,9 @@ pub enum FieldError {
     /// NaN or infinity in a decimal.
     #[error("it holds NaN or infinity, which a decimal cannot be")]
     NotFinite,
+    /// A number beyond those of the column's type, where one type is read as another.
+    #[error("it holds a number that is out of range for the column's type")]
+    OutOfRange,
     /// A timestamp after the year 294246.
     #[error(
         "it holds a timestamp after the year 294246, which 64-bit microseconds since 1970 cannot be"
@@ -134,7 +137,7 @@ pub enum ColumnBuilder {
 #[derive(Debug)]
 pub struct ListBuilder {
     field: FieldRef,
-    elements: ColumnBuilder,
+    pub(super) elements: ColumnBuilder,
     offsets: Vec<i32>,
     length: i32,
     nulls: NullBufferBuilder,
@@ -339,8 +342,7 @@ impl ListBuilder {
     /// the elements, each with its length, -1 for NULL.
     fn push_field(&mut self, field: Option<&[u8]>) -> Result<(), FieldError> {
         let Some(bytes) = field else {
-            self.offsets.push(self.length);
-            self.nulls.append_null();
+            self.append_null();
             return Ok(());
         };
         let mut reader = Reader(bytes);
@@ -369,6 +371,11 @@ impl ListBuilder {
         if !reader.0.is_empty() || elements < 0 {
             return Err(FieldError::Malformed);
         }
+        self.append(elements)
+    }
+
+    /// Makes a list of the elements that were appended last.
+    pub(super) fn append(&mut self, elements: i32) -> Result<(), FieldError> {
         self.length = self
             .length
             .checked_add(elements)
@@ -376,6 +383,11 @@ impl ListBuilder {
         self.offsets.push(self.length);
         self.nulls.append_non_null();
         Ok(())
+    }
+
+    pub(super) fn append_null(&mut self) {
+        self.offsets.push(self.length);
+        self.nulls.append_null();
     }
 
     fn finish(&mut self) -> ArrayRef {
@@ -514,14 +526,14 @@ impl<'a> Reader<'a> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use proptest::prelude::*;
 
     use super::*;
     use crate::position::decimal_text;
 
     /// `numeric_send` of an unscaled value, for the way back.
-    fn send_numeric(unscaled: i128, scale: u8) -> Vec<u8> {
+    pub(crate) fn send_numeric(unscaled: i128, scale: u8) -> Vec<u8> {
         let text = decimal_text(unscaled, scale);
         let text = text.trim_start_matches('-');
         let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
@@ -556,7 +568,7 @@ mod tests {
         bytes
     }
 
-    fn all_types() -> Vec<Column> {
+    pub(crate) fn all_types() -> Vec<Column> {
         let types = [
             "boolean",
             "int16",

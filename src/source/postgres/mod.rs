@@ -1,35 +1,43 @@
 //! PostgreSQL as a source: any table, view or query, read by connectorx in parallel lanes under one snapshot.
 //!
+//! Changes of tables come by logical replication (`replication`).
+//!
 //! `catalog` asks what a relation is, `types` decides how each column travels, `sql` writes the statements, `session`
-//! holds the relation still and begins the lanes, `connectorx` reads them, `field` and `batch` make Arrow of what comes.
+//! holds the relation still and begins the lanes, `connectorx` reads them, `field` (binary) and `text` decode what comes,
+//! `batch` makes Arrow of it.
 
-use crate::config::{Secret, Stream};
+use crate::config::{self, Secret, Stream};
 use crate::error::Result;
 
 pub mod batch;
 pub mod catalog;
 pub mod connectorx;
 pub mod field;
+pub mod replication;
 pub mod session;
 pub mod sql;
+pub mod text;
 pub mod types;
 
 pub use crate::postgres::connection;
 
 use connection::Server;
-use session::Session;
+use replication::Replication;
+use session::{Following, Session};
 
 /// A PostgreSQL database to read from.
 #[derive(Debug, Clone)]
 pub struct Postgres {
     server: Server,
+    replication: config::Replication,
 }
 
 impl Postgres {
     /// Understands the connection URI. Does not connect.
-    pub fn new(url: &Secret) -> Result<Self> {
+    pub fn new(url: &Secret, replication: &config::Replication) -> Result<Self> {
         Ok(Self {
             server: Server::parse(url)?,
+            replication: replication.clone(),
         })
     }
 
@@ -55,6 +63,26 @@ impl Postgres {
 
     /// Connects and opens a stream.
     pub async fn open(&self, stream: &Stream) -> Result<Session> {
-        Session::open(&self.server, stream).await
+        Session::open(&self.server, stream, None).await
+    }
+
+    /// The replication slot that it reads.
+    pub fn slot_name(&self) -> &str {
+        &self.replication.slot
+    }
+
+    /// The server, and the names that replication has on it.
+    pub fn replication(&self) -> (&Server, &config::Replication) {
+        (&self.server, &self.replication)
+    }
+
+    /// Connects for replication.
+    pub async fn replicate(&self) -> Result<Replication> {
+        Replication::open(&self.server, &self.replication).await
+    }
+
+    /// Opens a table as a snapshot has it that its changes begin with.
+    pub async fn open_snapshot(&self, stream: &Stream, follow: &Following<'_>) -> Result<Session> {
+        Session::open(&self.server, stream, Some(follow)).await
     }
 }

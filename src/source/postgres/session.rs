@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_postgres::Client;
 use tokio_util::sync::CancellationToken;
 
@@ -10,13 +10,17 @@ use super::catalog::{self, CatalogRelation};
 use super::connection::{SESSION_SETTINGS, Server, failed};
 use super::connectorx::{LaneQuery, ReadyLane};
 use super::field::Wire;
-use super::sql::{Range, Selection, cursor_condition, key_ranges, page_ranges, quote};
+use super::replication::Snapshot;
+use super::replication::change::SnapshotMark;
+use super::replication::setup::Table;
+use super::sql::{Range, Selection, cursor_condition, key_ranges, literal, page_ranges, quote};
 use super::types::{ColumnPlan, plan};
+use crate::change;
 use crate::config::{Cursor, NullCursor, Relation, Stream};
 use crate::error::{Error, Result};
-use crate::position::CursorValue;
-use crate::schema::{ColumnType, Schema};
-use crate::source::{Description, Extract, LANE_CAPACITY, Lane};
+use crate::position::{CursorValue, LsnPosition, Position};
+use crate::schema::{ColumnSpec, ColumnType, Schema};
+use crate::source::{Description, Extract, LANE_CAPACITY, Lane, Outcome};
 
 /// Pages below which a table is read by one connection: 64 MiB.
 const PARALLEL_PAGES: u32 = 8 << 10;
@@ -39,6 +43,8 @@ pub struct Session {
     horizon: Option<Horizon>,
     lanes: u32,
     server_version: i32,
+    /// Where the changes begin that follow, and what marks the rows before.
+    follows: Option<(SnapshotMark, LsnPosition)>,
     description: Description,
 }
 
@@ -58,9 +64,24 @@ struct Horizon {
     local: i64,
 }
 
+/// What a snapshot that changes follow on reads.
+#[derive(Debug, Clone, Copy)]
+pub struct Following<'a> {
+    /// The snapshot.
+    pub snapshot: &'a Snapshot,
+    /// The table, as its changes will come.
+    pub table: &'a Table,
+    /// Where the changes begin.
+    pub position: &'a LsnPosition,
+}
+
 impl Session {
-    /// Connects, looks the stream's relation up and holds it still.
-    pub async fn open(server: &Server, stream: &Stream) -> Result<Self> {
+    /// Connects, looks the stream's relation up and holds it still: as it is now, or as a snapshot has it.
+    pub async fn open(
+        server: &Server,
+        stream: &Stream,
+        follow: Option<&Following<'_>>,
+    ) -> Result<Self> {
         let client = server.connect().await?;
         let place = server.place();
         let begin = |error| failed(format!("cannot begin to read at {place}"), &error);
@@ -72,7 +93,11 @@ impl Session {
         };
         client
             .batch_execute(&format!(
-                "{SESSION_SETTINGS}; BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY"
+                "{SESSION_SETTINGS}; BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY{}",
+                follow.map_or_else(String::new, |follow| format!(
+                    "; SET TRANSACTION SNAPSHOT {}",
+                    literal(&follow.snapshot.name)
+                ))
             ))
             .await
             .map_err(begin)?;
@@ -89,18 +114,26 @@ impl Session {
                 })?;
         }
         // What was looked up before the lock may have changed; now it cannot.
-        let relation = look_up(&client, &stream.relation, place).await?;
+        let mut relation = look_up(&client, &stream.relation, place).await?;
+        let mut conditions = Vec::new();
+        if let Some(follow) = follow {
+            refuse_rewritten(&client, follow.table).await?;
+            let published = &follow.table.columns;
+            relation
+                .columns
+                .retain(|column| published.contains(&column.name));
+            conditions.extend(follow.table.filter.clone());
+        }
         let server_version: i32 = client
             .query_one("SELECT current_setting('server_version_num')::int4", &[])
             .await
             .map_err(begin)?
             .get(0);
 
-        let plans = column_plans(&relation, stream)?;
+        let mut plans = column_plans(&relation, stream)?;
         if relation.is_table {
             refuse_unreadable(&client, &relation, &plans).await?;
         }
-        let mut conditions = Vec::new();
         if let Some(filter) = &stream.filter {
             conditions.push(format!("({filter}\n)"));
         }
@@ -110,16 +143,30 @@ impl Session {
             ),
             None => None,
         };
-        let (primary_key, key_is_unique) = key(&relation, stream, &plans)?;
+        let (primary_key, key_is_unique) = match follow {
+            Some(follow) => (follow.table.key.clone(), true),
+            None => key(&relation, stream, &plans)?,
+        };
         let lanes = stream.parallel.map_or_else(
             || std::thread::available_parallelism().map_or(1, |n| n.get().min(MAX_LANES)),
             std::num::NonZeroUsize::get,
         );
+        if follow.is_some() {
+            // A deleted row will have values in the key columns alone.
+            for plan in &mut plans {
+                plan.spec.nullable = true;
+            }
+        }
+        let mut columns: Vec<ColumnSpec> = plans.iter().map(|plan| plan.spec.clone()).collect();
+        if follow.is_some() {
+            columns.extend(change::columns());
+        }
         let mut session = Self {
             server: server.clone(),
             client,
+            follows: follow.map(|follow| (follow.snapshot.mark, follow.position.clone())),
             description: Description {
-                columns: plans.iter().map(|plan| plan.spec.clone()).collect(),
+                columns,
                 primary_key,
                 key_is_unique,
                 estimated_rows: relation.estimated_rows,
@@ -223,6 +270,7 @@ impl Session {
                 schema: schema.clone(),
                 wires: wires.clone(),
                 snapshot: snapshot.clone(),
+                mark: self.follows.as_ref().map(|(mark, _)| *mark),
             };
             tracing::debug!(query = lane.query, "lane");
             let server = self.server.clone();
@@ -231,6 +279,15 @@ impl Session {
                 Error::internal("a connecting thread ended unexpectedly").cause(error)
             })??);
         }
+        let outcome = self.follows.as_ref().map(|(_, position)| {
+            let (sender, receiver) = oneshot::channel();
+            // Whoever waits for it waits for the lanes first.
+            let _ = sender.send(Outcome {
+                position: Some(Position::Lsn(position.clone())),
+                ..Outcome::default()
+            });
+            receiver
+        });
         // The transaction that holds the tables still ends with the last lane.
         let horizon = self.horizon_value();
         let holder = Arc::new(self.client);
@@ -260,7 +317,7 @@ impl Session {
         Ok(Extract {
             lanes,
             horizon,
-            outcome: None,
+            outcome,
         })
     }
 
@@ -394,6 +451,29 @@ impl CursorColumn {
             indexed,
         })
     }
+}
+
+/// A table that was truncated or rewritten after a snapshot was taken looks empty in it.
+async fn refuse_rewritten(client: &Client, table: &Table) -> Result<()> {
+    let mut oids = table.partitions.clone();
+    oids.push(table.oid);
+    let rewritten: bool = client
+        .query_one(
+            "SELECT EXISTS (SELECT FROM pg_class c WHERE c.oid = ANY ($1) AND c.relkind = 'r'
+                            AND c.relfilenode <> pg_relation_filenode(c.oid))",
+            &[&oids],
+        )
+        .await
+        .map_err(|error| failed(format!("cannot look at {}", table.from), &error))?
+        .get(0);
+    if rewritten {
+        return Err(Error::source(format!(
+            "{} was truncated or rewritten while its snapshot was taken",
+            table.from
+        ))
+        .remedy("run again: the snapshot begins anew"));
+    }
+    Ok(())
 }
 
 async fn look_up(client: &Client, relation: &Relation, place: &str) -> Result<CatalogRelation> {

@@ -1,0 +1,41 @@
+//! `acequia replay`
+
+use acequia::Result;
+use acequia::config::{Document, Pipeline, Selection};
+use acequia::names::LoadId;
+use acequia::pipeline::progress::Progress;
+use acequia::pipeline::replay::{ReplayOptions, replay};
+use acequia::pipeline::report::RunReport;
+
+use super::progress::ProgressDisplay;
+use super::run::{default_jobs, exit, print_report};
+use super::{Context, Exit, ReplayArgs, block_on, interrupt};
+
+pub(crate) fn run(args: ReplayArgs, context: &mut Context) -> Result<Exit> {
+    let document = Document::read(&context.global.config)?;
+    let pipeline = document.resolve_without_sources(&Selection::from(args.selection))?;
+    let (report, interrupted) = block_on(apply(pipeline, args.loads, context))?;
+    let how = format!("replayed from the landing area of {}", report.pipeline);
+    print_report(&report, &how, &context.printer)?;
+    Ok(exit(&report, interrupted))
+}
+
+/// Replays, while progress is shown and Ctrl-C is listened to. Tells as well whether it was asked to stop.
+async fn apply(
+    pipeline: Pipeline,
+    loads: Vec<LoadId>,
+    context: &Context,
+) -> Result<(RunReport, bool)> {
+    let interrupt = interrupt::listen(context.notices.clone())?;
+    let progress = Progress::default();
+    let display = ProgressDisplay::start(progress.clone(), &context.global, &context.notices);
+    let options = ReplayOptions {
+        loads,
+        jobs: default_jobs(),
+        interrupt: interrupt.clone(),
+        progress,
+    };
+    let report = replay(pipeline, options).await;
+    display.finish().await;
+    Ok((report?, interrupt.is_cancelled()))
+}

@@ -1,0 +1,329 @@
+//! Which loads of a stream follow on which, and what a destination can be built from. No I/O.
+//!
+//! A load that makes its table anew begins a chain; each of the others follows on the one before it, which its manifest
+//! names. A destination that was built from another's loads goes on with loads of its own, so a chain may hold loads of
+//! several destinations, and two chains may begin alike.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use super::inventory::{Content, Holding};
+use super::manifest::Manifest;
+use crate::names::{DestinationId, LoadId};
+
+#[cfg(test)]
+pub(crate) mod tests;
+
+/// The loads of a stream, by id.
+#[derive(Debug)]
+pub struct Lineage<'a> {
+    loads: BTreeMap<&'a LoadId, &'a Holding>,
+}
+
+/// Where a destination stands.
+#[derive(Debug, Clone, Copy)]
+pub struct Standing<'a> {
+    /// What tells it from others.
+    pub destination: &'a DestinationId,
+    /// The stream's last load there; none where it has none.
+    pub load_id: Option<&'a LoadId>,
+}
+
+/// What breaks a chain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Gap {
+    /// A load is not there.
+    Missing {
+        /// Which; unknown to a manifest that does not name the load before it.
+        load_id: Option<LoadId>,
+        /// The load that follows on it.
+        follower: LoadId,
+    },
+    /// A load is there and cannot be applied.
+    Unsound {
+        /// Which.
+        load_id: LoadId,
+        /// Why.
+        fault: String,
+    },
+    /// A load is there, and was neither loaded nor asked for.
+    Unasked {
+        /// Which.
+        load_id: LoadId,
+        /// The load that follows on it, and was asked for.
+        follower: LoadId,
+    },
+}
+
+/// What there is to apply.
+#[derive(Debug)]
+pub struct Choice<'a> {
+    /// In this order.
+    pub loads: Vec<&'a Holding>,
+    /// Why loads that are newer still cannot be applied.
+    pub gaps: Vec<Gap>,
+    /// The newest load that does not follow on where the destination stands.
+    pub elsewhere: Option<&'a LoadId>,
+}
+
+impl<'a> Lineage<'a> {
+    /// Of the loads of one stream.
+    pub fn new(holdings: &'a [Holding]) -> Self {
+        Self {
+            loads: holdings
+                .iter()
+                .map(|holding| (holding.load_id(), holding))
+                .collect(),
+        }
+    }
+
+    /// What brings a destination to the newest load that it can be brought to: the load that makes the table anew and all
+    /// that follow on it, or those that follow on where the destination stands.
+    pub fn choose(&self, standing: &Standing<'_>) -> Choice<'a> {
+        let mut choice = Choice {
+            loads: Vec::new(),
+            gaps: Vec::new(),
+            elsewhere: None,
+        };
+        for holding in self.loads.values().rev().copied() {
+            if standing.load_id == Some(holding.load_id()) {
+                break;
+            }
+            match self.chain_to(holding, standing.load_id) {
+                Ok(chain) if self.follows(&chain, standing) => {
+                    choice.loads = chain;
+                    break;
+                }
+                Ok(_) if standing.is_older_than(holding.load_id()) => {
+                    choice.elsewhere = choice.elsewhere.or(Some(holding.load_id()));
+                }
+                Err(gap) if standing.concerns(holding) && !choice.gaps.contains(&gap) => {
+                    choice.gaps.push(gap);
+                }
+                Ok(_) | Err(_) => {}
+            }
+        }
+        choice
+    }
+
+    /// The loads that are asked for, in their order, where nothing is missing between them nor before the first.
+    ///
+    /// # Errors
+    /// What is missing.
+    pub fn named(
+        &self,
+        asked: &BTreeSet<&LoadId>,
+        standing: Option<&LoadId>,
+    ) -> Result<Vec<&'a Holding>, Gap> {
+        let mut before = standing;
+        let mut loads = Vec::new();
+        for load_id in asked.iter().copied() {
+            let holding = self.loads.get(load_id).copied().ok_or(Gap::Missing {
+                load_id: Some(load_id.clone()),
+                follower: load_id.clone(),
+            })?;
+            let manifest = sound(holding)?;
+            let previous = self.previous(manifest);
+            if !manifest.rebuilds() && (previous.is_none() || previous != before) {
+                let follower = load_id.clone();
+                return Err(match previous {
+                    Some(previous) if self.loads.contains_key(previous) => Gap::Unasked {
+                        load_id: previous.clone(),
+                        follower,
+                    },
+                    previous => Gap::Missing {
+                        load_id: previous.cloned(),
+                        follower,
+                    },
+                });
+            }
+            before = Some(load_id);
+            loads.push(holding);
+        }
+        Ok(loads)
+    }
+
+    /// The loads that a chain to this one consists of, itself included.
+    ///
+    /// # Errors
+    /// What it lacks.
+    pub fn chain(&self, load_id: &LoadId) -> Result<Vec<&'a Holding>, Gap> {
+        let holding = self.loads.get(load_id).copied().ok_or(Gap::Missing {
+            load_id: Some(load_id.clone()),
+            follower: load_id.clone(),
+        })?;
+        self.chain_to(holding, None)
+    }
+
+    /// The newest chain that is complete, whatever destination it was made for.
+    pub fn newest(&self) -> Option<Vec<&'a Holding>> {
+        let loads = self.loads.values().rev();
+        loads
+            .copied()
+            .find_map(|holding| self.chain_to(holding, None).ok())
+    }
+
+    /// Adds the loads that this one was built on to `kept`, as far as they are there.
+    pub fn keep(&self, load_id: &LoadId, kept: &mut BTreeSet<LoadId>) {
+        let mut next = Some(load_id);
+        while let Some(holding) = next.and_then(|load_id| self.loads.get(load_id)) {
+            let manifest = holding.manifest();
+            if !kept.insert(holding.load_id().clone()) || manifest.is_none_or(Manifest::rebuilds) {
+                break;
+            }
+            next = manifest.and_then(|manifest| self.previous(manifest));
+        }
+    }
+
+    /// The loads from the one that makes the table anew, or after `standing`, up to `last`.
+    fn chain_to(
+        &self,
+        last: &'a Holding,
+        standing: Option<&LoadId>,
+    ) -> Result<Vec<&'a Holding>, Gap> {
+        let mut chain = Vec::new();
+        let mut holding = last;
+        loop {
+            let manifest = sound(holding)?;
+            chain.push(holding);
+            if manifest.rebuilds() {
+                break;
+            }
+            // No chain is longer than all loads together.
+            if chain.len() > self.loads.len() {
+                return Err(Gap::Unsound {
+                    load_id: last.load_id().clone(),
+                    fault: "it follows on itself".to_owned(),
+                });
+            }
+            let previous = self.previous(manifest);
+            if previous.is_some() && previous == standing {
+                break;
+            }
+            holding = previous
+                .and_then(|previous| self.loads.get(previous).copied())
+                .ok_or_else(|| Gap::Missing {
+                    load_id: previous.cloned(),
+                    follower: holding.load_id().clone(),
+                })?;
+        }
+        chain.reverse();
+        Ok(chain)
+    }
+
+    /// Whether a chain goes on from where the destination stands, so that nothing that it has is taken back.
+    ///
+    /// A load that makes the table anew goes on from those that its destination had before, also where they are gone.
+    fn follows(&self, chain: &[&Holding], standing: &Standing<'_>) -> bool {
+        let Some(stands_at) = standing.load_id else {
+            return true;
+        };
+        let Some(first) = chain.first() else {
+            return false;
+        };
+        let same_line = first.load_id().destination() == stands_at.destination();
+        if same_line && stands_at < first.load_id() {
+            return true;
+        }
+        let mut next = first
+            .manifest()
+            .and_then(|manifest| self.previous(manifest));
+        for _ in 0..=self.loads.len() {
+            match next {
+                Some(load_id) if load_id == stands_at => return true,
+                Some(load_id) => {
+                    let manifest = self.loads.get(load_id).and_then(|load| load.manifest());
+                    next = manifest.and_then(|manifest| self.previous(manifest));
+                }
+                None => return false,
+            }
+        }
+        false
+    }
+
+    /// The load that one follows on. A manifest that does not name it was written before they did: then it is the last one
+    /// of the same destination that ended at the position where this one begins.
+    fn previous<'m>(&self, manifest: &'m Manifest) -> Option<&'m LoadId>
+    where
+        'a: 'm,
+    {
+        if manifest.previous.is_some() {
+            return manifest.previous.as_ref();
+        }
+        let position = manifest.position_before.as_ref()?;
+        let older = self.loads.range::<LoadId, _>(..&manifest.load_id).rev();
+        older
+            .filter(|(load_id, _)| load_id.destination() == manifest.load_id.destination())
+            .filter_map(|(load_id, holding)| Some((*load_id, holding.manifest()?)))
+            .find(|(_, older)| {
+                let after = older.position_after.as_ref();
+                after.or(older.position_before.as_ref()) == Some(position)
+            })
+            .map(|(load_id, _)| load_id)
+    }
+}
+
+impl Standing<'_> {
+    fn is_older_than(&self, load_id: &LoadId) -> bool {
+        self.load_id.is_none_or(|stands_at| stands_at < load_id)
+    }
+
+    /// Whether a load that cannot be applied would have been meant for it: one of its own, or of the destination whose
+    /// loads it has so far.
+    fn concerns(&self, holding: &Holding) -> bool {
+        let load_id = holding.load_id();
+        if matches!(holding.content, Content::Unfinished) || !self.is_older_than(load_id) {
+            return false;
+        }
+        self.load_id.is_none_or(|stands_at| {
+            load_id.is_for(self.destination) || load_id.destination() == stands_at.destination()
+        })
+    }
+}
+
+/// The manifest of a load that can be applied, as far as a listing tells.
+fn sound(holding: &Holding) -> Result<&Manifest, Gap> {
+    let fault = match &holding.content {
+        Content::Whole(manifest) => return Ok(manifest),
+        Content::Unfinished => "its extract did not end".to_owned(),
+        Content::Damaged { fault, .. } => fault.clone(),
+    };
+    Err(Gap::Unsound {
+        load_id: holding.load_id().clone(),
+        fault,
+    })
+}
+
+impl fmt::Display for Gap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing {
+                load_id: Some(load_id),
+                follower,
+            } if load_id == follower => {
+                write!(f, "load {load_id} is not in the landing area")
+            }
+            Self::Missing {
+                load_id: Some(load_id),
+                follower,
+            } => write!(
+                f,
+                "load {load_id}, on which load {follower} follows, is not in the landing area"
+            ),
+            Self::Missing {
+                load_id: None,
+                follower,
+            } => write!(
+                f,
+                "the load on which load {follower} follows is not in the landing area"
+            ),
+            Self::Unsound { load_id, fault } => {
+                write!(f, "load {load_id} cannot be applied: {fault}")
+            }
+            Self::Unasked { load_id, follower } => write!(
+                f,
+                "load {load_id}, on which load {follower} follows, is neither loaded nor named"
+            ),
+        }
+    }
+}

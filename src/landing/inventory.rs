@@ -1,0 +1,170 @@
+//! What is in the landing area: each load of a stream, and whether its files are those that its manifest names.
+//!
+//! Loaders read manifests, never listings. A listing tells what can be loaded at all, how much room it takes, and what can
+//! go; checksums are looked at when a load is applied.
+
+use std::collections::BTreeMap;
+
+use futures::TryStreamExt;
+use object_store::path::Path;
+
+use super::manifest::{MANIFEST, Manifest};
+use super::{DAMAGED, Landing, LoadAddress};
+use crate::error::{Error, Result};
+use crate::names::{LoadId, StreamName};
+
+/// A load's folder.
+#[derive(Debug, Clone)]
+pub struct Holding {
+    /// Which load.
+    pub address: LoadAddress,
+    /// What is in the folder.
+    pub content: Content,
+    /// Bytes of all files in it.
+    pub bytes: u64,
+}
+
+/// What is in a load's folder.
+#[derive(Debug, Clone)]
+pub enum Content {
+    /// An extract that has not ended, or never will: there is no manifest.
+    Unfinished,
+    /// A load with all its parts, each of the size that the manifest says.
+    Whole(Box<Manifest>),
+    /// A load that cannot be applied.
+    Damaged {
+        /// Its manifest, where that can be read.
+        manifest: Option<Box<Manifest>>,
+        /// What is the matter.
+        fault: String,
+    },
+}
+
+impl Holding {
+    /// The load's id.
+    pub fn load_id(&self) -> &LoadId {
+        &self.address.load_id
+    }
+
+    /// Its manifest, where there is one that can be read.
+    pub fn manifest(&self) -> Option<&Manifest> {
+        match &self.content {
+            Content::Unfinished => None,
+            Content::Whole(manifest) => Some(manifest),
+            Content::Damaged { manifest, .. } => manifest.as_deref(),
+        }
+    }
+}
+
+/// Names and sizes of the files in a folder.
+type Files = BTreeMap<String, u64>;
+
+impl Landing {
+    /// The loads of a stream, oldest first.
+    ///
+    /// # Errors
+    /// [`Error::Landing`] where the area cannot be read, or a load is of a newer acequia.
+    pub async fn inventory(
+        &self,
+        pipeline: &StreamName,
+        stream: &StreamName,
+    ) -> Result<Vec<Holding>> {
+        let prefix = Path::from_iter([pipeline.as_str(), stream.as_str()]);
+        let mut holdings = Vec::new();
+        for (load_id, files) in self.folders_with_files(&prefix).await? {
+            let address = LoadAddress {
+                pipeline: pipeline.clone(),
+                stream: stream.clone(),
+                load_id,
+            };
+            let content = self.content(&address, &files).await?;
+            holdings.push(Holding {
+                address,
+                content,
+                bytes: files.values().sum(),
+            });
+        }
+        Ok(holdings)
+    }
+
+    /// The loads of a stream that were found damaged and moved to `_damaged`, oldest first.
+    pub async fn damaged(
+        &self,
+        pipeline: &StreamName,
+        stream: &StreamName,
+    ) -> Result<Vec<Holding>> {
+        let prefix = Path::from_iter([pipeline.as_str(), DAMAGED, stream.as_str()]);
+        let folders = self.folders_with_files(&prefix).await?;
+        let holding = |(load_id, files): (LoadId, Files)| Holding {
+            content: Content::Damaged {
+                manifest: None,
+                fault: format!("it was moved to {DAMAGED}/{stream}"),
+            },
+            address: LoadAddress {
+                pipeline: pipeline.clone(),
+                stream: stream.clone(),
+                load_id,
+            },
+            bytes: files.values().sum(),
+        };
+        Ok(folders.into_iter().map(holding).collect())
+    }
+
+    async fn content(&self, address: &LoadAddress, files: &Files) -> Result<Content> {
+        if !files.contains_key(MANIFEST) {
+            return Ok(Content::Unfinished);
+        }
+        let manifest = match self.manifest(address).await {
+            Ok(Some(manifest)) => Box::new(manifest),
+            Ok(None) => return Ok(Content::Unfinished),
+            Err(error @ Error::Damaged(_)) => {
+                return Ok(Content::Damaged {
+                    manifest: None,
+                    fault: error.to_string(),
+                });
+            }
+            Err(error) => return Err(error),
+        };
+        let fault = manifest.parts.iter().find_map(|part| {
+            let place = self.describe_file(&address.file(&part.path));
+            match files.get(&part.path) {
+                None => Some(format!("the part {place} is missing")),
+                Some(bytes) if *bytes != part.bytes => Some(format!(
+                    "the part {place} has {bytes} bytes and the manifest says {}",
+                    part.bytes
+                )),
+                Some(_) => None,
+            }
+        });
+        Ok(match fault {
+            None => Content::Whole(manifest),
+            Some(fault) => Content::Damaged {
+                manifest: Some(manifest),
+                fault,
+            },
+        })
+    }
+
+    /// The folders right below `prefix` that are loads, with their files: one listing for all of them.
+    async fn folders_with_files(&self, prefix: &Path) -> Result<BTreeMap<LoadId, Files>> {
+        let mut folders: BTreeMap<LoadId, Files> = BTreeMap::new();
+        let mut listing = self.store.list(Some(prefix));
+        while let Some(file) = listing
+            .try_next()
+            .await
+            .map_err(|error| self.fault("cannot list", prefix, error))?
+        {
+            let names: Option<Vec<_>> = file.location.prefix_match(prefix).map(Iterator::collect);
+            let Some([folder, name]) = names.as_deref() else {
+                continue;
+            };
+            if let Ok(load_id) = folder.as_ref().parse() {
+                folders
+                    .entry(load_id)
+                    .or_default()
+                    .insert(name.as_ref().to_owned(), file.size);
+            }
+        }
+        Ok(folders)
+    }
+}

@@ -1,0 +1,165 @@
+//! What is in the landing area, and what of it a destination has (`acequia landing list`). Nothing is touched.
+
+use std::collections::BTreeSet;
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+
+use super::recovery::Leftovers;
+use super::status::{DestinationView, look_at_streams};
+use crate::config::Pipeline;
+use crate::error::Result;
+use crate::landing::Landing;
+use crate::landing::inventory::{Content, Holding};
+use crate::landing::manifest::{Disposition, Mode};
+use crate::names::{DestinationId, LoadId, StreamName};
+
+/// What is in the landing area.
+#[derive(Debug, Clone, Serialize)]
+pub struct LandingReport {
+    /// The pipeline.
+    pub pipeline: StreamName,
+    /// Where the landing area is.
+    pub location: String,
+    /// The destination in use.
+    pub destination: String,
+    /// What tells it from others; none before its first load.
+    pub destination_id: Option<DestinationId>,
+    /// The loads, by stream, oldest first.
+    pub loads: Vec<LandedLoad>,
+    /// Bytes of all of them.
+    pub bytes: u64,
+}
+
+/// A load in the landing area.
+#[derive(Debug, Clone, Serialize)]
+pub struct LandedLoad {
+    /// Its stream.
+    pub stream: StreamName,
+    /// Its id.
+    pub load_id: LoadId,
+    /// How it was read; unknown without a manifest.
+    pub mode: Option<Mode>,
+    /// How it is applied; unknown without a manifest.
+    pub disposition: Option<Disposition>,
+    /// Its rows; unknown without a manifest.
+    pub rows: Option<u64>,
+    /// Bytes of its files.
+    pub bytes: u64,
+    /// When its extract began.
+    pub began_at: Option<DateTime<Utc>>,
+    /// The id of the destination that it was made for.
+    pub destination_id: String,
+    /// How it stands to the destination in use.
+    pub state: LoadState,
+    /// What is the matter with a damaged one.
+    pub fault: Option<String>,
+}
+
+/// How a load stands to the destination in use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LoadState {
+    /// The destination has it.
+    Loaded,
+    /// The next run applies it.
+    Pending,
+    /// It was never applied, and no longer follows on the stream's position.
+    SetAside,
+    /// Its extract did not end, or not yet.
+    Unfinished,
+    /// Its files are not what its manifest says.
+    Damaged,
+    /// It was made for another destination, and this one does not have it.
+    Other,
+}
+
+/// What there is of the pipeline's streams, or of every stream that the landing area has.
+pub async fn list(pipeline: &Pipeline, every_stream: bool) -> Result<LandingReport> {
+    let landing = super::open_landing(pipeline)?;
+    let streams = streams(pipeline, &landing, every_stream).await?;
+    let view = look_at_streams(pipeline, streams.iter().cloned().collect()).await?;
+    let mut loads = Vec::new();
+    for stream in &streams {
+        let damaged = landing.damaged(&pipeline.name, stream).await?;
+        let holdings = landing.inventory(&pipeline.name, stream).await?;
+        let pending = pending(&holdings, &view, stream);
+        let mut entries: Vec<LandedLoad> = damaged
+            .iter()
+            .chain(&holdings)
+            .map(|holding| entry(holding, &view, pending.as_ref()))
+            .collect();
+        entries.sort_by(|a, b| a.load_id.cmp(&b.load_id));
+        loads.extend(entries);
+    }
+    Ok(LandingReport {
+        pipeline: pipeline.name.clone(),
+        location: landing.location().to_owned(),
+        destination: pipeline.destination.name.clone(),
+        destination_id: view.id,
+        bytes: loads.iter().map(|load| load.bytes).sum(),
+        loads,
+    })
+}
+
+/// The pipeline's streams, and those that only the landing area still has where every stream is asked for.
+pub(super) async fn streams(
+    pipeline: &Pipeline,
+    landing: &Landing,
+    every_stream: bool,
+) -> Result<BTreeSet<StreamName>> {
+    let configured = pipeline.streams.iter().map(|stream| stream.name.clone());
+    let mut streams: BTreeSet<StreamName> = configured.collect();
+    if every_stream {
+        streams.extend(landing.streams(&pipeline.name).await?);
+    }
+    Ok(streams)
+}
+
+/// The load that the next run applies before it extracts.
+fn pending(holdings: &[Holding], view: &DestinationView, stream: &StreamName) -> Option<LoadId> {
+    let own = view.id.as_ref()?;
+    let mut leftovers = Leftovers::default();
+    for holding in holdings {
+        let load_id = holding.load_id();
+        if let (Some(manifest), true, false) = (
+            holding.manifest(),
+            load_id.is_for(own),
+            view.loaded.contains(load_id),
+        ) {
+            let load = (holding.address.clone(), manifest.clone());
+            leftovers.unloaded.push(load);
+        }
+    }
+    let (address, _) = leftovers.take_next(view.states.get(stream))?;
+    Some(address.load_id)
+}
+
+fn entry(holding: &Holding, view: &DestinationView, pending: Option<&LoadId>) -> LandedLoad {
+    let load_id = holding.load_id();
+    let manifest = holding.manifest();
+    let own = view.id.as_ref().is_some_and(|own| load_id.is_for(own));
+    let state = match &holding.content {
+        Content::Damaged { .. } => LoadState::Damaged,
+        Content::Unfinished => LoadState::Unfinished,
+        Content::Whole(_) if view.loaded.contains(load_id) => LoadState::Loaded,
+        Content::Whole(_) if !own => LoadState::Other,
+        Content::Whole(_) if pending == Some(load_id) => LoadState::Pending,
+        Content::Whole(_) => LoadState::SetAside,
+    };
+    LandedLoad {
+        stream: holding.address.stream.clone(),
+        load_id: load_id.clone(),
+        mode: manifest.map(|manifest| manifest.mode),
+        disposition: manifest.map(|manifest| manifest.disposition),
+        rows: manifest.map(|manifest| manifest.rows),
+        bytes: holding.bytes,
+        began_at: load_id.began_at(),
+        destination_id: load_id.destination().to_owned(),
+        state,
+        fault: match &holding.content {
+            Content::Damaged { fault, .. } => Some(fault.clone()),
+            Content::Unfinished | Content::Whole(_) => None,
+        },
+    }
+}

@@ -1,0 +1,283 @@
+//! A replay: a destination is built from the landing area alone. No source is asked.
+//!
+//! What is applied is chosen in [`chain`](crate::landing::chain): the newest chain of loads, from the one that makes the
+//! table anew, or what follows on where the destination stands. Each load goes the way that it goes in a run
+//! ([`load_step`](super::load_step)), with its position; so the next run goes on from the last of them. A position in the
+//! write-ahead log is taken over as it is and names its slot: a run whose slot is another takes a new snapshot.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroUsize;
+use std::time::Instant;
+
+use futures::{StreamExt, stream};
+use tokio_util::sync::CancellationToken;
+
+use super::load_step::LoadStep;
+use super::loader::Loader;
+use super::progress::{Phase, Progress};
+use super::report::{RunReport, Status, StreamReport};
+use super::{name_stream, open_landing};
+use crate::config::{Pipeline, Stream};
+use crate::destination::StreamState;
+use crate::error::{Error, Result};
+use crate::evolution::SchemaContract;
+use crate::landing::chain::{Gap, Lineage, Standing};
+use crate::landing::inventory::{Content, Holding};
+use crate::landing::manifest::Manifest;
+use crate::landing::{Landing, LoadAddress};
+use crate::names::{LoadId, StreamName};
+use crate::position::Position;
+
+/// How a replay is to be done.
+#[derive(Debug, Clone)]
+pub struct ReplayOptions {
+    /// The loads to apply; none for all that there is to apply.
+    pub loads: Vec<LoadId>,
+    /// How many streams are replayed at once.
+    pub jobs: NonZeroUsize,
+    /// Cancelled to stop the replay. What was not committed then is as if it had not begun.
+    pub interrupt: CancellationToken,
+    /// Where the replay shows how far it is.
+    pub progress: Progress,
+}
+
+/// Applies what the landing area has of the pipeline's streams, or the loads that are asked for. One stream's failure does
+/// not stop the others.
+///
+/// # Errors
+/// Where the replay could not begin at all: a load that is asked for does not exist, the landing area or the destination
+/// cannot be opened.
+pub async fn replay(pipeline: Pipeline, options: ReplayOptions) -> Result<RunReport> {
+    let began = Instant::now();
+    let landing = open_landing(&pipeline)?;
+    let asked = find(&landing, &pipeline, &options.loads).await?;
+    let loader = Loader::open(&pipeline.destination, &pipeline.dataset).await?;
+    let states = loader.call(|destination| destination.states()).await?;
+    let replays: Vec<StreamReplay> = pipeline
+        .streams
+        .iter()
+        .filter(|stream| asked.is_empty() || asked.contains_key(&stream.name))
+        .map(|stream| StreamReplay {
+            pipeline: pipeline.name.clone(),
+            stream: stream.clone(),
+            asked: asked.get(&stream.name).cloned(),
+            state: states.get(&stream.name).cloned(),
+            step: LoadStep {
+                landing: landing.clone(),
+                loader: loader.clone(),
+                // What the loads brought was looked at when they were extracted.
+                contract: SchemaContract::Evolve,
+                counters: options.progress.add(&stream.name),
+                stop: options.interrupt.child_token(),
+            },
+        })
+        .collect();
+    let streams = stream::iter(replays)
+        .map(StreamReplay::carry)
+        .buffered(options.jobs.get())
+        .collect()
+        .await;
+    loader.release().await?;
+    Ok(RunReport {
+        pipeline: pipeline.name,
+        destination: pipeline.destination.name,
+        streams,
+        seconds: began.elapsed().as_secs_f64(),
+    })
+}
+
+/// The loads that are asked for, by stream.
+async fn find(
+    landing: &Landing,
+    pipeline: &Pipeline,
+    loads: &[LoadId],
+) -> Result<BTreeMap<StreamName, BTreeSet<LoadId>>> {
+    let mut found: BTreeMap<StreamName, BTreeSet<LoadId>> = BTreeMap::new();
+    for load_id in loads {
+        let Some(LoadAddress { stream, .. }) = landing.find(&pipeline.name, load_id).await? else {
+            return Err(Error::config(format!(
+                "there is no load {load_id} in {}",
+                landing.location()
+            ))
+            .remedy("`acequia landing list` tells those that there are"));
+        };
+        if !pipeline.streams.iter().any(|known| known.name == stream) {
+            return Err(Error::config(format!(
+                "load {load_id} is of the stream {stream}, which is not among those to replay"
+            ))
+            .remedy("name that stream as well, or leave the load out"));
+        }
+        found.entry(stream).or_default().insert(load_id.clone());
+    }
+    Ok(found)
+}
+
+/// One stream of a replay.
+struct StreamReplay {
+    pipeline: StreamName,
+    stream: Stream,
+    /// The loads to apply, where not all that there is.
+    asked: Option<BTreeSet<LoadId>>,
+    state: Option<StreamState>,
+    step: LoadStep,
+}
+
+impl StreamReplay {
+    /// Applies the stream's loads, and says how that went.
+    async fn carry(mut self) -> StreamReport {
+        let began = Instant::now();
+        let mut report = StreamReport::skipped(&self.stream.name, self.stream.mode);
+        report.position_before = self.position().cloned();
+        self.step.counters.enter(Phase::Extracting);
+        let ended = if self.step.stop.is_cancelled() {
+            Err(Error::Interrupted)
+        } else {
+            self.apply_all(&mut report).await
+        };
+        report.position_after = self.position().cloned();
+        report.seconds = began.elapsed().as_secs_f64();
+        match ended {
+            Ok(()) => {
+                report.status = Status::Ok;
+                self.step.counters.enter(Phase::Done);
+            }
+            Err(error) => {
+                let error = if self.step.stop.is_cancelled() {
+                    Error::Interrupted
+                } else {
+                    name_stream(error, &self.stream.name).on(format!("stream {}", self.stream.name))
+                };
+                report.fail(&error);
+                self.step.counters.enter(Phase::Failed);
+            }
+        }
+        report
+    }
+
+    async fn apply_all(&mut self, report: &mut StreamReport) -> Result<()> {
+        let holdings = self
+            .step
+            .landing
+            .inventory(&self.pipeline, &self.stream.name)
+            .await?;
+        let lineage = Lineage::new(&holdings);
+        if self.asked.is_some() {
+            for holding in self.asked_for(&lineage).await? {
+                self.apply(holding, report).await?;
+            }
+        } else {
+            let standing = Standing {
+                destination: self.step.loader.id(),
+                load_id: self.state.as_ref().map(|state| &state.load_id),
+            };
+            let choice = lineage.choose(&standing);
+            let elsewhere = choice.elsewhere.map(aside);
+            for holding in choice.loads {
+                self.apply(holding, report).await?;
+            }
+            if !choice.gaps.is_empty() {
+                return Err(incomplete(&choice.gaps));
+            }
+            if self.state.is_none() {
+                return Err(
+                    Error::landing("there is no load of the stream in the landing area").remedy(
+                        "`acequia run STREAM` lands one; or name only the streams to replay",
+                    ),
+                );
+            }
+            report.warnings.extend(elsewhere);
+        }
+        self.tell_of_slot(report);
+        Ok(())
+    }
+
+    /// The loads that are asked for and not in the ledger yet.
+    async fn asked_for<'a>(&self, lineage: &Lineage<'a>) -> Result<Vec<&'a Holding>> {
+        let name = self.stream.name.clone();
+        let loader = &self.step.loader;
+        let done = loader.call(move |ledger| ledger.loaded(&name)).await?;
+        let asked = self.asked.iter().flatten();
+        let asked: BTreeSet<&LoadId> = asked.filter(|load_id| !done.contains(load_id)).collect();
+        lineage
+            .named(&asked, self.state.as_ref().map(|state| &state.load_id))
+            .map_err(|gap| {
+                let fault = Error::landing(gap.to_string());
+                match gap {
+                    Gap::Unasked { load_id, .. } => {
+                        fault.remedy(format!("add `--load {load_id}`, or leave the ids out"))
+                    }
+                    Gap::Missing { .. } | Gap::Unsound { .. } => fault.remedy(RESTORE),
+                }
+            })
+    }
+
+    async fn apply(&mut self, holding: &Holding, report: &mut StreamReport) -> Result<()> {
+        let Content::Whole(manifest) = &holding.content else {
+            return Err(Error::internal("a load without all its parts was chosen"));
+        };
+        if self.step.stop.is_cancelled() {
+            return Err(Error::Interrupted);
+        }
+        self.catch_up(manifest).await?;
+        let applied = self
+            .step
+            .apply(&holding.address, manifest.as_ref().clone(), report);
+        self.state = applied.await.map_err(|error| match error {
+            error @ Error::Damaged(_) => error.remedy(RESTORE),
+            error => error,
+        })?;
+        report.mode = manifest.mode;
+        Ok(())
+    }
+
+    /// A run that finds no change in the write-ahead log takes its position on without a load. So the next load begins where
+    /// the one before it did not end, and yet nothing is between them.
+    async fn catch_up(&self, manifest: &Manifest) -> Result<()> {
+        let Some(state) = self.state.as_ref().filter(|_| !manifest.rebuilds()) else {
+            return Ok(());
+        };
+        let (Some(before @ Position::Lsn(_)), Some(after @ Position::Lsn(_))) =
+            (&state.position, &manifest.position_before)
+        else {
+            return Ok(());
+        };
+        if before == after || manifest.previous.as_ref() != Some(&state.load_id) {
+            return Ok(());
+        }
+        let name = self.stream.name.clone();
+        let (before, after) = (before.clone(), after.clone());
+        let loader = &self.step.loader;
+        loader
+            .call(move |destination| destination.advance(&name, &before, &after))
+            .await
+    }
+
+    fn tell_of_slot(&self, report: &mut StreamReport) {
+        if let Some(position) = self.position().and_then(Position::lsn) {
+            report.warnings.push(format!(
+                "its position belongs to the replication slot {}: unless that is this destination's own slot, the next run \
+                 takes a new snapshot",
+                position.slot
+            ));
+        }
+    }
+
+    fn position(&self) -> Option<&Position> {
+        self.state.as_ref()?.position.as_ref()
+    }
+}
+
+const RESTORE: &str = "restore it from a copy of the landing area and replay again; or have `acequia run STREAM` read from \
+                       the source what came since";
+
+fn incomplete(gaps: &[Gap]) -> Error {
+    let gaps: Vec<String> = gaps.iter().map(ToString::to_string).collect();
+    Error::landing(gaps.join("; ")).remedy(RESTORE)
+}
+
+fn aside(load_id: &LoadId) -> String {
+    format!(
+        "the landing area has newer loads, up to {load_id}, that do not follow on what this destination has: they were left \
+         alone"
+    )
+}

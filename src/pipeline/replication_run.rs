@@ -1,0 +1,501 @@
+//! The streams of changes of one source, taken along the path together: one slot, one pass over the log.
+//!
+//! Each stream still takes the path that every stream takes ([`StreamRun`]); here is what they share. A run finishes
+//! what an earlier one left, reads the log once for the streams that have a position, loads each, takes snapshots for
+//! those that have none or have to begin anew, and last confirms to the server what is durable. Following, it goes on
+//! in small batches.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use chrono::Utc;
+use futures::future::join_all;
+use futures::{StreamExt, stream};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use super::loader::Loader;
+use super::progress::Phase;
+use super::report::StreamReport;
+use super::stream_run::{Changes, StreamRun};
+use crate::destination::StreamState;
+use crate::error::{Error, Result};
+use crate::names::StreamName;
+use crate::position::{Lsn, LsnPosition, Position};
+use crate::source::postgres::Postgres;
+use crate::source::postgres::replication::feed::Feed;
+use crate::source::postgres::replication::setup::Table;
+use crate::source::postgres::replication::{self, Replication, Start, Until};
+use crate::source::postgres::session::Following;
+use crate::source::{Extract, LANE_CAPACITY, Lane, OpenStream, Outcome};
+
+/// Who is told of what a run that follows does.
+#[derive(Clone)]
+pub struct OnFollowed(Arc<dyn Fn(&Followed) + Send + Sync>);
+
+impl OnFollowed {
+    /// Calls `told`.
+    pub fn new(told: impl Fn(&Followed) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(told))
+    }
+}
+
+impl std::fmt::Debug for OnFollowed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("OnFollowed")
+    }
+}
+
+/// What a run that follows does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Followed {
+    /// What was there when it began is loaded; it waits for more.
+    CaughtUp,
+    /// It has loaded a batch.
+    Batch {
+        /// Its changes.
+        changes: u64,
+        /// From the commit of the last of them in the source to their commit in the destination.
+        late: Duration,
+    },
+}
+
+/// The streams of changes of one source.
+pub(super) struct ReplicationRun {
+    pub(super) source: Postgres,
+    /// All of the source's streams of changes in the configuration, whether they run or not: what the slot is kept for.
+    pub(super) configured: Vec<StreamName>,
+    pub(super) streams: Vec<StreamRun>,
+    pub(super) loader: Loader,
+    pub(super) jobs: usize,
+    /// Whether it goes on until it is stopped, and who is told of each batch then.
+    pub(super) follow: Option<OnFollowed>,
+    pub(super) stop: CancellationToken,
+}
+
+/// A stream under way.
+struct Carried {
+    run: StreamRun,
+    report: StreamReport,
+    began: Instant,
+    /// Why it goes no further.
+    failure: Option<Error>,
+    table: Option<Table>,
+    next: Option<Next>,
+}
+
+/// What a stream does next.
+enum Next {
+    /// It reads changes from its position on.
+    Resume,
+    /// It begins with a snapshot.
+    Snapshot,
+}
+
+impl ReplicationRun {
+    /// Whether a state is one that the slot is kept for, and where it stands.
+    fn lowest(&self, states: &[(StreamName, StreamState)]) -> Option<Lsn> {
+        states
+            .iter()
+            .filter(|(name, _)| self.configured.contains(name))
+            .filter_map(|(_, state)| state.position.as_ref()?.lsn())
+            .filter(|position| position.slot == self.source.slot_name())
+            .map(|position| position.lsn)
+            .min()
+    }
+
+    /// Carries the streams, and says how each ended.
+    pub(super) async fn carry(mut self) -> Vec<StreamReport> {
+        let mut carried: Vec<Carried> = std::mem::take(&mut self.streams)
+            .into_iter()
+            .map(Carried::new)
+            .collect();
+        for one in &mut carried {
+            let recovered = one.run.recover(&mut one.report).await;
+            one.settle(recovered);
+        }
+        if let Err(error) = self.carry_all(&mut carried).await {
+            for one in &mut carried {
+                one.settle(Err(error.clone()));
+            }
+        }
+        carried.into_iter().map(Carried::finish).collect()
+    }
+
+    async fn carry_all(&self, carried: &mut [Carried]) -> Result<()> {
+        if self.stop.is_cancelled() {
+            return Err(Error::Interrupted);
+        }
+        if carried.iter().all(|one| one.failure.is_some()) {
+            return Ok(());
+        }
+        let mut replication = tokio::select! {
+            opened = self.open(carried) => opened?,
+            () = self.stop.cancelled() => return Err(Error::Interrupted),
+        };
+        let until = Until::Reached(replication.now().await?);
+        self.read(&mut replication, carried, until).await?;
+        self.take_snapshots(&mut replication, carried).await?;
+        self.confirm(&mut replication).await?;
+        if let Some(told) = &self.follow {
+            self.follow(&mut replication, carried, told).await?;
+        }
+        replication.close().await
+    }
+
+    /// Connects, sees to publication and slot, and decides where each stream begins.
+    async fn open(&self, carried: &mut [Carried]) -> Result<Replication> {
+        let mut replication = self.source.replicate().await?;
+        let streams: Vec<_> = carried.iter().map(|one| one.run.stream.clone()).collect();
+        let tables = replication
+            .tables(&streams.iter().collect::<Vec<_>>())
+            .await?;
+        fail::fail_point!("cdc.published", crate::failpoint::abort);
+        if let Some(one) = carried.first_mut() {
+            one.report.warnings.extend(replication.left_behind().await?);
+        }
+        let slot = replication.slot().await?;
+        let now = replication.now().await?;
+        for (one, table) in carried.iter_mut().zip(tables) {
+            let started = table.and_then(|table| {
+                let position = one.run.position().and_then(Position::lsn);
+                let start = if one.run.full_refresh || one.run.state.is_none() {
+                    Start::Snapshot(None)
+                } else if one.run.position().is_some() && position.is_none() {
+                    return Err(Error::config("the stream was read by a cursor so far").remedy(
+                        "begin its changes with a snapshot: `acequia run STREAM --full-refresh`",
+                    ));
+                } else {
+                    replication.start_of(position, &table, slot.as_ref(), now)?
+                };
+                one.report
+                    .warnings
+                    .extend(partitions_changed(position, &table));
+                one.table = Some(table);
+                Ok(start)
+            });
+            match started {
+                Ok(Start::Resume) => one.next = Some(Next::Resume),
+                Ok(Start::Snapshot(reason)) => one.begin_anew(reason),
+                Err(error) => one.settle(Err(error)),
+            }
+        }
+        let wanted = carried.iter().any(|one| one.failure.is_none());
+        match slot {
+            Some(slot) if wanted => replication::refuse_lost(&slot, self.source.slot_name())?,
+            None if wanted => {
+                replication.create_slot().await?;
+                fail::fail_point!("cdc.slot_made", crate::failpoint::abort);
+            }
+            _ => {}
+        }
+        Ok(replication)
+    }
+
+    /// Reads the log once for the streams that have a position, and loads each. Tells whether there was anything.
+    async fn read(
+        &self,
+        replication: &mut Replication,
+        carried: &mut [Carried],
+        until: Until,
+    ) -> Result<Option<Latest>> {
+        let mut feeds = Vec::new();
+        let mut ends = Vec::new();
+        let mut landing = Vec::new();
+        let mut from: Option<Lsn> = None;
+        let mut tables = Vec::new();
+        for one in carried.iter_mut().filter(|one| one.resumes()) {
+            let (Some(table), Some(state)) = (&one.table, &one.run.state) else {
+                continue;
+            };
+            let Some(position) = state.position.as_ref().and_then(Position::lsn) else {
+                continue;
+            };
+            from = Some(from.map_or(position.lsn, |from| from.min(position.lsn)));
+            let (sender, batches) = mpsc::channel(LANE_CAPACITY);
+            feeds.push(Feed::new(
+                &one.run.stream,
+                table,
+                &state.schema,
+                position,
+                sender,
+            ));
+            tables.push((table.clone(), position.lsn));
+            let (end, ended) = oneshot::channel::<Result<Outcome>>();
+            ends.push(end);
+            let (extract, key) = (extract(batches, ended), table.key.clone());
+            let Carried { run, report, .. } = one;
+            landing.push(async move { run.land_changes(extract, &key, report).await });
+        }
+        let Some(from) = from else {
+            return Ok(None);
+        };
+        let stop = self.stop.child_token();
+        let reading = async {
+            let passed = replication.pass(from, feeds, until, &stop).await;
+            let (outcomes, latest, failure) = match passed {
+                Ok(passed) => {
+                    let latest = Latest {
+                        changes: passed.changes,
+                        commit: passed.last_commit,
+                    };
+                    let outcomes =
+                        passed
+                            .feeds
+                            .into_iter()
+                            .zip(&tables)
+                            .map(|(end, (table, at))| {
+                                let lsn = passed.reached.max(*at);
+                                let position = replication.position(table, lsn);
+                                end.map(|end| Outcome {
+                                    position: Some(Position::Lsn(position)),
+                                    schema: end.schema,
+                                    restart: end.restart,
+                                    ..Outcome::default()
+                                })
+                            });
+                    (outcomes.collect(), Some(latest), None)
+                }
+                Err(error) => {
+                    let failed: Vec<Result<Outcome>> =
+                        ends.iter().map(|_| Err(error.clone())).collect();
+                    (failed, None, Some(error))
+                }
+            };
+            for (end, outcome) in ends.into_iter().zip(outcomes) {
+                let _ = end.send(outcome);
+            }
+            failure.map_or(Ok(latest), Err)
+        };
+        let (read, landed) = tokio::join!(reading, join_all(landing));
+        // The streams tell the failure themselves.
+        let latest = read.unwrap_or(None);
+        let resuming = carried.iter_mut().filter(|one| one.resumes());
+        let applying = join_all(resuming.zip(landed).map(|(one, landed)| one.apply(landed)));
+        tokio::select! {
+            _ = applying => {}
+            error = replication.keep_alive() => return Err(error),
+        }
+        Ok(latest)
+    }
+
+    /// Takes one snapshot for the streams that begin with one, and loads each.
+    async fn take_snapshots(
+        &self,
+        replication: &mut Replication,
+        carried: &mut [Carried],
+    ) -> Result<()> {
+        // Their tables may have changed since they were looked at.
+        let beginning: Vec<_> = carried.iter_mut().filter(|one| one.begins()).collect();
+        if beginning.is_empty() {
+            return Ok(());
+        }
+        let streams: Vec<_> = beginning.iter().map(|one| one.run.stream.clone()).collect();
+        let tables = replication
+            .tables(&streams.iter().collect::<Vec<_>>())
+            .await?;
+        for (one, table) in beginning.into_iter().zip(tables) {
+            match table {
+                Ok(table) => one.table = Some(table),
+                Err(error) => one.settle(Err(error)),
+            }
+        }
+        let snapshot = tokio::select! {
+            snapshot = replication.snapshot() => snapshot?,
+            () = self.stop.cancelled() => return Err(Error::Interrupted),
+        };
+        fail::fail_point!("cdc.snapshot_exported", crate::failpoint::abort);
+        let mut opened = Vec::new();
+        for one in carried.iter_mut().filter(|one| one.begins()) {
+            let Some(table) = one.table.clone() else {
+                continue;
+            };
+            let position = replication.position(&table, snapshot.mark.lsn);
+            let following = Following {
+                snapshot: &snapshot,
+                table: &table,
+                position: &position,
+            };
+            match self.source.open_snapshot(&one.run.stream, &following).await {
+                Ok(session) => opened.push((one, OpenStream::Postgres(Box::new(session)))),
+                Err(error) => one.settle(Err(error)),
+            }
+        }
+        // Every session holds the snapshot itself now.
+        drop(snapshot);
+        let mut carrying = Vec::with_capacity(opened.len());
+        for (one, opened) in opened {
+            carrying.push(one.carry_snapshot(opened));
+        }
+        let carrying = stream::iter(carrying)
+            .buffer_unordered(self.jobs.max(1))
+            .collect::<Vec<()>>();
+        tokio::select! {
+            _ = carrying => Ok(()),
+            error = replication.keep_alive() => Err(error),
+        }
+    }
+
+    /// Tells the server what is durable: what every stream that the slot is kept for has passed.
+    async fn confirm(&self, replication: &mut Replication) -> Result<()> {
+        let states = self.loader.call(|destination| destination.states()).await?;
+        let states: Vec<_> = states.into_iter().collect();
+        if let Some(lsn) = self.lowest(&states) {
+            fail::fail_point!("cdc.before_confirm", crate::failpoint::abort);
+            replication.confirm(lsn).await?;
+            fail::fail_point!("cdc.after_confirm", crate::failpoint::abort);
+        }
+        Ok(())
+    }
+
+    /// Goes on in small batches until it is stopped. Between them the destination is closed.
+    async fn follow(
+        &self,
+        replication: &mut Replication,
+        carried: &mut [Carried],
+        told: &OnFollowed,
+    ) -> Result<()> {
+        (told.0)(&Followed::CaughtUp);
+        while carried.iter().any(Carried::resumes) {
+            self.loader.release().await?;
+            let latest = match self.read(replication, carried, Until::Changes).await {
+                Ok(latest) => latest,
+                Err(Error::Interrupted) => break,
+                Err(error) => return Err(error),
+            };
+            if self.stop.is_cancelled() {
+                break;
+            }
+            self.take_snapshots(replication, carried).await?;
+            self.confirm(replication).await?;
+            if let Some(Latest {
+                changes,
+                commit: Some(commit),
+            }) = latest
+            {
+                let late = Utc::now().timestamp_micros().saturating_sub(commit).max(0);
+                let late = Duration::from_micros(u64::try_from(late).unwrap_or(0));
+                (told.0)(&Followed::Batch { changes, late });
+            }
+        }
+        // A stop while nothing was under way is how following ends.
+        for one in carried.iter_mut() {
+            if matches!(one.failure, Some(Error::Interrupted)) {
+                one.failure = None;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What came last.
+struct Latest {
+    changes: u64,
+    commit: Option<i64>,
+}
+
+impl Carried {
+    fn new(run: StreamRun) -> Self {
+        let report = run.begin();
+        run.counters.enter(Phase::Extracting);
+        Self {
+            run,
+            report,
+            began: Instant::now(),
+            failure: None,
+            table: None,
+            next: None,
+        }
+    }
+
+    fn resumes(&self) -> bool {
+        self.failure.is_none() && matches!(self.next, Some(Next::Resume))
+    }
+
+    fn begins(&self) -> bool {
+        self.failure.is_none() && matches!(self.next, Some(Next::Snapshot))
+    }
+
+    fn settle(&mut self, done: Result<()>) {
+        if let Err(error) = done {
+            self.failure.get_or_insert(error);
+        }
+    }
+
+    fn begin_anew(&mut self, reason: Option<String>) {
+        if let Some(reason) = reason {
+            self.report
+                .warnings
+                .push(format!("a new snapshot was taken, as {reason}"));
+        }
+        self.next = Some(Next::Snapshot);
+    }
+
+    async fn apply(&mut self, landed: Result<Changes>) {
+        match landed {
+            Ok(Changes::Restart(reason)) => self.begin_anew(Some(reason)),
+            Ok(changes) => {
+                let Self { run, report, .. } = self;
+                let applied = run.apply_changes(changes, report).await;
+                self.settle(applied);
+            }
+            Err(error) => self.settle(Err(error)),
+        }
+    }
+
+    async fn carry_snapshot(&mut self, opened: OpenStream) {
+        let Self { run, report, .. } = self;
+        run.counters.enter(Phase::Extracting);
+        let carried = run.carry_opened(opened, report).await;
+        run.full_refresh = false;
+        self.settle(carried);
+        self.next = Some(Next::Resume);
+    }
+
+    fn finish(self) -> StreamReport {
+        let ended = self.failure.map_or(Ok(()), Err);
+        self.run.end(self.report, self.began, ended)
+    }
+}
+
+/// An extract of one lane, whose end is told by whoever reads the log.
+fn extract(
+    batches: mpsc::Receiver<arrow::array::RecordBatch>,
+    ended: oneshot::Receiver<Result<Outcome>>,
+) -> Extract {
+    let (outcome, told) = oneshot::channel();
+    let producer = tokio::spawn(async move {
+        let ended = ended
+            .await
+            .map_err(|_| Error::internal("whoever read the log did not tell how that ended"))?;
+        let _ = outcome.send(ended?);
+        Ok(())
+    });
+    Extract {
+        lanes: vec![Lane { batches, producer }],
+        horizon: None,
+        outcome: Some(told),
+    }
+}
+
+/// What to know where partitions came or went: rows that came or went with them are not in the log.
+fn partitions_changed(position: Option<&LsnPosition>, table: &Table) -> Option<String> {
+    let known = &position?.partitions;
+    let attached = table
+        .partitions
+        .iter()
+        .filter(|oid| !known.contains(oid))
+        .count();
+    let detached = known
+        .iter()
+        .filter(|oid| !table.partitions.contains(oid))
+        .count();
+    if attached == 0 && detached == 0 {
+        return None;
+    }
+    Some(format!(
+        "since the last run {attached} partition(s) were attached to {} and {detached} detached or dropped. Rows that came \
+         or went with them are not in the log of changes: if there were any, run `acequia run STREAM --full-refresh`",
+        table.from
+    ))
+}

@@ -1,0 +1,211 @@
+//! Gathers changes into record batches: the row's columns, then those that every change has. No I/O.
+
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayBuilder, ArrayRef, Int64Array, Int64Builder, ListBuilder, RecordBatch, StringArray,
+    StringBuilder, TimestampMicrosecondArray, TimestampMicrosecondBuilder, new_null_array,
+};
+use arrow::datatypes::{DataType, FieldRef, SchemaRef};
+
+use super::pgoutput::{Tuple, Value};
+use crate::change::Op;
+use crate::error::{Error, Result};
+use crate::position::Lsn;
+use crate::schema::Schema;
+use crate::source::postgres::batch::{BATCH_BYTES, BATCH_ROWS, refused};
+use crate::source::postgres::field::{ColumnBuilder, FieldError};
+use crate::source::postgres::text::TextForm;
+use crate::source::postgres::types::ColumnPlan;
+
+/// Microseconds from 1970-01-01 to 2000-01-01, where PostgreSQL counts from.
+pub(super) const EPOCH_MICROS: i64 = 946_684_800_000_000;
+
+/// Where a change stands in the order of commits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mark {
+    /// Where the transaction's commit stands in the log.
+    pub lsn: Lsn,
+    /// The change's place in the transaction.
+    pub seq: i64,
+    /// When the transaction was committed: microseconds since 2000-01-01 UTC.
+    pub commit_time: i64,
+}
+
+/// What marks the rows of a snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SnapshotMark {
+    /// The first position in the log that is not in the snapshot.
+    pub lsn: Lsn,
+    /// When it was taken: microseconds since 1970-01-01 UTC.
+    pub taken_at: i64,
+}
+
+impl SnapshotMark {
+    /// The columns of a change, for so many rows of the snapshot. `fields` are those columns' fields.
+    pub fn columns(self, fields: &[FieldRef], rows: usize) -> Vec<ArrayRef> {
+        let taken_at = TimestampMicrosecondArray::from_value(self.taken_at, rows);
+        let unchanged = fields
+            .last()
+            .map_or(DataType::Null, |field| field.data_type().clone());
+        vec![
+            Arc::new(StringArray::from_iter_values(std::iter::repeat_n(
+                Op::Snapshot.code(),
+                rows,
+            ))),
+            Arc::new(Int64Array::from_value(bigint(self.lsn), rows)),
+            Arc::new(Int64Array::from_value(0, rows)),
+            Arc::new(taken_at.with_timezone("UTC")),
+            new_null_array(&unchanged, rows),
+        ]
+    }
+}
+
+/// How the fields of a row's columns are found in a tuple: for each column, its place there.
+pub type Places = Vec<Option<usize>>;
+
+/// Gathers changes of one shape.
+#[derive(Debug)]
+pub struct ChangeBuilder {
+    schema: SchemaRef,
+    plans: Vec<ColumnPlan>,
+    forms: Vec<TextForm>,
+    columns: Vec<ColumnBuilder>,
+    op: StringBuilder,
+    lsn: Int64Builder,
+    seq: Int64Builder,
+    commit_ts: TimestampMicrosecondBuilder,
+    unchanged: ListBuilder<StringBuilder>,
+    bytes: usize,
+}
+
+impl ChangeBuilder {
+    /// For changes of `schema`: the columns of `plans`, whose texts are of `forms`, then those of a change.
+    pub fn new(schema: &Schema, plans: Vec<ColumnPlan>, forms: Vec<TextForm>) -> Self {
+        let arrow = schema.arrow();
+        let element = arrow
+            .fields()
+            .last()
+            .and_then(|field| match field.data_type() {
+                DataType::List(element) => Some(Arc::clone(element)),
+                _ => None,
+            });
+        let mut unchanged = ListBuilder::new(StringBuilder::new());
+        if let Some(element) = element {
+            unchanged = unchanged.with_field(element);
+        }
+        Self {
+            columns: schema
+                .columns
+                .iter()
+                .zip(&plans)
+                .map(|(column, plan)| ColumnBuilder::new(column, plan.wire))
+                .collect(),
+            schema: arrow,
+            plans,
+            forms,
+            op: StringBuilder::new(),
+            lsn: Int64Builder::new(),
+            seq: Int64Builder::new(),
+            commit_ts: TimestampMicrosecondBuilder::new().with_timezone("UTC"),
+            unchanged,
+            bytes: 0,
+        }
+    }
+
+    /// Appends a row's change. What a tuple says is unchanged is taken from `old`, where that has it.
+    pub fn push(
+        &mut self,
+        op: Op,
+        mark: Mark,
+        places: &Places,
+        message: &[u8],
+        tuple: &Tuple,
+        old: Option<&Tuple>,
+    ) -> Result<()> {
+        let mut unchanged = false;
+        let planned = self.plans.iter().zip(&self.forms);
+        for ((column, (plan, form)), place) in self.columns.iter_mut().zip(planned).zip(places) {
+            let at = |tuple: &'_ Tuple| place.and_then(|place| tuple.0.get(place).cloned());
+            let mut value = at(tuple).unwrap_or(Value::Null);
+            if value == Value::Unchanged
+                && let Some(known @ (Value::Text(_) | Value::Binary(_))) = old.and_then(at)
+            {
+                value = known;
+            }
+            let pushed = match value {
+                Value::Null => column.push_field(None),
+                Value::Unchanged => {
+                    self.unchanged.values().append_value(&plan.spec.name);
+                    unchanged = true;
+                    column.push_field(None)
+                }
+                Value::Text(place) => {
+                    let bytes = message.get(place);
+                    self.bytes += bytes.map_or(0, <[u8]>::len);
+                    bytes
+                        .ok_or(FieldError::Malformed)
+                        .and_then(|bytes| column.push_text(Some(bytes), *form))
+                }
+                Value::Binary(place) => {
+                    let bytes = message.get(place);
+                    self.bytes += bytes.map_or(0, <[u8]>::len);
+                    bytes
+                        .ok_or(FieldError::Malformed)
+                        .and_then(|bytes| column.push_field(Some(bytes)))
+                }
+            };
+            pushed.map_err(|error| refused(&plan.spec.name, error))?;
+        }
+        self.mark(op, mark, unchanged);
+        Ok(())
+    }
+
+    /// Appends that all rows went.
+    pub fn push_truncate(&mut self, mark: Mark) -> Result<()> {
+        for (column, plan) in self.columns.iter_mut().zip(&self.plans) {
+            column
+                .push_field(None)
+                .map_err(|error| refused(&plan.spec.name, error))?;
+        }
+        self.mark(Op::Truncate, mark, false);
+        Ok(())
+    }
+
+    fn mark(&mut self, op: Op, mark: Mark, unchanged: bool) {
+        self.op.append_value(op.code());
+        self.lsn.append_value(bigint(mark.lsn));
+        self.seq.append_value(mark.seq);
+        self.commit_ts
+            .append_value(mark.commit_time.saturating_add(EPOCH_MICROS));
+        self.unchanged.append(unchanged);
+    }
+
+    /// Whether the batch should be taken.
+    pub fn is_full(&self) -> bool {
+        self.op.len() >= BATCH_ROWS || self.bytes >= BATCH_BYTES
+    }
+
+    /// Takes the batch, if it has changes.
+    pub fn take(&mut self) -> Result<Option<RecordBatch>> {
+        if self.op.is_empty() {
+            return Ok(None);
+        }
+        self.bytes = 0;
+        let mut arrays: Vec<ArrayRef> =
+            self.columns.iter_mut().map(ColumnBuilder::finish).collect();
+        arrays.push(Arc::new(self.op.finish()));
+        arrays.push(Arc::new(self.lsn.finish()));
+        arrays.push(Arc::new(self.seq.finish()));
+        arrays.push(Arc::new(self.commit_ts.finish()));
+        arrays.push(Arc::new(self.unchanged.finish()));
+        RecordBatch::try_new(Arc::clone(&self.schema), arrays)
+            .map(Some)
+            .map_err(|error| Error::internal("a batch does not fit its schema").cause(error))
+    }
+}
+
+/// A position in the log as a 64-bit integer.
+pub fn bigint(lsn: Lsn) -> i64 {
+    i64::try_from(lsn.0).unwrap_or(i64::MAX)
+}

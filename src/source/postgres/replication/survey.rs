@@ -1,0 +1,322 @@
+//! How a source's replication stands, for people: what it lacks, what its slots keep, and how it is taken down.
+
+use serde::Serialize;
+use tokio_postgres::Client;
+
+use super::setup::{self, IdleSlot};
+use crate::config::{Replication, Stream};
+use crate::error::{Error, Result};
+use crate::names::StreamName;
+use crate::position::Lsn;
+use crate::source::postgres::connection::{Server, failed};
+use crate::source::postgres::sql::quote;
+
+/// Bytes above which even the slot of a destination that is in the configuration is worth a word.
+const MUCH: u64 = 1 << 30;
+
+/// One thing that was looked at: it is well, or what mends it.
+#[derive(Debug)]
+pub struct Note {
+    /// The stream that it concerns, where it concerns one.
+    pub stream: Option<StreamName>,
+    /// What was found.
+    pub found: Found,
+}
+
+/// How a thing was found.
+#[derive(Debug)]
+pub enum Found {
+    /// As it should be.
+    Well(String),
+    /// Something to know, and what mends it.
+    Warning(String, String),
+    /// Something that keeps a run from going.
+    Fault(Error),
+}
+
+/// How a slot stands.
+#[derive(Debug, Clone, Serialize)]
+pub struct SlotStatus {
+    /// The source.
+    pub source: String,
+    /// The slot.
+    pub slot: String,
+    /// Whether it exists.
+    pub exists: bool,
+    /// Whether something reads it now.
+    pub active: bool,
+    /// `reserved`, `extended`, `unreserved`, `lost`.
+    pub wal_status: Option<String>,
+    /// Everything before was confirmed.
+    pub confirmed: Option<Lsn>,
+    /// Bytes that were written since what was confirmed.
+    pub lag_bytes: Option<u64>,
+    /// Bytes of the write-ahead log that the server keeps for it.
+    pub retained_bytes: Option<u64>,
+    /// Why it could not be looked at.
+    pub error: Option<String>,
+}
+
+/// Looks at everything that replication needs. Nothing is touched.
+pub async fn survey(
+    server: &Server,
+    names: &Replication,
+    streams: &[&Stream],
+) -> Result<Vec<Note>> {
+    let client = server.connect().await?;
+    let mut notes = Vec::new();
+    let note = |found| Note {
+        stream: None,
+        found,
+    };
+    for (lack, remedy) in setup::lacks(&client, names).await? {
+        notes.push(note(Found::Fault(Error::source(lack).remedy(remedy))));
+    }
+    match setup::slot(&client, &names.slot).await {
+        Err(error) => notes.push(note(Found::Fault(error))),
+        Ok(Some(slot)) => {
+            if let Err(error) = super::refuse_lost(&slot, &names.slot) {
+                notes.push(note(Found::Fault(error)));
+            }
+        }
+        Ok(None) => {}
+    }
+    let version: i32 = client
+        .query_one("SELECT current_setting('server_version_num')::int4", &[])
+        .await
+        .map_err(|error| failed("cannot ask for the server's version", &error))?
+        .get(0);
+    let published = setup::publication(&client, &names.publication).await?;
+    let mut missing = Vec::new();
+    for stream in streams {
+        match setup::table(&client, stream, published, version, server.place()).await {
+            Ok(table) => {
+                let key = if table.key.is_empty() {
+                    "matched by whole rows".to_owned()
+                } else {
+                    format!("matched by ({})", table.key.join(", "))
+                };
+                notes.push(Note {
+                    stream: Some(stream.name.clone()),
+                    found: Found::Well(format!("changes of {}, {key}", table.from)),
+                });
+                if table.membership.is_none() {
+                    missing.push(table.from);
+                }
+            }
+            Err(error) => notes.push(Note {
+                stream: Some(stream.name.clone()),
+                found: Found::Fault(error),
+            }),
+        }
+    }
+    if let Some(error) = cannot_publish(&client, names, published.is_some(), &missing).await? {
+        notes.push(note(Found::Fault(error)));
+    }
+    for (message, remedy) in left_behind(&client, names).await? {
+        notes.push(note(Found::Warning(message, remedy)));
+    }
+    if notes
+        .iter()
+        .all(|note| !matches!(note.found, Found::Fault(_)))
+    {
+        let made = if published.is_some() {
+            ""
+        } else {
+            ", which the first run makes"
+        };
+        let what = format!(
+            "ready to replicate by the slot `{}` and the publication `{}`{made}",
+            names.slot, names.publication
+        );
+        notes.insert(0, note(Found::Well(what)));
+    }
+    Ok(notes)
+}
+
+/// Why the tables that are not published yet could not be.
+async fn cannot_publish(
+    client: &Client,
+    names: &Replication,
+    exists: bool,
+    missing: &[String],
+) -> Result<Option<Error>> {
+    if missing.is_empty() {
+        return Ok(None);
+    }
+    let row = client
+        .query_one(
+            "SELECT has_database_privilege(current_database(), 'CREATE'),
+                    COALESCE((SELECT pg_has_role(pubowner, 'USAGE') FROM pg_publication WHERE pubname = $2), true),
+                    ARRAY(SELECT name FROM unnest($1::text[]) AS name JOIN pg_class c ON c.oid = name::regclass
+                          WHERE NOT pg_has_role(c.relowner, 'USAGE')), current_user::text, current_database()::text",
+            &[&missing, &names.publication],
+        )
+        .await
+        .map_err(|error| failed("cannot look at the rights to publish", &error))?;
+    let (may_create, owns_publication): (bool, bool) = (row.get(0), row.get(1));
+    let foreign: Vec<String> = row.get(2);
+    let user: String = row.get(3);
+    let database: String = row.get(4);
+    let tables: Vec<&str> = missing.iter().map(String::as_str).collect();
+    let statement = setup::publish(&names.publication, exists, &tables);
+    let as_owner = format!("have the tables' owner run: {statement};");
+    Ok(if !foreign.is_empty() {
+        let what = format!(
+            "{} cannot be published by {user}, who does not own it",
+            foreign.join(", ")
+        );
+        Some(Error::source(what).remedy(as_owner))
+    } else if exists && !owns_publication {
+        let what = format!(
+            "the publication `{}` is not {user}'s to add to",
+            names.publication
+        );
+        Some(Error::source(what).remedy(as_owner))
+    } else if !exists && !may_create {
+        let what = format!("{user} may not make a publication in {database}");
+        Some(Error::source(what).remedy(format!(
+            "GRANT CREATE ON DATABASE {} TO {}; or {as_owner}",
+            quote(&database),
+            quote(&user)
+        )))
+    } else {
+        None
+    })
+}
+
+/// Slots of the pipeline that nobody reads and that make the server keep its log, with what mends it.
+pub async fn left_behind(client: &Client, names: &Replication) -> Result<Vec<(String, String)>> {
+    let slots = setup::idle_slots(client, &names.base).await?;
+    let own_is_used = !names.streams.is_empty();
+    let worth_a_word = |slot: &&IdleSlot| {
+        let expected = names.others.contains(&slot.name) && own_is_used;
+        let own = slot.name == names.slot && own_is_used;
+        !own && (!expected || slot.retained >= MUCH)
+    };
+    Ok(slots
+        .iter()
+        .filter(worth_a_word)
+        .map(|slot| {
+            (
+                format!(
+                    "the replication slot `{}` is not read, and makes the server keep {} of its write-ahead log",
+                    slot.name,
+                    bytes(slot.retained)
+                ),
+                format!(
+                    "run what it is for; or, if nothing is: SELECT pg_drop_replication_slot('{}');",
+                    slot.name
+                ),
+            )
+        })
+        .collect())
+}
+
+/// How the source's slot stands.
+pub async fn slot_status(server: &Server, names: &Replication, source: &str) -> SlotStatus {
+    let mut status = SlotStatus {
+        source: source.to_owned(),
+        slot: names.slot.clone(),
+        exists: false,
+        active: false,
+        wal_status: None,
+        confirmed: None,
+        lag_bytes: None,
+        retained_bytes: None,
+        error: None,
+    };
+    let looked = async {
+        let client = server.connect().await?;
+        let slot = setup::slot(&client, &names.slot).await?;
+        let now: String = client
+            .query_one("SELECT pg_current_wal_flush_lsn()::text", &[])
+            .await
+            .map_err(|error| failed("cannot ask where the write-ahead log ends", &error))?
+            .get(0);
+        Ok::<_, Error>((slot, now.parse::<Lsn>().unwrap_or_default()))
+    };
+    match looked.await {
+        Ok((Some(slot), now)) => {
+            status.exists = true;
+            status.active = slot.active;
+            status.wal_status = Some(slot.wal_status);
+            status.confirmed = Some(slot.confirmed);
+            status.lag_bytes = Some(now.0.saturating_sub(slot.confirmed.0));
+            status.retained_bytes = Some(slot.retained);
+        }
+        Ok((None, _)) => {}
+        Err(error) => status.error = Some(error.report()),
+    }
+    status
+}
+
+/// What there is to take down.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Standing {
+    /// The slot, where it exists.
+    pub slot: Option<String>,
+    /// The publication, where it exists and no other slot of the pipeline needs it.
+    pub publication: Option<String>,
+    /// Whether something reads the slot.
+    pub active: bool,
+}
+
+/// What there is of a source's replication to take down.
+pub async fn standing(server: &Server, names: &Replication) -> Result<Standing> {
+    let client = server.connect().await?;
+    let slot = setup::slot(&client, &names.slot).await?;
+    let publication = setup::publication(&client, &names.publication).await?;
+    let others: bool = client
+        .query_one(
+            "SELECT EXISTS (SELECT FROM pg_replication_slots WHERE database = current_database() AND slot_name <> $1
+                            AND (starts_with(slot_name::text, $2 || '_') OR slot_name = $2))",
+            &[&names.slot, &names.base],
+        )
+        .await
+        .map_err(|error| failed("cannot look replication slots up", &error))?
+        .get(0);
+    Ok(Standing {
+        active: slot.as_ref().is_some_and(|slot| slot.active),
+        slot: slot.map(|_| names.slot.clone()),
+        publication: publication
+            .filter(|_| !others)
+            .map(|_| names.publication.clone()),
+    })
+}
+
+/// Drops slot and publication.
+pub async fn drop(server: &Server, standing: &Standing) -> Result<()> {
+    let client = server.connect().await?;
+    if let Some(slot) = &standing.slot {
+        client
+            .execute("SELECT pg_drop_replication_slot($1)", &[slot])
+            .await
+            .map_err(|error| {
+                failed(format!("cannot drop the replication slot `{slot}`"), &error)
+            })?;
+    }
+    if let Some(publication) = &standing.publication {
+        let statement = format!("DROP PUBLICATION {}", quote(publication));
+        client.batch_execute(&statement).await.map_err(|error| {
+            failed(
+                format!("cannot drop the publication `{publication}`"),
+                &error,
+            )
+            .remedy(format!("have its owner run: {statement};"))
+        })?;
+    }
+    Ok(())
+}
+
+/// `12.3 MB`.
+fn bytes(bytes: u64) -> String {
+    const UNITS: [(&str, u64); 3] = [("GB", 1_000_000_000), ("MB", 1_000_000), ("kB", 1_000)];
+    for (unit, size) in UNITS {
+        if bytes >= size {
+            let tenths = bytes / (size / 10);
+            return format!("{}.{} {unit}", tenths / 10, tenths % 10);
+        }
+    }
+    format!("{bytes} bytes")
+}

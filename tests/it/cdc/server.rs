@@ -1,0 +1,260 @@
+//! What replication needs of the server, what it leaves there, and how it is told.
+
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use testkit::Cluster;
+
+use super::{error, project, streams, warnings};
+use crate::support::{Output, Project, counts};
+
+const T: &str = "CREATE TABLE t (id int8 PRIMARY KEY, v text)";
+
+fn on(cluster: &Cluster, name: &str) -> Project {
+    let source = cluster.database(name).unwrap();
+    source.batch(T).unwrap();
+    let slot = source.name().to_owned();
+    let mut project = Project::on(source, &streams(&["t"], ""));
+    project.set("SLOT", &slot);
+    project
+}
+
+/// Scenario 10.
+#[test]
+fn a_log_that_the_server_has_removed_fails_clearly() {
+    let cluster = Cluster::options()
+        .setting("max_slot_wal_keep_size", "1MB")
+        .setting("max_wal_size", "32MB")
+        .setting("min_wal_size", "32MB")
+        .start()
+        .unwrap();
+    let project = on(&cluster, "lost");
+    project.run(&[]);
+    let mut client = project.client();
+    for _ in 0..8 {
+        client
+            .batch_execute("INSERT INTO t SELECT i + (SELECT count(*) FROM t), repeat('x', 500) FROM generate_series(1, 20000) i; SELECT pg_switch_wal(); CHECKPOINT")
+            .unwrap();
+    }
+    assert_eq!(project.slot("wal_status"), "lost");
+    let output = project.acequia(&["run", "--output", "json"]);
+    assert_eq!(output.status, Some(1), "{output:?}");
+    let text = error(&output.json(), "t");
+    assert!(
+        text.contains("max_slot_wal_keep_size") && text.contains("acequia replication drop"),
+        "{text}"
+    );
+    let status = project.acequia(&["status"]);
+    assert!(status.stdout.contains("(lost)"), "{status:?}");
+    let dropped = project.acequia(&["replication", "drop", "operativa", "--yes"]);
+    assert_eq!(dropped.status, Some(0), "{dropped:?}");
+    project.run(&["t", "--full-refresh"]);
+    project.assert_same("t");
+}
+
+#[test]
+fn a_server_that_does_not_log_changes_is_told() {
+    let cluster = Cluster::options()
+        .setting("wal_level", "replica")
+        .start()
+        .unwrap();
+    let project = on(&cluster, "level");
+    for arguments in [["run"], ["check"]] {
+        let output = project.acequia(&arguments);
+        assert_eq!(output.status, Some(1), "{output:?}");
+        assert!(output.stdout.contains("wal_level is replica"), "{output:?}");
+        assert!(
+            output
+                .stdout
+                .contains("ALTER SYSTEM SET wal_level = 'logical'"),
+            "{output:?}"
+        );
+    }
+}
+
+/// From nothing to a stream, by what `check` says alone.
+#[test]
+fn each_right_that_is_missing_is_named_with_what_grants_it() {
+    let mut project = project("rights", T, &["t"], "");
+    project
+        .source
+        .batch("INSERT INTO t VALUES (1, 'a')")
+        .unwrap();
+    let role = project.as_newcomer();
+    let database = project.source.name().to_owned();
+    let check = |project: &Project| project.acequia(&["check"]).stdout;
+    let told = check(&project);
+    assert!(
+        told.contains(&format!("GRANT SELECT ON \"public\".\"t\" TO \"{role}\"")),
+        "{told}"
+    );
+    assert!(
+        told.contains(&format!("ALTER ROLE \"{role}\" REPLICATION")),
+        "{told}"
+    );
+    project
+        .source
+        .batch(&format!("GRANT USAGE ON SCHEMA public TO {role}; GRANT SELECT ON t TO {role}; ALTER ROLE {role} REPLICATION"))
+        .unwrap();
+    let told = check(&project);
+    let publish = "CREATE PUBLICATION \"acequia\" FOR TABLE \"public\".\"t\" WITH (publish_via_partition_root = true)";
+    assert!(
+        told.contains("cannot be published by") && told.contains(publish),
+        "{told}"
+    );
+    let failed = project.acequia(&["run", "--output", "json"]);
+    assert_eq!(failed.status, Some(1), "{failed:?}");
+    assert!(error(&failed.json(), "t").contains(publish), "{failed:?}");
+    project.source.batch(publish).unwrap();
+    let output = project.acequia(&["check"]);
+    assert_eq!(output.status, Some(0), "{output:?}");
+    project.run(&[]);
+    project
+        .source
+        .batch("INSERT INTO t VALUES (2, 'b')")
+        .unwrap();
+    assert_eq!(counts(&project.run(&[]), "t").1, 1);
+    project.assert_same("t");
+    let _ = database;
+}
+
+#[test]
+fn status_shows_the_slot_and_drop_takes_it_down() {
+    let project = project("status", T, &["t"], "");
+    let status = project.acequia(&["status"]);
+    assert!(status.stdout.contains("not made yet"), "{status:?}");
+    project.run(&[]);
+    project
+        .source
+        .batch("INSERT INTO t SELECT i, repeat('x', 100) FROM generate_series(1, 10000) i")
+        .unwrap();
+    let status = project.acequia(&["status", "--output", "json"]).json();
+    let slot = &status["slots"][0];
+    assert_eq!(slot["slot"], project.source.name());
+    assert_eq!(slot["wal_status"], "reserved");
+    assert!(slot["lag_bytes"].as_u64().unwrap() > 1_000_000, "{status}");
+    assert!(
+        slot["retained_bytes"].as_u64().unwrap() > 1_000_000,
+        "{status}"
+    );
+    let asked = project.acequia(&["replication", "drop", "operativa"]);
+    assert_eq!(asked.status, Some(2), "{asked:?}");
+    assert!(asked.stderr.contains("--yes"), "{asked:?}");
+    assert_eq!(project.slot("count(*)"), "1");
+    let dropped = project.acequia(&["replication", "drop", "operativa", "--yes"]);
+    assert!(
+        dropped.stdout.contains("dropped the replication slot"),
+        "{dropped:?}"
+    );
+    assert_eq!(project.slot("count(*)"), "0");
+    assert_eq!(
+        project.source_value("SELECT count(*) FROM pg_publication"),
+        "0"
+    );
+    let again = project.acequia(&["replication", "drop", "operativa", "--yes"]);
+    assert_eq!(again.status, Some(0), "{again:?}");
+    assert!(again.stdout.contains("nothing to drop"), "{again:?}");
+}
+
+/// A slot that nothing reads any more warns in every run, with what it keeps.
+#[test]
+fn a_slot_left_behind_warns() {
+    let project = project("behind", T, &["t"], "");
+    let other = format!("{}_viejo", project.source.name());
+    project
+        .source
+        .batch(&format!(
+            "SELECT pg_create_logical_replication_slot('{other}', 'pgoutput')"
+        ))
+        .unwrap();
+    project
+        .source
+        .batch("INSERT INTO t SELECT i, repeat('x', 100) FROM generate_series(1, 10000) i")
+        .unwrap();
+    for _ in 0..2 {
+        let report = project.run(&[]);
+        let told = warnings(&report, "t");
+        assert!(
+            told.contains(&other) && told.contains(" MB of its write-ahead log"),
+            "{told}"
+        );
+        assert!(told.contains("pg_drop_replication_slot"), "{told}");
+    }
+}
+
+/// Scenario 25: two runs at once, of which the slot allows one.
+#[test]
+fn two_runs_at_once() {
+    let project = project("two", T, &["t"], "");
+    project.run(&[]);
+    // A second pipeline, with a destination of its own and the same slot.
+    let mut second = Project::on(
+        super::cluster().database("unused").unwrap(),
+        &streams(&["t"], ""),
+    );
+    second.set("OPERATIVA_URL", project.source.url());
+    second.set("SLOT", project.source.name());
+    project
+        .source
+        .batch("INSERT INTO t SELECT i, repeat('x', 100) FROM generate_series(1, 600000) i")
+        .unwrap();
+    let first = project
+        .command(&["run", "--output", "json"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while project.slot("active") != "true" && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    // The slot's own reader holds it; whoever comes then is told so, and who waits in vain loses nothing.
+    let mut other = project.client();
+    let refused = other
+        .query(
+            "SELECT 1 FROM pg_logical_slot_get_binary_changes($1, NULL, 1, 'proto_version', '1', 'publication_names', 'acequia')",
+            &[&project.source.name()],
+        )
+        .unwrap_err();
+    assert_eq!(refused.code().unwrap().code(), "55006");
+    let third = project.acequia(&["run", "--output", "json"]);
+    assert_ne!(third.status, Some(0), "{third:?}");
+    let output = first.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    project.run(&[]);
+    project.assert_same("t");
+    drop(second);
+}
+
+/// Scenario 25: stopped by Ctrl-C amid the log.
+#[test]
+fn stopped_by_ctrl_c_nothing_is_lost() {
+    let project = project("ctrlc", T, &["t"], "");
+    project.run(&[]);
+    project
+        .source
+        .batch("INSERT INTO t SELECT i, repeat('x', 200) FROM generate_series(1, 500000) i")
+        .unwrap();
+    let child = project
+        .command(&["run", "--output", "json"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while project.slot("active") != "true" && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    std::process::Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status()
+        .unwrap();
+    let output = child.wait_with_output().unwrap();
+    let output = Output {
+        status: output.status.code(),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    };
+    assert_eq!(output.status, Some(130), "{output:?}");
+    project.run(&[]);
+    project.assert_same("t");
+}
