@@ -347,7 +347,7 @@ fn a_position_in_the_write_ahead_log_is_taken_over_where_runs_found_nothing_in_b
         })
     };
     edit(&loads[0], |manifest| {
-        manifest["position_after"] = position("0/10")
+        manifest["position_after"] = position("0/10");
     });
     // Between the two loads, runs took the position on from 0/10 to 0/20.
     edit(&loads[1], |manifest| {
