@@ -194,7 +194,7 @@ fn a_changed_cursor_is_refused_until_a_full_refresh() {
         failed["error"]
             .as_str()
             .unwrap()
-            .contains("the cursor is now `id`"),
+            .contains("now read by the cursor `id`"),
         "{failed}"
     );
     let report = project.run(&["--full-refresh"]);
