@@ -197,8 +197,10 @@ fn needed(
         let chain = lineage.chain(stands_at).ok()?;
         let first = chain.first()?.load_id();
         let since = holdings.iter().map(Holding::load_id);
-        let since = since.filter(|load_id| *load_id >= first && ledger.is_own(load_id));
-        needed.extend(since.cloned());
+        // Each with what it was built on: `keep` goes back no further than to a load that is kept already.
+        for load_id in since.filter(|load_id| *load_id >= first && ledger.is_own(load_id)) {
+            lineage.keep(load_id, &mut needed);
+        }
         needed.extend(chain.iter().map(|holding| holding.load_id().clone()));
     }
     let newest = lineage.newest()?;
