@@ -270,7 +270,7 @@ mod tests {
             (
                 "source = \"s\"\nmode = \"secret\"\n",
                 "…/acequia.toml:13:8: [streams.ventas] mode: this version of acequia does not know what is given here\n  \
-                 remedy: use \"full\" or \"incremental\""
+                 remedy: use \"full\" or \"incremental\" or \"cdc\""
                     .to_owned(),
             ),
             (

@@ -5,13 +5,16 @@
 
 use std::collections::BTreeMap;
 
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt, stream};
 use object_store::path::Path;
 
 use super::manifest::{MANIFEST, Manifest};
 use super::{DAMAGED, Landing, LoadAddress};
 use crate::error::{Error, Result};
 use crate::names::{LoadId, StreamName};
+
+/// Manifests that are read at once: an object store takes its time for each.
+const READS: usize = 16;
 
 /// A load's folder.
 #[derive(Debug, Clone)]
@@ -70,21 +73,31 @@ impl Landing {
         stream: &StreamName,
     ) -> Result<Vec<Holding>> {
         let prefix = Path::from_iter([pipeline.as_str(), stream.as_str()]);
-        let mut holdings = Vec::new();
-        for (load_id, files) in self.folders_with_files(&prefix).await? {
-            let address = LoadAddress {
-                pipeline: pipeline.clone(),
-                stream: stream.clone(),
-                load_id,
-            };
-            let content = self.content(&address, &files).await?;
-            holdings.push(Holding {
-                address,
-                content,
-                bytes: files.values().sum(),
-            });
-        }
-        Ok(holdings)
+        let folders = self.folders_with_files(&prefix).await?;
+        stream::iter(folders)
+            .map(|(load_id, files)| self.holding(pipeline, stream, load_id, files))
+            .buffered(READS)
+            .try_collect()
+            .await
+    }
+
+    async fn holding(
+        &self,
+        pipeline: &StreamName,
+        stream: &StreamName,
+        load_id: LoadId,
+        files: Files,
+    ) -> Result<Holding> {
+        let address = LoadAddress {
+            pipeline: pipeline.clone(),
+            stream: stream.clone(),
+            load_id,
+        };
+        Ok(Holding {
+            content: self.content(&address, &files).await?,
+            bytes: files.values().sum(),
+            address,
+        })
     }
 
     /// The loads of a stream that were found damaged and moved to `_damaged`, oldest first.

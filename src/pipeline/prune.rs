@@ -113,13 +113,22 @@ pub(super) async fn after_run(
             Ok((destination.loaded(&asked)?, state))
         })
         .await?;
+    let cutoff = ago(retention);
+    let may_be_old = |load_id: &LoadId| {
+        done.contains(load_id) && load_id.began_at().is_some_and(|time| time < cutoff)
+    };
+    // To list folders is little; the manifests of all loads are read only where one of them may go.
+    let folders = landing.loads(pipeline, stream).await?;
+    if !folders.iter().any(may_be_old) {
+        return Ok(());
+    }
     let holdings = landing.inventory(pipeline, stream).await?;
     let ledger = Ledger {
         destination: Some(loader.id()),
         stands_at: state.as_ref().map(|state| &state.load_id),
         loaded: &done,
     };
-    for holding in prunable(&holdings, &ledger, ago(retention), false) {
+    for holding in prunable(&holdings, &ledger, cutoff, false) {
         tracing::info!(load = %holding.load_id(), bytes = holding.bytes, "removing a load that is past its retention");
         landing.discard(&holding.address).await?;
     }
@@ -188,8 +197,10 @@ fn needed(
         let chain = lineage.chain(stands_at).ok()?;
         let first = chain.first()?.load_id();
         let since = holdings.iter().map(Holding::load_id);
-        let since = since.filter(|load_id| *load_id >= first && ledger.is_own(load_id));
-        needed.extend(since.cloned());
+        // Each with what it was built on: `keep` goes back no further than to a load that is kept already.
+        for load_id in since.filter(|load_id| *load_id >= first && ledger.is_own(load_id)) {
+            lineage.keep(load_id, &mut needed);
+        }
         needed.extend(chain.iter().map(|holding| holding.load_id().clone()));
     }
     let newest = lineage.newest()?;

@@ -1,8 +1,8 @@
 //! A destination is built from the landing area alone, and is then what a run would have made of it.
 
-use std::path::PathBuf;
+use std::path::Path;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use testkit::oracle::columns_of;
 use testkit::{Changes, S3Server, Seed};
 
@@ -95,8 +95,13 @@ fn copied(project: &Project, sql: &str) -> Option<String> {
     copy.query_row(&sql, [], |row| row.get(0)).unwrap()
 }
 
-fn load_id(load: &PathBuf) -> String {
-    load.file_name().unwrap().to_str().unwrap().to_owned()
+fn load_id(load: impl AsRef<Path>) -> String {
+    load.as_ref()
+        .file_name()
+        .unwrap()
+        .to_str()
+        .unwrap()
+        .to_owned()
 }
 
 #[test]
@@ -318,6 +323,54 @@ fn a_schema_that_changed_between_loads_is_replayed_as_well() {
     project.run(&[]);
     replayed(&project, &[]);
     assert_copied(&project, "ventas");
+}
+
+/// Rewrites a load's manifest.
+fn edit(load: &Path, change: impl FnOnce(&mut Value)) {
+    let path = load.join("manifest.json");
+    let mut manifest = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    change(&mut manifest);
+    std::fs::write(&path, manifest.to_string()).unwrap();
+}
+
+#[test]
+fn a_position_in_the_write_ahead_log_is_taken_over_where_runs_found_nothing_in_between() {
+    let project = project("slot");
+    let loads = project.loads("ventas");
+    for load in &loads[2..] {
+        std::fs::remove_dir_all(load).unwrap();
+    }
+    let position = |lsn: &str| {
+        json!({
+            "kind": "lsn", "lsn": lsn, "slot": "acequia_formacion", "system": "7",
+            "relation": 16384, "membership": 16390
+        })
+    };
+    edit(&loads[0], |manifest| {
+        manifest["position_after"] = position("0/10");
+    });
+    // Between the two loads, runs took the position on from 0/10 to 0/20.
+    edit(&loads[1], |manifest| {
+        manifest["position_before"] = position("0/20");
+        manifest["position_after"] = position("0/30");
+        manifest["parts"] = json!([]);
+        manifest["rows"] = json!(0);
+        manifest["bytes"] = json!(0);
+    });
+    let report = stream_report(&replayed(&project, &["ventas"]), "ventas");
+    assert_eq!(report["load_id"], load_id(&loads[1]).as_str());
+    assert_eq!(report["position_after"]["lsn"], "0/30");
+    let warnings = report["warnings"].to_string();
+    assert!(warnings.contains("slot acequia_formacion"), "{warnings}");
+    assert!(warnings.contains("takes a new snapshot"), "{warnings}");
+
+    // Where another load was in between, it is not passed over.
+    std::fs::remove_file(project.path("copia.duckdb")).unwrap();
+    edit(&loads[1], |manifest| {
+        manifest["previous"] = json!("20260101T000000000-00000000-0000");
+    });
+    let error = refused(&project, "ventas", &["ventas"])["error"].to_string();
+    assert!(error.contains("is not in the landing area"), "{error}");
 }
 
 #[test]

@@ -132,6 +132,19 @@ fn a_destination_that_was_built_from_another_keeps_what_it_was_built_from() {
     assert!(other.prunable(&holdings, 20, false).is_empty());
 }
 
+#[test]
+fn what_a_load_beside_the_chain_in_use_was_built_on_stays() {
+    // The destination was built from another's chain, and yet another goes on from a load of its own.
+    let holdings = [
+        base(&a(1), None),
+        base(&b(2), Some(&a(1))),
+        next(&a(3), &a(1)),
+        next(&b(4), &a(3)),
+    ];
+    let ledger = Kept::new([a(1), b(2)]);
+    assert!(ledger.prunable(&holdings, 20, false).is_empty());
+}
+
 /// A history of two destinations: each load follows on an older one, or makes the table anew.
 fn history() -> impl Strategy<Value = (Vec<Holding>, Vec<bool>)> {
     let load = (

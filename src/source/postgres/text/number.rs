@@ -10,7 +10,7 @@ const CHUNK: usize = 19;
 const FARTHEST: i64 = 1_000_000_000_000_000_000;
 
 /// An integer without leading zeros, as `int8out` and `oidout` write it.
-pub(super) fn integer<T: TryFrom<i128>>(text: &[u8]) -> Result<T, FieldError> {
+pub(super) fn integer<T: TryFrom<i64>>(text: &[u8]) -> Result<T, FieldError> {
     let (negative, digits) = match text {
         [b'-', digits @ ..] => (true, digits),
         digits => (false, digits),
@@ -18,18 +18,24 @@ pub(super) fn integer<T: TryFrom<i128>>(text: &[u8]) -> Result<T, FieldError> {
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
         return Err(FieldError::Malformed);
     }
-    if digits.len() > CHUNK {
-        return Err(FieldError::OutOfRange);
-    }
-    let value = i128::from(small(digits));
-    T::try_from(if negative { -value } else { value }).map_err(|_| FieldError::OutOfRange)
+    let value = (digits.len() <= CHUNK).then(|| small(digits));
+    let value = value.and_then(|value| {
+        if negative {
+            0_i64.checked_sub_unsigned(value)
+        } else {
+            i64::try_from(value).ok()
+        }
+    });
+    value
+        .and_then(|value| T::try_from(value).ok())
+        .ok_or(FieldError::OutOfRange)
 }
 
-/// The value of at most [`CHUNK`] digits.
+/// The value of at most [`CHUNK`] digits, which is why nothing need be checked on the way.
 fn small(digits: &[u8]) -> u64 {
-    digits
-        .iter()
-        .fold(0, |value, digit| value * 10 + u64::from(digit & 0x0F))
+    digits.iter().fold(0_u64, |value, digit| {
+        value.wrapping_mul(10).wrapping_add(u64::from(digit & 0x0F))
+    })
 }
 
 /// A `float4`.
