@@ -17,7 +17,19 @@ use testkit::{Changes, Cluster, HUBSPOT_TOKEN, HubSpotServer, Seed};
 const VENTAS: u64 = 50_000;
 const SEED: u64 = 42;
 
-const QUESTIONS: [(&str, &str); 5] = [
+/// Changes of rows that were carried already, and of one that was not.
+const CORRECTIONS: &str = "\
+UPDATE actividades_participantes SET tipo_actividad = 'corregida' WHERE id = 7;
+DELETE FROM actividades_participantes WHERE id = 8;
+INSERT INTO actividades_participantes (participante_id, tipo_actividad) SELECT min(id), 'inicio_sesion' FROM participantes;";
+
+const QUESTIONS: [(&str, &str); 6] = [
+    (
+        "What happened to the activities since the first run, in the order of commits?",
+        "SELECT _acequia_op AS op, count(*) AS cambios, min(id) AS primero, max(id) AS último,
+                count(DISTINCT _acequia_lsn) AS transacciones
+         FROM replica.actividades_participantes__changes WHERE _acequia_op <> 'r' GROUP BY ALL ORDER BY op",
+    ),
     (
         "Which courses bring in the most?",
         "SELECT c.nombre AS curso, count(*) AS ventas, sum(v.precio_total) AS ingresos
@@ -49,7 +61,7 @@ const QUESTIONS: [(&str, &str); 5] = [
     ),
     (
         "What did each run do? (the ledger)",
-        "SELECT stream, mode, disposition, rows_extracted, inserted, updated
+        "SELECT stream, mode, disposition, rows_extracted, inserted, updated, deleted
          FROM replica._acequia_loads ORDER BY loaded_at, stream",
     ),
 ];
@@ -100,6 +112,8 @@ fn main() -> Result<()> {
     say("A day passes");
     let changed = Changes::day(SEED).apply(&mut client)?;
     println!("{changed:?}");
+    client.batch_execute(CORRECTIONS)?;
+    println!("and somebody corrected the activities:\n{CORRECTIONS}");
 
     say("The second run: of ventas, actividades_participantes and companies, only what changed");
     run(&["run"])?;
