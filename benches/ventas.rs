@@ -125,7 +125,7 @@ impl Bench {
     }
 
     /// Lands batches in a folder of their own.
-    fn land(&self, batches: &[RecordBatch], schema: &Schema) -> (Landing, LoadAddress, Landed) {
+    fn land(&self, batches: &[RecordBatch]) -> (Landing, LoadAddress, Landed) {
         let landing = Landing::open(&self.pipeline().landing).unwrap();
         let address = LoadAddress {
             pipeline: "bench".parse().unwrap(),
@@ -214,7 +214,7 @@ fn stations(criterion: &mut Criterion) {
     let bench = Bench::new();
     let mut batches = Vec::new();
     let schema = bench.extract(|batch| batches.push(batch));
-    let (landing, address, landed) = bench.land(&batches, &schema);
+    let (landing, address, landed) = bench.land(&batches);
 
     let mut group = criterion.benchmark_group("ventas");
     group
@@ -235,7 +235,7 @@ fn stations(criterion: &mut Criterion) {
     });
     group.bench_function("land", |b| {
         b.iter(|| {
-            let (landing, address, _) = bench.land(&batches, &schema);
+            let (landing, address, _) = bench.land(&batches);
             bench.runtime.block_on(landing.discard(&address)).unwrap();
         });
     });

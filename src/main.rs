@@ -16,7 +16,7 @@ fn main() -> ExitCode {
     let outcome = match cli.command {
         Command::Init(args) => cli::init::run(&args, &mut context),
         Command::Check(args) => cli::check::run(args, &mut context),
-        Command::Run(args) => cli::run::run(args, &mut context),
+        Command::Run(args) => cli::run::run(&args, &mut context),
         Command::Status(args) => cli::status::run(args, &mut context),
         Command::Inspect(args) => cli::inspect::run(&args, &mut context),
         Command::Replication(command) => cli::replication::run(command, &mut context),

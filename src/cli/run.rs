@@ -19,7 +19,7 @@ use super::{Context, Exit, RunArgs, block_on, figures, interrupt};
 /// More streams than this at once do not make one destination faster.
 const MAX_JOBS: usize = 4;
 
-pub(crate) fn run(args: RunArgs, context: &mut Context) -> Result<Exit> {
+pub(crate) fn run(args: &RunArgs, context: &mut Context) -> Result<Exit> {
     let document = Document::read(&context.global.config)?;
     let pipeline = document.resolve(&Selection::from(args.selection.clone()))?;
     if args.follow
@@ -40,7 +40,7 @@ pub(crate) fn run(args: RunArgs, context: &mut Context) -> Result<Exit> {
         return Ok(if failed { Exit::Failed } else { Exit::Ok });
     }
     let jobs = args.jobs.unwrap_or_else(default_jobs);
-    let (report, interrupted) = block_on(carry(pipeline, &args, jobs, context))?;
+    let (report, interrupted) = block_on(carry(pipeline, args, jobs, context))?;
     let how = format!("carried from {}", report.pipeline);
     print_report(&report, &how, &context.printer)?;
     Ok(exit(&report, interrupted))

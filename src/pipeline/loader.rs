@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::names::DestinationId;
 
 /// How long a destination is waited for that others were given to look into.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 type Request = Box<dyn FnOnce(&mut dyn Destination) + Send>;
 

@@ -92,13 +92,7 @@ impl Session {
             None => None,
         };
         client
-            .batch_execute(&format!(
-                "{SESSION_SETTINGS}; BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY{}",
-                follow.map_or_else(String::new, |follow| format!(
-                    "; SET TRANSACTION SNAPSHOT {}",
-                    literal(&follow.snapshot.name)
-                ))
-            ))
+            .batch_execute(&beginning(follow))
             .await
             .map_err(begin)?;
         // The lock before the snapshot: a snapshot older than a TRUNCATE or a rewriting ALTER sees the table empty.
@@ -451,6 +445,15 @@ impl CursorColumn {
             indexed,
         })
     }
+}
+
+/// What begins the reading transaction: in a snapshot of its own, or in the one that changes follow on.
+fn beginning(follow: Option<&Following<'_>>) -> String {
+    let snapshot = follow.map_or_else(String::new, |follow| {
+        let name = literal(&follow.snapshot.name);
+        format!("; SET TRANSACTION SNAPSHOT {name}")
+    });
+    format!("{SESSION_SETTINGS}; BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY{snapshot}")
 }
 
 /// A table that was truncated or rewritten after a snapshot was taken looks empty in it.

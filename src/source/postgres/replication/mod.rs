@@ -535,13 +535,13 @@ impl Pass<'_> {
         }
         match until {
             Until::Reached(target) => self.reached >= target,
-            Until::Changes => match self.first_change {
-                Some(first) => first.elapsed() >= LINGER || self.changes >= FOLLOW_CHANGES,
-                None => {
-                    let ahead = self.reached.0.saturating_sub(self.from.0);
-                    ahead >= QUIET.1 || (ahead > 0 && self.began.elapsed() >= QUIET.0)
+            Until::Changes => {
+                if let Some(first) = self.first_change {
+                    return first.elapsed() >= LINGER || self.changes >= FOLLOW_CHANGES;
                 }
-            },
+                let ahead = self.reached.0.saturating_sub(self.from.0);
+                ahead >= QUIET.1 || (ahead > 0 && self.began.elapsed() >= QUIET.0)
+            }
         }
     }
 
