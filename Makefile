@@ -2,12 +2,14 @@
 # Everything is built with --release: the bundled DuckDB is then compiled once (some 20 minutes, the first time).
 
 FEATURES := --features failpoints
+# Where the demo loads: duckdb or postgres.
+DESTINATION ?= duckdb
 
 .PHONY: demo test lint format bench setup
 
 demo: setup
 	cargo build --release --workspace --all-targets $(FEATURES)
-	cargo run --release --quiet --example demo $(FEATURES)
+	DESTINATION=$(DESTINATION) cargo run --release --quiet --example demo $(FEATURES)
 
 test: setup
 	cargo test --release --workspace $(FEATURES)

@@ -2,6 +2,8 @@
 //! pipeline of `acequia.toml` run against them, a day of changes, the pipeline again, and a few analytical queries on what
 //! arrived.
 //!
+//! It loads DuckDB; with `DESTINATION=postgres` in the environment, a PostgreSQL database instead.
+//!
 //! It leaves `formacion.duckdb` and `landing/` to look at. The servers and their data go when it ends.
 
 #![allow(clippy::print_stdout)]
@@ -12,6 +14,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 use comfy_table::Table;
 use duckdb::types::Value;
+use postgres::SimpleQueryMessage;
 use testkit::{Changes, Cluster, HUBSPOT_TOKEN, HubSpotServer, Seed};
 
 const VENTAS: u64 = 50_000;
@@ -28,19 +31,19 @@ const QUESTIONS: [(&str, &str); 6] = [
         "What happened to the activities since the first run, in the order of commits?",
         "SELECT _acequia_op AS op, count(*) AS cambios, min(id) AS primero, max(id) AS último,
                 count(DISTINCT _acequia_lsn) AS transacciones
-         FROM replica.actividades_participantes__changes WHERE _acequia_op <> 'r' GROUP BY ALL ORDER BY op",
+         FROM replica.actividades_participantes__changes WHERE _acequia_op <> 'r' GROUP BY 1 ORDER BY 1",
     ),
     (
         "Which courses bring in the most?",
         "SELECT c.nombre AS curso, count(*) AS ventas, sum(v.precio_total) AS ingresos
          FROM replica.ventas v JOIN replica.cursos c ON c.id = v.curso_id
-         WHERE v.estado <> 'cancelado' GROUP BY ALL ORDER BY ingresos DESC LIMIT 5",
+         WHERE v.estado <> 'cancelado' GROUP BY 1 ORDER BY 3 DESC LIMIT 5",
     ),
     (
         "How did each year go?",
-        "SELECT year(fecha_venta) AS año, count(*) AS ventas, sum(precio_total) AS ingresos,
-                round(100.0 * count(*) FILTER (estado = 'cancelado') / count(*), 1) AS \"% canceladas\"
-         FROM replica.ventas GROUP BY ALL ORDER BY 1",
+        "SELECT extract(year FROM fecha_venta) AS año, count(*) AS ventas, sum(precio_total) AS ingresos,
+                round(100.0 * count(*) FILTER (WHERE estado = 'cancelado') / count(*), 1) AS \"% canceladas\"
+         FROM replica.ventas GROUP BY 1 ORDER BY 1",
     ),
     (
         "Which clients' people are the most active?",
@@ -49,7 +52,7 @@ const QUESTIONS: [(&str, &str); 6] = [
          JOIN replica.participantes p ON p.id = a.participante_id
          JOIN replica.ventas v ON v.id = p.venta_id
          JOIN replica.clientes cl ON cl.id = v.cliente_id
-         GROUP BY ALL ORDER BY actividades DESC, cliente LIMIT 5",
+         GROUP BY 1 ORDER BY 3 DESC, 1 LIMIT 5",
     ),
     (
         "What do the CRM's stages of a customer bring in?",
@@ -57,7 +60,7 @@ const QUESTIONS: [(&str, &str); 6] = [
          FROM replica.companies co
          JOIN replica.clientes cl ON cl.dominio = co.domain
          JOIN replica.ventas v ON v.cliente_id = cl.id
-         WHERE NOT co.archived AND v.estado <> 'cancelado' GROUP BY ALL ORDER BY ingresos DESC",
+         WHERE NOT co.archived AND v.estado <> 'cancelado' GROUP BY 1 ORDER BY 3 DESC",
     ),
     (
         "What did each run do? (the ledger)",
@@ -69,6 +72,10 @@ const QUESTIONS: [(&str, &str); 6] = [
 fn main() -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let acequia = binary()?;
+    let destination = std::env::var("DESTINATION").unwrap_or_else(|_| "duckdb".to_owned());
+    if !["duckdb", "postgres"].contains(&destination.as_str()) {
+        bail!("DESTINATION is duckdb or postgres, not {destination}");
+    }
     clean(root)?;
 
     say(
@@ -77,6 +84,7 @@ fn main() -> Result<()> {
     let cluster = Cluster::start()?;
     let source = cluster.database("operativa")?;
     source.apply_schema()?;
+    let warehouse = cluster.database("almacen")?;
     let mut client = source.client()?;
     let seed = Seed::new(SEED, VENTAS);
     let seeded = seed.apply(&mut client)?;
@@ -88,11 +96,16 @@ fn main() -> Result<()> {
         seeded.clientes, seeded.cursos, seeded.ventas, seeded.participantes, seeded.actividades
     );
     let run = |arguments: &[&str]| -> Result<()> {
+        let mut arguments = arguments.to_vec();
+        if destination != "duckdb" {
+            arguments.extend(["--destination", &destination]);
+        }
         println!("\n$ acequia {}", arguments.join(" "));
         let status = Command::new(&acequia)
-            .args(arguments)
+            .args(&arguments)
             .current_dir(root)
             .env("OPERATIVA_URL", source.url())
+            .env("WAREHOUSE_URL", warehouse.url())
             .env("HUBSPOT_URL", crm.url())
             .env("HUBSPOT_TOKEN", HUBSPOT_TOKEN)
             .status()
@@ -119,18 +132,36 @@ fn main() -> Result<()> {
     run(&["run"])?;
     run(&["status"])?;
 
-    say("What the analysts see in formacion.duckdb");
-    let connection = duckdb::Connection::open(root.join("formacion.duckdb"))?;
-    for (question, sql) in QUESTIONS {
-        println!("\n{question}");
-        println!("{}", answer(&connection, sql)?);
-    }
+    say(&format!("What the analysts see in {destination}"));
+    let answer: Answer = if destination == "duckdb" {
+        let connection = duckdb::Connection::open(root.join("formacion.duckdb"))?;
+        Box::new(move |sql| answer_of_duckdb(&connection, sql))
+    } else {
+        let mut client = warehouse.client()?;
+        Box::new(move |sql| answer_of_postgres(&mut client, sql))
+    };
+    ask(answer)?;
 
     say("Left to look at");
+    if destination == "duckdb" {
+        println!(
+            "formacion.duckdb   with the DuckDB shell, or any client that reads it: schema `replica`"
+        );
+    }
     println!(
-        "formacion.duckdb   with the DuckDB shell, or any client that reads it: schema `replica`\n\
-         landing/           the Parquet parts and manifests: acequia inspect landing/formacion/ventas/<load>"
+        "landing/           the Parquet parts and manifests: acequia inspect landing/formacion/ventas/<load>"
     );
+    Ok(())
+}
+
+/// Runs a query in the destination and lays its rows out as a table.
+type Answer = Box<dyn FnMut(&str) -> Result<String>>;
+
+fn ask(mut answer: Answer) -> Result<()> {
+    for (question, sql) in QUESTIONS {
+        println!("\n{question}");
+        println!("{}", answer(sql)?);
+    }
     Ok(())
 }
 
@@ -176,8 +207,25 @@ fn say(what: &str) {
     );
 }
 
-/// Runs a query and lays its rows out as a table.
-fn answer(connection: &duckdb::Connection, sql: &str) -> Result<String> {
+/// Runs a query in PostgreSQL and lays its rows out as a table.
+fn answer_of_postgres(client: &mut postgres::Client, sql: &str) -> Result<String> {
+    let mut table = Table::new();
+    for message in client.simple_query(sql)? {
+        match message {
+            SimpleQueryMessage::RowDescription(columns) => {
+                table.set_header(columns.iter().map(|column| column.name().to_owned()));
+            }
+            SimpleQueryMessage::Row(row) => {
+                table.add_row((0..row.len()).map(|place| row.get(place).unwrap_or_default()));
+            }
+            _ => {}
+        }
+    }
+    Ok(table.to_string())
+}
+
+/// Runs a query in DuckDB and lays its rows out as a table.
+fn answer_of_duckdb(connection: &duckdb::Connection, sql: &str) -> Result<String> {
     let mut statement = connection.prepare(sql)?;
     let mut rows = statement.query([])?;
     let mut table = Table::new();
