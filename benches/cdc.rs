@@ -146,8 +146,8 @@ fn changes(criterion: &mut Criterion) {
             let counted: i64 = client
                 .query_one(
                     "SELECT count(*) FROM pg_logical_slot_peek_binary_changes($1, NULL, NULL, 'proto_version', '1',
-                                                                             'publication_names', $1)",
-                    &[&SLOT],
+                                                                             'publication_names', $2)",
+                    &[&SLOT, &SLOT],
                 )
                 .unwrap()
                 .get(0);
