@@ -17,6 +17,8 @@ pub(crate) mod apply;
 #[cfg(test)]
 pub(crate) mod conformance;
 pub mod duckdb;
+mod found;
+mod ledger;
 pub mod postgres;
 mod turn;
 

@@ -3,7 +3,7 @@
 use crate::destination::{StagedLoad, StreamState};
 use crate::error::{Error, Result};
 use crate::evolution::{Evolution, evolve, rebuild};
-use crate::landing::manifest::{Disposition, Manifest};
+use crate::landing::manifest::{Disposition, Manifest, Mode};
 use crate::position::{CursorPosition, Position};
 use crate::schema::Column;
 
@@ -48,11 +48,19 @@ pub(super) fn cursor_of<'a>(
     Ok((cursor, position))
 }
 
-/// What is said of a load that does not begin where its stream stands.
-pub(super) fn out_of_turn(manifest: &Manifest) -> Error {
-    Error::destination(format!(
-        "stream {} does not stand where the load begins: another load came in between, or one before it is missing",
-        manifest.stream
-    ))
-    .remedy("load what is missing first, or begin afresh: `acequia run STREAM --full-refresh`")
+/// Whether a load makes its table anew.
+pub(super) fn makes_anew(manifest: &Manifest, state: Option<&StreamState>) -> bool {
+    manifest.rebuilds() || manifest.full_refresh || (manifest.mode == Mode::Full && state.is_none())
+}
+
+/// The state of a stream that a load adds to: the load has to begin where the stream stands.
+pub(super) fn in_turn(manifest: &Manifest, state: Option<StreamState>) -> Result<StreamState> {
+    let state = state.filter(|state| manifest.follows(state.position.as_ref()));
+    state.ok_or_else(|| {
+        Error::destination(format!(
+            "stream {} does not stand where the load begins: another load came in between, or one before it is missing",
+            manifest.stream
+        ))
+        .remedy("load what is missing first, or begin afresh: `acequia run STREAM --full-refresh`")
+    })
 }

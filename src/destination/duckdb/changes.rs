@@ -5,6 +5,7 @@ use crate::destination::LoadOutcome;
 use crate::destination::apply::changelog::{self, Need, needs};
 use crate::destination::apply::changes::{Target, apply};
 use crate::destination::apply::{Rows, own};
+use crate::destination::found::Found;
 use crate::error::Result;
 use crate::evolution::Evolution;
 use crate::landing::manifest::Manifest;

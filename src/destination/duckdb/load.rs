@@ -1,7 +1,8 @@
 //! Applies a load: data, ledger row and position, in one transaction.
 
 use crate::destination::apply::{Rows, Scratch, insert_only, keys, own, scd2};
-use crate::destination::turn::{cursor_of, evolution, out_of_turn};
+use crate::destination::found::check;
+use crate::destination::turn::{cursor_of, evolution, in_turn, makes_anew};
 use crate::destination::{LOAD_ID_COLUMN, LoadOutcome, StagedLoad};
 use crate::error::{Error, Result};
 use crate::evolution::{Evolution, TableSchema};
@@ -38,16 +39,12 @@ fn apply(session: &Session, load: &StagedLoad) -> Result<LoadOutcome> {
     }
     let state = ledger::state(session, &manifest.stream)?;
     let table = Table::find(session, manifest, &manifest.table)?;
-    let anew = manifest.rebuilds()
-        || manifest.full_refresh
-        || (manifest.mode == Mode::Full && state.is_none());
+    let anew = makes_anew(manifest, state.as_ref());
     let evolution = evolution(state.as_ref(), load)?;
     check_names(&evolution.table, manifest)?;
     let rows = rows::of_parts(load, &evolution.table)?;
     if !anew {
-        let state = state.filter(|state| manifest.follows(state.position.as_ref()));
-        let state = state.ok_or_else(|| out_of_turn(manifest))?;
-        table.check(&state.schema, manifest)?;
+        check(&table, &in_turn(manifest, state)?.schema, manifest)?;
     }
     let indices = anew.then(|| Indices::of(session, &table)).transpose()?;
     let outcome = if manifest.mode == Mode::Cdc {

@@ -7,10 +7,11 @@ use duckdb::params;
 
 use crate::change;
 use crate::destination::LOAD_ID_COLUMN;
-use crate::destination::apply::own::{self, VALID_TO};
+use crate::destination::apply::own;
+use crate::destination::found::{Found, check_owner, refuse_reserved};
 use crate::error::{Error, Result};
 use crate::evolution::{Step, TableColumn, TableSchema};
-use crate::landing::manifest::{Disposition, Manifest, Mode};
+use crate::landing::manifest::{Manifest, Mode};
 use crate::schema::{Column, ColumnType};
 
 use super::ledger;
@@ -37,12 +38,7 @@ impl Table {
     /// Where a table or view of that name is not acequia's, or belongs to another stream.
     pub(super) fn find(session: &Session, manifest: &Manifest, name: &str) -> Result<Self> {
         let shown = format!("{}.{name}", session.dataset());
-        if name.to_ascii_lowercase().starts_with("_acequia") {
-            return Err(
-                Error::config(format!("the name {shown} is kept for acequia's ledger"))
-                    .remedy("choose another name with `destination_table`"),
-            );
-        }
+        refuse_reserved(name, &shown)?;
         let found = |catalog: &str, rows: &str| {
             format!(
                 "SELECT {rows} FROM {catalog}() AS c WHERE c.database_name = ? AND \
@@ -79,80 +75,10 @@ impl Table {
                 .map(|(_, column, data_type)| (column, data_type))
                 .collect(),
         };
-        table.check_owner(session, manifest)?;
+        check_owner(&table, manifest, || {
+            ledger::stream_of_rows(session, &table.sql)
+        })?;
         Ok(table)
-    }
-
-    /// A table is the stream's where it has the load column, and its rows were brought by no other stream.
-    fn check_owner(&self, session: &Session, manifest: &Manifest) -> Result<()> {
-        if !self.exists() {
-            return Ok(());
-        }
-        if self.data_type(LOAD_ID_COLUMN).is_none() {
-            return Err(Error::destination(format!(
-                "table {} exists and was not made by acequia, which does not overwrite it",
-                self.shown
-            ))
-            .remedy("give the stream another table with `destination_table`, or rename or drop that one"));
-        }
-        match ledger::stream_of_rows(session, &self.sql)? {
-            Some(stream) if stream != manifest.stream.as_str() => Err(Error::destination(format!(
-                "table {} holds the rows of stream {stream}",
-                self.shown
-            ))
-            .remedy(
-                "give each stream a table of its own with `destination_table`; if the stream was renamed, drop the table \
-                 and run again",
-            )),
-            _ => Ok(()),
-        }
-    }
-
-    /// Refuses a table that is not as the ledger says: a load cannot be added to it.
-    pub(super) fn check(&self, schema: &TableSchema, manifest: &Manifest) -> Result<()> {
-        let wrong = |what: String| {
-            Error::destination(what)
-                .remedy("make the table anew: `acequia run STREAM --full-refresh`")
-        };
-        if !self.exists() {
-            return Err(wrong(format!(
-                "table {} is missing, though the ledger has it",
-                self.shown
-            )));
-        }
-        for column in own::stored(schema, manifest.mode) {
-            let expected = type_name(&column.column_type);
-            match self.data_type(&column.name) {
-                Some(data_type) if data_type == expected => {}
-                Some(data_type) => {
-                    return Err(wrong(format!(
-                        "column `{}` of table {} is of type {data_type}, though the ledger has it as {expected}",
-                        column.name, self.shown
-                    )));
-                }
-                None => {
-                    return Err(wrong(format!(
-                        "table {} has no column `{}`, though the ledger has it",
-                        self.shown, column.name
-                    )));
-                }
-            }
-        }
-        let has_versions = self.has(VALID_TO) && schema.column(VALID_TO).is_none();
-        if has_versions == (manifest.disposition == Disposition::Scd2) {
-            return Ok(());
-        }
-        Err(wrong(if has_versions {
-            format!(
-                "table {} keeps versions of rows, and the stream's disposition is now {}",
-                self.shown, manifest.disposition
-            )
-        } else {
-            format!(
-                "table {} has no versions of rows, and the stream's disposition is now scd2",
-                self.shown
-            )
-        }))
     }
 
     /// Makes the table of a load anew, without rows.
@@ -240,11 +166,6 @@ impl Table {
         Ok(())
     }
 
-    /// Whether the table was there when it was looked at.
-    pub(super) fn exists(&self) -> bool {
-        !self.columns.is_empty()
-    }
-
     /// Whether the table had a column of that name.
     pub(super) fn has(&self, column: &str) -> bool {
         self.data_type(column).is_some()
@@ -278,12 +199,26 @@ impl Table {
         }
         names
     }
+}
+
+impl Found for Table {
+    fn shown(&self) -> &str {
+        &self.shown
+    }
+
+    fn exists(&self) -> bool {
+        !self.columns.is_empty()
+    }
 
     fn data_type(&self, column: &str) -> Option<&str> {
         self.columns
             .iter()
             .find(|(name, _)| name.eq_ignore_ascii_case(column))
             .map(|(_, data_type)| data_type.as_str())
+    }
+
+    fn expected(&self, column: &Column) -> String {
+        type_name(&column.column_type)
     }
 }
 

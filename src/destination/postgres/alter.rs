@@ -7,6 +7,7 @@ use crate::change;
 use crate::destination::LOAD_ID_COLUMN;
 use crate::destination::apply::Dialect as _;
 use crate::destination::apply::own;
+use crate::destination::found::Found;
 use crate::error::Result;
 use crate::evolution::{Step, TableSchema};
 use crate::landing::manifest::{Manifest, Mode};

@@ -2,6 +2,7 @@
 
 use crate::destination::apply::changelog::{self, Need, needs};
 use crate::destination::apply::changes::{Target, apply};
+use crate::destination::found::Found;
 use crate::destination::{LoadOutcome, StagedLoad};
 use crate::error::Result;
 use crate::evolution::Evolution;

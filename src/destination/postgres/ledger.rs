@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Utc};
 use postgres::Row;
 use postgres::types::FromSqlOwned;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 
+use crate::destination::ledger::{
+    self, DESTINATION, LOADS, STATE, bigint, damaged, from_json, parse, positions, stands_at,
+    to_json, utc,
+};
 use crate::destination::{LedgerRow, LoadOutcome, StreamState};
 use crate::error::{Error, Result};
 use crate::evolution::TableSchema;
@@ -17,10 +19,6 @@ use crate::position::Position;
 
 use super::session::{Param, Session};
 use super::sql::identifier;
-
-const DESTINATION: &str = "_acequia_destination";
-const LOADS: &str = "_acequia_loads";
-const STATE: &str = "_acequia_state";
 
 /// Makes the dataset's schema and ledger where they are missing. The destination's id.
 pub(super) fn prepare(session: &mut Session) -> Result<DestinationId> {
@@ -216,13 +214,7 @@ pub(super) fn record(
     schema: &TableSchema,
 ) -> Result<()> {
     let now = utc(Utc::now());
-    // A load never takes a position back to nothing: one that read no row stays where it began.
-    let position_after = manifest
-        .position_after
-        .as_ref()
-        .or(manifest.position_before.as_ref());
-    let position_before = manifest.position_before.as_ref().map(to_json).transpose()?;
-    let position_after = position_after.map(to_json).transpose()?;
+    let (position_before, position_after) = positions(manifest)?;
     let insert = format!(
         "INSERT INTO {} (load_id, stream, mode, disposition, rows_extracted, inserted, updated, deleted, schema_hash, \
          position_before, position_after, extracted_at, loaded_at, acequia_version) \
@@ -277,12 +269,7 @@ pub(super) fn advance(
     after: &Position,
 ) -> Result<()> {
     let state = state(session, stream)?;
-    if state.and_then(|state| state.position).as_ref() != Some(before) {
-        return Err(Error::destination(format!(
-            "stream {stream} no longer stands where this run found it"
-        ))
-        .remedy("let one run at a time load a dataset, and run again"));
-    }
+    stands_at(stream, state, before)?;
     let update = format!(
         "UPDATE {} SET \"position\" = CAST($1::text AS jsonb), updated_at = CAST($2::text AS timestamptz) \
          WHERE stream = $3",
@@ -306,39 +293,10 @@ fn micros(column: &str) -> String {
     format!("(extract(epoch FROM {column}) * 1000000)::int8")
 }
 
-fn utc(time: DateTime<Utc>) -> String {
-    time.to_rfc3339_opts(SecondsFormat::Micros, true)
-}
-
 fn time(row: &Row, index: usize, table: &str) -> Result<DateTime<Utc>> {
-    DateTime::from_timestamp_micros(value(row, index)?).ok_or_else(|| damaged(table))
+    ledger::time(value(row, index)?, table)
 }
 
 fn count(row: &Row, index: usize) -> Result<u64> {
     Ok(u64::try_from(value::<i64>(row, index)?).unwrap_or(0))
-}
-
-fn bigint(count: u64) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX)
-}
-
-fn to_json(value: &impl Serialize) -> Result<String> {
-    serde_json::to_string(value)
-        .map_err(|error| Error::internal("the ledger cannot be written").cause(error))
-}
-
-fn from_json<T: DeserializeOwned>(text: &str) -> Result<T> {
-    // serde's message may quote the text, and a position is a cell value.
-    serde_json::from_str(text).map_err(|_| damaged(STATE))
-}
-
-fn parse<T: std::str::FromStr>(text: &str, table: &str) -> Result<T> {
-    text.parse().map_err(|_| damaged(table))
-}
-
-fn damaged(table: &str) -> Error {
-    Error::destination(format!(
-        "the ledger table {table} holds what this acequia did not write"
-    ))
-    .remedy("use the acequia that wrote it, or a newer one; or drop the ledger's tables, and the next run starts afresh")
 }

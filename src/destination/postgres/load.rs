@@ -1,7 +1,8 @@
 //! Applies a load: data, ledger row and position, in one transaction.
 
 use crate::destination::apply::{Rows, Scratch, insert_only, keys, own, scd2};
-use crate::destination::turn::{cursor_of, evolution, out_of_turn};
+use crate::destination::found::check;
+use crate::destination::turn::{cursor_of, evolution, in_turn, makes_anew};
 use crate::destination::{LOAD_ID_COLUMN, LoadOutcome, StagedLoad};
 use crate::error::{Error, Result};
 use crate::evolution::Evolution;
@@ -41,9 +42,7 @@ fn apply(session: &mut Session, load: &StagedLoad) -> Result<LoadOutcome> {
     }
     let state = ledger::state(session, &manifest.stream)?;
     let mut table = Table::find(session, manifest, &manifest.table)?;
-    let anew = manifest.rebuilds()
-        || manifest.full_refresh
-        || (manifest.mode == Mode::Full && state.is_none());
+    let anew = makes_anew(manifest, state.as_ref());
     let evolution = evolution(state.as_ref(), load)?;
     check_names(&evolution.table, manifest)?;
     if anew {
@@ -51,9 +50,7 @@ fn apply(session: &mut Session, load: &StagedLoad) -> Result<LoadOutcome> {
         let known = state.as_ref().map(|state| &state.schema);
         table.make(session, &evolution.table, known, manifest)?;
     } else {
-        let state = state.filter(|state| manifest.follows(state.position.as_ref()));
-        let state = state.ok_or_else(|| out_of_turn(manifest))?;
-        table.check(&state.schema, manifest)?;
+        check(&table, &in_turn(manifest, state)?.schema, manifest)?;
         table.alter(session, &evolution.steps, manifest)?;
     }
     let outcome = fill(session, &mut table, load, &evolution, anew)?;

@@ -1,10 +1,10 @@
 //! The table that a load goes into: whether it is acequia's to write, and whether it is as the ledger says.
 
-use crate::destination::LOAD_ID_COLUMN;
-use crate::destination::apply::own::{self, VALID_TO};
+use crate::destination::apply::own;
+use crate::destination::found::{Found, check_owner, refuse_reserved};
 use crate::error::{Error, Result};
 use crate::evolution::TableSchema;
-use crate::landing::manifest::{Disposition, Manifest};
+use crate::landing::manifest::Manifest;
 use crate::schema::{Column, ColumnType};
 
 use super::ledger::{self, value};
@@ -36,12 +36,7 @@ impl Table {
     /// Where a table or view of that name is not acequia's, or belongs to another stream.
     pub(super) fn find(session: &mut Session, manifest: &Manifest, name: &str) -> Result<Self> {
         let shown = format!("{}.{name}", session.dataset());
-        if name.to_ascii_lowercase().starts_with("_acequia") {
-            return Err(
-                Error::config(format!("the name {shown} is kept for acequia's ledger"))
-                    .remedy("choose another name with `destination_table`"),
-            );
-        }
+        refuse_reserved(name, &shown)?;
         let dataset = session.dataset().to_owned();
         let kinds = session.rows(
             "SELECT c.relkind::text FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n \
@@ -82,85 +77,10 @@ impl Table {
                 .map(|row| Ok((value(row, 0)?, value(row, 1)?)))
                 .collect::<Result<_>>()?,
         };
-        table.check_owner(session, manifest)?;
+        check_owner(&table, manifest, || {
+            ledger::stream_of_rows(session, &table.sql)
+        })?;
         Ok(table)
-    }
-
-    pub(super) fn exists(&self) -> bool {
-        !self.columns.is_empty()
-    }
-
-    /// A table is the stream's where it has the load column, and its rows were brought by no other stream.
-    fn check_owner(&self, session: &mut Session, manifest: &Manifest) -> Result<()> {
-        if !self.exists() {
-            return Ok(());
-        }
-        if self.data_type(LOAD_ID_COLUMN).is_none() {
-            return Err(Error::destination(format!(
-                "table {} exists and was not made by acequia, which does not overwrite it",
-                self.shown
-            ))
-            .remedy("give the stream another table with `destination_table`, or rename or drop that one"));
-        }
-        match ledger::stream_of_rows(session, &self.sql)? {
-            Some(stream) if stream != manifest.stream.as_str() => Err(Error::destination(format!(
-                "table {} holds the rows of stream {stream}",
-                self.shown
-            ))
-            .remedy(
-                "give each stream a table of its own with `destination_table`; if the stream was renamed, drop the table \
-                 and run again",
-            )),
-            _ => Ok(()),
-        }
-    }
-
-    /// Refuses a table that is not as the ledger says: a load cannot be added to it.
-    pub(super) fn check(&self, schema: &TableSchema, manifest: &Manifest) -> Result<()> {
-        let wrong = |what: String| {
-            Error::destination(what)
-                .remedy("make the table anew: `acequia run STREAM --full-refresh`")
-        };
-        if !self.exists() {
-            return Err(wrong(format!(
-                "table {} is missing, though the ledger has it",
-                self.shown
-            )));
-        }
-        for column in own::stored(schema, manifest.mode) {
-            match self.data_type(&column.name) {
-                Some(data_type) if holds(column, data_type) => {}
-                Some(data_type) => {
-                    return Err(wrong(format!(
-                        "column `{}` of table {} is of type {data_type}, though the ledger has it as {}",
-                        column.name,
-                        self.shown,
-                        type_name(column)
-                    )));
-                }
-                None => {
-                    return Err(wrong(format!(
-                        "table {} has no column `{}`, though the ledger has it",
-                        self.shown, column.name
-                    )));
-                }
-            }
-        }
-        let has_versions = self.data_type(VALID_TO).is_some() && schema.column(VALID_TO).is_none();
-        if has_versions == (manifest.disposition == Disposition::Scd2) {
-            return Ok(());
-        }
-        Err(wrong(if has_versions {
-            format!(
-                "table {} keeps versions of rows, and the stream's disposition is now {}",
-                self.shown, manifest.disposition
-            )
-        } else {
-            format!(
-                "table {} has no versions of rows, and the stream's disposition is now scd2",
-                self.shown
-            )
-        }))
     }
 
     /// Names and types of the table's columns.
@@ -174,24 +94,37 @@ impl Table {
     pub(super) fn names(&self) -> Vec<String> {
         self.columns().map(|(name, _)| name.to_owned()).collect()
     }
+}
 
-    /// The type of a column, as `format_type` writes it.
-    pub(super) fn data_type(&self, column: &str) -> Option<&str> {
+impl Found for Table {
+    fn shown(&self) -> &str {
+        &self.shown
+    }
+
+    fn exists(&self) -> bool {
+        !self.columns.is_empty()
+    }
+
+    fn data_type(&self, column: &str) -> Option<&str> {
         self.columns
             .iter()
             .find(|(name, _)| name == column)
             .map(|(_, data_type)| data_type.as_str())
     }
-}
 
-/// Whether a column of the catalog's type holds what the ledger says. JSON is kept as `jsonb` while it comes from such.
-fn holds(column: &Column, data_type: &str) -> bool {
-    match &column.column_type {
-        ColumnType::Json => matches!(data_type, "json" | "jsonb"),
-        ColumnType::List(element) if **element == ColumnType::Json => {
-            matches!(data_type, "json[]" | "jsonb[]")
+    fn expected(&self, column: &Column) -> String {
+        type_name(column)
+    }
+
+    /// JSON is kept as `jsonb` while it comes from such.
+    fn holds(&self, column: &Column, data_type: &str) -> bool {
+        match &column.column_type {
+            ColumnType::Json => matches!(data_type, "json" | "jsonb"),
+            ColumnType::List(element) if **element == ColumnType::Json => {
+                matches!(data_type, "json[]" | "jsonb[]")
+            }
+            _ => self.expected(column) == data_type,
         }
-        _ => type_name(column) == data_type,
     }
 }
 
