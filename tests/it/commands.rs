@@ -4,23 +4,10 @@ use std::path::Path;
 
 use testkit::{Changes, Seed};
 
-use crate::support::{Project, files_below, stream_report};
-
-const STREAMS: &str = r#"
-[streams.cursos]
-source = "operativa"
-table = "public.cursos"
-mode = "full"
-
-[streams.ventas]
-source = "operativa"
-table = "public.ventas"
-mode = "incremental"
-cursor = "updated_at"
-"#;
+use crate::support::{CURSOS_AND_VENTAS, Project, files_below, stream_report};
 
 fn project(name: &str) -> Project {
-    let project = Project::operational(name, STREAMS);
+    let project = Project::operational(name, CURSOS_AND_VENTAS);
     Seed::new(6, 300)
         .only_ventas()
         .apply(&mut project.source.client().unwrap())

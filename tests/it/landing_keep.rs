@@ -5,24 +5,11 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 use testkit::{Changes, Seed};
 
-use crate::support::{Project, files_below};
-
-const STREAMS: &str = r#"
-[streams.cursos]
-source = "operativa"
-table = "public.cursos"
-mode = "full"
-
-[streams.ventas]
-source = "operativa"
-table = "public.ventas"
-mode = "incremental"
-cursor = "updated_at"
-"#;
+use crate::support::{CURSOS_AND_VENTAS, Project, files_below};
 
 /// Three runs, the last of which read `ventas` from the beginning.
 fn project(name: &str) -> Project {
-    let project = Project::operational(name, STREAMS);
+    let project = Project::operational(name, CURSOS_AND_VENTAS);
     let mut client = project.source.client().unwrap();
     Seed::new(7, 300).only_ventas().apply(&mut client).unwrap();
     project.run(&[]);
@@ -206,7 +193,7 @@ fn a_run_removes_at_its_end_what_is_past_its_retention() {
     project.run(&[]);
     assert_eq!(project.loads("cursos").len(), 4, "all are young");
     let needed = names(&project.loads("ventas"))[2..].to_vec();
-    project.streams(STREAMS);
+    project.streams(CURSOS_AND_VENTAS);
     retain(&project, "0s");
     Changes::day(5)
         .apply(&mut project.source.client().unwrap())
@@ -247,7 +234,7 @@ fn loads_of_another_destination_go_only_where_that_is_said() {
 
 #[test]
 fn without_an_age_nothing_is_pruned() {
-    let project = Project::operational("no_age", STREAMS);
+    let project = Project::operational("no_age", CURSOS_AND_VENTAS);
     let output = project.acequia(&["landing", "prune"]);
     assert_eq!(output.status, Some(2), "{output:?}");
     assert!(output.stderr.contains("--older-than"), "{output:?}");

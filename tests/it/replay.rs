@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use testkit::oracle::columns_of;
 use testkit::{Changes, S3Server, Seed};
 
-use crate::support::{Output, Project, counts, duckdb_checksums, stream_report};
+use crate::support::{CURSOS_AND_VENTAS, Output, Project, counts, duckdb_checksums, stream_report};
 
 const HEAD: &str = r#"
 [pipeline]
@@ -27,23 +27,10 @@ kind = "postgres"
 url = "${OPERATIVA_URL}"
 "#;
 
-const STREAMS: &str = r#"
-[streams.cursos]
-source = "operativa"
-table = "public.cursos"
-mode = "full"
-
-[streams.ventas]
-source = "operativa"
-table = "public.ventas"
-mode = "incremental"
-cursor = "updated_at"
-"#;
-
 /// Two destinations; the first has what four runs brought, with changes of a day between each.
 fn project(name: &str) -> Project {
-    let project = Project::operational(name, STREAMS);
-    project.configure(&format!("{HEAD}{STREAMS}"));
+    let project = Project::operational(name, CURSOS_AND_VENTAS);
+    project.configure(&format!("{HEAD}{CURSOS_AND_VENTAS}"));
     let mut client = project.source.client().unwrap();
     Seed::new(7, 800).only_ventas().apply(&mut client).unwrap();
     project.run(&[]);
@@ -376,7 +363,7 @@ fn a_position_in_the_write_ahead_log_is_taken_over_where_runs_found_nothing_in_b
 #[test]
 fn a_landing_area_in_s3_is_replayed_listed_and_pruned() {
     let server = S3Server::start().unwrap();
-    let mut project = Project::operational("replay_s3", STREAMS);
+    let mut project = Project::operational("replay_s3", CURSOS_AND_VENTAS);
     for (name, value) in server.env() {
         project.set(name, &value);
     }
@@ -384,7 +371,7 @@ fn a_landing_area_in_s3_is_replayed_listed_and_pruned() {
         "dataset =",
         &format!("landing = \"{}\"\ndataset =", server.url("zona/acequia")),
     );
-    project.configure(&format!("{head}{STREAMS}"));
+    project.configure(&format!("{head}{CURSOS_AND_VENTAS}"));
     let mut client = project.source.client().unwrap();
     Seed::new(7, 500).only_ventas().apply(&mut client).unwrap();
     project.run(&[]);

@@ -46,6 +46,20 @@ kind = "postgres"
 url = "${OPERATIVA_URL}"
 "#;
 
+/// A table that is read in full, and one by what changed.
+pub const CURSOS_AND_VENTAS: &str = r#"
+[streams.cursos]
+source = "operativa"
+table = "public.cursos"
+mode = "full"
+
+[streams.ventas]
+source = "operativa"
+table = "public.ventas"
+mode = "incremental"
+cursor = "updated_at"
+"#;
+
 impl Project {
     /// An empty source database, and a pipeline of these streams.
     pub fn new(name: &str, streams: &str) -> Self {

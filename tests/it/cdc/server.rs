@@ -187,13 +187,6 @@ fn a_slot_left_behind_warns() {
 fn two_runs_at_once() {
     let project = project("two", T, &["t"], "");
     project.run(&[]);
-    // A second pipeline, with a destination of its own and the same slot.
-    let mut second = Project::on(
-        super::cluster().database("unused").unwrap(),
-        &streams(&["t"], ""),
-    );
-    second.set("OPERATIVA_URL", project.source.url());
-    second.set("SLOT", project.source.name());
     project
         .source
         .batch("INSERT INTO t SELECT i, repeat('x', 100) FROM generate_series(1, 600000) i")
@@ -222,7 +215,6 @@ fn two_runs_at_once() {
     assert_eq!(output.status.code(), Some(0));
     project.run(&[]);
     project.assert_same("t");
-    drop(second);
 }
 
 /// Scenario 25: stopped by Ctrl-C amid the log.
