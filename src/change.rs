@@ -71,6 +71,11 @@ pub fn columns() -> Vec<ColumnSpec> {
     ]
 }
 
+/// Whether a column is one of [`columns`], and not one of the source's rows.
+pub fn is_of_change(column: &str) -> bool {
+    [OP, LSN, SEQ, COMMIT_TS, UNCHANGED].contains(&column)
+}
+
 /// Whether a column of a change's parts is also one of its table.
 pub fn is_stored(column: &str) -> bool {
     column != OP && column != UNCHANGED

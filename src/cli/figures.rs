@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use acequia::position::{HubSpotPosition, Position};
+pub(crate) use acequia::size::bytes;
 use chrono::TimeDelta;
 
 /// `1,234,567`
@@ -16,24 +17,6 @@ pub(crate) fn count(number: u64) -> String {
         text.push(digit);
     }
     text
-}
-
-/// `34.5 MB`, in powers of 1000.
-pub(crate) fn bytes(number: u64) -> String {
-    const UNITS: [&str; 4] = ["kB", "MB", "GB", "TB"];
-    if number < 1000 {
-        return format!("{number} B");
-    }
-    // Tenths of a unit, rounded: exact where a float would not be.
-    let mut tenths = number / 100 + u64::from(number % 100 >= 50);
-    let mut units = UNITS.iter();
-    let mut unit = units.next();
-    while tenths >= 10_000 {
-        let Some(next) = units.next() else { break };
-        tenths = tenths / 1000 + u64::from(tenths % 1000 >= 500);
-        unit = Some(next);
-    }
-    format!("{}.{} {}", tenths / 10, tenths % 10, unit.unwrap_or(&"kB"))
 }
 
 /// `12.3 s`, `4 min 5 s`, `2 h 3 min`.

@@ -5,6 +5,7 @@
 //! those that have none or have to begin anew, and last confirms to the server what is durable. Following, it goes on
 //! in small batches.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -93,8 +94,8 @@ enum Next {
 }
 
 impl ReplicationRun {
-    /// Whether a state is one that the slot is kept for, and where it stands.
-    fn lowest(&self, states: &[(StreamName, StreamState)]) -> Option<Lsn> {
+    /// The lowest position of the streams that the slot is kept for.
+    fn lowest(&self, states: &BTreeMap<StreamName, StreamState>) -> Option<Lsn> {
         states
             .iter()
             .filter(|(name, _)| self.configured.contains(name))
@@ -339,7 +340,6 @@ impl ReplicationRun {
     /// Tells the server what is durable: what every stream that the slot is kept for has passed.
     async fn confirm(&self, replication: &mut Replication) -> Result<()> {
         let states = self.loader.call(|destination| destination.states()).await?;
-        let states: Vec<_> = states.into_iter().collect();
         if let Some(lsn) = self.lowest(&states) {
             fail::fail_point!("cdc.before_confirm", crate::failpoint::abort);
             replication.confirm(lsn).await?;

@@ -228,6 +228,15 @@ impl std::fmt::Debug for Server {
     }
 }
 
+/// The server's version, as `server_version_num` has it: 150018 for 15.18.
+pub async fn version(client: &tokio_postgres::Client) -> Result<i32> {
+    let row = client
+        .query_one("SELECT current_setting('server_version_num')::int4", &[])
+        .await
+        .map_err(|error| failed("cannot ask for the server's version", &error))?;
+    Ok(row.get(0))
+}
+
 /// What a failed statement means. The server's message is kept where it cannot hold a cell's value: not for the class
 /// "data exception" (22) and for integrity violations (23), whose messages quote values.
 pub fn failed(what: impl Into<String>, error: &tokio_postgres::Error) -> Error {

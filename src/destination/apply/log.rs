@@ -119,7 +119,7 @@ impl<'a> Log<'a> {
             columns: rows
                 .columns
                 .iter()
-                .filter(|column| is_of_row(&column.name))
+                .filter(|column| !change::is_of_change(&column.name))
                 .collect(),
             relation: format!(
                 "(SELECT m.*, {ordinal} AS {} FROM {} AS m)",
@@ -157,11 +157,6 @@ impl Counts {
         };
         Err(Error::internal(what))
     }
-}
-
-/// A column of the source's rows, and not one of [`change::columns`].
-fn is_of_row(name: &str) -> bool {
-    name != OP && name != UNCHANGED && !STORED.contains(&name)
 }
 
 /// Position and sequence as one integer, of 64 bits where that suffices.

@@ -108,14 +108,7 @@ pub async fn table(
             nullable: !row.get::<_, bool>(3),
         })
         .collect();
-    let key = client
-        .query(
-            "SELECT a.attname::text FROM pg_index i
-             CROSS JOIN LATERAL unnest(i.indkey) WITH ORDINALITY AS k (attnum, place)
-             JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
-             WHERE i.indrelid = $1 AND i.indisprimary AND k.place <= i.indnkeyatts ORDER BY k.place",
-            &[&oid],
-        )
+    let primary_key = index_columns(client, oid, KeyIndex::PrimaryKey)
         .await
         .map_err(|error| failed(what(), &error))?;
     Ok(CatalogRelation {
@@ -123,7 +116,7 @@ pub async fn table(
         columns: resolve(client, columns)
             .await
             .map_err(|error| failed(what(), &error))?,
-        primary_key: key.iter().map(|row| row.get(0)).collect(),
+        primary_key,
         heap,
         is_table: matches!(kind.as_str(), "r" | "p"),
         lockable: matches!(kind.as_str(), "r" | "p") && row.get(10),
@@ -131,6 +124,35 @@ pub async fn table(
         estimated_rows: (estimate >= 0.0 && matches!(kind.as_str(), "r" | "m" | "p"))
             .then_some(estimate as u64),
     })
+}
+
+/// An index that tells a table's rows apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyIndex {
+    /// That of the primary key.
+    PrimaryKey,
+    /// The one that `REPLICA IDENTITY USING INDEX` names.
+    ReplicaIdentity,
+}
+
+/// The key columns of such an index, in its order; none where there is no such index.
+pub async fn index_columns(
+    client: &Client,
+    table: Oid,
+    index: KeyIndex,
+) -> Result<Vec<String>, tokio_postgres::Error> {
+    let which = match index {
+        KeyIndex::PrimaryKey => "indisprimary",
+        KeyIndex::ReplicaIdentity => "indisreplident",
+    };
+    let statement = format!(
+        "SELECT a.attname::text FROM pg_index i
+         CROSS JOIN LATERAL unnest(i.indkey) WITH ORDINALITY AS k (attnum, place)
+         JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
+         WHERE i.indrelid = $1 AND i.{which} AND k.place <= i.indnkeyatts ORDER BY k.place"
+    );
+    let rows = client.query(&statement, &[&table]).await?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
 /// Looks a query's columns up, by having the server prepare it.

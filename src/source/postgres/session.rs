@@ -7,7 +7,7 @@ use tokio_postgres::Client;
 use tokio_util::sync::CancellationToken;
 
 use super::catalog::{self, CatalogRelation};
-use super::connection::{SESSION_SETTINGS, Server, failed};
+use super::connection::{SESSION_SETTINGS, Server, failed, version};
 use super::connectorx::{LaneQuery, ReadyLane};
 use super::field::Wire;
 use super::replication::Snapshot;
@@ -118,11 +118,7 @@ impl Session {
                 .retain(|column| published.contains(&column.name));
             conditions.extend(follow.table.filter.clone());
         }
-        let server_version: i32 = client
-            .query_one("SELECT current_setting('server_version_num')::int4", &[])
-            .await
-            .map_err(begin)?
-            .get(0);
+        let server_version = version(&client).await?;
 
         let mut plans = column_plans(&relation, stream)?;
         if relation.is_table {

@@ -12,14 +12,12 @@ use super::pgoutput::{Tuple, Value};
 use crate::change::Op;
 use crate::error::{Error, Result};
 use crate::position::Lsn;
+use crate::postgres::EPOCH_MICROS;
 use crate::schema::Schema;
 use crate::source::postgres::batch::{BATCH_BYTES, BATCH_ROWS, refused};
 use crate::source::postgres::field::{ColumnBuilder, FieldError};
 use crate::source::postgres::text::TextForm;
 use crate::source::postgres::types::ColumnPlan;
-
-/// Microseconds from 1970-01-01 to 2000-01-01, where PostgreSQL counts from.
-pub(super) const EPOCH_MICROS: i64 = 946_684_800_000_000;
 
 /// Where a change stands in the order of commits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

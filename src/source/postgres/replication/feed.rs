@@ -81,7 +81,7 @@ impl Feed {
         let live = known
             .columns
             .iter()
-            .filter(|column| !column.retired && !is_of_change(&column.column.name))
+            .filter(|column| !column.retired && !change::is_of_change(&column.column.name))
             .map(|column| {
                 (
                     column.column.name.clone(),
@@ -125,11 +125,10 @@ impl Feed {
     }
 
     /// Looks at the shape of a relation, before its first change.
-    pub async fn shape(&mut self, client: &Client, relation: &Relation) -> Result<()> {
+    pub async fn shape(&mut self, client: &Client, relation: &Relation) {
         if let Err(error) = self.take_shape(client, relation).await {
             self.end = Some(End::Failed(error));
         }
-        Ok(())
     }
 
     async fn take_shape(&mut self, client: &Client, relation: &Relation) -> Result<()> {
@@ -432,7 +431,7 @@ impl Feed {
             .columns
             .iter()
             .map(|column| &column.column)
-            .filter(|column| is_of_change(&column.name));
+            .filter(|column| change::is_of_change(&column.name));
         Ok(FeedEnd {
             schema: Some(Schema {
                 columns: row.chain(of_change).cloned().collect(),
@@ -440,18 +439,6 @@ impl Feed {
             restart,
         })
     }
-}
-
-/// Whether a column is one that every change has.
-fn is_of_change(name: &str) -> bool {
-    [
-        change::OP,
-        change::LSN,
-        change::SEQ,
-        change::COMMIT_TS,
-        change::UNCHANGED,
-    ]
-    .contains(&name)
 }
 
 fn same_names(one: &[(String, String)], other: &[(String, String)]) -> bool {

@@ -16,8 +16,9 @@ use tokio_util::sync::CancellationToken;
 use crate::config;
 use crate::error::{Error, Result};
 use crate::position::{Lsn, LsnPosition};
+use crate::postgres::EPOCH_MICROS;
 
-use super::connection::{Server, failed};
+use super::connection::{Server, failed, version};
 use super::sql::quote;
 
 pub mod change;
@@ -121,11 +122,7 @@ impl Replication {
             .next()
             .and_then(|row| row.into_iter().next().flatten())
             .unwrap_or_default();
-        let version: i32 = client
-            .query_one("SELECT current_setting('server_version_num')::int4", &[])
-            .await
-            .map_err(|error| failed("cannot ask for the server's version", &error))?
-            .get(0);
+        let version = version(&client).await?;
         Ok(Self {
             server: server.clone(),
             names: names.clone(),
@@ -667,7 +664,7 @@ impl Pass<'_> {
             let shape = shape.ok_or_else(|| {
                 Error::source("the server sent a change of a table that it did not describe")
             })?;
-            feed.shape(&self.replication.client, shape).await?;
+            feed.shape(&self.replication.client, shape).await;
             if !feed.wants(transaction.commit_lsn) {
                 // Whoever waits for changes should know.
                 self.first_change.get_or_insert_with(Instant::now);
@@ -686,7 +683,7 @@ impl Pass<'_> {
     async fn count(&mut self, index: usize, changes: u32) -> Result<()> {
         if let Some(transaction) = &mut self.transaction {
             transaction.seq += i64::from(changes);
-            self.last_commit = Some(transaction.commit_time.saturating_add(change::EPOCH_MICROS));
+            self.last_commit = Some(transaction.commit_time.saturating_add(EPOCH_MICROS));
         }
         self.changes += u64::from(changes);
         self.first_change.get_or_insert_with(Instant::now);
@@ -699,6 +696,9 @@ impl Pass<'_> {
             return Ok(());
         };
         let ready = feed.take_ready(all);
+        if ready.is_empty() {
+            return Ok(());
+        }
         let lane = feed.lane().clone();
         for batch in ready {
             loop {

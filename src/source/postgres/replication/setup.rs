@@ -10,7 +10,7 @@ use crate::config::{Relation, Replication, Stream};
 use crate::error::{Error, Result};
 use crate::landing::manifest::Deletes;
 use crate::position::Lsn;
-use crate::source::postgres::catalog;
+use crate::source::postgres::catalog::{self, KeyIndex};
 use crate::source::postgres::connection::failed;
 use crate::source::postgres::sql::quote;
 
@@ -50,8 +50,6 @@ pub struct Publication {
 pub struct Slot {
     /// Whether somebody reads it.
     pub active: bool,
-    /// Who does: a process of the server.
-    pub active_pid: Option<i32>,
     /// Everything before was confirmed.
     pub confirmed: Lsn,
     /// Bytes of the write-ahead log that the server keeps for it.
@@ -86,7 +84,7 @@ pub async fn publication(client: &Client, name: &str) -> Result<Option<Publicati
 pub async fn slot(client: &Client, name: &str) -> Result<Option<Slot>> {
     let row = client
         .query_opt(
-            "SELECT slot_type, plugin::text, database::text, database = current_database(), active, active_pid,
+            "SELECT slot_type, plugin::text, database::text, database = current_database(), active,
                     COALESCE(confirmed_flush_lsn, '0/0')::text,
                     GREATEST(pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn), 0)::int8, COALESCE(wal_status, 'lost')
              FROM pg_replication_slots WHERE slot_name = $1",
@@ -109,16 +107,15 @@ pub async fn slot(client: &Client, name: &str) -> Result<Option<Slot>> {
         ))
         .remedy("choose another name with `slot` under [sources.….replication]"));
     }
-    let confirmed: String = row.get(6);
-    let retained: Option<i64> = row.get(7);
+    let confirmed: String = row.get(5);
+    let retained: Option<i64> = row.get(6);
     Ok(Some(Slot {
         active: row.get(4),
-        active_pid: row.get(5),
         confirmed: confirmed.parse().unwrap_or_default(),
         retained: retained
             .and_then(|bytes| u64::try_from(bytes).ok())
             .unwrap_or(0),
-        wal_status: row.get(8),
+        wal_status: row.get(7),
     }))
 }
 
@@ -263,6 +260,9 @@ pub async fn table(
         columns: row.get(4),
         filter: None,
     };
+    if let Some(publication) = published {
+        membership(client, publication, &mut table, version).await?;
+    }
     let changes_rows = published.is_none_or(|publication| publication.changes_rows);
     let identity_key = identity_key(client, &table, &identity, &found.primary_key).await?;
     table.key = key(
@@ -272,9 +272,6 @@ pub async fn table(
         &found.primary_key,
         changes_rows,
     )?;
-    if let Some(publication) = published {
-        membership(client, publication, &mut table, version).await?;
-    }
     if stream
         .changes
         .is_some_and(|changes| changes.deletes == Deletes::Soft)
@@ -336,19 +333,13 @@ async fn identity_key(
         "f" => Identity::Whole,
         "d" if !primary_key.is_empty() => Identity::Columns(primary_key.to_vec()),
         "i" => {
-            let rows = client
-                .query(
-                    "SELECT a.attname::text FROM pg_index i
-                     CROSS JOIN LATERAL unnest(i.indkey) WITH ORDINALITY AS k (attnum, place)
-                     JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
-                     WHERE i.indrelid = $1 AND i.indisreplident AND k.place <= i.indnkeyatts ORDER BY k.place",
-                    &[&table.oid],
-                )
+            let columns = catalog::index_columns(client, table.oid, KeyIndex::ReplicaIdentity)
                 .await
                 .map_err(what)?;
-            match rows.as_slice() {
-                [] => Identity::Nothing,
-                rows => Identity::Columns(rows.iter().map(|row| row.get(0)).collect()),
+            if columns.is_empty() {
+                Identity::Nothing
+            } else {
+                Identity::Columns(columns)
             }
         }
         _ => Identity::Nothing,

@@ -8,7 +8,8 @@ use crate::config::{Replication, Stream};
 use crate::error::{Error, Result};
 use crate::names::StreamName;
 use crate::position::Lsn;
-use crate::source::postgres::connection::{Server, failed};
+use crate::size::bytes;
+use crate::source::postgres::connection::{Server, failed, version};
 use crate::source::postgres::sql::quote;
 
 /// Bytes above which even the slot of a destination that is in the configuration is worth a word.
@@ -81,11 +82,7 @@ pub async fn survey(
         }
         Ok(None) => {}
     }
-    let version: i32 = client
-        .query_one("SELECT current_setting('server_version_num')::int4", &[])
-        .await
-        .map_err(|error| failed("cannot ask for the server's version", &error))?
-        .get(0);
+    let version = version(&client).await?;
     let published = setup::publication(&client, &names.publication).await?;
     let mut missing = Vec::new();
     for stream in streams {
@@ -307,16 +304,4 @@ pub async fn drop(server: &Server, standing: &Standing) -> Result<()> {
         })?;
     }
     Ok(())
-}
-
-/// `12.3 MB`.
-fn bytes(bytes: u64) -> String {
-    const UNITS: [(&str, u64); 3] = [("GB", 1_000_000_000), ("MB", 1_000_000), ("kB", 1_000)];
-    for (unit, size) in UNITS {
-        if bytes >= size {
-            let tenths = bytes / (size / 10);
-            return format!("{}.{} {unit}", tenths / 10, tenths % 10);
-        }
-    }
-    format!("{bytes} bytes")
 }

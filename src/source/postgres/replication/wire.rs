@@ -17,9 +17,9 @@ use tokio::net::UnixStream;
 use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
 
-use super::change::EPOCH_MICROS;
 use crate::error::{Error, Result};
 use crate::position::Lsn;
+use crate::postgres::EPOCH_MICROS;
 use crate::source::postgres::connection::{SESSION_SETTINGS, Server};
 
 /// What the server may send in one message at most: its own limit is 1 GiB.
@@ -36,7 +36,6 @@ pub struct ReplicationConnection {
     transport: Box<dyn Transport>,
     inbox: BytesMut,
     outbox: BytesMut,
-    place: String,
 }
 
 /// What the server sends while it streams.
@@ -130,7 +129,6 @@ impl ReplicationConnection {
             transport,
             inbox: BytesMut::with_capacity(READ_BUFFER),
             outbox: BytesMut::new(),
-            place: server.place().to_owned(),
         };
         connection.start_up(config).await?;
         Ok(connection)
@@ -318,11 +316,6 @@ impl ReplicationConnection {
         self.flush().await
     }
 
-    /// Host, port and database, for people.
-    pub fn place(&self) -> &str {
-        &self.place
-    }
-
     /// The next message: its tag and body.
     async fn message(&mut self) -> WireResult<(u8, Bytes)> {
         loop {
@@ -363,9 +356,8 @@ impl ReplicationConnection {
 
 impl std::fmt::Debug for ReplicationConnection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("ReplicationConnection")
-            .field(&self.place)
-            .finish()
+        f.debug_struct("ReplicationConnection")
+            .finish_non_exhaustive()
     }
 }
 
