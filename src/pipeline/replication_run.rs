@@ -25,8 +25,9 @@ use crate::names::StreamName;
 use crate::position::{Lsn, LsnPosition, Position};
 use crate::source::postgres::Postgres;
 use crate::source::postgres::replication::feed::Feed;
+use crate::source::postgres::replication::pass::Until;
 use crate::source::postgres::replication::setup::Table;
-use crate::source::postgres::replication::{self, Replication, Start, Until};
+use crate::source::postgres::replication::{self, Replication, Start};
 use crate::source::postgres::session::Following;
 use crate::source::{Extract, LANE_CAPACITY, Lane, OpenStream, Outcome};
 

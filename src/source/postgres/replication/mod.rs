@@ -2,50 +2,46 @@
 //!
 //! [`setup`] sees to publication and tables; [`wire`] speaks the protocol; [`pgoutput`] decodes its messages; a [`feed`]
 //! makes of one table's changes the batches of one stream, by [`change`]. [`Replication`] holds the slot: it says where
-//! each stream may go on, takes the snapshot that a new one begins with, reads a pass, and confirms what is durable.
-//! [`survey`] is for `check`, `status` and taking it down.
+//! each stream may go on, takes the snapshot that a new one begins with, begins to read, and confirms what is durable. A
+//! [`pass`] reads. [`survey`] is for `check`, `status` and taking it down.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::time::{Interval, MissedTickBehavior, interval};
 use tokio_postgres::Client;
-use tokio_util::sync::CancellationToken;
+use tokio_postgres::error::SqlState;
 
 use crate::config;
 use crate::error::{Error, Result};
 use crate::position::{Lsn, LsnPosition};
-use crate::postgres::EPOCH_MICROS;
 
 use super::connection::{Server, failed, version};
-use super::sql::quote;
+use super::sql::{literal, quote};
 
 pub mod change;
 pub mod feed;
+pub mod pass;
 pub mod pgoutput;
 pub mod setup;
 pub mod survey;
 pub mod wire;
 
-use change::{Mark, SnapshotMark};
-use feed::{Feed, FeedEnd};
-use pgoutput::{Message, Relation};
+use change::SnapshotMark;
+use pass::Until;
+use pgoutput::Relation;
 use setup::{Slot, Table};
-use wire::{Event, ReplicationConnection, WireError};
+use wire::{ReplicationConnection, WireError};
 
-/// How often the server is asked where it stands, while nothing comes.
-const TICK: Duration = Duration::from_millis(25);
-/// How often it hears from us in any case: well below its `wal_sender_timeout`.
+/// How often the server hears from us in any case: well below its `wal_sender_timeout`.
 const STATUS: Duration = Duration::from_secs(1);
+
 /// How long a slot may still be held by a reader that has just died.
 const RELEASE: Duration = Duration::from_secs(5);
-/// How long changes are gathered before they are loaded, where a run follows.
-const LINGER: Duration = Duration::from_millis(250);
-/// Changes after which a run that follows loads what it has.
-const FOLLOW_CHANGES: u64 = 500_000;
-/// How long a quiet slot may stand still, and how far the log may run ahead of it, where a run follows.
-const QUIET: (Duration, u64) = (Duration::from_secs(10), 16 << 20);
+/// How soon it is tried again.
+const RETRY: Duration = Duration::from_millis(100);
+/// How much of the log is asked for by a query at most. The server decodes it before it sends any, and keeps it in
+/// temporary files meanwhile.
+const QUERIED: u64 = 256 << 20;
 
 /// The slot of a source, held for a run.
 #[derive(Debug)]
@@ -56,10 +52,19 @@ pub struct Replication {
     wire: ReplicationConnection,
     system: String,
     version: i32,
-    streaming: bool,
+    reading: Option<Reading>,
     confirmed: Lsn,
     /// The tables' shapes, as the server told them last.
     relations: HashMap<u32, Relation>,
+}
+
+/// How the log is being read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reading {
+    /// As it grows, for as long as the connection lasts. The slot is held, and what is durable is confirmed on the way.
+    Stream,
+    /// Up to a position, as the rows of a query.
+    Query,
 }
 
 /// A snapshot that a stream of changes begins with.
@@ -81,28 +86,6 @@ pub enum Start {
     Snapshot(Option<String>),
 }
 
-/// How far a pass goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Until {
-    /// To the end of what was committed before that position.
-    Reached(Lsn),
-    /// Until some changes have come and are worth loading.
-    Changes,
-}
-
-/// What a pass came to.
-#[derive(Debug)]
-pub struct Passed {
-    /// Of each feed, in order.
-    pub feeds: Vec<Result<FeedEnd>>,
-    /// Everything that was committed before was read.
-    pub reached: Lsn,
-    /// Changes that were taken.
-    pub changes: u64,
-    /// When the last transaction with such changes was committed: microseconds since 1970-01-01 UTC.
-    pub last_commit: Option<i64>,
-}
-
 impl Replication {
     /// Connects, and looks whether the server can replicate at all.
     pub async fn open(server: &Server, names: &config::Replication) -> Result<Self> {
@@ -113,6 +96,10 @@ impl Replication {
             );
         }
         let mut wire = ReplicationConnection::connect(server).await?;
+        // A run that is killed amid a query frees the slot sooner so. Servers before 14 do not know the setting.
+        let _ = wire
+            .query("SET client_connection_check_interval = '1s'")
+            .await;
         let identity = wire
             .query("IDENTIFY_SYSTEM")
             .await
@@ -130,7 +117,7 @@ impl Replication {
             wire,
             system,
             version,
-            streaming: false,
+            reading: None,
             confirmed: Lsn(0),
             relations: HashMap::new(),
         })
@@ -314,85 +301,117 @@ impl Replication {
         })
     }
 
-    /// Begins to stream, from the lowest of the streams' positions on.
-    async fn start(&mut self, from: Lsn) -> Result<()> {
-        let command = format!(
-            "START_REPLICATION SLOT {} LOGICAL {from} (proto_version '1', publication_names '{}')",
-            quote(&self.names.slot),
-            quote(&self.names.publication).replace('\'', "''")
-        );
-        let began = Instant::now();
-        loop {
-            match self.wire.start(&command).await {
-                Ok(()) => break,
-                // The reader of a run that was killed lives on for a moment.
-                Err(error) if error.code() == Some("55006") && began.elapsed() < RELEASE => {
-                    tokio::time::sleep(Duration::from_millis(100)).await;
+    /// Begins to read, from the lowest of the streams' positions on.
+    ///
+    /// What is near is asked for by a query: the server sends its rows in buffers, where a stream costs it a system call
+    /// for each change. A stream goes on for ever, holds only what is not decoded yet, and needs no room for the rest.
+    async fn begin(&mut self, from: Lsn, until: Until) -> Result<()> {
+        if self.reading.is_some() {
+            return Ok(());
+        }
+        let slot = self.names.slot.clone();
+        let publication = literal(&quote(&self.names.publication));
+        if let Until::Reached(target) = until
+            && self.is_near(target).await?
+        {
+            let query = format!(
+                "COPY (SELECT data FROM pg_logical_slot_peek_binary_changes({}, '{target}', NULL, 'proto_version', '1', \
+                 'publication_names', {})) TO STDOUT (FORMAT binary)",
+                literal(&slot),
+                publication,
+            );
+            match self.start(&query).await {
+                Err(error) if is_out_of_room(&error) => {
+                    tracing::debug!(%error, "the server has no room for the answer: streaming");
                 }
-                Err(error) => {
-                    let what = format!(
-                        "cannot read from the replication slot `{}`",
-                        self.names.slot
-                    );
-                    return Err(error.told(&what, self.server.place()));
+                begun => {
+                    self.reading = Some(Reading::Query);
+                    return begun.map_err(|error| self.unreadable(error));
                 }
             }
         }
-        self.streaming = true;
+        let command = format!(
+            "START_REPLICATION SLOT {} LOGICAL {from} (proto_version '1', publication_names {})",
+            quote(&slot),
+            publication,
+        );
+        let begun = self.start(&command).await;
+        begun.map_err(|error| self.unreadable(error))?;
+        self.reading = Some(Reading::Stream);
         Ok(())
     }
 
-    /// Reads the log once for all feeds, to the end of a transaction.
-    pub async fn pass(
-        &mut self,
-        from: Lsn,
-        feeds: Vec<Feed>,
-        until: Until,
-        stop: &CancellationToken,
-    ) -> Result<Passed> {
-        if !self.streaming {
-            self.start(from).await?;
-        }
-        let mut ticks = interval(TICK);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-        let mut owners: HashMap<u32, Vec<usize>> = HashMap::new();
-        for (index, feed) in feeds.iter().enumerate() {
-            let table = feed.table();
-            for oid in table.partitions.iter().chain([&table.oid]) {
-                owners.entry(*oid).or_default().push(index);
+    /// Begins to read by a command, once the slot is free.
+    async fn start(&mut self, command: &str) -> std::result::Result<(), WireError> {
+        let began = Instant::now();
+        loop {
+            match self.wire.start(command).await {
+                // The reader of a run that was killed lives on for a moment.
+                Err(error) if error.code() == Some("55006") && began.elapsed() < RELEASE => {
+                    tokio::time::sleep(RETRY).await;
+                }
+                begun => return begun,
             }
         }
-        let pass = Pass {
-            replication: self,
-            feeds,
-            owners: owners
-                .into_iter()
-                .map(|(oid, owners)| (oid, owners.into()))
-                .collect(),
-            ticks,
-            from,
-            reached: from,
-            transaction: None,
-            changes: 0,
-            last_commit: None,
-            first_change: None,
-            began: Instant::now(),
-            last_status: Instant::now(),
-            stop,
-        };
-        pass.read(until).await
+    }
+
+    fn unreadable(&self, error: WireError) -> Error {
+        let slot = &self.names.slot;
+        error.told(
+            &format!("cannot read from the replication slot `{slot}`"),
+            self.server.place(),
+        )
+    }
+
+    /// Whether there is so little between the slot and a position that a query may ask for it.
+    async fn is_near(&self, target: Lsn) -> Result<bool> {
+        let slot = self.slot().await?;
+        Ok(slot.is_some_and(|slot| target.0.saturating_sub(slot.confirmed.0) <= QUERIED))
     }
 
     /// Tells the server that everything before is durable.
     pub async fn confirm(&mut self, lsn: Lsn) -> Result<()> {
-        if !self.streaming || lsn <= self.confirmed {
+        if lsn <= self.confirmed {
             return Ok(());
         }
         self.confirmed = lsn;
-        self.send_status(false).await
+        if self.reading == Some(Reading::Stream) {
+            self.send_status(false).await
+        } else {
+            self.advance(lsn).await
+        }
     }
 
+    /// Tells it where nothing streams.
+    async fn advance(&self, lsn: Lsn) -> Result<()> {
+        let began = Instant::now();
+        loop {
+            let advanced = self
+                .client
+                .execute(
+                    "SELECT pg_replication_slot_advance(slot_name, $2::text::pg_lsn) FROM pg_replication_slots
+                     WHERE slot_name = $1 AND confirmed_flush_lsn < $2::text::pg_lsn",
+                    &[&self.names.slot, &lsn.to_string()],
+                )
+                .await;
+            match advanced {
+                Ok(_) => return Ok(()),
+                Err(error)
+                    if error.code() == Some(&SqlState::OBJECT_IN_USE)
+                        && began.elapsed() < RELEASE =>
+                {
+                    tokio::time::sleep(RETRY).await;
+                }
+                Err(error) => return Err(failed("cannot confirm to the server", &error)),
+            }
+        }
+    }
+
+    /// Tells the server that streams what is durable, and that we live; with `reply`, asks it where it stands.
     async fn send_status(&mut self, reply: bool) -> Result<()> {
+        if self.reading != Some(Reading::Stream) {
+            return Ok(());
+        }
         let sent = self.wire.send_status(self.confirmed, reply).await;
         sent.map_err(|error| error.told("cannot confirm to the server", self.server.place()))
     }
@@ -400,9 +419,7 @@ impl Replication {
     /// Lets the server hear from us, for as long as this is not dropped. Ends only where the connection breaks.
     pub async fn keep_alive(&mut self) -> Error {
         loop {
-            if self.streaming
-                && let Err(error) = self.send_status(false).await
-            {
+            if let Err(error) = self.send_status(false).await {
                 return error;
             }
             tokio::time::sleep(STATUS).await;
@@ -411,7 +428,7 @@ impl Replication {
 
     /// Ends the session in order.
     pub async fn close(self) -> Result<()> {
-        if !self.streaming {
+        if self.reading != Some(Reading::Stream) {
             return Ok(());
         }
         let place = self.server.place().to_owned();
@@ -420,6 +437,12 @@ impl Replication {
             Err(_) => Ok(()),
         }
     }
+}
+
+/// Whether the server had no room for the answer to a query.
+fn is_out_of_room(error: &WireError) -> bool {
+    // Of temporary files (temp_file_limit), or on the disk.
+    matches!(error.code(), Some("53400" | "53100"))
 }
 
 /// Refuses a slot that the server has given up.
@@ -449,284 +472,4 @@ async fn patiently<T>(work: impl Future<Output = T>) -> T {
          (SELECT pid, xact_start, query FROM pg_stat_activity WHERE backend_xid IS NOT NULL)"
     );
     work.await
-}
-
-/// A transaction that is being read.
-#[derive(Debug)]
-struct Transaction {
-    commit_lsn: Lsn,
-    commit_time: i64,
-    seq: i64,
-}
-
-/// One pass over the log.
-struct Pass<'a> {
-    replication: &'a mut Replication,
-    feeds: Vec<Feed>,
-    /// Which feeds follow a relation.
-    owners: HashMap<u32, Arc<[usize]>>,
-    ticks: Interval,
-    from: Lsn,
-    reached: Lsn,
-    transaction: Option<Transaction>,
-    changes: u64,
-    last_commit: Option<i64>,
-    first_change: Option<Instant>,
-    began: Instant,
-    last_status: Instant,
-    stop: &'a CancellationToken,
-}
-
-impl Pass<'_> {
-    async fn read(mut self, until: Until) -> Result<Passed> {
-        self.replication.send_status(true).await?;
-        let mut heard = true;
-        while !self.is_over(until) {
-            let buffered = self.replication.wire.buffered();
-            match buffered.map_err(|error| self.broken(error))? {
-                Some(Event::Data(message)) => {
-                    heard = true;
-                    self.take(&message).await?;
-                    continue;
-                }
-                Some(Event::Keepalive { end, reply }) => {
-                    // Amid a transaction it says nothing of what was read.
-                    if self.transaction.is_none() {
-                        self.reached = self.reached.max(end);
-                    }
-                    if reply {
-                        self.replication.send_status(false).await?;
-                    }
-                    continue;
-                }
-                None => {}
-            }
-            tokio::select! {
-                filled = self.replication.wire.fill() => filled.map_err(|error| self.broken(error))?,
-                _ = self.ticks.tick() => {
-                    let asks = !heard && matches!(until, Until::Reached(_));
-                    if asks || self.last_status.elapsed() >= STATUS {
-                        self.replication.send_status(true).await?;
-                        self.last_status = Instant::now();
-                    }
-                    heard = false;
-                }
-                () = self.stop.cancelled() => return Err(Error::Interrupted),
-            }
-        }
-        for index in 0..self.feeds.len() {
-            self.send(index, true).await?;
-        }
-        Ok(Passed {
-            feeds: self.feeds.into_iter().map(Feed::finish).collect(),
-            reached: self.reached,
-            changes: self.changes,
-            last_commit: self.last_commit,
-        })
-    }
-
-    /// A pass ends between transactions alone.
-    fn is_over(&self, until: Until) -> bool {
-        if self.transaction.is_some() {
-            return false;
-        }
-        match until {
-            Until::Reached(target) => self.reached >= target,
-            Until::Changes => {
-                if let Some(first) = self.first_change {
-                    return first.elapsed() >= LINGER || self.changes >= FOLLOW_CHANGES;
-                }
-                let ahead = self.reached.0.saturating_sub(self.from.0);
-                ahead >= QUIET.1 || (ahead > 0 && self.began.elapsed() >= QUIET.0)
-            }
-        }
-    }
-
-    async fn take(&mut self, bytes: &[u8]) -> Result<()> {
-        let message = pgoutput::decode(bytes)
-            .map_err(|error| Error::source("the replication stream cannot be read").cause(error))?;
-        match message {
-            Message::Begin {
-                commit_lsn,
-                commit_time,
-            } => {
-                self.transaction = Some(Transaction {
-                    commit_lsn,
-                    commit_time,
-                    seq: 0,
-                });
-            }
-            Message::Commit { end_lsn } => {
-                self.transaction = None;
-                self.reached = self.reached.max(end_lsn);
-            }
-            Message::Relation(relation) => {
-                for feed in &mut self.feeds {
-                    feed.forget(relation.oid);
-                }
-                self.replication.relations.insert(relation.oid, relation);
-            }
-            Message::Insert { relation, new } => {
-                for &index in self.owners_of(relation).await?.iter() {
-                    if let Some((feed, mark)) = self.feed(index, relation).await? {
-                        feed.insert(mark, relation, bytes, &new);
-                        self.count(index, 1).await?;
-                    }
-                }
-            }
-            Message::Update { relation, old, new } => {
-                for &index in self.owners_of(relation).await?.iter() {
-                    if let Some((feed, mark)) = self.feed(index, relation).await? {
-                        let moved = feed.update(mark, relation, bytes, old.as_ref(), &new);
-                        self.count(index, if moved { 2 } else { 1 }).await?;
-                    }
-                }
-            }
-            Message::Delete { relation, old } => {
-                for &index in self.owners_of(relation).await?.iter() {
-                    if let Some((feed, mark)) = self.feed(index, relation).await? {
-                        feed.delete(mark, relation, bytes, &old.tuple);
-                        self.count(index, 1).await?;
-                    }
-                }
-            }
-            Message::Truncate { relations } => self.truncate(&relations).await?,
-            Message::Other => {}
-        }
-        Ok(())
-    }
-
-    /// Tables that are truncated together. Partitions are so with their table only where all of them are.
-    async fn truncate(&mut self, relations: &[u32]) -> Result<()> {
-        let mut seen = Vec::new();
-        for relation in relations {
-            for &index in self.owners_of(*relation).await?.iter() {
-                if seen.contains(&index) {
-                    continue;
-                }
-                seen.push(index);
-                let Some((feed, mark)) = self.feed(index, *relation).await? else {
-                    continue;
-                };
-                let table = feed.table();
-                let whole = relations.contains(&table.oid)
-                    || table.partitions.iter().all(|oid| relations.contains(oid));
-                if whole {
-                    feed.truncate(mark);
-                } else {
-                    feed.truncate_partition();
-                }
-                self.count(index, 1).await?;
-            }
-        }
-        Ok(())
-    }
-
-    /// The feeds that follow a relation. One that is not known yet may be a partition that came since.
-    async fn owners_of(&mut self, relation: u32) -> Result<Arc<[usize]>> {
-        if let Some(owners) = self.owners.get(&relation) {
-            return Ok(Arc::clone(owners));
-        }
-        let rows = self
-            .replication
-            .client
-            .query(
-                "SELECT relid::oid FROM pg_partition_ancestors($1::oid::regclass)",
-                &[&relation],
-            )
-            .await
-            .map_err(|error| failed("cannot look a partition up", &error))?;
-        let ancestors: Vec<u32> = rows.iter().map(|row| row.get(0)).collect();
-        let owners: Arc<[usize]> = self
-            .feeds
-            .iter()
-            .enumerate()
-            .filter(|(_, feed)| ancestors.contains(&feed.table().oid))
-            .map(|(index, _)| index)
-            .collect();
-        self.owners.insert(relation, Arc::clone(&owners));
-        Ok(owners)
-    }
-
-    /// A feed that takes a change of that relation, and the change's place; none where it does not take it.
-    async fn feed(&mut self, index: usize, relation: u32) -> Result<Option<(&mut Feed, Mark)>> {
-        let (Some(transaction), Some(feed)) = (&mut self.transaction, self.feeds.get_mut(index))
-        else {
-            return Err(Error::source(
-                "the server sent a change outside of a transaction",
-            ));
-        };
-        if !feed.wants(transaction.commit_lsn) {
-            return Ok(None);
-        }
-        if !feed.knows(relation) {
-            let shape = self.replication.relations.get(&relation);
-            let shape = shape.ok_or_else(|| {
-                Error::source("the server sent a change of a table that it did not describe")
-            })?;
-            feed.shape(&self.replication.client, shape).await;
-            if !feed.wants(transaction.commit_lsn) {
-                // Whoever waits for changes should know.
-                self.first_change.get_or_insert_with(Instant::now);
-                return Ok(None);
-            }
-        }
-        let mark = Mark {
-            lsn: transaction.commit_lsn,
-            seq: transaction.seq + 1,
-            commit_time: transaction.commit_time,
-        };
-        Ok(Some((feed, mark)))
-    }
-
-    /// Counts changes, and sends what batches they filled.
-    async fn count(&mut self, index: usize, changes: u32) -> Result<()> {
-        if let Some(transaction) = &mut self.transaction {
-            transaction.seq += i64::from(changes);
-            self.last_commit = Some(transaction.commit_time.saturating_add(EPOCH_MICROS));
-        }
-        self.changes += u64::from(changes);
-        self.first_change.get_or_insert_with(Instant::now);
-        self.send(index, false).await
-    }
-
-    /// Sends a feed's batches; while its lane is full, the server still hears from us.
-    async fn send(&mut self, index: usize, all: bool) -> Result<()> {
-        let Some(feed) = self.feeds.get_mut(index) else {
-            return Ok(());
-        };
-        let ready = feed.take_ready(all);
-        if ready.is_empty() {
-            return Ok(());
-        }
-        let lane = feed.lane().clone();
-        for batch in ready {
-            loop {
-                tokio::select! {
-                    permit = lane.reserve() => {
-                        match permit {
-                            Ok(permit) => permit.send(batch),
-                            Err(_) => feed.abandon(),
-                        }
-                        break;
-                    }
-                    _ = self.ticks.tick() => {
-                        if self.last_status.elapsed() >= STATUS {
-                            self.replication.send_status(false).await?;
-                            self.last_status = Instant::now();
-                        }
-                    }
-                    () = self.stop.cancelled() => return Err(Error::Interrupted),
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn broken(&self, error: WireError) -> Error {
-        error.told(
-            "the replication stream broke off",
-            self.replication.server.place(),
-        )
-    }
 }

@@ -1,4 +1,5 @@
-//! A connection in replication mode: its commands, and the stream of the write-ahead log (manual, sections 55.2 and 55.4).
+//! A connection in replication mode: its commands, the stream of the write-ahead log (manual, sections 55.2 and 55.4), and
+//! rows of `COPY … TO STDOUT (FORMAT binary)` that hold the same messages (manual, page of COPY, "Binary Format").
 //!
 //! `tokio_postgres` has no replication mode. This is the little that it lacks, over the same settings and the same TLS
 //! (`postgres_openssl`) as every other connection, with the message encoders and SCRAM of `postgres_protocol`.
@@ -26,6 +27,8 @@ use crate::source::postgres::connection::{SESSION_SETTINGS, Server};
 const MAX_MESSAGE: usize = 1 << 30;
 /// Room that is kept for what comes.
 const READ_BUFFER: usize = 256 << 10;
+/// What binary COPY data begin with.
+const COPY_SIGNATURE: &[u8] = b"PGCOPY\n\xff\r\n\0";
 
 trait Transport: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
 
@@ -36,6 +39,16 @@ pub struct ReplicationConnection {
     transport: Box<dyn Transport>,
     inbox: BytesMut,
     outbox: BytesMut,
+    sends: Sends,
+}
+
+/// What the server sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sends {
+    /// The log, for as long as the connection lasts.
+    Log,
+    /// The rows of a query: one field each, a message of the output plugin.
+    Rows,
 }
 
 /// What the server sends while it streams.
@@ -50,6 +63,8 @@ pub enum Event {
         /// Whether it wants to hear from us.
         reply: bool,
     },
+    /// The query's rows are over: the connection takes the next command.
+    End,
 }
 
 /// A failure that the server reports.
@@ -129,6 +144,7 @@ impl ReplicationConnection {
             transport,
             inbox: BytesMut::with_capacity(READ_BUFFER),
             outbox: BytesMut::new(),
+            sends: Sends::Log,
         };
         connection.start_up(config).await?;
         Ok(connection)
@@ -212,60 +228,59 @@ impl ReplicationConnection {
         frontend::query(command, &mut self.outbox)?;
         self.flush().await?;
         let mut rows = Vec::new();
-        let mut failure = None;
         loop {
             let (tag, body) = self.message().await?;
             match tag {
                 b'T' => rows.clear(),
                 b'D' => rows.push(text_row(body)?),
-                b'E' => failure = Some(server_error(&body)),
-                b'Z' => return failure.map_or(Ok(rows), |error| Err(error.into())),
+                b'E' => return Err(self.failure(&body).await),
+                b'Z' => return Ok(rows),
                 _ => {}
             }
         }
     }
 
-    /// Begins to stream.
+    /// Begins to read what a command brings: `START_REPLICATION` the log, `COPY … TO STDOUT (FORMAT binary)` rows of one
+    /// field. Returns once the server has begun to send.
     pub async fn start(&mut self, command: &str) -> WireResult<()> {
         frontend::query(command, &mut self.outbox)?;
         self.flush().await?;
-        let mut failure = None;
         loop {
-            let (tag, body) = self.message().await?;
-            match tag {
-                b'W' => return Ok(()),
-                b'E' => failure = Some(server_error(&body)),
-                b'Z' => {
-                    return Err(
-                        failure.map_or(WireError::Protocol("no stream began"), WireError::Server)
-                    );
+            match self.inbox.first() {
+                None => self.fill().await?,
+                // Left for the events. A query that fails does so before its first row.
+                Some(b'd') => {
+                    self.sends = Sends::Rows;
+                    return Ok(());
                 }
-                _ => {}
+                Some(_) => match self.message().await? {
+                    (b'W', _) => {
+                        self.sends = Sends::Log;
+                        return Ok(());
+                    }
+                    (b'E', body) => return Err(self.failure(&body).await),
+                    (b'Z', _) => return Err(WireError::Protocol("no stream began")),
+                    _ => {}
+                },
             }
         }
     }
 
     /// The next event among what has come; none where more has to come first ([`fill`](Self::fill)).
     pub fn buffered(&mut self) -> WireResult<Option<Event>> {
-        while let Some((tag, mut body)) = self.frame()? {
-            match tag {
-                b'd' => match body.first() {
-                    // start, end, the server's clock: 8 bytes each.
-                    Some(b'w') if body.len() >= 25 => {
-                        body.advance(25);
-                        return Ok(Some(Event::Data(body)));
+        while let Some((tag, body)) = self.frame()? {
+            match (tag, self.sends) {
+                (b'd', Sends::Log) => return log_event(body).map(Some),
+                (b'd', Sends::Rows) => {
+                    if let Some(field) = copied_field(body)? {
+                        return Ok(Some(Event::Data(field)));
                     }
-                    Some(b'k') if body.len() >= 18 => {
-                        body.advance(1);
-                        let end = Lsn(body.get_u64());
-                        body.advance(8);
-                        let reply = body.get_u8() != 0;
-                        return Ok(Some(Event::Keepalive { end, reply }));
-                    }
-                    _ => return Err(WireError::Protocol("an unknown message of the stream")),
-                },
-                b'E' => return Err(server_error(&body).into()),
-                b'c' | b'C' | b'Z' => return Err(WireError::Protocol("the stream ended")),
+                }
+                (b'Z', Sends::Rows) => return Ok(Some(Event::End)),
+                (b'E', _) => return Err(server_error(&body).into()),
+                (b'c' | b'C' | b'Z', Sends::Log) => {
+                    return Err(WireError::Protocol("the stream ended"));
+                }
                 _ => {}
             }
         }
@@ -314,6 +329,17 @@ impl ReplicationConnection {
         }
         frontend::terminate(&mut self.outbox);
         self.flush().await
+    }
+
+    /// What the server reports, after which it takes the next command, unless it has ended the session.
+    async fn failure(&mut self, body: &[u8]) -> WireError {
+        let failure = server_error(body);
+        while let Ok((tag, _)) = self.message().await {
+            if tag == b'Z' {
+                break;
+            }
+        }
+        failure.into()
     }
 
     /// The next message: its tag and body.
@@ -434,6 +460,53 @@ async fn encrypt(
     }
 }
 
+/// An event of the log's stream.
+fn log_event(mut body: Bytes) -> WireResult<Event> {
+    match body.first() {
+        // start, end, the server's clock: 8 bytes each.
+        Some(b'w') if body.len() >= 25 => {
+            body.advance(25);
+            Ok(Event::Data(body))
+        }
+        Some(b'k') if body.len() >= 18 => {
+            body.advance(1);
+            let end = Lsn(body.get_u64());
+            body.advance(8);
+            let reply = body.get_u8() != 0;
+            Ok(Event::Keepalive { end, reply })
+        }
+        _ => Err(WireError::Protocol("an unknown message of the stream")),
+    }
+}
+
+/// The field of a row of one field. None where the data end. A message of the server is one row; the first has the
+/// header before it.
+fn copied_field(mut body: Bytes) -> WireResult<Option<Bytes>> {
+    let broken = |_| WireError::Protocol("a row that is not one field");
+    if body.starts_with(COPY_SIGNATURE) {
+        body.advance(COPY_SIGNATURE.len());
+        let _flags = body.try_get_u32().map_err(broken)?;
+        let extension = body.try_get_u32().map_err(broken)?;
+        let extension = usize::try_from(extension).unwrap_or(usize::MAX);
+        if body.len() < extension {
+            return Err(WireError::Protocol("a header that is cut short"));
+        }
+        body.advance(extension);
+    }
+    match body.try_get_i16().map_err(broken)? {
+        -1 => Ok(None),
+        1 => {
+            let length = body.try_get_i32().map_err(broken)?;
+            if usize::try_from(length) == Ok(body.len()) {
+                Ok(Some(body))
+            } else {
+                Err(WireError::Protocol("a field of another length"))
+            }
+        }
+        _ => Err(WireError::Protocol("a row that is not one field")),
+    }
+}
+
 fn text_row(mut body: Bytes) -> WireResult<TextRow> {
     let short = || WireError::Protocol("a short row");
     if body.len() < 2 {
@@ -477,4 +550,40 @@ fn server_error(body: &[u8]) -> ServerError {
         }
     }
     error
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn field(bytes: &'static [u8]) -> Option<Option<&'static [u8]>> {
+        let field = copied_field(Bytes::from_static(bytes)).ok()?;
+        Some(field.map(|field| bytes.get(bytes.len() - field.len()..).unwrap()))
+    }
+
+    #[test]
+    fn a_copied_row_is_its_field() {
+        let first = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\x02xx\0\x01\0\0\0\x03abc";
+        assert_eq!(field(first), Some(Some(b"abc".as_slice())));
+        assert_eq!(field(b"\0\x01\0\0\0\0"), Some(Some(b"".as_slice())));
+        assert_eq!(field(b"\xff\xff"), Some(None));
+        let empty = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0\xff\xff";
+        assert_eq!(field(empty), Some(None));
+    }
+
+    #[test]
+    fn what_is_no_row_of_one_field_is_refused() {
+        for bytes in [
+            b"".as_slice(),
+            b"\0",
+            b"\0\x02\0\0\0\0\0\0\0\0",
+            b"\0\x01\xff\xff\xff\xff",
+            b"\0\x01\0\0\0\x02a",
+            b"\0\x01\0\0\0\x01ab",
+            b"PGCOPY\n\xff\r\n\0\0\0\0\0",
+            b"PGCOPY\n\xff\r\n\0\0\0\0\0\xff\xff\xff\xff",
+        ] {
+            assert_eq!(field(bytes), None, "{bytes:?}");
+        }
+    }
 }
