@@ -41,7 +41,7 @@ const RELEASE: Duration = Duration::from_secs(5);
 const RETRY: Duration = Duration::from_millis(100);
 /// How much of the log is asked for by a query at most. The server decodes it before it sends any, and keeps it in
 /// temporary files meanwhile.
-const QUERIED: u64 = 256 << 20;
+const QUERIED: u64 = 1 << 30;
 
 /// The slot of a source, held for a run.
 #[derive(Debug)]
