@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use testkit::Seed;
 
+use crate::cdc;
 use crate::support::Project;
 
 /// Runs the pipeline and tells the most memory that the process had resident, in KiB.
@@ -55,6 +56,37 @@ fn memory_does_not_grow_with_the_table() {
             "{destination}: {some} KiB for 400,000 rows, {many} KiB for six times as many"
         );
     }
+}
+
+/// A transaction is decoded, landed and loaded in pieces, whether the server sends its changes as the rows of a query or
+/// as a stream.
+#[test]
+#[cfg(target_os = "linux")]
+fn memory_does_not_grow_with_a_transaction() {
+    let ddl = "CREATE TABLE t (id int8 PRIMARY KEY, v text NOT NULL, n int NOT NULL)";
+    let project = cdc::project("transaction", ddl, &["t"], "");
+    project.run(&[]);
+    let after_insert = |first: u64, rows: u64| {
+        let sql = format!(
+            "SET temp_file_limit = -1;
+             INSERT INTO t SELECT i, md5(i::text), i % 1000 FROM generate_series({first}, {}) i",
+            first + rows - 1
+        );
+        project.source.batch(&sql).unwrap();
+        peak(&project, "duckdb")
+    };
+    let some = after_insert(1, 300_000);
+    let many = after_insert(1_000_001, 1_800_000);
+    project.take_room_away();
+    let streamed = after_insert(3_000_001, 1_800_000);
+    for most in [many, streamed] {
+        assert!(most < 512 << 10, "{most} KiB");
+        assert!(
+            most < some * 2,
+            "{some} KiB for 300,000 changes, {most} KiB for six times as many"
+        );
+    }
+    project.assert_same("t");
 }
 
 #[test]

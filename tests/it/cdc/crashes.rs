@@ -116,7 +116,7 @@ fn killed_amid_a_transaction_it_resumes() {
     project.assert_same("t");
 }
 
-/// The server ends the connection amid the pass.
+/// The server ends the session that reads. (One that streams: `following.rs`.)
 #[test]
 fn the_server_ends_the_reader() {
     let project = project("backend", T, &["t"], "");

@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use super::project;
-use crate::support::Project;
+use crate::support::{Project, counts};
 
 struct Follower {
     child: Child,
@@ -124,6 +124,35 @@ fn changes_arrive_within_two_seconds_and_the_database_is_free_between() {
     project.assert_same("t");
     project.source.batch("DELETE FROM t WHERE id = 1").unwrap();
     project.run(&[]);
+    project.assert_same("t");
+}
+
+/// The server ends the session that streams, in the midst of a transaction.
+#[test]
+fn the_server_ends_the_stream() {
+    let project = project(
+        "stream_ended",
+        "CREATE TABLE t (id int8 PRIMARY KEY, v text)",
+        &["t"],
+        "",
+    );
+    project.run(&[]);
+    let follower = Follower::start(&project);
+    let insert = "INSERT INTO t SELECT i, repeat('x', 200) FROM generate_series(1, 400000) i";
+    project.source.batch(insert).unwrap();
+    let end = format!(
+        "SELECT pg_terminate_backend(active_pid)::text FROM pg_replication_slots WHERE slot_name = '{}'",
+        project.source.name()
+    );
+    assert_eq!(project.source_value(&end), "true");
+    let output = follower.child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let report = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        report.contains("the replication stream broke off"),
+        "{report}"
+    );
+    assert_eq!(counts(&project.run(&[]), "t").0, 400_000);
     project.assert_same("t");
 }
 

@@ -66,6 +66,15 @@ impl Project {
         self.source.value(sql).unwrap().unwrap_or_default()
     }
 
+    /// Lets the server keep next to nothing in temporary files.
+    pub fn take_room_away(&self) {
+        let name = self.source.name();
+        let sql = format!(
+            "ALTER DATABASE \"{name}\" SET temp_file_limit = '64kB'; ALTER DATABASE \"{name}\" SET work_mem = '64kB'"
+        );
+        self.source.batch(&sql).unwrap();
+    }
+
     /// A value of the pipeline's slot.
     pub fn slot(&self, what: &str) -> String {
         self.source_value(&format!(

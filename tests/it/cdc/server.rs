@@ -217,6 +217,27 @@ fn two_runs_at_once() {
     project.assert_same("t");
 }
 
+/// A server that may keep no answer in temporary files sends the log as a stream.
+#[test]
+fn a_server_without_room_for_an_answer_streams() {
+    let project = project("room", T, &["t"], "");
+    project.run(&[]);
+    let insert = "INSERT INTO t SELECT i, repeat('x', 200) FROM generate_series(1, 50000) i";
+    project.source.batch(insert).unwrap();
+    let output = project.acequia(&["run", "-v"]);
+    assert_eq!(output.status, Some(0), "{output:?}");
+    assert!(!output.stderr.contains("no room"), "{output:?}");
+    project.take_room_away();
+    project
+        .source
+        .batch("UPDATE t SET v = repeat('y', 200)")
+        .unwrap();
+    let output = project.acequia(&["run", "-v"]);
+    assert_eq!(output.status, Some(0), "{output:?}");
+    assert!(output.stderr.contains("no room"), "{output:?}");
+    project.assert_same("t");
+}
+
 /// Scenario 25: stopped by Ctrl-C amid the log.
 #[test]
 fn stopped_by_ctrl_c_nothing_is_lost() {

@@ -1,4 +1,5 @@
-//! pgbench's own tables and script, replicated while the process is killed at random, again and again.
+//! pgbench's own tables and script, replicated while the process is killed at random, again and again: one that runs to
+//! the end of the log, and in turn with it one that follows.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -68,8 +69,13 @@ fn pgbench_is_replicated_while_the_process_is_killed_at_random() {
     let mut kills = 0;
     let mut ended = 0;
     while kills < KILLS {
+        let run: &[&str] = if kills % 2 == 0 {
+            &["run"]
+        } else {
+            &["run", "--follow"]
+        };
         let mut child = project
-            .command(&["run", "--output", "json"])
+            .command(run)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()

@@ -322,7 +322,7 @@ impl Replication {
             );
             match self.start(&query).await {
                 Err(error) if is_out_of_room(&error) => {
-                    tracing::debug!(%error, "the server has no room for the answer: streaming");
+                    tracing::info!(%error, "the server has no room for all changes at once: reading them as a stream");
                 }
                 begun => {
                     self.reading = Some(Reading::Query);
