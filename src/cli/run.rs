@@ -87,7 +87,7 @@ fn told(followed: &Followed) -> String {
             if *changes == 1 {
                 "it was"
             } else {
-                "the last of them was"
+                "the first of them was"
             },
         ),
     }

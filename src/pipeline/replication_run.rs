@@ -57,7 +57,7 @@ pub enum Followed {
     Batch {
         /// Its changes.
         changes: u64,
-        /// From the commit of the last of them in the source to their commit in the destination.
+        /// From the commit of the first of them in the source to their commit in the destination.
         late: Duration,
     },
 }
@@ -200,7 +200,7 @@ impl ReplicationRun {
         replication: &mut Replication,
         carried: &mut [Carried],
         until: Until,
-    ) -> Result<Option<Latest>> {
+    ) -> Result<Option<Came>> {
         let mut feeds = Vec::new();
         let mut ends = Vec::new();
         let mut landing = Vec::new();
@@ -235,11 +235,11 @@ impl ReplicationRun {
         let stop = self.stop.child_token();
         let reading = async {
             let passed = replication.pass(from, feeds, until, &stop).await;
-            let (outcomes, latest, failure) = match passed {
+            let (outcomes, came, failure) = match passed {
                 Ok(passed) => {
-                    let latest = Latest {
+                    let came = Came {
                         changes: passed.changes,
-                        commit: passed.last_commit,
+                        commit: passed.first_commit,
                     };
                     let outcomes =
                         passed
@@ -256,7 +256,7 @@ impl ReplicationRun {
                                     ..Outcome::default()
                                 })
                             });
-                    (outcomes.collect(), Some(latest), None)
+                    (outcomes.collect(), Some(came), None)
                 }
                 Err(error) => {
                     let failed: Vec<Result<Outcome>> =
@@ -267,18 +267,18 @@ impl ReplicationRun {
             for (end, outcome) in ends.into_iter().zip(outcomes) {
                 let _ = end.send(outcome);
             }
-            failure.map_or(Ok(latest), Err)
+            failure.map_or(Ok(came), Err)
         };
         let (read, landed) = tokio::join!(reading, join_all(landing));
         // The streams tell the failure themselves.
-        let latest = read.unwrap_or(None);
+        let came = read.unwrap_or(None);
         let resuming = carried.iter_mut().filter(|one| one.resumes());
         let applying = join_all(resuming.zip(landed).map(|(one, landed)| one.apply(landed)));
         tokio::select! {
             _ = applying => {}
             error = replication.keep_alive() => return Err(error),
         }
-        Ok(latest)
+        Ok(came)
     }
 
     /// Takes one snapshot for the streams that begin with one, and loads each.
@@ -359,8 +359,8 @@ impl ReplicationRun {
         (told.0)(&Followed::CaughtUp);
         while carried.iter().any(Carried::resumes) {
             self.loader.release().await?;
-            let latest = match self.read(replication, carried, Until::Changes).await {
-                Ok(latest) => latest,
+            let came = match self.read(replication, carried, Until::Changes).await {
+                Ok(came) => came,
                 Err(Error::Interrupted) => break,
                 Err(error) => return Err(error),
             };
@@ -369,10 +369,10 @@ impl ReplicationRun {
             }
             self.take_snapshots(replication, carried).await?;
             self.confirm(replication).await?;
-            if let Some(Latest {
+            if let Some(Came {
                 changes,
                 commit: Some(commit),
-            }) = latest
+            }) = came
             {
                 let late = Utc::now().timestamp_micros().saturating_sub(commit).max(0);
                 let late = Duration::from_micros(u64::try_from(late).unwrap_or(0));
@@ -389,8 +389,8 @@ impl ReplicationRun {
     }
 }
 
-/// What came last.
-struct Latest {
+/// What a pass brought.
+struct Came {
     changes: u64,
     commit: Option<i64>,
 }

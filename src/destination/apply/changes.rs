@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::landing::manifest::{Deletes, Manifest};
 
 use super::log::{Log, is};
+use super::rows::check_rows;
 use super::sql::{list, list_of, of};
 use super::unchanged::{Wanted, Whole};
 use super::{Engine, Rows, Scratch, changelog, fold, keys, own, whole};
@@ -38,6 +39,7 @@ pub(crate) fn apply(
 ) -> Result<LoadOutcome> {
     let mut scratch = Scratch::new();
     let mut log = Log::survey(engine, manifest, rows)?;
+    check_rows(u64::try_from(log.counts.all).unwrap_or(u64::MAX), manifest)?;
     let mut outcome = LoadOutcome::default();
     if target.is_new && log.counts.snapshot > 0 {
         outcome.inserted = insert_snapshot(engine, target, &log)?;

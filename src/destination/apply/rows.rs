@@ -1,5 +1,7 @@
 //! The rows of a load as a relation in SQL, with the types that the table has for them. No I/O.
 
+use crate::error::{Error, Result};
+use crate::landing::manifest::Manifest;
 use crate::schema::Column;
 
 use super::Dialect;
@@ -49,4 +51,15 @@ pub(crate) fn identity_of<'a>(
         .into_iter()
         .flat_map(|column| dialect.identity(&of(alias, &column.name), &column.column_type))
         .collect()
+}
+
+/// The parts hold as many rows as the manifest says.
+pub(crate) fn check_rows(rows: u64, manifest: &Manifest) -> Result<()> {
+    if rows == manifest.rows {
+        return Ok(());
+    }
+    Err(Error::internal(format!(
+        "the parts hold {rows} rows, and the manifest says {}",
+        manifest.rows
+    )))
 }

@@ -1,5 +1,6 @@
 //! Applies a load: data, ledger row and position, in one transaction.
 
+use crate::destination::apply::rows::check_rows;
 use crate::destination::apply::{Rows, Scratch, insert_only, keys, own, scd2};
 use crate::destination::found::check;
 use crate::destination::turn::{cursor_of, evolution, in_turn, makes_anew};
@@ -108,11 +109,8 @@ fn make(
     )?;
     scratch.drop_all(&mut &*session)?;
     let may_drop_duplicates = has_key && !manifest.key_is_unique;
-    if inserted != manifest.rows && !may_drop_duplicates {
-        return Err(Error::internal(format!(
-            "the parts hold {inserted} rows, and the manifest says {}",
-            manifest.rows
-        )));
+    if !may_drop_duplicates {
+        check_rows(inserted, manifest)?;
     }
     Ok(LoadOutcome {
         inserted,

@@ -1,5 +1,6 @@
 //! Applies a load: data, ledger row and position, in one transaction.
 
+use crate::destination::apply::rows::check_rows;
 use crate::destination::apply::{Rows, Scratch, insert_only, keys, own, scd2};
 use crate::destination::found::check;
 use crate::destination::turn::{cursor_of, evolution, in_turn, makes_anew};
@@ -15,7 +16,6 @@ use super::copy::copy;
 use super::index::{self, Key};
 use super::session::Session;
 use super::sql::{PostgresSql, list, literal, of};
-use super::stage::check_rows;
 use super::table::{Table, check_names};
 use super::{append, changes, ledger, merge, stage};
 

@@ -4,9 +4,9 @@
 //! see, no autovacuum comes to it, and it is gone with the transaction whichever way that ends.
 
 use crate::destination::StagedLoad;
+use crate::destination::apply::rows::check_rows;
 use crate::destination::apply::{Dialect as _, Rows};
-use crate::error::{Error, Result};
-use crate::landing::manifest::Manifest;
+use crate::error::Result;
 use crate::schema::Column;
 
 use super::copy::copy;
@@ -31,15 +31,4 @@ pub(super) fn fill(session: &mut Session, load: &StagedLoad, columns: Vec<Column
     // Nobody else tells the planner how many rows there are.
     session.batch(&format!("ANALYZE {relation}"))?;
     Ok(Rows { columns, relation })
-}
-
-/// The parts hold what the manifest says.
-pub(super) fn check_rows(rows: u64, manifest: &Manifest) -> Result<()> {
-    if rows == manifest.rows {
-        return Ok(());
-    }
-    Err(Error::internal(format!(
-        "the parts hold {rows} rows, and the manifest says {}",
-        manifest.rows
-    )))
 }

@@ -44,8 +44,8 @@ pub struct Passed {
     pub reached: Lsn,
     /// Changes that were taken.
     pub changes: u64,
-    /// When the last transaction with such changes was committed: microseconds since 1970-01-01 UTC.
-    pub last_commit: Option<i64>,
+    /// When the first transaction with such changes was committed: microseconds since 1970-01-01 UTC.
+    pub first_commit: Option<i64>,
 }
 
 /// A transaction that is being read.
@@ -90,7 +90,7 @@ impl Replication {
             reached: from,
             transaction: None,
             changes: 0,
-            last_commit: None,
+            first_commit: None,
             first_change: None,
             began: Instant::now(),
             last_status: Instant::now(),
@@ -111,7 +111,7 @@ struct Pass<'a> {
     reached: Lsn,
     transaction: Option<Transaction>,
     changes: u64,
-    last_commit: Option<i64>,
+    first_commit: Option<i64>,
     first_change: Option<Instant>,
     began: Instant,
     last_status: Instant,
@@ -166,7 +166,7 @@ impl Pass<'_> {
             feeds: self.feeds.into_iter().map(Feed::finish).collect(),
             reached: self.reached,
             changes: self.changes,
-            last_commit: self.last_commit,
+            first_commit: self.first_commit,
         })
     }
 
@@ -340,7 +340,8 @@ impl Pass<'_> {
     async fn count(&mut self, index: usize, changes: u32) -> Result<()> {
         if let Some(transaction) = &mut self.transaction {
             transaction.seq += i64::from(changes);
-            self.last_commit = Some(transaction.commit_time.saturating_add(EPOCH_MICROS));
+            self.first_commit
+                .get_or_insert(transaction.commit_time.saturating_add(EPOCH_MICROS));
         }
         self.changes += u64::from(changes);
         self.first_change.get_or_insert_with(Instant::now);
