@@ -1,6 +1,6 @@
 //! Changes of tables, by logical replication: one slot and one pass over the write-ahead log for all streams of a source.
 //!
-//! [`setup`] sees to publication and tables; [`wire`] speaks the protocol; [`pgoutput`] decodes its messages; a [`feed`]
+//! [`setup`] sees to publication and tables; [`wire`] speaks the protocol ([`body`] reads its messages); [`pgoutput`] decodes its messages; a [`feed`]
 //! makes of one table's changes the batches of one stream, by [`change`]. [`Replication`] holds the slot: it says where
 //! each stream may go on, takes the snapshot that a new one begins with, begins to read, and confirms what is durable. A
 //! [`pass`] reads. [`survey`] is for `check`, `status` and taking it down.
@@ -18,6 +18,7 @@ use crate::position::{Lsn, LsnPosition};
 use super::connection::{Server, failed, version};
 use super::sql::{literal, quote};
 
+pub mod body;
 pub mod change;
 pub mod feed;
 pub mod pass;
@@ -350,7 +351,7 @@ impl Replication {
                 Err(error) if error.code() == Some("55006") && began.elapsed() < RELEASE => {
                     tokio::time::sleep(RETRY).await;
                 }
-                begun => return begun,
+                started => return started,
             }
         }
     }

@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
+use super::body::Event;
 use super::change::Mark;
 use super::feed::{Feed, FeedEnd};
 use super::pgoutput::{self, Message};
-use super::wire::{Event, WireError};
+use super::wire::WireError;
 use super::{Reading, Replication, STATUS};
 use crate::error::{Error, Result};
 use crate::position::Lsn;

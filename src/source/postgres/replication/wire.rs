@@ -18,6 +18,7 @@ use tokio::net::UnixStream;
 use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
 
+use super::body::{Event, ServerError, TextRow, copied_field, log_event, server_error, text_row};
 use crate::error::{Error, Result};
 use crate::position::Lsn;
 use crate::postgres::EPOCH_MICROS;
@@ -27,9 +28,6 @@ use crate::source::postgres::connection::{SESSION_SETTINGS, Server};
 const MAX_MESSAGE: usize = 1 << 30;
 /// Room that is kept for what comes.
 const READ_BUFFER: usize = 256 << 10;
-/// What binary COPY data begin with.
-const COPY_SIGNATURE: &[u8] = b"PGCOPY\n\xff\r\n\0";
-
 trait Transport: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> Transport for T {}
@@ -51,32 +49,6 @@ enum Sends {
     Rows,
 }
 
-/// What the server sends while it streams.
-#[derive(Debug)]
-pub enum Event {
-    /// One message of the output plugin.
-    Data(Bytes),
-    /// Everything before `end` was sent. `reply` asks for an answer.
-    Keepalive {
-        /// Where the server stands.
-        end: Lsn,
-        /// Whether it wants to hear from us.
-        reply: bool,
-    },
-    /// The query's rows are over: the connection takes the next command.
-    End,
-}
-
-/// A failure that the server reports.
-#[derive(Debug, Clone, thiserror::Error)]
-#[error("{message} (SQLSTATE {code})")]
-pub struct ServerError {
-    /// The SQLSTATE.
-    pub code: String,
-    /// The message.
-    pub message: String,
-}
-
 /// What can go wrong on the wire.
 #[derive(Debug, thiserror::Error)]
 pub enum WireError {
@@ -91,10 +63,7 @@ pub enum WireError {
     Protocol(&'static str),
 }
 
-type WireResult<T> = std::result::Result<T, WireError>;
-
-/// A row of a command's answer, as text.
-pub type TextRow = Vec<Option<String>>;
+pub(super) type WireResult<T> = std::result::Result<T, WireError>;
 
 impl ReplicationConnection {
     /// Connects in replication mode, with the session's settings as every reading session has them.
@@ -457,133 +426,5 @@ async fn encrypt(
         }
         _ if mode == SslMode::Require => Err(WireError::Protocol("the server has no TLS")),
         _ => Ok(Box::new(stream)),
-    }
-}
-
-/// An event of the log's stream.
-fn log_event(mut body: Bytes) -> WireResult<Event> {
-    match body.first() {
-        // start, end, the server's clock: 8 bytes each.
-        Some(b'w') if body.len() >= 25 => {
-            body.advance(25);
-            Ok(Event::Data(body))
-        }
-        Some(b'k') if body.len() >= 18 => {
-            body.advance(1);
-            let end = Lsn(body.get_u64());
-            body.advance(8);
-            let reply = body.get_u8() != 0;
-            Ok(Event::Keepalive { end, reply })
-        }
-        _ => Err(WireError::Protocol("an unknown message of the stream")),
-    }
-}
-
-/// The field of a row of one field. None where the data end. A message of the server is one row; the first has the
-/// header before it.
-fn copied_field(mut body: Bytes) -> WireResult<Option<Bytes>> {
-    let broken = |_| WireError::Protocol("a row that is not one field");
-    if body.starts_with(COPY_SIGNATURE) {
-        body.advance(COPY_SIGNATURE.len());
-        let _flags = body.try_get_u32().map_err(broken)?;
-        let extension = body.try_get_u32().map_err(broken)?;
-        let extension = usize::try_from(extension).unwrap_or(usize::MAX);
-        if body.len() < extension {
-            return Err(WireError::Protocol("a header that is cut short"));
-        }
-        body.advance(extension);
-    }
-    match body.try_get_i16().map_err(broken)? {
-        -1 => Ok(None),
-        1 => {
-            let length = body.try_get_i32().map_err(broken)?;
-            if usize::try_from(length) == Ok(body.len()) {
-                Ok(Some(body))
-            } else {
-                Err(WireError::Protocol("a field of another length"))
-            }
-        }
-        _ => Err(WireError::Protocol("a row that is not one field")),
-    }
-}
-
-fn text_row(mut body: Bytes) -> WireResult<TextRow> {
-    let short = || WireError::Protocol("a short row");
-    if body.len() < 2 {
-        return Err(short());
-    }
-    let fields = body.get_u16();
-    let mut row = Vec::with_capacity(fields.into());
-    for _ in 0..fields {
-        if body.len() < 4 {
-            return Err(short());
-        }
-        let length = body.get_i32();
-        if length < 0 {
-            row.push(None);
-            continue;
-        }
-        let length = usize::try_from(length).map_err(|_| short())?;
-        if body.len() < length {
-            return Err(short());
-        }
-        let text = body.split_to(length);
-        row.push(Some(String::from_utf8_lossy(&text).into_owned()));
-    }
-    Ok(row)
-}
-
-fn server_error(body: &[u8]) -> ServerError {
-    let mut error = ServerError {
-        code: String::new(),
-        message: "an unknown failure".to_owned(),
-    };
-    for field in body.split(|byte| *byte == 0) {
-        let Some((kind, text)) = field.split_first() else {
-            continue;
-        };
-        let text = String::from_utf8_lossy(text).into_owned();
-        match kind {
-            b'C' => error.code = text,
-            b'M' => error.message = text,
-            _ => {}
-        }
-    }
-    error
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn field(bytes: &'static [u8]) -> Option<Option<&'static [u8]>> {
-        let field = copied_field(Bytes::from_static(bytes)).ok()?;
-        Some(field.map(|field| bytes.get(bytes.len() - field.len()..).unwrap()))
-    }
-
-    #[test]
-    fn a_copied_row_is_its_field() {
-        let first = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\x02xx\0\x01\0\0\0\x03abc";
-        assert_eq!(field(first), Some(Some(b"abc".as_slice())));
-        assert_eq!(field(b"\0\x01\0\0\0\0"), Some(Some(b"".as_slice())));
-        assert_eq!(field(b"\xff\xff"), Some(None));
-        let empty = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0\xff\xff";
-        assert_eq!(field(empty), Some(None));
-    }
-
-    #[test]
-    fn what_is_no_row_of_one_field_is_refused() {
-        for bytes in [
-            b"".as_slice(),
-            b"\0",
-            b"\0\x02\0\0\0\0\0\0\0\0",
-            b"\0\x01\xff\xff\xff\xff",
-            b"\0\x01\0\0\0\x02a",
-            b"\0\x01\0\0\0\x01ab",
-            b"PGCOPY\n\xff\r\n\0\0\0\0\0",
-            b"PGCOPY\n\xff\r\n\0\0\0\0\0\xff\xff\xff\xff",
-        ] {
-            assert_eq!(field(bytes), None, "{bytes:?}");
-        }
     }
 }
