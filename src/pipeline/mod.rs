@@ -5,13 +5,13 @@
 //! thread; `replay` goes the path from the landing area on; `check`, `plan`, `status` and `holdings` look without
 //! touching; `progress` and `report` tell what happened.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Instant;
 
 use chrono::TimeDelta;
-use futures::future::LocalBoxFuture;
+use futures::future::{LocalBoxFuture, join_all};
 use futures::{StreamExt, stream};
 use tokio_util::sync::CancellationToken;
 
@@ -20,6 +20,7 @@ use crate::error::{Error, Result};
 use crate::landing::Landing;
 use crate::landing::manifest::Mode;
 use crate::names::StreamName;
+use crate::source::Source;
 use crate::source::postgres::Postgres;
 
 pub mod check;
@@ -89,6 +90,11 @@ pub async fn run(pipeline: Pipeline, options: RunOptions) -> Result<RunReport> {
             alone.push((place, run));
         }
     }
+    let without_changes: BTreeSet<&str> = alone
+        .iter()
+        .map(|(place, _)| source_of(&pipeline, *place))
+        .filter(|source| !by_source.contains_key(source))
+        .collect();
     let mut work: Vec<LocalBoxFuture<'_, Vec<(usize, StreamReport)>>> = Vec::new();
     for (source, runs) in by_source {
         let (places, streams): (Vec<usize>, Vec<StreamRun>) = runs.into_iter().unzip();
@@ -109,12 +115,24 @@ pub async fn run(pipeline: Pipeline, options: RunOptions) -> Result<RunReport> {
     for (place, run) in alone {
         work.push(Box::pin(async move { vec![(place, run.carry().await)] }));
     }
-    let mut reports: Vec<(usize, StreamReport)> = stream::iter(work)
+    let working = stream::iter(work)
         .buffer_unordered(options.jobs.get())
         .flat_map(stream::iter)
-        .collect()
-        .await;
+        .collect::<Vec<(usize, StreamReport)>>();
+    let looking = join_all(
+        without_changes
+            .iter()
+            .map(|name| left_behind(&pipeline, name)),
+    );
+    let (mut reports, left) = tokio::join!(working, looking);
     reports.sort_by_key(|(place, _)| *place);
+    for (source, warnings) in without_changes.iter().zip(left) {
+        let of_source =
+            |(place, _): &&mut (usize, StreamReport)| source_of(&pipeline, *place) == *source;
+        if let Some((_, report)) = reports.iter_mut().find(of_source) {
+            report.warnings.extend(warnings);
+        }
+    }
     let ended = !options.interrupt.is_cancelled();
     if let Some(retention) = pipeline.retention.filter(|_| ended) {
         for (_, report) in &mut reports {
@@ -127,6 +145,27 @@ pub async fn run(pipeline: Pipeline, options: RunOptions) -> Result<RunReport> {
         destination: pipeline.destination.name.clone(),
         streams: reports.into_iter().map(|(_, report)| report).collect(),
         seconds: began.elapsed().as_secs_f64(),
+    })
+}
+
+/// The source of the stream at a place of the configuration.
+fn source_of(pipeline: &Pipeline, place: usize) -> &str {
+    let stream = pipeline.streams.get(place);
+    stream.map_or("", |stream| stream.source.as_str())
+}
+
+/// What the pipeline left on a source of which the run reads no changes. Where that cannot be told, the run goes on: what
+/// hinders it otherwise its streams tell.
+async fn left_behind(pipeline: &Pipeline, name: &str) -> Vec<String> {
+    let looked = async {
+        match pipeline.sources.get(name) {
+            Some(source) => Source::new(source)?.left_behind().await,
+            None => Ok(Vec::new()),
+        }
+    };
+    looked.await.unwrap_or_else(|error: Error| {
+        tracing::debug!(source = name, error = %error.report(), "cannot look for what was left behind");
+        Vec::new()
     })
 }
 

@@ -14,10 +14,16 @@ use crate::error::{Error, Result};
 /// How long a connection may take, unless the URI has `connect_timeout`.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What every reading session is set to, so that text forms do not depend on the server's configuration.
+/// What every session is set to, so that text forms do not depend on the server's configuration. May begin a transaction's
+/// batch of statements: none of it takes a snapshot.
 pub const SESSION_SETTINGS: &str = "SET TimeZone = 'UTC'; SET DateStyle = 'ISO, YMD'; SET IntervalStyle = 'postgres'; \
      SET extra_float_digits = 1; SET bytea_output = 'hex'; SET xmlbinary = 'base64'; \
      SET standard_conforming_strings = on; SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0";
+/// What a session is set to besides that waits while others work: the server does not end it, and notices amid a statement
+/// too that this process is gone, and undoes what it did. Both are settings since PostgreSQL 14.
+pub const WAITING_SETTINGS: &str = "SELECT set_config(name, value, false) \
+     FROM (VALUES ('idle_session_timeout', '0'), ('client_connection_check_interval', '1s')) AS wanted (name, value) \
+     WHERE current_setting(name, true) IS NOT NULL";
 
 /// A database to connect to, with its TLS settings.
 #[derive(Clone)]

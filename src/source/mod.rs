@@ -127,6 +127,14 @@ impl Source {
         }
     }
 
+    /// Connects, and tells of what the pipeline left there that costs the source something, as warnings.
+    pub async fn left_behind(&self) -> Result<Vec<String>> {
+        match self {
+            Self::Postgres(source) => source.left_behind().await,
+            Self::HubSpot(_) => Ok(Vec::new()),
+        }
+    }
+
     /// Connects and opens a stream: looks at its relation, holds it still, and describes it.
     pub async fn open(&self, stream: &config::Stream) -> Result<OpenStream> {
         match self {

@@ -12,7 +12,7 @@ use postgres::{Client, Row};
 use crate::destination::Interrupter;
 use crate::destination::apply::{Dialect, Engine};
 use crate::error::{Error, Result};
-use crate::postgres::connection::{SESSION_SETTINGS, Server};
+use crate::postgres::connection::{SESSION_SETTINGS, Server, WAITING_SETTINGS};
 
 use super::failure;
 use super::ledger::value;
@@ -24,9 +24,6 @@ const SETTINGS: &str = "SET search_path = ''; SET temp_buffers = '64MB'";
 /// Where commits may be lost in a crash of the server, the source must not be told that they are durable.
 const DURABLE: &str = "SELECT set_config('synchronous_commit', 'on', false) \
      WHERE current_setting('synchronous_commit') = 'off'";
-/// The server then notices, amid a statement too, that this process is gone, and undoes what it did (since PostgreSQL 14).
-const NOTICE_A_DEAD_CLIENT: &str = "SELECT set_config(name, '1s', false) FROM pg_catalog.pg_settings \
-     WHERE name = 'client_connection_check_interval'";
 /// How long after a request to cancel the next one follows, while a transaction is still under way.
 const CANCEL_AGAIN: Duration = Duration::from_millis(100);
 
@@ -63,7 +60,7 @@ impl Session {
         session.batch(SESSION_SETTINGS)?;
         session.batch(SETTINGS)?;
         session.batch(DURABLE)?;
-        session.batch(NOTICE_A_DEAD_CLIENT)?;
+        session.batch(WAITING_SETTINGS)?;
         Ok(session)
     }
 

@@ -22,7 +22,7 @@ pub mod types;
 pub use crate::postgres::connection;
 
 use connection::Server;
-use replication::Replication;
+use replication::{Replication, survey};
 use session::{Following, Session};
 
 /// A PostgreSQL database to read from.
@@ -74,6 +74,12 @@ impl Postgres {
     /// The server, and the names that replication has on it.
     pub fn replication(&self) -> (&Server, &config::Replication) {
         (&self.server, &self.replication)
+    }
+
+    /// Connects, and tells of the pipeline's replication slots that nobody reads, as warnings.
+    pub async fn left_behind(&self) -> Result<Vec<String>> {
+        let client = self.server.connect().await?;
+        survey::warnings(&client, &self.replication).await
     }
 
     /// Connects for replication.

@@ -179,7 +179,47 @@ fn a_slot_left_behind_warns() {
             "{told}"
         );
         assert!(told.contains("pg_drop_replication_slot"), "{told}");
+        assert!(
+            !told.contains(&format!("`{}`", project.source.name())),
+            "{told}"
+        );
     }
+    // Once no stream of the source reads changes, that of the pipeline itself is left behind as well.
+    let config = std::fs::read_to_string(project.path("acequia.toml")).unwrap();
+    project.configure(&config.replace("mode = \"cdc\"", "mode = \"full\""));
+    let told = warnings(&project.run(&["--full-refresh"]), "t");
+    for slot in [other.as_str(), project.source.name()] {
+        assert!(told.contains(&format!("`{slot}` is not read")), "{told}");
+    }
+}
+
+/// Sessions that wait while others work, as long as that may take.
+#[test]
+fn time_limits_of_the_server_do_not_end_a_run() {
+    let project = project("limits", T, &["t"], "");
+    let name = project.source.name();
+    project
+        .source
+        .batch(&format!(
+            "ALTER DATABASE \"{name}\" SET statement_timeout = '100ms'; ALTER DATABASE \"{name}\" SET idle_session_timeout = '100ms';
+             ALTER DATABASE \"{name}\" SET idle_in_transaction_session_timeout = '100ms'"
+        ))
+        .unwrap();
+    let insert = |first: u32| {
+        let sql = format!(
+            "SET statement_timeout = 0; INSERT INTO t SELECT i, repeat('x', 100) FROM generate_series({first}, {first} + 299999) i"
+        );
+        project.source.batch(&sql).unwrap();
+    };
+    insert(1);
+    project.run(&[]);
+    insert(300_001);
+    assert_eq!(counts(&project.run(&[]), "t").0, 300_000);
+    project
+        .source
+        .batch(&format!("ALTER DATABASE \"{name}\" RESET ALL"))
+        .unwrap();
+    project.assert_same("t");
 }
 
 /// Scenario 25: two runs at once, of which the slot allows one.

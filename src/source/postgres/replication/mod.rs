@@ -15,7 +15,7 @@ use crate::config;
 use crate::error::{Error, Result};
 use crate::position::{Lsn, LsnPosition};
 
-use super::connection::{Server, failed, version};
+use super::connection::{SESSION_SETTINGS, Server, WAITING_SETTINGS, failed, version};
 use super::sql::{literal, quote};
 
 pub mod body;
@@ -96,11 +96,11 @@ impl Replication {
                 Error::source(format!("{lack} (PostgreSQL at {})", server.place())).remedy(remedy),
             );
         }
+        for settings in [SESSION_SETTINGS, WAITING_SETTINGS] {
+            let set = client.batch_execute(settings).await;
+            set.map_err(|error| failed("cannot set the session up", &error))?;
+        }
         let mut wire = ReplicationConnection::connect(server).await?;
-        // A run that is killed amid a query frees the slot sooner so. Servers before 14 do not know the setting.
-        let _ = wire
-            .query("SET client_connection_check_interval = '1s'")
-            .await;
         let identity = wire
             .query("IDENTIFY_SYSTEM")
             .await
@@ -154,9 +154,7 @@ impl Replication {
 
     /// Slots of the pipeline that nobody reads, as warnings.
     pub async fn left_behind(&self) -> Result<Vec<String>> {
-        let slots = survey::left_behind(&self.client, &self.names).await?;
-        let warning = |(message, remedy)| format!("{message}\nremedy: {remedy}");
-        Ok(slots.into_iter().map(warning).collect())
+        survey::warnings(&self.client, &self.names).await
     }
 
     /// The slot, where there is one.

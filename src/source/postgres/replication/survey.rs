@@ -182,8 +182,15 @@ async fn cannot_publish(
     })
 }
 
+/// Slots of the pipeline that nobody reads, as warnings of a run.
+pub async fn warnings(client: &Client, names: &Replication) -> Result<Vec<String>> {
+    let slots = left_behind(client, names).await?;
+    let warning = |(message, remedy)| format!("{message}\nremedy: {remedy}");
+    Ok(slots.into_iter().map(warning).collect())
+}
+
 /// Slots of the pipeline that nobody reads and that make the server keep its log, with what mends it.
-pub async fn left_behind(client: &Client, names: &Replication) -> Result<Vec<(String, String)>> {
+async fn left_behind(client: &Client, names: &Replication) -> Result<Vec<(String, String)>> {
     let slots = setup::idle_slots(client, &names.base).await?;
     let own_is_used = !names.streams.is_empty();
     let worth_a_word = |slot: &&IdleSlot| {
