@@ -30,6 +30,7 @@ pub(crate) mod replacements;
 pub(crate) mod speed;
 pub(crate) mod values;
 pub(crate) mod versions;
+pub(crate) mod versions_model;
 
 pub(crate) use load::{Load, ints, longs, stage, texts, write};
 
@@ -295,6 +296,8 @@ macro_rules! conformance {
                 scd2_by_cursor_closes_nothing_that_is_not_there,
                 scd2_compares_what_the_load_has,
                 a_table_of_versions_is_no_other_table;
+            versions_model:
+                scd2_keeps_the_history_of_any_loads;
             #[cfg(feature = "failpoints")]
             crashes:
                 a_crash_before_the_commit_leaves_no_trace,
