@@ -323,9 +323,10 @@ impl Replication {
                 Err(error) if is_out_of_room(&error) => {
                     tracing::info!(%error, "the server has no room for all changes at once: reading them as a stream");
                 }
-                begun => {
+                Err(error) => return Err(self.unreadable(error)),
+                Ok(()) => {
                     self.reading = Some(Reading::Query);
-                    return begun.map_err(|error| self.unreadable(error));
+                    return Ok(());
                 }
             }
         }
