@@ -96,12 +96,14 @@ enum Next {
 
 impl ReplicationRun {
     /// The lowest position of the streams that the slot is kept for.
-    fn lowest(&self, states: &BTreeMap<StreamName, StreamState>) -> Option<Lsn> {
+    fn lowest(&self, states: &BTreeMap<StreamName, StreamState>, system: &str) -> Option<Lsn> {
         states
             .iter()
             .filter(|(name, _)| self.configured.contains(name))
             .filter_map(|(_, state)| state.position.as_ref()?.lsn())
             .filter(|position| position.slot == self.source.slot_name())
+            // A position of another server says nothing of this one.
+            .filter(|position| position.system == system)
             .map(|position| position.lsn)
             .min()
     }
@@ -341,9 +343,13 @@ impl ReplicationRun {
     /// Tells the server what is durable: what every stream that the slot is kept for has passed.
     async fn confirm(&self, replication: &mut Replication) -> Result<()> {
         let states = self.loader.call(|destination| destination.states()).await?;
-        if let Some(lsn) = self.lowest(&states) {
+        if let Some(lsn) = self.lowest(&states, replication.system()) {
             fail::fail_point!("cdc.before_confirm", crate::failpoint::abort);
-            replication.confirm(lsn).await?;
+            tokio::select! {
+                confirmed = replication.confirm(lsn) => confirmed?,
+                // The next run confirms it.
+                () = self.stop.cancelled() => return Ok(()),
+            }
             fail::fail_point!("cdc.after_confirm", crate::failpoint::abort);
         }
         Ok(())

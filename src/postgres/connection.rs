@@ -19,11 +19,14 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 pub const SESSION_SETTINGS: &str = "SET TimeZone = 'UTC'; SET DateStyle = 'ISO, YMD'; SET IntervalStyle = 'postgres'; \
      SET extra_float_digits = 1; SET bytea_output = 'hex'; SET xmlbinary = 'base64'; \
      SET standard_conforming_strings = on; SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0";
-/// What a session is set to besides that waits while others work: the server does not end it, and notices amid a statement
-/// too that this process is gone, and undoes what it did. Both are settings since PostgreSQL 14.
-pub const WAITING_SETTINGS: &str = "SELECT set_config(name, value, false) \
-     FROM (VALUES ('idle_session_timeout', '0'), ('client_connection_check_interval', '1s')) AS wanted (name, value) \
+/// What a session is set to besides that lasts: the server does not end it while it waits, nor for its age. The settings
+/// came with PostgreSQL 14 and 17.
+pub const LASTING_SETTINGS: &str = "SELECT set_config(name, '0', false) \
+     FROM (VALUES ('idle_session_timeout'), ('transaction_timeout')) AS wanted (name) \
      WHERE current_setting(name, true) IS NOT NULL";
+/// The server then notices, amid a statement too, that this process is gone, and undoes what it did. Refused before
+/// PostgreSQL 14, and where the server's system cannot tell: to be tried.
+pub const NOTICE_A_DEAD_CLIENT: &str = "SET client_connection_check_interval = '1s'";
 
 /// A database to connect to, with its TLS settings.
 #[derive(Clone)]

@@ -12,7 +12,9 @@ use postgres::{Client, Row};
 use crate::destination::Interrupter;
 use crate::destination::apply::{Dialect, Engine};
 use crate::error::{Error, Result};
-use crate::postgres::connection::{SESSION_SETTINGS, Server, WAITING_SETTINGS};
+use crate::postgres::connection::{
+    LASTING_SETTINGS, NOTICE_A_DEAD_CLIENT, SESSION_SETTINGS, Server,
+};
 
 use super::failure;
 use super::ledger::value;
@@ -60,7 +62,8 @@ impl Session {
         session.batch(SESSION_SETTINGS)?;
         session.batch(SETTINGS)?;
         session.batch(DURABLE)?;
-        session.batch(WAITING_SETTINGS)?;
+        session.batch(LASTING_SETTINGS)?;
+        let _ = session.batch(NOTICE_A_DEAD_CLIENT);
         Ok(session)
     }
 

@@ -22,7 +22,7 @@ use r2d2_postgres::PostgresConnectionManager;
 use tokio::sync::mpsc;
 
 use super::batch::BatchBuilder;
-use super::connection::{SESSION_SETTINGS, Server, failed};
+use super::connection::{LASTING_SETTINGS, SESSION_SETTINGS, Server, failed};
 use super::field::Wire;
 use super::replication::change::SnapshotMark;
 use super::sql::literal;
@@ -89,9 +89,11 @@ impl ReadyLane {
             "{SESSION_SETTINGS}; BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; SET TRANSACTION SNAPSHOT {}",
             literal(&lane.snapshot)
         );
-        connection
-            .batch_execute(&begin)
-            .map_err(|error| failed(what(), &error))?;
+        for settings in [LASTING_SETTINGS, &begin] {
+            connection
+                .batch_execute(settings)
+                .map_err(|error| failed(what(), &error))?;
+        }
         Ok(Self { connection, lane })
     }
 

@@ -7,7 +7,7 @@ use tokio_postgres::Client;
 use tokio_util::sync::CancellationToken;
 
 use super::catalog::{self, CatalogRelation};
-use super::connection::{SESSION_SETTINGS, Server, failed, version};
+use super::connection::{LASTING_SETTINGS, SESSION_SETTINGS, Server, failed, version};
 use super::connectorx::{LaneQuery, ReadyLane};
 use super::field::Wire;
 use super::replication::Snapshot;
@@ -91,6 +91,10 @@ impl Session {
             Some(_) => Some(horizon(&client).await.map_err(begin)?),
             None => None,
         };
+        client
+            .batch_execute(LASTING_SETTINGS)
+            .await
+            .map_err(begin)?;
         client
             .batch_execute(&beginning(follow))
             .await

@@ -1,7 +1,7 @@
 //! Changes of tables, by logical replication: one slot and one pass over the write-ahead log for all streams of a source.
 //!
-//! [`setup`] sees to publication and tables; [`wire`] speaks the protocol ([`body`] reads its messages); [`pgoutput`] decodes its messages; a [`feed`]
-//! makes of one table's changes the batches of one stream, by [`change`]. [`Replication`] holds the slot: it says where
+//! [`setup`] sees to publication and tables; [`wire`] speaks the protocol, whose messages [`body`] reads; [`pgoutput`]
+//! decodes the changes in them; a [`feed`] makes of one table's changes the batches of one stream, by [`change`]. [`Replication`] holds the slot: it says where
 //! each stream may go on, takes the snapshot that a new one begins with, begins to read, and confirms what is durable. A
 //! [`pass`] reads. [`survey`] is for `check`, `status` and taking it down.
 
@@ -15,7 +15,7 @@ use crate::config;
 use crate::error::{Error, Result};
 use crate::position::{Lsn, LsnPosition};
 
-use super::connection::{SESSION_SETTINGS, Server, WAITING_SETTINGS, failed, version};
+use super::connection::{LASTING_SETTINGS, SESSION_SETTINGS, Server, failed, version};
 use super::sql::{literal, quote};
 
 pub mod body;
@@ -38,10 +38,12 @@ const STATUS: Duration = Duration::from_secs(1);
 
 /// How long a slot may still be held by a reader that has just died.
 const RELEASE: Duration = Duration::from_secs(5);
+/// What mends a position that has no log any more.
+const ANEW: &str = "take a new snapshot: `acequia run STREAM --full-refresh`";
 /// How soon it is tried again.
 const RETRY: Duration = Duration::from_millis(100);
-/// How much of the log is asked for by a query at most. The server decodes it before it sends any, and keeps it in
-/// temporary files meanwhile.
+/// How much log the server may have to go through for a query at most. It decodes all of it before it sends any, and keeps
+/// the answer in temporary files.
 const QUERIED: u64 = 1 << 30;
 
 /// The slot of a source, held for a run.
@@ -66,6 +68,8 @@ enum Reading {
     Stream,
     /// Up to a position, as the rows of a query.
     Query,
+    /// No more: it broke off, and what the connection holds is of no use.
+    Broken,
 }
 
 /// A snapshot that a stream of changes begins with.
@@ -96,7 +100,7 @@ impl Replication {
                 Error::source(format!("{lack} (PostgreSQL at {})", server.place())).remedy(remedy),
             );
         }
-        for settings in [SESSION_SETTINGS, WAITING_SETTINGS] {
+        for settings in [SESSION_SETTINGS, LASTING_SETTINGS] {
             let set = client.batch_execute(settings).await;
             set.map_err(|error| failed("cannot set the session up", &error))?;
         }
@@ -201,7 +205,6 @@ impl Replication {
         now: Lsn,
     ) -> Result<Start> {
         let name = &self.names.slot;
-        let anew = "take a new snapshot: `acequia run STREAM --full-refresh`";
         let Some(position) = position else {
             return Ok(Start::Snapshot(None));
         };
@@ -217,23 +220,14 @@ impl Replication {
                 "the server at {} is not the one that the stream was read from so far",
                 self.server.place()
             ))
-            .remedy(anew));
+            .remedy(ANEW));
         }
         let Some(slot) = slot else {
-            return Err(Error::source(format!(
-                "the replication slot `{name}` is gone, and with it the changes since {}",
-                position.lsn
-            ))
-            .remedy(anew));
+            return Err(self.gone(position.lsn));
         };
         refuse_lost(slot, name)?;
         if slot.confirmed > position.lsn {
-            return Err(Error::source(format!(
-                "the replication slot `{name}` stands at {}, after the stream's position {}: it was made anew, or \
-                 something else has read from it, and the changes in between are lost",
-                slot.confirmed, position.lsn
-            ))
-            .remedy(anew));
+            return Err(self.moved(slot, position.lsn));
         }
         if position.lsn > now {
             return Err(Error::source(format!(
@@ -241,7 +235,7 @@ impl Replication {
                  older copy",
                 position.lsn
             ))
-            .remedy(anew));
+            .remedy(ANEW));
         }
         if table.oid != position.relation {
             let reason = format!("{} was dropped and made anew", table.from);
@@ -303,15 +297,21 @@ impl Replication {
     /// Begins to read, from the lowest of the streams' positions on.
     ///
     /// What is near is asked for by a query: the server sends its rows in buffers, where a stream costs it a system call
-    /// for each change. A stream goes on for ever, holds only what is not decoded yet, and needs no room for the rest.
+    /// for each change. Of a stream it sends each transaction as it decodes it, and stores no answer.
     async fn begin(&mut self, from: Lsn, until: Until) -> Result<()> {
-        if self.reading.is_some() {
-            return Ok(());
+        match self.reading {
+            Some(Reading::Broken) => {
+                return Err(Error::source(
+                    "reading the write-ahead log broke off before",
+                ));
+            }
+            Some(Reading::Stream | Reading::Query) => return Ok(()),
+            None => {}
         }
         let slot = self.names.slot.clone();
         let publication = literal(&quote(&self.names.publication));
         if let Until::Reached(target) = until
-            && self.is_near(target).await?
+            && self.is_near().await?
         {
             let query = format!(
                 "COPY (SELECT data FROM pg_logical_slot_peek_binary_changes({}, '{target}', NULL, 'proto_version', '1', \
@@ -320,13 +320,13 @@ impl Replication {
                 publication,
             );
             match self.start(&query).await {
-                Err(error) if is_out_of_room(&error) => {
-                    tracing::info!(%error, "the server has no room for all changes at once: reading them as a stream");
+                Err(error) if cannot_answer(&error) => {
+                    tracing::info!(%error, "the server does not give all changes at once: reading them as a stream");
                 }
                 Err(error) => return Err(self.unreadable(error)),
                 Ok(()) => {
                     self.reading = Some(Reading::Query);
-                    return Ok(());
+                    return self.refuse_moved(from).await;
                 }
             }
         }
@@ -338,7 +338,7 @@ impl Replication {
         let begun = self.start(&command).await;
         begun.map_err(|error| self.unreadable(error))?;
         self.reading = Some(Reading::Stream);
-        Ok(())
+        self.refuse_moved(from).await
     }
 
     /// Begins to read by a command, once the slot is free.
@@ -363,10 +363,41 @@ impl Replication {
         )
     }
 
-    /// Whether there is so little between the slot and a position that a query may ask for it.
-    async fn is_near(&self, target: Lsn) -> Result<bool> {
+    /// Whether the slot is so near to the log's end that a query may ask for what is between.
+    async fn is_near(&self) -> Result<bool> {
         let slot = self.slot().await?;
-        Ok(slot.is_some_and(|slot| target.0.saturating_sub(slot.confirmed.0) <= QUERIED))
+        // Not from where it is confirmed: a transaction comes whole, with what it wrote before.
+        Ok(slot.is_some_and(|slot| slot.retained <= QUERIED))
+    }
+
+    /// Refuses a slot that somebody moved since the streams' positions were compared with it. While it is read it stays.
+    async fn refuse_moved(&self, from: Lsn) -> Result<()> {
+        match self.slot().await? {
+            Some(slot) if slot.confirmed > from => Err(self.moved(&slot, from)),
+            _ => Ok(()),
+        }
+    }
+
+    fn gone(&self, since: Lsn) -> Error {
+        Error::source(format!(
+            "the replication slot `{}` is gone, and with it the changes since {since}",
+            self.names.slot
+        ))
+        .remedy(ANEW)
+    }
+
+    fn moved(&self, slot: &Slot, position: Lsn) -> Error {
+        Error::source(format!(
+            "the replication slot `{}` stands at {}, after the stream's position {position}: it was made anew, or something \
+             else has read from it, and the changes in between are lost",
+            self.names.slot, slot.confirmed
+        ))
+        .remedy(ANEW)
+    }
+
+    /// The server that the positions are of.
+    pub fn system(&self) -> &str {
+        &self.system
     }
 
     /// Tells the server that everything before is durable.
@@ -390,11 +421,13 @@ impl Replication {
                 .client
                 .execute(
                     "SELECT pg_replication_slot_advance(slot_name, $2::text::pg_lsn) FROM pg_replication_slots
-                     WHERE slot_name = $1 AND confirmed_flush_lsn < $2::text::pg_lsn",
+                     WHERE slot_name = $1 AND confirmed_flush_lsn < $2::text::pg_lsn
+                       AND $2::text::pg_lsn <= pg_current_wal_flush_lsn()",
                     &[&self.names.slot, &lsn.to_string()],
                 )
                 .await;
             match advanced {
+                Ok(0) if self.slot().await?.is_none() => return Err(self.gone(lsn)),
                 Ok(_) => return Ok(()),
                 Err(error)
                     if error.code() == Some(&SqlState::OBJECT_IN_USE)
@@ -402,9 +435,21 @@ impl Replication {
                 {
                     tokio::time::sleep(RETRY).await;
                 }
-                Err(error) => return Err(failed("cannot confirm to the server", &error)),
+                Err(error) => return Err(self.unconfirmed(&error)),
             }
         }
+    }
+
+    fn unconfirmed(&self, error: &tokio_postgres::Error) -> Error {
+        let what = format!("cannot confirm to the server at {}", self.server.place());
+        let fault = failed(what, error);
+        if error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) {
+            return fault.remedy(
+                "let the source's user move its slot: ALTER ROLE … REPLICATION; and, where it was taken away, GRANT EXECUTE ON \
+                 FUNCTION pg_replication_slot_advance TO …",
+            );
+        }
+        fault
     }
 
     /// Tells the server that streams what is durable, and that we live; with `reply`, asks it where it stands.
@@ -439,10 +484,13 @@ impl Replication {
     }
 }
 
-/// Whether the server had no room for the answer to a query.
-fn is_out_of_room(error: &WireError) -> bool {
-    // Of temporary files (temp_file_limit), or on the disk.
-    matches!(error.code(), Some("53400" | "53100"))
+/// Whether the server may be able to send as a stream what it does not give as the answer to a query.
+fn cannot_answer(error: &WireError) -> bool {
+    // No room in temporary files, on the disk, in memory; too many rows; the function is not there, or not for us.
+    matches!(
+        error.code(),
+        Some("53400" | "53100" | "53200" | "54000" | "0A000" | "42501" | "42883")
+    )
 }
 
 /// Refuses a slot that the server has given up.

@@ -66,6 +66,20 @@ impl Replication {
         until: Until,
         stop: &CancellationToken,
     ) -> Result<Passed> {
+        let read = self.pass_through(from, feeds, until, stop).await;
+        if read.is_err() {
+            self.reading = Some(Reading::Broken);
+        }
+        read
+    }
+
+    async fn pass_through(
+        &mut self,
+        from: Lsn,
+        feeds: Vec<Feed>,
+        until: Until,
+        stop: &CancellationToken,
+    ) -> Result<Passed> {
         tokio::select! {
             begun = self.begin(from, until) => begun?,
             () = stop.cancelled() => return Err(Error::Interrupted),

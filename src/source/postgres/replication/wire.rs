@@ -22,7 +22,9 @@ use super::body::{Event, ServerError, TextRow, copied_field, log_event, server_e
 use crate::error::{Error, Result};
 use crate::position::Lsn;
 use crate::postgres::EPOCH_MICROS;
-use crate::source::postgres::connection::{SESSION_SETTINGS, Server, WAITING_SETTINGS};
+use crate::source::postgres::connection::{
+    LASTING_SETTINGS, NOTICE_A_DEAD_CLIENT, SESSION_SETTINGS, Server,
+};
 
 /// What the server may send in one message at most: its own limit is 1 GiB.
 const MAX_MESSAGE: usize = 1 << 30;
@@ -79,12 +81,13 @@ impl ReplicationConnection {
                 .unwrap_or(Duration::from_secs(10));
             match tokio::time::timeout(timeout, Self::connect_to(server, host, port)).await {
                 Ok(Ok(mut connection)) => {
-                    for settings in [SESSION_SETTINGS, WAITING_SETTINGS] {
+                    for settings in [SESSION_SETTINGS, LASTING_SETTINGS] {
                         let set = connection.query(settings).await;
                         set.map_err(|error| {
                             error.told("cannot begin to replicate", server.place())
                         })?;
                     }
+                    let _ = connection.query(NOTICE_A_DEAD_CLIENT).await;
                     return Ok(connection);
                 }
                 Ok(Err(error)) => failure = Some(error),
