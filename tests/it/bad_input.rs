@@ -6,15 +6,7 @@ use std::time::{Duration, Instant};
 
 use testkit::{Cluster, PASSWORD, PASSWORD_ROLE, Seed};
 
-use crate::support::{Output, Project};
-
-const VENTAS: &str = r#"
-[streams.ventas]
-source = "operativa"
-table = "public.ventas"
-mode = "incremental"
-cursor = "updated_at"
-"#;
+use crate::support::{Output, Project, VENTAS};
 
 fn seeded(name: &str, rows: u64) -> Project {
     let project = Project::operational(name, VENTAS);

@@ -4,15 +4,7 @@ use std::time::Duration;
 
 use testkit::{Changes, Seed};
 
-use crate::support::{Project, counts, stream_report};
-
-const VENTAS: &str = r#"
-[streams.ventas]
-source = "operativa"
-table = "public.ventas"
-mode = "incremental"
-cursor = "updated_at"
-"#;
+use crate::support::{Project, VENTAS, counts, stream_report};
 
 #[test]
 fn rounds_of_inserts_and_updates_arrive() {

@@ -46,6 +46,15 @@ kind = "postgres"
 url = "${OPERATIVA_URL}"
 "#;
 
+/// A table that is read by what changed.
+pub const VENTAS: &str = r#"
+[streams.ventas]
+source = "operativa"
+table = "public.ventas"
+mode = "incremental"
+cursor = "updated_at"
+"#;
+
 /// A table that is read in full, and one by what changed.
 pub const CURSOS_AND_VENTAS: &str = r#"
 [streams.cursos]
