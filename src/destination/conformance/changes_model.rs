@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
-use proptest::test_runner::{Config, TestCaseError, TestRunner};
+use proptest::test_runner::TestCaseError;
 
 use super::log::{Change, HARD, Log, SOFT, seconds};
 use super::*;
@@ -313,13 +313,7 @@ fn changelog<S: Subject>(fixture: &Fixture<S>, stream: &str) -> Vec<String> {
 
 pub(crate) fn a_table_is_what_its_source_was_however_the_log_is_cut<S: Subject>() {
     let mut fixture = Fixture::<S>::new();
-    // PROPTEST_CASES counts eight for one, as a case here is many loads.
-    let mut runner = TestRunner::new(Config {
-        cases: Config::default().cases.div_ceil(8),
-        max_shrink_iters: 400,
-        failure_persistence: None,
-        ..Config::default()
-    });
+    let mut runner = runner();
     let fixture = std::cell::RefCell::new(&mut fixture);
     let number = std::cell::Cell::new(0);
     let property = |acts: Vec<Act>| {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::{Float64Array, StringArray};
 use proptest::prelude::*;
-use proptest::test_runner::{Config, TestCaseError, TestRunner};
+use proptest::test_runner::TestCaseError;
 
 use super::log::{HARD, Log, apply, columns_of_changes};
 use super::*;
@@ -150,12 +150,7 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
 }
 
 pub(crate) fn a_table_without_a_key_is_what_its_source_was<S: Subject>() {
-    let mut runner = TestRunner::new(Config {
-        cases: Config::default().cases.div_ceil(8),
-        max_shrink_iters: 400,
-        failure_persistence: None,
-        ..Config::default()
-    });
+    let mut runner = runner();
     let fixture = std::cell::RefCell::new(Fixture::<S>::new());
     let number = std::cell::Cell::new(0);
     let property = |acts: Vec<Act>| {

@@ -6,6 +6,7 @@
 //! tells.
 
 use arrow::array::ArrayRef;
+use proptest::test_runner::{Config, TestRunner};
 use tempfile::TempDir;
 
 use crate::destination::{Destination, LoadOutcome, StagedLoad};
@@ -33,6 +34,16 @@ pub(crate) mod versions;
 pub(crate) mod versions_model;
 
 pub(crate) use load::{Load, ints, longs, stage, texts, write};
+
+/// What runs a property of which each case is many loads: `PROPTEST_CASES` counts eight for one.
+fn runner() -> TestRunner {
+    TestRunner::new(Config {
+        cases: Config::default().cases.div_ceil(8),
+        max_shrink_iters: 400,
+        failure_persistence: None,
+        ..Config::default()
+    })
+}
 
 /// The dataset that tests load into.
 pub(crate) const DATASET: &str = "replica";

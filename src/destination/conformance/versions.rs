@@ -36,8 +36,13 @@ fn apply_at<S: Subject>(fixture: &mut Fixture<S>, load: &Load, second: i64) -> (
 }
 
 fn versions<S: Subject>(fixture: &Fixture<S>) -> Vec<String> {
+    versions_of(fixture, "ventas")
+}
+
+/// The versions of all rows of a table, with the seconds from which and to which each held.
+pub(super) fn versions_of<S: Subject>(fixture: &Fixture<S>, table: &str) -> Vec<String> {
     fixture.query(&format!(
-        "SELECT id, importe, {}, {} FROM replica.ventas ORDER BY id, _acequia_valid_from",
+        "SELECT id, importe, {}, {} FROM replica.{table} ORDER BY id, _acequia_valid_from",
         seconds::<S>("_acequia_valid_from"),
         seconds::<S>("_acequia_valid_to")
     ))

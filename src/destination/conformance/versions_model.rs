@@ -4,9 +4,9 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use proptest::test_runner::{Config, TestCaseError, TestRunner};
+use proptest::test_runner::TestCaseError;
 
-use super::log::seconds;
+use super::versions::versions_of;
 use super::*;
 use crate::landing::manifest::Mode;
 
@@ -79,28 +79,23 @@ fn load_of(stream: &str, mode: Mode, rows: &BTreeMap<i64, i32>, number: i64) -> 
         ("importe", "int32", ints(rows.values().copied())),
     ];
     let load = Load::full(stream, &columns);
-    let before = (number > 1).then(|| CursorValue::Integer(number - 1));
-    let mut load = load.by_cursor(
+    if mode == Mode::Full {
+        return Load {
+            disposition: Disposition::Scd2,
+            key: vec!["id".to_owned()],
+            ..load
+        };
+    }
+    load.by_cursor(
         Disposition::Scd2,
         "importe",
-        before,
+        (number > 1).then(|| CursorValue::Integer(number - 1)),
         Some(CursorValue::Integer(number)),
-    );
-    if mode == Mode::Full {
-        load.mode = Mode::Full;
-        (load.cursor, load.before, load.after) = (None, None, None);
-    }
-    load
+    )
 }
 
 pub(crate) fn scd2_keeps_the_history_of_any_loads<S: Subject>() {
-    // PROPTEST_CASES counts eight for one, as a case here is many loads.
-    let mut runner = TestRunner::new(Config {
-        cases: Config::default().cases.div_ceil(8),
-        max_shrink_iters: 200,
-        failure_persistence: None,
-        ..Config::default()
-    });
+    let mut runner = runner();
     let fixture = RefCell::new(Fixture::<S>::new());
     let streams = Cell::new(0);
     let property = |loads: Vec<BTreeMap<i64, i32>>| {
@@ -121,12 +116,7 @@ pub(crate) fn scd2_keeps_the_history_of_any_loads<S: Subject>() {
                     (outcome.inserted, outcome.updated, outcome.deleted),
                     model.load(mode, rows, at)
                 );
-                let versions = fixture.query(&format!(
-                    "SELECT id, importe, {}, {} FROM replica.{stream} ORDER BY id, _acequia_valid_from",
-                    seconds::<S>("_acequia_valid_from"),
-                    seconds::<S>("_acequia_valid_to")
-                ));
-                prop_assert_eq!(versions, model.shown());
+                prop_assert_eq!(versions_of(&fixture, &stream), model.shown());
             }
         }
         Ok(())
