@@ -119,11 +119,8 @@ pub async fn run(pipeline: Pipeline, options: RunOptions) -> Result<RunReport> {
         .buffer_unordered(options.jobs.get())
         .flat_map(stream::iter)
         .collect::<Vec<(usize, StreamReport)>>();
-    let looking = join_all(
-        without_changes
-            .iter()
-            .map(|name| left_behind(&pipeline, name)),
-    );
+    let look = |name| left_behind(&pipeline, name, &options.interrupt);
+    let looking = join_all(without_changes.iter().copied().map(look));
     let (mut reports, left) = tokio::join!(working, looking);
     reports.sort_by_key(|(place, _)| *place);
     for (source, warnings) in without_changes.iter().zip(left) {
@@ -156,14 +153,22 @@ fn source_of(pipeline: &Pipeline, place: usize) -> &str {
 
 /// What the pipeline left on a source of which the run reads no changes. Where that cannot be told, the run goes on: what
 /// hinders it otherwise its streams tell.
-async fn left_behind(pipeline: &Pipeline, name: &str) -> Vec<String> {
-    let looked = async {
+async fn left_behind(
+    pipeline: &Pipeline,
+    name: &str,
+    interrupt: &CancellationToken,
+) -> Vec<String> {
+    let look = async {
         match pipeline.sources.get(name) {
             Some(source) => Source::new(source)?.left_behind().await,
             None => Ok(Vec::new()),
         }
     };
-    looked.await.unwrap_or_else(|error: Error| {
+    let looked = tokio::select! {
+        looked = look => looked,
+        () = interrupt.cancelled() => return Vec::new(),
+    };
+    looked.unwrap_or_else(|error: Error| {
         tracing::debug!(source = name, error = %error.report(), "cannot look for what was left behind");
         Vec::new()
     })

@@ -300,12 +300,14 @@ impl Replication {
     /// for each change. Of a stream it sends each transaction as it decodes it, and stores no answer.
     async fn begin(&mut self, from: Lsn, until: Until) -> Result<()> {
         match self.reading {
-            Some(Reading::Broken) => {
-                return Err(Error::source(
-                    "reading the write-ahead log broke off before",
-                ));
+            Some(Reading::Stream) => return Ok(()),
+            Some(Reading::Query | Reading::Broken) => {
+                return Err(Error::source(format!(
+                    "reading the write-ahead log of PostgreSQL at {} broke off before",
+                    self.server.place()
+                ))
+                .remedy("run again: nothing that was loaded is lost, and nothing comes twice"));
             }
-            Some(Reading::Stream | Reading::Query) => return Ok(()),
             None => {}
         }
         let slot = self.names.slot.clone();
@@ -343,16 +345,11 @@ impl Replication {
 
     /// Begins to read by a command, once the slot is free.
     async fn start(&mut self, command: &str) -> std::result::Result<(), WireError> {
-        let began = Instant::now();
-        loop {
-            match self.wire.start(command).await {
-                // The reader of a run that was killed lives on for a moment.
-                Err(error) if error.code() == Some("55006") && began.elapsed() < RELEASE => {
-                    tokio::time::sleep(RETRY).await;
-                }
-                started => return started,
-            }
-        }
+        once_free(
+            async || self.wire.start(command).await,
+            |error| error.code() == Some(SqlState::OBJECT_IN_USE.code()),
+        )
+        .await
     }
 
     fn unreadable(&self, error: WireError) -> Error {
@@ -415,28 +412,19 @@ impl Replication {
 
     /// Tells it where nothing streams.
     async fn advance(&self, lsn: Lsn) -> Result<()> {
-        let began = Instant::now();
-        loop {
-            let advanced = self
-                .client
-                .execute(
-                    "SELECT pg_replication_slot_advance(slot_name, $2::text::pg_lsn) FROM pg_replication_slots
-                     WHERE slot_name = $1 AND confirmed_flush_lsn < $2::text::pg_lsn
-                       AND $2::text::pg_lsn <= pg_current_wal_flush_lsn()",
-                    &[&self.names.slot, &lsn.to_string()],
-                )
-                .await;
-            match advanced {
-                Ok(0) if self.slot().await?.is_none() => return Err(self.gone(lsn)),
-                Ok(_) => return Ok(()),
-                Err(error)
-                    if error.code() == Some(&SqlState::OBJECT_IN_USE)
-                        && began.elapsed() < RELEASE =>
-                {
-                    tokio::time::sleep(RETRY).await;
-                }
-                Err(error) => return Err(self.unconfirmed(&error)),
-            }
+        let sql = "SELECT pg_replication_slot_advance(slot_name, $2::text::pg_lsn) FROM pg_replication_slots
+                   WHERE slot_name = $1 AND confirmed_flush_lsn < $2::text::pg_lsn
+                     AND $2::text::pg_lsn <= pg_current_wal_flush_lsn()";
+        let to = lsn.to_string();
+        let advanced = once_free(
+            async || self.client.execute(sql, &[&self.names.slot, &to]).await,
+            |error| error.code() == Some(&SqlState::OBJECT_IN_USE),
+        )
+        .await;
+        match advanced {
+            Ok(0) if self.slot().await?.is_none() => Err(self.gone(lsn)),
+            Ok(_) => Ok(()),
+            Err(error) => Err(self.unconfirmed(&error)),
         }
     }
 
@@ -506,6 +494,22 @@ pub fn refuse_lost(slot: &Slot, name: &str) -> Result<()> {
         "`acequia replication drop SOURCE`, then `acequia run STREAM --full-refresh` for each of its cdc streams; and run \
          more often, or raise max_slot_wal_keep_size",
     ))
+}
+
+/// Tries until the slot is free: the reader of a run that was killed lives on for a moment.
+async fn once_free<T, E>(
+    mut attempt: impl AsyncFnMut() -> std::result::Result<T, E>,
+    is_held: impl Fn(&E) -> bool,
+) -> std::result::Result<T, E> {
+    let began = Instant::now();
+    loop {
+        match attempt().await {
+            Err(error) if is_held(&error) && began.elapsed() < RELEASE => {
+                tokio::time::sleep(RETRY).await;
+            }
+            ended => return ended,
+        }
+    }
 }
 
 /// Waits, and says so where it takes long.

@@ -66,52 +66,18 @@ impl Replication {
         until: Until,
         stop: &CancellationToken,
     ) -> Result<Passed> {
-        let read = self.pass_through(from, feeds, until, stop).await;
+        let read = async {
+            tokio::select! {
+                begun = self.begin(from, until) => begun?,
+                () = stop.cancelled() => return Err(Error::Interrupted),
+            }
+            Pass::new(&mut *self, from, feeds, stop).read(until).await
+        }
+        .await;
         if read.is_err() {
             self.reading = Some(Reading::Broken);
         }
         read
-    }
-
-    async fn pass_through(
-        &mut self,
-        from: Lsn,
-        feeds: Vec<Feed>,
-        until: Until,
-        stop: &CancellationToken,
-    ) -> Result<Passed> {
-        tokio::select! {
-            begun = self.begin(from, until) => begun?,
-            () = stop.cancelled() => return Err(Error::Interrupted),
-        }
-        let mut ticks = interval(TICK);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-        let mut owners: HashMap<u32, Vec<usize>> = HashMap::new();
-        for (index, feed) in feeds.iter().enumerate() {
-            let table = feed.table();
-            for oid in table.partitions.iter().chain([&table.oid]) {
-                owners.entry(*oid).or_default().push(index);
-            }
-        }
-        let pass = Pass {
-            replication: self,
-            feeds,
-            owners: owners
-                .into_iter()
-                .map(|(oid, owners)| (oid, owners.into()))
-                .collect(),
-            ticks,
-            from,
-            reached: from,
-            transaction: None,
-            changes: 0,
-            first_commit: None,
-            first_change: None,
-            began: Instant::now(),
-            last_status: Instant::now(),
-            stop,
-        };
-        pass.read(until).await
     }
 }
 
@@ -133,7 +99,42 @@ struct Pass<'a> {
     stop: &'a CancellationToken,
 }
 
-impl Pass<'_> {
+impl<'a> Pass<'a> {
+    fn new(
+        replication: &'a mut Replication,
+        from: Lsn,
+        feeds: Vec<Feed>,
+        stop: &'a CancellationToken,
+    ) -> Self {
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let mut owners: HashMap<u32, Vec<usize>> = HashMap::new();
+        for (index, feed) in feeds.iter().enumerate() {
+            let table = feed.table();
+            for oid in table.partitions.iter().chain([&table.oid]) {
+                owners.entry(*oid).or_default().push(index);
+            }
+        }
+        Self {
+            replication,
+            feeds,
+            owners: owners
+                .into_iter()
+                .map(|(oid, owners)| (oid, owners.into()))
+                .collect(),
+            ticks,
+            from,
+            reached: from,
+            transaction: None,
+            changes: 0,
+            first_commit: None,
+            first_change: None,
+            began: Instant::now(),
+            last_status: Instant::now(),
+            stop,
+        }
+    }
+
     async fn read(mut self, until: Until) -> Result<Passed> {
         self.replication.send_status(true).await?;
         let mut heard = true;
