@@ -83,6 +83,7 @@ impl Bench {
                 others: Vec::new(),
                 streams: vec![name.clone()],
             },
+            reader: config::Reader::Copy,
         };
         Pipeline {
             name: "bench".parse().unwrap(),

@@ -75,6 +75,7 @@ impl Bench {
                 others: Vec::new(),
                 streams: Vec::new(),
             },
+            reader: config::Reader::Copy,
         };
         let landing = self.folder.path().join("landing").display().to_string();
         let name = stream.name.clone();

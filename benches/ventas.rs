@@ -10,7 +10,7 @@ use std::io::Read;
 use std::num::NonZeroUsize;
 use std::path::Path;
 
-use acequia::config::{self, Pipeline, Relation, Secret, Stream, Target};
+use acequia::config::{self, Pipeline, Reader, Relation, Secret, Stream, Target};
 use acequia::destination::duckdb::DuckDb;
 use acequia::destination::{Destination, StagedLoad};
 use acequia::evolution::{SchemaContract, number};
@@ -38,6 +38,7 @@ struct Bench {
     _cluster: Cluster,
     folder: tempfile::TempDir,
     rows: u64,
+    lanes: Option<NonZeroUsize>,
 }
 
 impl Bench {
@@ -57,10 +58,11 @@ impl Bench {
             _cluster: cluster,
             folder: tempfile::tempdir().unwrap(),
             rows,
+            lanes: None,
         }
     }
 
-    fn pipeline(&self) -> Pipeline {
+    fn pipeline(&self, reader: Reader) -> Pipeline {
         let source = config::Source::Postgres {
             url: Secret::new(self.database.url()),
             replication: config::Replication {
@@ -70,6 +72,7 @@ impl Bench {
                 others: Vec::new(),
                 streams: Vec::new(),
             },
+            reader,
         };
         Pipeline {
             name: "bench".parse().unwrap(),
@@ -85,13 +88,13 @@ impl Bench {
                 },
             },
             sources: BTreeMap::from([("operativa".to_owned(), source)]),
-            streams: vec![ventas()],
+            streams: vec![ventas(self.lanes)],
         }
     }
 
     /// Reads every batch of the table, and hands each on.
-    fn extract(&self, mut take: impl FnMut(RecordBatch)) -> Schema {
-        let pipeline = self.pipeline();
+    fn extract(&self, reader: Reader, mut take: impl FnMut(RecordBatch)) -> Schema {
+        let pipeline = self.pipeline(reader);
         let stream = &pipeline.streams[0];
         self.runtime.block_on(async {
             let opened = Source::of(&pipeline, stream)
@@ -126,7 +129,7 @@ impl Bench {
 
     /// Lands batches in a folder of their own.
     fn land(&self, batches: &[RecordBatch]) -> (Landing, LoadAddress, Landed) {
-        let landing = Landing::open(&self.pipeline().landing).unwrap();
+        let landing = Landing::open(&self.pipeline(Reader::Copy).landing).unwrap();
         let address = LoadAddress {
             pipeline: "bench".parse().unwrap(),
             stream: "ventas".parse().unwrap(),
@@ -146,7 +149,7 @@ impl Bench {
     }
 }
 
-fn ventas() -> Stream {
+fn ventas(lanes: Option<NonZeroUsize>) -> Stream {
     Stream {
         name: "ventas".parse().unwrap(),
         source: "operativa".to_owned(),
@@ -163,7 +166,7 @@ fn ventas() -> Stream {
         exclude: Vec::new(),
         filter: None,
         table: "ventas".to_owned(),
-        parallel: None,
+        parallel: lanes,
         contract: SchemaContract::Evolve,
         types: BTreeMap::new(),
     }
@@ -211,9 +214,9 @@ fn drain(database: &TestDb, ranges: usize) -> u64 {
 }
 
 fn stations(criterion: &mut Criterion) {
-    let bench = Bench::new();
+    let mut bench = Bench::new();
     let mut batches = Vec::new();
-    let schema = bench.extract(|batch| batches.push(batch));
+    let schema = bench.extract(Reader::Copy, |batch| batches.push(batch));
     let (landing, address, landed) = bench.land(&batches);
 
     let mut group = criterion.benchmark_group("ventas");
@@ -226,13 +229,19 @@ fn stations(criterion: &mut Criterion) {
     group.bench_function("raw COPY drain, two ranges", |b| {
         b.iter(|| drain(&bench.database, 2));
     });
-    group.bench_function("extract", |b| {
-        b.iter(|| {
-            let mut rows = 0;
-            bench.extract(|batch| rows += batch.num_rows());
-            assert_eq!(rows as u64, bench.rows);
-        });
-    });
+    for lanes in [1, 2] {
+        bench.lanes = NonZeroUsize::new(lanes);
+        for (reader, name) in [(Reader::Copy, "copy"), (Reader::ConnectorX, "connectorx")] {
+            group.bench_function(format!("extract, {name}, lanes: {lanes}"), |b| {
+                b.iter(|| {
+                    let mut rows = 0;
+                    bench.extract(reader, |batch| rows += batch.num_rows());
+                    assert_eq!(rows as u64, bench.rows);
+                });
+            });
+        }
+    }
+    bench.lanes = None;
     group.bench_function("land", |b| {
         b.iter(|| {
             let (landing, address, _) = bench.land(&batches);
@@ -272,7 +281,7 @@ fn stations(criterion: &mut Criterion) {
             };
             let report = bench
                 .runtime
-                .block_on(pipeline::run(bench.pipeline(), options))
+                .block_on(pipeline::run(bench.pipeline(Reader::Copy), options))
                 .unwrap();
             assert!(report.is_ok(), "{report:?}");
             remove(&bench.folder.path().join("landing/bench/ventas"));

@@ -10,6 +10,6 @@ shift
 features=(--features failpoints)
 if [ -z "${BUNDLED:-}" ] && [ -f "$DUCKDB_FOLDER/libduckdb.so" ]; then
     export DUCKDB_LIB_DIR="$DUCKDB_FOLDER"
-    features=(--no-default-features --features failpoints)
+    features=(--no-default-features --features failpoints,connectorx)
 fi
 exec cargo "$subcommand" "${features[@]}" "$@"

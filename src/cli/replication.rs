@@ -72,7 +72,11 @@ fn source(args: &ReplicationDropArgs, context: &Context) -> Result<Postgres> {
         destination: args.destination.clone(),
     })?;
     match pipeline.sources.get(name) {
-        Some(config::Source::Postgres { url, replication }) => Postgres::new(url, replication),
+        Some(config::Source::Postgres {
+            url,
+            replication,
+            reader,
+        }) => Postgres::new(url, replication, *reader),
         _ => Err(
             Error::config(format!("the source `{name}` is no PostgreSQL database"))
                 .remedy("only a PostgreSQL database has a replication slot"),

@@ -23,7 +23,7 @@ mod table_name;
 mod units;
 
 pub use document::Document;
-pub use model::NullCursor;
+pub use model::{NullCursor, Reader};
 pub use resolve::Selection;
 pub use units::duration;
 
@@ -83,6 +83,8 @@ pub enum Source {
         url: Secret,
         /// What streams of changes use on the server.
         replication: Replication,
+        /// Who reads its tables and queries.
+        reader: Reader,
     },
     /// A HubSpot account.
     HubSpot {

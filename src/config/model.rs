@@ -105,6 +105,9 @@ pub struct SourceConfig {
     /// PostgreSQL: the names that streams with mode = "cdc" use on the server.
     #[serde(default)]
     pub replication: Option<ReplicationConfig>,
+    /// PostgreSQL: who reads tables and queries. Default: "copy".
+    #[serde(default)]
+    pub reader: Option<Reader>,
     /// HubSpot: the token of a private app or a service key, as in `"${HUBSPOT_TOKEN}"`.
     #[serde(default)]
     pub token: Option<String>,
@@ -114,6 +117,17 @@ pub struct SourceConfig {
     /// HubSpot: which paths are asked. Default: "2026-03"; "v3" for the older ones, which end in 2027.
     #[serde(default)]
     pub api_version: Option<ApiVersion>,
+}
+
+/// Who reads a PostgreSQL source's tables and queries. Both give the same rows; connectorx is the other's oracle in the tests.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Reader {
+    /// acequia's own reader of `COPY … (FORMAT binary)`.
+    #[default]
+    Copy,
+    /// connectorx.
+    ConnectorX,
 }
 
 /// What logical replication uses on the server. Both are made by the first run.

@@ -316,6 +316,7 @@ impl Document {
                 Ok(Source::Postgres {
                     url,
                     replication: self.replication(name, config, destination, problems)?,
+                    reader: config.reader.unwrap_or_default(),
                 })
             }
         }

@@ -152,14 +152,19 @@ async fn check_replication(
         .iter()
         .filter(|stream| stream.source == name && stream.mode == Mode::Cdc)
         .collect();
-    let config::Source::Postgres { url, replication } = config else {
+    let config::Source::Postgres {
+        url,
+        replication,
+        reader,
+    } = config
+    else {
         return Vec::new();
     };
     if streams.is_empty() {
         return Vec::new();
     }
     let subject = format!("source {name}, replication");
-    let surveyed = match Postgres::new(url, replication) {
+    let surveyed = match Postgres::new(url, replication, *reader) {
         Ok(source) => {
             let (server, names) = source.replication();
             survey::survey(server, names, &streams).await

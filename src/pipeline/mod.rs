@@ -36,6 +36,7 @@ mod replication_run;
 pub mod report;
 pub mod status;
 mod stream_run;
+mod wait;
 
 use loader::Loader;
 use progress::Progress;
@@ -177,8 +178,12 @@ async fn left_behind(
 /// The source of streams of changes, and all of its streams of changes in the configuration.
 fn replicated(pipeline: &Pipeline, name: &str) -> Result<(Postgres, Vec<StreamName>)> {
     match pipeline.sources.get(name) {
-        Some(config::Source::Postgres { url, replication }) => Ok((
-            Postgres::new(url, replication)?,
+        Some(config::Source::Postgres {
+            url,
+            replication,
+            reader,
+        }) => Ok((
+            Postgres::new(url, replication, *reader)?,
             replication.streams.clone(),
         )),
         _ => Err(Error::internal(

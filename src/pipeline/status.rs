@@ -163,13 +163,18 @@ pub async fn status(pipeline: &Pipeline) -> Result<StatusReport> {
 pub async fn slots(pipeline: &Pipeline) -> Vec<SlotStatus> {
     let mut slots = Vec::new();
     for (name, source) in &pipeline.sources {
-        let config::Source::Postgres { url, replication } = source else {
+        let config::Source::Postgres {
+            url,
+            replication,
+            reader,
+        } = source
+        else {
             continue;
         };
         if replication.streams.is_empty() {
             continue;
         }
-        if let Ok(source) = Postgres::new(url, replication) {
+        if let Ok(source) = Postgres::new(url, replication, *reader) {
             let (server, names) = source.replication();
             slots.push(survey::slot_status(server, names, name).await);
         }

@@ -11,6 +11,7 @@ use super::load_step::LoadStep;
 use super::loader::Loader;
 use super::progress::{Counters, Phase};
 use super::report::{Status, StreamReport};
+use super::wait::unless_stopped;
 use super::{name_stream, recovery};
 use crate::config::{Pipeline, Stream};
 use crate::destination::StreamState;
@@ -87,9 +88,12 @@ impl StreamRun {
 
     async fn follow_path(&mut self, report: &mut StreamReport) -> Result<()> {
         self.recover(report).await?;
-        let opened = Source::of(&self.pipeline, &self.stream)?
-            .open(&self.stream)
-            .await?;
+        let source = Source::of(&self.pipeline, &self.stream)?;
+        let what = format!(
+            "the source `{}` to answer for stream {} (it may be busy, or what is to be read is locked by another)",
+            self.stream.source, self.stream.name
+        );
+        let opened = unless_stopped(&self.stop, what, source.open(&self.stream)).await?;
         self.carry_opened(opened, report).await
     }
 
@@ -286,7 +290,9 @@ impl StreamRun {
         let cursor = cursor.and_then(|cursor| schema.column(&cursor.column));
         let writer = self.writer(&address, cursor);
         let stop = self.stop.child_token();
-        let extract = opened.read(&schema, before.as_ref(), &stop).await?;
+        let reading = opened.read(&schema, before.as_ref(), &stop);
+        let what = format!("connections to the source `{}`", self.stream.source);
+        let extract = unless_stopped(&self.stop, what, reading).await?;
         let horizon = extract.horizon.clone();
         let (landed, outcome) = self.land(extract, &address, &writer, &stop).await?;
         let schema = without_unused(

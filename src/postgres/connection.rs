@@ -2,37 +2,52 @@
 
 use std::time::Duration;
 
-use openssl::ssl::{SslConnector, SslFiletype, SslMethod, SslVerifyMode};
+use percent_encoding::percent_decode_str;
 use postgres_openssl::MakeTlsConnector;
-use tokio_postgres::config::{Host, SslMode};
+use tokio_postgres::config::Host;
 use tokio_postgres::error::SqlState;
-use url::Url;
 
+use super::tls::{Tls, TlsParameters};
 use crate::config::Secret;
 use crate::error::{Error, Result};
 
-/// How long a connection may take, unless the URI has `connect_timeout`.
+/// How long a connection may take, its handshakes included, unless the URI has `connect_timeout`.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// After how long a silent connection is probed, how often then, and how many probes may go unanswered: a server that is gone
+/// without a word is noticed within a minute. The URI's own settings win.
+const KEEPALIVE: (Duration, Duration, u32) = (Duration::from_secs(30), Duration::from_secs(10), 3);
+/// How long what was sent may stay unacknowledged by the server's host.
+const UNACKNOWLEDGED: Duration = Duration::from_secs(60);
 
-/// What every session is set to, so that text forms do not depend on the server's configuration. May begin a transaction's
-/// batch of statements: none of it takes a snapshot.
-pub const SESSION_SETTINGS: &str = "SET TimeZone = 'UTC'; SET DateStyle = 'ISO, YMD'; SET IntervalStyle = 'postgres'; \
+/// What every session is set to when it begins, so that neither what statements mean nor what values look like depends on the
+/// server's or the role's configuration.
+///
+/// Names are looked for in `pg_catalog` alone: functions and operators that others made in a schema of the role's own path
+/// would else run with its rights, in place of those meant (manual, section 5.10.3). The role's own path is kept aside, for
+/// statements that a person wrote: see [`OWN_PATH`].
+const SESSION_SETTINGS: &str = "SELECT pg_catalog.set_config('acequia.search_path', CASE \
+     WHEN pg_catalog.current_setting('acequia.search_path', true) IS NULL THEN pg_catalog.current_setting('search_path') \
+     ELSE pg_catalog.current_setting('acequia.search_path') END, false); \
+     SET search_path = pg_catalog, pg_temp; \
+     SET TimeZone = 'UTC'; SET DateStyle = 'ISO, YMD'; SET IntervalStyle = 'postgres'; \
      SET extra_float_digits = 1; SET bytea_output = 'hex'; SET xmlbinary = 'base64'; \
-     SET standard_conforming_strings = on; SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0";
-/// What a session is set to besides that lasts: the server does not end it while it waits, nor for its age. The settings
-/// came with PostgreSQL 14 and 17.
-pub const LASTING_SETTINGS: &str = "SELECT set_config(name, '0', false) \
-     FROM (VALUES ('idle_session_timeout'), ('transaction_timeout')) AS wanted (name) \
+     SET standard_conforming_strings = on; SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0; \
+     SELECT set_config(name, '0', false) FROM (VALUES ('idle_session_timeout'), ('transaction_timeout')) AS wanted (name) \
      WHERE current_setting(name, true) IS NOT NULL";
+/// Looks for names where the role's own configuration says, as statements need that a person wrote: a stream's `query` or
+/// `where`. What acequia adds to such a statement names its functions and operators with their schema.
+pub const OWN_PATH: &str = "SELECT pg_catalog.set_config('search_path', pg_catalog.current_setting('acequia.search_path'), false)";
+/// Looks for names in `pg_catalog` alone again.
+pub const CATALOG_PATH: &str = "SET search_path = pg_catalog, pg_temp";
 /// The server then notices, amid a statement too, that this process is gone, and undoes what it did. Refused before
 /// PostgreSQL 14, and where the server's system cannot tell: to be tried.
-pub const NOTICE_A_DEAD_CLIENT: &str = "SET client_connection_check_interval = '1s'";
+const NOTICE_A_DEAD_CLIENT: &str = "SET client_connection_check_interval = '1s'";
 
 /// A database to connect to, with its TLS settings.
 #[derive(Clone)]
 pub struct Server {
     config: tokio_postgres::Config,
-    tls: MakeTlsConnector,
+    tls: Tls,
     place: String,
     role: Role,
 }
@@ -63,25 +78,6 @@ impl Role {
     }
 }
 
-/// libpq's `sslmode` (manual, section 34.19).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum TlsMode {
-    Disable,
-    Prefer,
-    Require,
-    VerifyCa,
-    VerifyFull,
-}
-
-/// The TLS parameters of a URI, which `tokio_postgres` does not know.
-#[derive(Debug, Default)]
-struct TlsParameters {
-    mode: Option<TlsMode>,
-    root_certificate: Option<String>,
-    certificate: Option<String>,
-    key: Option<String>,
-}
-
 impl Server {
     /// Understands a connection URI: `postgres://user:password@host:port/database?sslmode=…`.
     ///
@@ -100,26 +96,28 @@ impl Server {
             Error::config("the connection URI cannot be understood")
                 .remedy("write it as postgres://user:password@host:5432/database?sslmode=verify-full, with special characters in it percent-encoded")
         };
-        let mut uri = Url::parse(url.reveal()).map_err(|_| malformed())?;
-        if !matches!(uri.scheme(), "postgres" | "postgresql") {
+        let uri = url.reveal();
+        if !["postgres://", "postgresql://"]
+            .iter()
+            .any(|scheme| uri.starts_with(scheme))
+        {
             return Err(malformed());
         }
+        let (base, query) = uri.split_once('?').unwrap_or((uri, ""));
         let mut parameters = TlsParameters::default();
         let mut others = Vec::new();
-        for (key, value) in uri.query_pairs() {
-            match key.as_ref() {
-                "sslmode" => parameters.mode = Some(tls_mode(&value)?),
-                "sslrootcert" => parameters.root_certificate = Some(value.into_owned()),
-                "sslcert" => parameters.certificate = Some(value.into_owned()),
-                "sslkey" => parameters.key = Some(value.into_owned()),
-                _ => others.push((key.into_owned(), value.into_owned())),
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let value = percent_decode_str(value)
+                .decode_utf8()
+                .map_err(|_| malformed())?;
+            if !parameters.take(key, &value)? {
+                others.push(pair);
             }
         }
-        uri.set_query(None);
-        if !others.is_empty() {
-            uri.query_pairs_mut().extend_pairs(others);
-        }
-        let mut config: tokio_postgres::Config = uri.as_str().parse().map_err(|error| {
+        let separator = if others.is_empty() { "" } else { "?" };
+        let uri = format!("{base}{separator}{}", others.join("&"));
+        let mut config: tokio_postgres::Config = uri.parse().map_err(|error| {
             // The parser's own words name a parameter, never a value.
             malformed().cause(format!("{error}"))
         })?;
@@ -129,15 +127,21 @@ impl Server {
         if config.get_application_name().is_none() {
             config.application_name("acequia");
         }
-        let mode = parameters.mode.unwrap_or(TlsMode::Prefer);
-        config.ssl_mode(match mode {
-            TlsMode::Disable => SslMode::Disable,
-            TlsMode::Prefer => SslMode::Prefer,
-            TlsMode::Require | TlsMode::VerifyCa | TlsMode::VerifyFull => SslMode::Require,
-        });
+        if !others.iter().any(|pair| pair.starts_with("keepalives")) {
+            let (idle, interval, retries) = KEEPALIVE;
+            config
+                .keepalives_idle(idle)
+                .keepalives_interval(interval)
+                .keepalives_retries(retries);
+        }
+        if config.get_tcp_user_timeout().is_none() {
+            config.tcp_user_timeout(UNACKNOWLEDGED);
+        }
+        let tls = Tls::new(&parameters)?;
+        config.ssl_mode(tls.mode());
         Ok(Self {
             place: place(&config),
-            tls: connector(mode, &parameters)?,
+            tls,
             config,
             role,
         })
@@ -148,40 +152,87 @@ impl Server {
         &self.place
     }
 
-    /// The configuration, for a connection in replication mode.
-    pub fn config(&self) -> &tokio_postgres::Config {
+    /// The configuration, for a connection of our own.
+    pub(super) fn config(&self) -> &tokio_postgres::Config {
         &self.config
     }
 
     /// TLS as the URI asks for it.
-    pub fn tls(&self) -> MakeTlsConnector {
-        self.tls.clone()
+    pub(super) fn tls(&self) -> &Tls {
+        &self.tls
     }
 
     /// The configuration, for the blocking client.
     pub fn blocking(&self) -> (postgres::Config, MakeTlsConnector) {
-        (self.config.clone().into(), self.tls.clone())
+        (self.config.clone().into(), self.tls.connector())
     }
 
-    /// Connects. The connection itself is driven by a task that ends with the client.
-    pub async fn connect(&self) -> Result<tokio_postgres::Client> {
-        let (client, connection) = self
+    /// How long connecting may take, to all hosts of the URI together.
+    pub(crate) fn patience(&self) -> Duration {
+        let each = self
             .config
-            .connect(self.tls.clone())
-            .await
-            .map_err(|error| self.refused(error))?;
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "a PostgreSQL connection ended");
-            }
-        });
-        Ok(client)
+            .get_connect_timeout()
+            .copied()
+            .unwrap_or(CONNECT_TIMEOUT);
+        each.saturating_mul(
+            u32::try_from(self.config.get_hosts().len())
+                .unwrap_or(1)
+                .max(1),
+        )
+    }
+
+    /// Connects, with the session set up. The connection itself is driven by a task that ends with the client.
+    pub async fn connect(&self) -> Result<tokio_postgres::Client> {
+        let connecting = async {
+            let (client, connection) = self.config.connect(self.tls.connector()).await?;
+            tokio::spawn(async move {
+                if let Err(error) = connection.await {
+                    tracing::debug!(%error, "a PostgreSQL connection ended");
+                }
+            });
+            client.batch_execute(SESSION_SETTINGS).await?;
+            let _ = client.batch_execute(NOTICE_A_DEAD_CLIENT).await;
+            Ok(client)
+        };
+        match tokio::time::timeout(self.patience(), connecting).await {
+            Ok(connected) => connected.map_err(|error| self.refused(error)),
+            Err(_) => Err(self.silent()),
+        }
     }
 
     /// Connects, for one who may block.
     pub fn connect_blocking(&self) -> Result<postgres::Client> {
         let (config, tls) = self.blocking();
-        config.connect(tls).map_err(|error| self.refused(error))
+        let (connected, is_connected) = std::sync::mpsc::channel();
+        // The client has no limit on handshakes. Where the server stays silent, the thread is left to the keepalives.
+        std::thread::spawn(move || {
+            let connected_to = config.connect(tls).and_then(|mut client| {
+                client.batch_execute(SESSION_SETTINGS)?;
+                let _ = client.batch_execute(NOTICE_A_DEAD_CLIENT);
+                Ok(client)
+            });
+            let _ = connected.send(connected_to);
+        });
+        match is_connected.recv_timeout(self.patience()) {
+            Ok(connected) => connected.map_err(|error| self.refused(error)),
+            Err(_) => Err(self.silent()),
+        }
+    }
+
+    /// Why nothing came of a connection to a server that does not answer.
+    fn silent(&self) -> Error {
+        self.role
+            .error(format!("PostgreSQL at {} does not answer", self.place))
+            .cause(format!("no session began within {} s", self.patience().as_secs()))
+            .remedy(format!(
+                "see whether the server hangs, or a proxy before it; raise connect_timeout in {} where it only is slow",
+                self.role.url()
+            ))
+    }
+
+    /// What every session of ours is set to, for a connection of our own: the second may fail.
+    pub(crate) fn settings() -> [&'static str; 2] {
+        [SESSION_SETTINGS, NOTICE_A_DEAD_CLIENT]
     }
 
     /// Why a connection could not be made, and what mends it.
@@ -306,76 +357,6 @@ pub(crate) fn condition(code: &str) -> &'static str {
         "22021" => "a text that is not of the database's encoding",
         "22P02" => "a text that is not a value of the type it is cast to",
         _ => "a value that the statement cannot take",
-    }
-}
-
-fn tls_mode(text: &str) -> Result<TlsMode> {
-    Ok(match text {
-        "disable" => TlsMode::Disable,
-        "allow" | "prefer" => TlsMode::Prefer,
-        "require" => TlsMode::Require,
-        "verify-ca" => TlsMode::VerifyCa,
-        "verify-full" => TlsMode::VerifyFull,
-        _ => {
-            return Err(Error::config("the connection URI has an unknown sslmode")
-                .remedy("use disable, prefer, require, verify-ca or verify-full (recommended)"));
-        }
-    })
-}
-
-/// A connector that verifies what the mode asks for. As with libpq, `require` with a root certificate verifies as
-/// `verify-ca` does; without `sslrootcert`, the system's certificates count.
-fn connector(mode: TlsMode, parameters: &TlsParameters) -> Result<MakeTlsConnector> {
-    let failed = |what: &str, file: &str| {
-        Error::config(format!("cannot use the {what} {file}"))
-            .remedy("give the path of a PEM file that the user running acequia can read")
-    };
-    let mut builder = SslConnector::builder(SslMethod::tls_client())
-        .map_err(|error| Error::internal("OpenSSL cannot be set up").cause(error))?;
-    let system = openssl_probe::probe();
-    if let Some(file) = &parameters.root_certificate {
-        if file != "system" {
-            builder
-                .set_ca_file(file)
-                .map_err(|error| failed("root certificate", file).cause(error))?;
-        }
-    } else if let Some(file) = system
-        .cert_file
-        .as_ref()
-        .filter(|_| mode >= TlsMode::VerifyCa)
-    {
-        builder.set_ca_file(file).map_err(|error| {
-            failed("system's root certificates", &file.display().to_string()).cause(error)
-        })?;
-    }
-    if let Some(file) = &parameters.certificate {
-        builder
-            .set_certificate_chain_file(file)
-            .map_err(|error| failed("client certificate", file).cause(error))?;
-    }
-    if let Some(file) = &parameters.key {
-        builder
-            .set_private_key_file(file, SslFiletype::PEM)
-            .map_err(|error| failed("client key", file).cause(error))?;
-    }
-    let verifies_ca = mode >= TlsMode::VerifyCa
-        || (mode == TlsMode::Require && parameters.root_certificate.is_some());
-    builder.set_verify(if verifies_ca {
-        SslVerifyMode::PEER
-    } else {
-        SslVerifyMode::NONE
-    });
-    let mut connector = MakeTlsConnector::new(builder.build());
-    connector.set_callback(move |settings, _host| {
-        settings.set_verify_hostname(mode == TlsMode::VerifyFull);
-        Ok(())
-    });
-    Ok(connector)
-}
-
-impl PartialOrd for TlsMode {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some((*self as u8).cmp(&(*other as u8)))
     }
 }
 

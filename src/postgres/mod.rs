@@ -1,6 +1,9 @@
 //! What the source and the destination both know of PostgreSQL: connecting, quoting, and from when it counts time.
 
 pub mod connection;
+pub(crate) mod copy;
+mod tls;
+pub mod wire;
 
 /// Microseconds from 1970-01-01 to 2000-01-01, where PostgreSQL counts from.
 pub(crate) const EPOCH_MICROS: i64 = 946_684_800_000_000;

@@ -95,9 +95,15 @@ impl Source {
     /// Makes a source of its configuration. Does not connect.
     pub fn new(config: &config::Source) -> Result<Self> {
         match config {
-            config::Source::Postgres { url, replication } => Ok(Self::Postgres(Box::new(
-                postgres::Postgres::new(url, replication)?,
-            ))),
+            config::Source::Postgres {
+                url,
+                replication,
+                reader,
+            } => Ok(Self::Postgres(Box::new(postgres::Postgres::new(
+                url,
+                replication,
+                *reader,
+            )?))),
             config::Source::HubSpot {
                 base_url,
                 token,

@@ -1,9 +1,10 @@
 //! What the server's output functions write decodes to what its send functions' bytes decode to: an extract reads binary,
 //! the replication stream brings text, and a value must not depend on the way that it came.
 
+use acequia::config::Secret;
 use acequia::schema::{Column, ColumnType};
 use acequia::source::postgres::catalog;
-use acequia::source::postgres::connection::SESSION_SETTINGS;
+use acequia::source::postgres::connection::Server;
 use acequia::source::postgres::field::{ColumnBuilder, FieldError};
 use acequia::source::postgres::sql::quote;
 use acequia::source::postgres::text::TextForm;
@@ -11,7 +12,7 @@ use acequia::source::postgres::types::{CatalogColumn, plan};
 use arrow::array::ArrayRef;
 use testkit::{Cluster, TestDb};
 use tokio_postgres::types::{FromSql, Type};
-use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
+use tokio_postgres::{Client, SimpleQueryMessage};
 
 use crate::types::{MATRIX, MATRIX_TYPES};
 
@@ -123,17 +124,12 @@ fn create(database: &TestDb, columns: &[(&str, &[&str])]) {
 fn with_columns(database: &TestDb, each: &impl AsyncFn(&Client, usize, &CatalogColumn)) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
-        let (client, connection) = tokio_postgres::connect(database.url(), NoTls)
-            .await
-            .unwrap();
-        let connection = tokio::spawn(connection);
-        client.batch_execute(SESSION_SETTINGS).await.unwrap();
+        let server = Server::parse(&Secret::new(database.url())).unwrap();
+        let client = server.connect().await.unwrap();
         let relation = catalog::table(&client, None, "t", "here").await.unwrap();
         for (n, column) in relation.columns[1..].iter().enumerate() {
             each(&client, n, column).await;
         }
-        drop(client);
-        connection.await.unwrap().unwrap();
     });
 }
 
@@ -160,13 +156,16 @@ async fn both_ways(
     };
     let sent = client
         .query(
-            &format!("SELECT {} FROM t ORDER BY n", plan.expression),
+            &format!("SELECT {} FROM public.t ORDER BY n", plan.expression),
             &[],
         )
         .await
         .unwrap();
     let written = client
-        .simple_query(&format!("SELECT {} FROM t ORDER BY n", quote(&column.name)))
+        .simple_query(&format!(
+            "SELECT {} FROM public.t ORDER BY n",
+            quote(&column.name)
+        ))
         .await
         .unwrap();
     let written: Vec<Option<String>> = written

@@ -1,9 +1,14 @@
 //! Every type comes through exactly. PostgreSQL is the oracle: checksums of canonical texts, computed in both.
 
+use std::fs::File;
+use std::path::Path;
+
+use arrow::array::RecordBatch;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use crate::support::Project;
+use crate::support::{Project, files_below};
 
 const T: &str = r#"
 [streams.t]
@@ -216,9 +221,8 @@ pub const MATRIX_TYPES: &str = "CREATE EXTENSION citext; CREATE EXTENSION hstore
      CREATE DOMAIN importe AS numeric(8,2); CREATE DOMAIN precio AS importe CHECK (VALUE > 0);
      CREATE TYPE par AS (a int, b text);";
 
-#[test]
-fn every_type_arrives_with_its_edges() {
-    let project = Project::new("matrix", T).with_warehouse();
+/// Makes the table `t`, with a row for each value of the matrix and one of NULLs.
+fn fill_matrix(project: &Project) {
     let database = project.source.name().to_owned();
     project
         .source
@@ -239,6 +243,45 @@ fn every_type_arrives_with_its_edges() {
     }
     sql.push_str("INSERT INTO t (id) VALUES (-1);");
     project.source.batch(&sql).unwrap();
+}
+
+/// connectorx decodes by itself, so it is the oracle of our own reader, and the other way round.
+#[test]
+fn both_readers_give_equal_batches() {
+    let source = |name: &str| {
+        format!(
+            "[sources.{name}]\nkind = \"postgres\"\nurl = \"${{OPERATIVA_URL}}\"\nreader = \"{name}\"\n
+             [streams.{name}]\nsource = \"{name}\"\ntable = \"t\"\nmode = \"full\"\n"
+        )
+    };
+    let streams = [source("copy"), source("connectorx")].concat();
+    let project = Project::new("lectores", &streams);
+    fill_matrix(&project);
+    project.run(&[]);
+    let [copied, oracle] = ["copy", "connectorx"].map(|stream| batches(&project.loads(stream)[0]));
+    assert!(copied.iter().map(RecordBatch::num_rows).sum::<usize>() > MATRIX.len());
+    assert_eq!(copied, oracle);
+}
+
+/// What the parts of a load hold.
+fn batches(load: &Path) -> Vec<RecordBatch> {
+    let parts = files_below(load).into_iter();
+    parts
+        .filter(|file| {
+            file.extension()
+                .is_some_and(|extension| extension == "parquet")
+        })
+        .flat_map(|part| {
+            let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(part).unwrap());
+            reader.unwrap().build().unwrap().map(Result::unwrap)
+        })
+        .collect()
+}
+
+#[test]
+fn every_type_arrives_with_its_edges() {
+    let project = Project::new("matrix", T).with_warehouse();
+    fill_matrix(&project);
     project.run(&["--destination", "almacen"]);
     project.assert_same_in_warehouse("t");
     assert_types_go_back(&project);

@@ -32,8 +32,11 @@ pub(crate) trait Engine {
     /// How it writes SQL.
     fn dialect(&self) -> &'static dyn Dialect;
 
-    /// Runs a statement; the number of rows that it wrote, those of `CREATE TABLE … AS` included.
+    /// Runs a statement; the number of rows that it wrote, but for `CREATE TABLE … AS`: see [`make`](Self::make).
     fn execute(&mut self, sql: &str) -> Result<u64>;
+
+    /// Runs a `CREATE TABLE … AS`; the number of the table's rows.
+    fn make(&mut self, sql: &str) -> Result<u64>;
 
     /// The only row of a query whose columns are 64-bit integers without NULL.
     fn numbers(&mut self, sql: &str) -> Result<Vec<i64>>;
@@ -94,7 +97,7 @@ impl Scratch {
     ) -> Result<(String, u64)> {
         let table = engine.dialect().temporary(name);
         engine.execute(&format!("DROP TABLE IF EXISTS {table}"))?;
-        let rows = engine.execute(&format!("CREATE TEMPORARY TABLE {table} AS {query}"))?;
+        let rows = engine.make(&format!("CREATE TEMPORARY TABLE {table} AS {query}"))?;
         if let Some(analyze) = engine.dialect().analyze(&table) {
             engine.execute(&analyze)?;
         }

@@ -98,15 +98,12 @@ fn make(
             identifier(own.name)
         ));
     }
-    let inserted = session.execute(
-        &format!(
-            "CREATE OR REPLACE TABLE {} AS SELECT {} FROM {} AS n",
-            table.sql,
-            values.join(", "),
-            rows.relation
-        ),
-        [],
-    )?;
+    let inserted = session.counted(&format!(
+        "CREATE OR REPLACE TABLE {} AS SELECT {} FROM {} AS n",
+        table.sql,
+        values.join(", "),
+        rows.relation
+    ))?;
     scratch.drop_all(&mut &*session)?;
     let may_drop_duplicates = has_key && !manifest.key_is_unique;
     if !may_drop_duplicates {

@@ -92,6 +92,15 @@ impl Session {
         Ok(rows as u64)
     }
 
+    /// Runs a statement that answers with the number of rows that it wrote, as `CREATE TABLE … AS` does: of it DuckDB does not
+    /// tell how many rows it changed.
+    pub(super) fn counted(&self, sql: &str) -> Result<u64> {
+        self.check()?;
+        let rows: i64 = self.row(sql, [], |row| row.get(0))?;
+        u64::try_from(rows)
+            .map_err(|error| Error::internal("a number of rows below 0").cause(error))
+    }
+
     /// The only row that a query returns.
     pub(super) fn row<T>(
         &self,
@@ -137,6 +146,10 @@ impl Engine for &Session {
 
     fn execute(&mut self, sql: &str) -> Result<u64> {
         Session::execute(self, sql, [])
+    }
+
+    fn make(&mut self, sql: &str) -> Result<u64> {
+        self.counted(sql)
     }
 
     fn numbers(&mut self, sql: &str) -> Result<Vec<i64>> {

@@ -12,17 +12,14 @@ use postgres::{Client, Row};
 use crate::destination::Interrupter;
 use crate::destination::apply::{Dialect, Engine};
 use crate::error::{Error, Result};
-use crate::postgres::connection::{
-    LASTING_SETTINGS, NOTICE_A_DEAD_CLIENT, SESSION_SETTINGS, Server,
-};
+use crate::postgres::connection::Server;
 
 use super::failure;
 use super::ledger::value;
 use super::sql::{PostgresSql, identifier};
 
-/// What a loading session is set to, beside [`SESSION_SETTINGS`]: names are always written with their schema, and
-/// temporary tables have more than 8 MB before they go to disk.
-const SETTINGS: &str = "SET search_path = ''; SET temp_buffers = '64MB'";
+/// What a loading session is set to, beside what every session is: temporary tables have more than 8 MB before they go to disk.
+const SETTINGS: &str = "SET temp_buffers = '64MB'";
 /// Where commits may be lost in a crash of the server, the source must not be told that they are durable.
 const DURABLE: &str = "SELECT set_config('synchronous_commit', 'on', false) \
      WHERE current_setting('synchronous_commit') = 'off'";
@@ -59,11 +56,8 @@ impl Session {
             dataset: dataset.to_owned(),
             interruption: Arc::default(),
         };
-        session.batch(SESSION_SETTINGS)?;
         session.batch(SETTINGS)?;
         session.batch(DURABLE)?;
-        session.batch(LASTING_SETTINGS)?;
-        let _ = session.batch(NOTICE_A_DEAD_CLIENT);
         Ok(session)
     }
 
@@ -210,6 +204,10 @@ impl Engine for Session {
 
     fn execute(&mut self, sql: &str) -> Result<u64> {
         Session::execute(self, sql, &[])
+    }
+
+    fn make(&mut self, sql: &str) -> Result<u64> {
+        Engine::execute(self, sql)
     }
 
     fn numbers(&mut self, sql: &str) -> Result<Vec<i64>> {

@@ -3,7 +3,7 @@
 use tokio_postgres::Client;
 use tokio_postgres::types::Oid;
 
-use super::connection::failed;
+use super::connection::{CATALOG_PATH, OWN_PATH, failed};
 use super::replication::pgoutput::RelationColumn;
 use super::sql::{literal, quote};
 use super::types::{BaseType, CatalogColumn};
@@ -50,6 +50,12 @@ pub async fn table(
         None => quote(name),
     };
     let what = || format!("cannot look up table {qualified} at {place}");
+    // Where no schema is given, the role's own path says which table it is.
+    let select = "SELECT pg_catalog.to_regclass($1::pg_catalog.text)::pg_catalog.oid";
+    let oid: Option<Oid> = on_own_path(client, client.query_one(select, &[&qualified]))
+        .await
+        .map_err(|error| failed(what(), &error))?
+        .get(0);
     let found = client
         .query_opt(
             "SELECT c.oid, n.nspname::text, c.relname::text, c.relkind::text, c.reltuples::float8, c.relrowsecurity,
@@ -58,8 +64,8 @@ pub async fn table(
                          THEN pg_relation_size(c.oid) / current_setting('block_size')::int8 END,
                     COALESCE(am.amname = 'heap', false), current_user::text, has_table_privilege(c.oid, 'SELECT')
              FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace LEFT JOIN pg_am am ON am.oid = c.relam
-             WHERE c.oid = to_regclass($1)::oid AND c.relkind IN ('r', 'v', 'm', 'f', 'p')",
-            &[&qualified],
+             WHERE c.oid = $1 AND c.relkind IN ('r', 'v', 'm', 'f', 'p')",
+            &[&oid],
         )
         .await
         .map_err(|error| failed(what(), &error))?;
@@ -161,8 +167,8 @@ pub async fn query(client: &Client, text: &str, place: &str) -> Result<CatalogRe
     let text = text.trim().trim_end_matches(';').trim_end();
     // The line break ends a comment that the query may end in.
     let from = format!("({text}\n) AS query");
-    let statement = client
-        .prepare(&format!("SELECT * FROM {from}"))
+    let select = format!("SELECT * FROM {from}");
+    let statement = on_own_path(client, client.prepare(&select))
         .await
         .map_err(|error| failed(what(), &error))?;
     let columns = statement
@@ -266,8 +272,23 @@ pub async fn count_nulls(
 ) -> Result<i64, tokio_postgres::Error> {
     let mut all = vec![format!("{} IS NULL", quote(column))];
     all.extend_from_slice(conditions);
-    let statement = format!("SELECT count(*) FROM {from} WHERE {}", all.join(" AND "));
-    Ok(client.query_one(&statement, &[]).await?.get(0))
+    let statement = format!(
+        "SELECT pg_catalog.count(*) FROM {from} WHERE {}",
+        all.join(" AND ")
+    );
+    let counted = on_own_path(client, client.query_one(&statement, &[])).await?;
+    Ok(counted.get(0))
+}
+
+/// Has the server do something with SQL in it that a person wrote: its names are looked for on the role's own path.
+async fn on_own_path<T>(
+    client: &Client,
+    work: impl Future<Output = Result<T, tokio_postgres::Error>>,
+) -> Result<T, tokio_postgres::Error> {
+    client.batch_execute(OWN_PATH).await?;
+    let done = work.await?;
+    client.batch_execute(CATALOG_PATH).await?;
+    Ok(done)
 }
 
 struct RawColumn {

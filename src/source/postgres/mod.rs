@@ -1,9 +1,9 @@
-//! PostgreSQL as a source: any table, view or query, read by connectorx in parallel lanes under one snapshot.
+//! PostgreSQL as a source: any table, view or query, read in parallel lanes under one snapshot.
 //!
 //! Changes of tables come by logical replication (`replication`).
 //!
 //! `catalog` asks what a relation is, `types` decides how each column travels, `sql` writes the statements, `session`
-//! holds the relation still and begins the lanes, `connectorx` reads them, `field` (binary) and `text` decode what comes,
+//! holds the relation still and begins the lanes, `reader` reads them, `field` (binary) and `text` decode what comes,
 //! `batch` makes Arrow of it.
 
 use crate::config::{self, Secret, Stream};
@@ -11,8 +11,8 @@ use crate::error::Result;
 
 pub mod batch;
 pub mod catalog;
-pub mod connectorx;
 pub mod field;
+pub mod reader;
 pub mod replication;
 pub mod session;
 pub mod sql;
@@ -30,14 +30,20 @@ use session::{Following, Session};
 pub struct Postgres {
     server: Server,
     replication: config::Replication,
+    reader: config::Reader,
 }
 
 impl Postgres {
     /// Understands the connection URI. Does not connect.
-    pub fn new(url: &Secret, replication: &config::Replication) -> Result<Self> {
+    pub fn new(
+        url: &Secret,
+        replication: &config::Replication,
+        reader: config::Reader,
+    ) -> Result<Self> {
         Ok(Self {
             server: Server::parse(url)?,
             replication: replication.clone(),
+            reader,
         })
     }
 
@@ -63,7 +69,7 @@ impl Postgres {
 
     /// Connects and opens a stream.
     pub async fn open(&self, stream: &Stream) -> Result<Session> {
-        Session::open(&self.server, stream, None).await
+        Session::open(&self.server, self.reader, stream, None).await
     }
 
     /// The replication slot that it reads.
@@ -89,6 +95,6 @@ impl Postgres {
 
     /// Opens a table as a snapshot has it that its changes begin with.
     pub async fn open_snapshot(&self, stream: &Stream, follow: &Following<'_>) -> Result<Session> {
-        Session::open(&self.server, stream, Some(follow)).await
+        Session::open(&self.server, self.reader, stream, Some(follow)).await
     }
 }

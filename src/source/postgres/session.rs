@@ -2,25 +2,25 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use tokio_postgres::Client;
 use tokio_util::sync::CancellationToken;
 
 use super::catalog::{self, CatalogRelation};
-use super::connection::{LASTING_SETTINGS, SESSION_SETTINGS, Server, failed, version};
-use super::connectorx::{LaneQuery, ReadyLane};
+use super::connection::{Server, failed, version};
 use super::field::Wire;
+use super::reader::{LaneQuery, ReadyLane};
 use super::replication::Snapshot;
 use super::replication::change::SnapshotMark;
 use super::replication::setup::Table;
 use super::sql::{Range, Selection, cursor_condition, key_ranges, literal, page_ranges, quote};
 use super::types::{ColumnPlan, plan};
 use crate::change;
-use crate::config::{Cursor, NullCursor, Relation, Stream};
+use crate::config::{Cursor, NullCursor, Reader, Relation, Stream};
 use crate::error::{Error, Result};
 use crate::position::{CursorValue, LsnPosition, Position};
 use crate::schema::{ColumnSpec, ColumnType, Schema};
-use crate::source::{Description, Extract, LANE_CAPACITY, Lane, Outcome};
+use crate::source::{Description, Extract, Outcome};
 
 /// Pages below which a table is read by one connection: 64 MiB.
 const PARALLEL_PAGES: u32 = 8 << 10;
@@ -35,6 +35,7 @@ const TID_RANGE_VERSION: i32 = 140_000;
 #[derive(Debug)]
 pub struct Session {
     server: Server,
+    reader: Reader,
     client: Client,
     relation: CatalogRelation,
     plans: Vec<ColumnPlan>,
@@ -43,6 +44,8 @@ pub struct Session {
     horizon: Option<Horizon>,
     lanes: u32,
     server_version: i32,
+    /// Whether what it reads has SQL in it that a person wrote: a query, a view, a condition.
+    own_path: bool,
     /// Where the changes begin that follow, and what marks the rows before.
     follows: Option<(SnapshotMark, LsnPosition)>,
     description: Description,
@@ -79,6 +82,7 @@ impl Session {
     /// Connects, looks the stream's relation up and holds it still: as it is now, or as a snapshot has it.
     pub async fn open(
         server: &Server,
+        reader: Reader,
         stream: &Stream,
         follow: Option<&Following<'_>>,
     ) -> Result<Self> {
@@ -91,10 +95,6 @@ impl Session {
             Some(_) => Some(horizon(&client).await.map_err(begin)?),
             None => None,
         };
-        client
-            .batch_execute(LASTING_SETTINGS)
-            .await
-            .map_err(begin)?;
         client
             .batch_execute(&beginning(follow))
             .await
@@ -137,6 +137,7 @@ impl Session {
             ),
             None => None,
         };
+        let own_path = !relation.is_table || !conditions.is_empty();
         let (primary_key, key_is_unique) = match follow {
             Some(follow) => (follow.table.key.clone(), true),
             None => key(&relation, stream, &plans)?,
@@ -157,6 +158,7 @@ impl Session {
         }
         let mut session = Self {
             server: server.clone(),
+            reader,
             client,
             follows: follow.map(|follow| (follow.snapshot.mark, follow.position.clone())),
             description: Description {
@@ -174,6 +176,7 @@ impl Session {
             horizon,
             lanes: u32::try_from(lanes).unwrap_or(1),
             server_version,
+            own_path,
         };
         let ranges = session.ranges(None).await?;
         session.description.reading = match ranges.first() {
@@ -261,17 +264,14 @@ impl Session {
         for range in &ranges {
             let lane = LaneQuery {
                 query: selection.select(&self.plans, range),
+                own_path: self.own_path,
                 schema: schema.clone(),
                 wires: wires.clone(),
                 snapshot: snapshot.clone(),
                 mark: self.follows.as_ref().map(|(mark, _)| *mark),
             };
             tracing::debug!(query = lane.query, "lane");
-            let server = self.server.clone();
-            let connected = tokio::task::spawn_blocking(move || ReadyLane::connect(&server, lane));
-            ready.push(connected.await.map_err(|error| {
-                Error::internal("a connecting thread ended unexpectedly").cause(error)
-            })??);
+            ready.push(ReadyLane::connect(self.reader, &self.server, lane).await?);
         }
         let outcome = self.follows.as_ref().map(|(_, position)| {
             let (sender, receiver) = oneshot::channel();
@@ -285,29 +285,10 @@ impl Session {
         // The transaction that holds the tables still ends with the last lane.
         let horizon = self.horizon_value();
         let holder = Arc::new(self.client);
-        let mut lanes = Vec::with_capacity(ready.len());
-        for lane in ready {
-            let stopper = lane.canceller(&self.server);
-            let (sender, batches) = mpsc::channel(LANE_CAPACITY);
-            let reader = {
-                let stopper = stopper.clone();
-                tokio::task::spawn_blocking(move || lane.read(sender, stopper))
-            };
-            let stop = stop.clone();
-            let holder = Arc::clone(&holder);
-            let producer = tokio::spawn(async move {
-                let _holder = holder;
-                let mut reading = std::pin::pin!(Lane::finish(reader));
-                tokio::select! {
-                    ended = &mut reading => return ended,
-                    () = stop.cancelled() => {}
-                }
-                let cancelled = tokio::task::spawn_blocking(move || stopper.cancel()).await;
-                tracing::debug!(?cancelled, "lane cancelled");
-                reading.await.and(Err(Error::Interrupted))
-            });
-            lanes.push(Lane { batches, producer });
-        }
+        let lanes = ready
+            .into_iter()
+            .map(|lane| lane.start(stop, &holder))
+            .collect();
         Ok(Extract {
             lanes,
             horizon,
@@ -362,7 +343,7 @@ impl Session {
         match self.relation.primary_key.as_slice() {
             [key, ..] if large && self.is_integer(key) => {
                 let statement = format!(
-                    "SELECT min({0})::int8, max({0})::int8 FROM {1}",
+                    "SELECT pg_catalog.min({0})::int8, pg_catalog.max({0})::int8 FROM {1}",
                     quote(key),
                     self.relation.from
                 );
@@ -453,7 +434,7 @@ fn beginning(follow: Option<&Following<'_>>) -> String {
         let name = literal(&follow.snapshot.name);
         format!("; SET TRANSACTION SNAPSHOT {name}")
     });
-    format!("{SESSION_SETTINGS}; BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY{snapshot}")
+    format!("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY{snapshot}")
 }
 
 /// A table that was truncated or rewritten after a snapshot was taken looks empty in it.

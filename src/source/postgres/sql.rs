@@ -4,6 +4,10 @@ use crate::position::CursorValue;
 pub use crate::postgres::{literal, quote};
 use crate::source::postgres::types::ColumnPlan;
 
+/// The comparisons, which no other of that name on the role's path can stand in for.
+const AT_LEAST: &str = "OPERATOR(pg_catalog.>=)";
+const BELOW: &str = "OPERATOR(pg_catalog.<)";
+
 /// What an extract selects from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Selection {
@@ -78,8 +82,8 @@ impl Range {
             }
         };
         let bounds: Vec<String> = [
-            from.map(|from| format!("{column} >= {from}")),
-            below.map(|below| format!("{column} < {below}")),
+            from.map(|from| format!("{column} {AT_LEAST} {from}")),
+            below.map(|below| format!("{column} {BELOW} {below}")),
         ]
         .into_iter()
         .flatten()
@@ -143,10 +147,10 @@ pub fn cursor_condition(
     };
     match lower {
         Some(lower) if with_nulls => Some(format!(
-            "({compared} >= {} OR {quoted} IS NULL)",
+            "({compared} {AT_LEAST} {} OR {quoted} IS NULL)",
             lower.sql()
         )),
-        Some(lower) => Some(format!("{compared} >= {}", lower.sql())),
+        Some(lower) => Some(format!("{compared} {AT_LEAST} {}", lower.sql())),
         None if may_be_null && !with_nulls => Some(format!("{quoted} IS NOT NULL")),
         None => None,
     }
@@ -207,11 +211,11 @@ mod tests {
         let lower = CursorValue::Integer(7);
         assert_eq!(
             cursor_condition("n", false, Some(&lower), false, true).unwrap(),
-            "\"n\" >= '7'::int8"
+            "\"n\" OPERATOR(pg_catalog.>=) '7'::int8"
         );
         assert_eq!(
             cursor_condition("n", false, Some(&lower), true, true).unwrap(),
-            "(\"n\" >= '7'::int8 OR \"n\" IS NULL)"
+            "(\"n\" OPERATOR(pg_catalog.>=) '7'::int8 OR \"n\" IS NULL)"
         );
         assert_eq!(
             cursor_condition("n", false, None, false, true).unwrap(),

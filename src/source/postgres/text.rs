@@ -1,7 +1,7 @@
 //! PostgreSQL's text field format, straight into Arrow builders. No I/O.
 //!
 //! It is what each type's output function writes, and what logical replication sends unless it is asked for binary. The
-//! functions obey settings; what is read here was written under [`SESSION_SETTINGS`](super::connection::SESSION_SETTINGS).
+//! functions obey settings; what is read here was written under the settings of every session ([`super::connection`]).
 //! A field decodes to the very value that [`ColumnBuilder::push_field`] makes of its binary form, or to the same error.
 
 use std::io::Write as _;

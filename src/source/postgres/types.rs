@@ -1,9 +1,9 @@
 //! From PostgreSQL's types to columns: which type carries a column, and how it is asked for. No I/O.
 
 use crate::error::{Error, Result};
+use crate::postgres::quote;
 use crate::schema::{ColumnSpec, ColumnType};
 use crate::source::postgres::field::Wire;
-use crate::source::postgres::sql::quote;
 
 /// A `numeric` without precision is carried as this, while every value fits.
 const OPEN_DECIMAL: ColumnType = ColumnType::Decimal {
@@ -71,7 +71,7 @@ pub fn plan(column: &CatalogColumn, wanted: Option<&ColumnType>) -> Result<Colum
             // Their casts to text differ from their own text form: the one adds a netmask, the other keeps the declaration of
             // an encoding that the text is no longer in.
             Some("text") if matches!(column.base.name.as_str(), "inet" | "xml") => {
-                format!("CASE WHEN {name} IS NOT NULL THEN concat({name}) END")
+                format!("CASE WHEN {name} IS NOT NULL THEN pg_catalog.concat({name}) END")
             }
             Some(cast) => format!("{name}::{cast}"),
             None => name,

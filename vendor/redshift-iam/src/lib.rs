@@ -13,5 +13,6 @@ use url::Url;
 #[allow(clippy::expect_used)]
 pub fn redshift_to_postgres(uri: impl ToString) -> Url {
     let uri = uri.to_string();
-    Url::parse(&uri.replacen("redshift://", "postgres://", 1)).expect("connectorx passes a URL that it has parsed")
+    Url::parse(&uri.replacen("redshift://", "postgres://", 1))
+        .expect("connectorx passes a URL that it has parsed")
 }

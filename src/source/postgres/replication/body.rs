@@ -2,11 +2,9 @@
 
 use bytes::{Buf, Bytes};
 
-use super::wire::{WireError, WireResult};
 use crate::position::Lsn;
-
-/// What binary COPY data begin with.
-const COPY_SIGNATURE: &[u8] = b"PGCOPY\n\xff\r\n\0";
+use crate::postgres::copy::{Row, row};
+use crate::postgres::wire::{WireError, WireResult};
 
 /// What the server sends while it streams.
 #[derive(Debug)]
@@ -23,19 +21,6 @@ pub enum Event {
     /// The query's rows are over: the connection takes the next command.
     End,
 }
-
-/// A failure that the server reports.
-#[derive(Debug, Clone, thiserror::Error)]
-#[error("{message} (SQLSTATE {code})")]
-pub struct ServerError {
-    /// The SQLSTATE.
-    pub code: String,
-    /// The message.
-    pub message: String,
-}
-
-/// A row of a command's answer, as text.
-pub type TextRow = Vec<Option<String>>;
 
 /// An event of the log's stream.
 pub(super) fn log_event(mut body: Bytes) -> WireResult<Event> {
@@ -56,77 +41,20 @@ pub(super) fn log_event(mut body: Bytes) -> WireResult<Event> {
     }
 }
 
-/// The field of a row of one field. None where the data end. A message of the server is one row; the first has the
-/// header before it.
-pub(super) fn copied_field(mut body: Bytes) -> WireResult<Option<Bytes>> {
-    let broken = |_| WireError::Protocol("a row that is not one field");
-    if body.starts_with(COPY_SIGNATURE) {
-        body.advance(COPY_SIGNATURE.len());
-        let _flags = body.try_get_u32().map_err(broken)?;
-        let extension = body.try_get_u32().map_err(broken)?;
-        let extension = usize::try_from(extension).unwrap_or(usize::MAX);
-        if body.len() < extension {
-            return Err(WireError::Protocol("a header that is cut short"));
-        }
-        body.advance(extension);
-    }
-    match body.try_get_i16().map_err(broken)? {
-        -1 => Ok(None),
-        1 => {
-            let length = body.try_get_i32().map_err(broken)?;
-            if usize::try_from(length) == Ok(body.len()) {
-                Ok(Some(body))
-            } else {
-                Err(WireError::Protocol("a field of another length"))
+/// The field of a row of one field. None where the data end.
+pub(super) fn copied_field(body: &Bytes) -> WireResult<Option<Bytes>> {
+    let other = || WireError::Protocol("a row that is not one field");
+    match row(body)? {
+        Row::End => Ok(None),
+        Row::Fields(mut fields) => {
+            let field = fields.next().ok_or_else(other)??.ok_or_else(other)?;
+            let field = body.slice_ref(field);
+            if fields.left() > 0 {
+                return Err(other());
             }
-        }
-        _ => Err(WireError::Protocol("a row that is not one field")),
-    }
-}
-
-pub(super) fn text_row(mut body: Bytes) -> WireResult<TextRow> {
-    let short = || WireError::Protocol("a short row");
-    if body.len() < 2 {
-        return Err(short());
-    }
-    let fields = body.get_u16();
-    let mut row = Vec::with_capacity(fields.into());
-    for _ in 0..fields {
-        if body.len() < 4 {
-            return Err(short());
-        }
-        let length = body.get_i32();
-        if length < 0 {
-            row.push(None);
-            continue;
-        }
-        let length = usize::try_from(length).map_err(|_| short())?;
-        if body.len() < length {
-            return Err(short());
-        }
-        let text = body.split_to(length);
-        row.push(Some(String::from_utf8_lossy(&text).into_owned()));
-    }
-    Ok(row)
-}
-
-pub(super) fn server_error(body: &[u8]) -> ServerError {
-    let mut error = ServerError {
-        code: String::new(),
-        message: "an unknown failure".to_owned(),
-    };
-    for field in body.split(|byte| *byte == 0) {
-        let Some((kind, text)) = field.split_first() else {
-            continue;
-        };
-        let text = String::from_utf8_lossy(text).into_owned();
-        match kind {
-            b'C' => error.code = text,
-            b'M' => error.message = text,
-            _ => {}
+            fields.finish().map(|()| Some(field))
         }
     }
-    error
 }
 
 #[cfg(test)]
@@ -138,7 +66,7 @@ mod tests {
     const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0";
 
     fn field(parts: &[&[u8]]) -> WireResult<Option<Bytes>> {
-        copied_field(Bytes::from(parts.concat()))
+        copied_field(&Bytes::from(parts.concat()))
     }
 
     #[test]
@@ -177,9 +105,7 @@ mod tests {
         ) {
             let body = Bytes::from([beginning, &bytes].concat());
             let _ = log_event(body.clone());
-            let _ = copied_field(body.clone());
-            let _ = text_row(body.clone());
-            let _ = server_error(&body);
+            let _ = copied_field(&body);
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::config;
 use crate::error::{Error, Result};
 use crate::position::{Lsn, LsnPosition};
 
-use super::connection::{LASTING_SETTINGS, SESSION_SETTINGS, Server, failed, version};
+use super::connection::{Server, failed, version};
 use super::sql::{literal, quote};
 
 pub mod body;
@@ -27,11 +27,12 @@ pub mod setup;
 pub mod survey;
 pub mod wire;
 
+use crate::postgres::wire::WireError;
 use change::SnapshotMark;
 use pass::Until;
 use pgoutput::Relation;
 use setup::{Slot, Table};
-use wire::{ReplicationConnection, WireError};
+use wire::ReplicationConnection;
 
 /// How often the server hears from us in any case: well below its `wal_sender_timeout`.
 const STATUS: Duration = Duration::from_secs(1);
@@ -99,10 +100,6 @@ impl Replication {
             return Err(
                 Error::source(format!("{lack} (PostgreSQL at {})", server.place())).remedy(remedy),
             );
-        }
-        for settings in [SESSION_SETTINGS, LASTING_SETTINGS] {
-            let set = client.batch_execute(settings).await;
-            set.map_err(|error| failed("cannot set the session up", &error))?;
         }
         let mut wire = ReplicationConnection::connect(server).await?;
         let identity = wire

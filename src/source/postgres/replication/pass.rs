@@ -11,11 +11,11 @@ use super::body::Event;
 use super::change::Mark;
 use super::feed::{Feed, FeedEnd};
 use super::pgoutput::{self, Message};
-use super::wire::WireError;
 use super::{Reading, Replication, STATUS};
 use crate::error::{Error, Result};
 use crate::position::Lsn;
 use crate::postgres::EPOCH_MICROS;
+use crate::postgres::wire::WireError;
 use crate::source::postgres::connection::failed;
 
 /// How often the server is asked where it stands, while nothing comes.

@@ -4,6 +4,8 @@
 //! type that would alter it) and where fields go (into [`BatchBuilder`], and from there over a bounded channel). Each lane
 //! has its own dispatcher, so that the cause of a failure is told by the lane that failed.
 
+use std::time::Duration;
+
 use arrow::array::RecordBatch;
 use connectorx::data_order::DataOrder;
 use connectorx::destinations::{Destination, DestinationPartition};
@@ -20,49 +22,38 @@ use postgres::types::Type;
 use postgres_openssl::MakeTlsConnector;
 use r2d2_postgres::PostgresConnectionManager;
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
-use super::batch::BatchBuilder;
-use super::connection::{LASTING_SETTINGS, SESSION_SETTINGS, Server, failed};
-use super::field::Wire;
-use super::replication::change::SnapshotMark;
-use super::sql::literal;
+use super::LaneQuery;
 use crate::error::{Error, Result};
-use crate::schema::Schema;
+use crate::source::Lane;
+use crate::source::postgres::batch::BatchBuilder;
+use crate::source::postgres::connection::{OWN_PATH, Server, failed};
+use crate::source::postgres::field::{ColumnBuilder, FieldError, Wire};
+
+/// How long a lane that was told to stop is waited for.
+const STOP_LIMIT: Duration = Duration::from_secs(3);
 
 type Connection = r2d2::PooledConnection<PostgresConnectionManager<MakeTlsConnector>>;
 type Partition = PostgresSourcePartition<BinaryProtocol, MakeTlsConnector>;
 
-/// One lane to read.
-#[derive(Debug)]
-pub struct LaneQuery {
-    /// The SELECT.
-    pub query: String,
-    /// The columns that it gives.
-    pub schema: Schema,
-    /// How their fields come.
-    pub wires: Vec<Wire>,
-    /// The snapshot to read under.
-    pub snapshot: String,
-    /// What marks the rows as those of a snapshot that a stream of changes begins with.
-    pub mark: Option<SnapshotMark>,
-}
-
 /// A lane that is connected and under its snapshot, ready to be read.
 pub struct ReadyLane {
     connection: Connection,
+    canceller: Canceller,
     lane: LaneQuery,
 }
 
 /// Ends a lane's query on the server.
 #[derive(Clone)]
-pub struct Canceller {
+struct Canceller {
     token: postgres::CancelToken,
     tls: MakeTlsConnector,
 }
 
 impl Canceller {
     /// Asks the server to end the query, if it still runs. Blocks.
-    pub fn cancel(&self) {
+    fn cancel(&self) {
         if let Err(error) = self.token.cancel_query(self.tls.clone()) {
             tracing::debug!(%error, "the server could not be asked to cancel");
         }
@@ -77,7 +68,8 @@ impl ReadyLane {
         let pool = r2d2::Pool::builder()
             .max_size(1)
             .test_on_check_out(false)
-            .build_unchecked(PostgresConnectionManager::new(config, tls));
+            .connection_timeout(server.patience())
+            .build_unchecked(PostgresConnectionManager::new(config, tls.clone()));
         let mut connection = pool.get().map_err(|error| {
             Error::source(format!(
                 "cannot connect to PostgreSQL at {}",
@@ -85,32 +77,62 @@ impl ReadyLane {
             ))
             .cause(error)
         })?;
-        let begin = format!(
-            "{SESSION_SETTINGS}; BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; SET TRANSACTION SNAPSHOT {}",
-            literal(&lane.snapshot)
-        );
-        for settings in [LASTING_SETTINGS, &begin] {
-            connection
-                .batch_execute(settings)
-                .map_err(|error| failed(what(), &error))?;
-        }
-        Ok(Self { connection, lane })
+        let [settings, optional] = Server::settings();
+        let beginning = lane.beginning();
+        let mut begin = |statement: &str| connection.batch_execute(statement);
+        let begun = begin(settings)
+            .map(|()| drop(begin(optional)))
+            .and_then(|()| {
+                if lane.own_path {
+                    begin(OWN_PATH)
+                } else {
+                    Ok(())
+                }
+            })
+            .and_then(|()| begin(&beginning));
+        begun.map_err(|error| failed(what(), &error))?;
+        Ok(Self {
+            canceller: Canceller {
+                token: connection.cancel_token(),
+                tls,
+            },
+            connection,
+            lane,
+        })
     }
 
-    /// What cancels the lane's query on the server.
-    pub fn canceller(&self, server: &Server) -> Canceller {
-        Canceller {
-            token: self.connection.cancel_token(),
-            tls: server.blocking().1,
+    /// Reads all rows and sends them on, until `stop` is asked for.
+    pub async fn run(
+        self,
+        batches: mpsc::Sender<RecordBatch>,
+        stop: &CancellationToken,
+    ) -> Result<()> {
+        let canceller = self.canceller.clone();
+        let reader = tokio::task::spawn_blocking(move || self.read(batches));
+        let mut reading = std::pin::pin!(Lane::finish(reader));
+        tokio::select! {
+            ended = &mut reading => return ended,
+            () = stop.cancelled() => {}
         }
+        let cancelled = tokio::task::spawn_blocking(move || canceller.cancel());
+        // A server that does not answer is left to its fate, and so is the thread.
+        let ended = tokio::time::timeout(STOP_LIMIT, async {
+            let _ = cancelled.await;
+            reading.await
+        });
+        ended
+            .await
+            .unwrap_or(Err(Error::Interrupted))
+            .and(Err(Error::Interrupted))
     }
 
     /// Reads all rows and sends them on. Blocks.
-    pub fn read(self, batches: mpsc::Sender<RecordBatch>, canceller: Canceller) -> Result<()> {
-        let Self { connection, lane } = self;
-        if lane.wires.is_empty() {
-            return Err(Error::internal("a lane without columns"));
-        }
+    fn read(self, batches: mpsc::Sender<RecordBatch>) -> Result<()> {
+        let Self {
+            connection,
+            canceller,
+            lane,
+        } = self;
         let source_types: Vec<PostgresTypeSystem> =
             lane.wires.iter().map(|w| wire_type(*w).0).collect();
         let wire_types: Vec<Type> = lane.wires.iter().map(|w| wire_type(*w).1).collect();
@@ -373,7 +395,7 @@ impl BatchSink {
         &mut self,
         is_null: bool,
         bytes: usize,
-        push: impl FnOnce(&mut super::field::ColumnBuilder) -> Result<(), super::field::FieldError>,
+        push: impl FnOnce(&mut ColumnBuilder) -> Result<(), FieldError>,
     ) -> Result<(), LaneError> {
         self.builder
             .field(is_null, bytes, push)

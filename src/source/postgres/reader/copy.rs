@@ -1,0 +1,165 @@
+//! Reading with `COPY … TO STDOUT (FORMAT binary)`: the server's messages are framed where they lie in the read buffer, and
+//! their fields decoded from there into the columns. No message, no allocation and no wake-up for each row.
+
+use std::ops::ControlFlow;
+
+use arrow::array::RecordBatch;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::LaneQuery;
+use crate::error::{Error, Result};
+use crate::postgres::connection::{OWN_PATH, Server};
+use crate::postgres::copy::{Row, row};
+use crate::postgres::wire::{
+    Connection, Purpose, WireError, WireResult, next_message, server_error,
+};
+use crate::source::postgres::batch::BatchBuilder;
+
+/// A lane that is connected and under its snapshot.
+pub struct ReadyLane {
+    connection: Connection,
+    statement: String,
+    rows: Rows,
+    place: String,
+}
+
+/// Makes batches of what has come.
+struct Rows {
+    builder: BatchBuilder,
+}
+
+/// Why decoding paused.
+#[derive(Debug)]
+enum Pause {
+    /// More has to come.
+    Starved,
+    /// A batch is full.
+    Full,
+    /// All rows have come.
+    End,
+}
+
+impl ReadyLane {
+    /// Connects.
+    pub(super) async fn connect(server: &Server, lane: LaneQuery) -> Result<Self> {
+        let mut connection = Connection::open(server, Purpose::Queries).await?;
+        let mut settings = Vec::new();
+        if lane.own_path {
+            settings.push(OWN_PATH.to_owned());
+        }
+        settings.push(lane.beginning());
+        for statement in settings {
+            let begun = connection.query(&statement).await;
+            begun.map_err(|error| error.told("cannot begin to read", server.place()))?;
+        }
+        Ok(Self {
+            connection,
+            statement: format!("COPY ({}) TO STDOUT (FORMAT binary)", lane.query),
+            rows: Rows {
+                builder: BatchBuilder::new(&lane.schema, &lane.wires, lane.mark),
+            },
+            place: server.place().to_owned(),
+        })
+    }
+
+    /// Reads all rows and sends them on, until `stop` is asked for.
+    pub(super) async fn run(
+        mut self,
+        batches: mpsc::Sender<RecordBatch>,
+        stop: &CancellationToken,
+    ) -> Result<()> {
+        let cancel = self.connection.cancel();
+        let ended = tokio::select! {
+            ended = self.read(&batches) => ended,
+            () = stop.cancelled() => Err(Error::Interrupted),
+        };
+        if ended.is_err() {
+            // The server sees that nobody listens once it sends; what it does before that is cancelled.
+            drop(self);
+            tokio::spawn(cancel);
+        }
+        ended
+    }
+
+    async fn read(&mut self, batches: &mpsc::Sender<RecordBatch>) -> Result<()> {
+        let place = self.place.clone();
+        let broken = |error: WireError| error.told("the server broke off the extract", &place);
+        self.connection
+            .send_query(&self.statement)
+            .await
+            .map_err(broken)?;
+        loop {
+            let (taken, paused) = self.rows.decode(self.connection.buffered());
+            self.connection.consume(taken);
+            match paused? {
+                ControlFlow::Continue(Pause::Starved) => {
+                    self.connection.fill().await.map_err(broken)?
+                }
+                ControlFlow::Continue(Pause::Full) => self.send(batches).await?,
+                ControlFlow::Continue(Pause::End) => return self.send(batches).await,
+                ControlFlow::Break(error) => return Err(broken(error)),
+            }
+        }
+    }
+
+    async fn send(&mut self, batches: &mpsc::Sender<RecordBatch>) -> Result<()> {
+        match self.rows.builder.take()? {
+            // Whoever received the batches is gone, and knows why.
+            Some(batch) => batches.send(batch).await.map_err(|_| Error::Interrupted),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Rows {
+    /// Decodes the messages that are whole, until a batch is full: how many bytes were taken, and why it paused.
+    fn decode(&mut self, bytes: &[u8]) -> (usize, Result<ControlFlow<WireError, Pause>>) {
+        let mut taken = 0;
+        loop {
+            if self.builder.is_full() {
+                return (taken, Ok(ControlFlow::Continue(Pause::Full)));
+            }
+            let message = next_message(bytes.get(taken..).unwrap_or_default());
+            let (tag, body, length) = match message {
+                Ok(Some(message)) => message,
+                Ok(None) => return (taken, Ok(ControlFlow::Continue(Pause::Starved))),
+                Err(error) => return (taken, Ok(ControlFlow::Break(error))),
+            };
+            taken += length;
+            match tag {
+                b'd' => match self.push(body) {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => return (taken, Ok(ControlFlow::Break(error))),
+                    Err(error) => return (taken, Err(error)),
+                },
+                b'E' => return (taken, Ok(ControlFlow::Break(server_error(body).into()))),
+                b'Z' => return (taken, Ok(ControlFlow::Continue(Pause::End))),
+                // The beginning and the end of the copy, and notices.
+                _ => {}
+            }
+        }
+    }
+
+    /// Appends a row. The inner failure is the wire's, the outer one the row's.
+    fn push(&mut self, body: &[u8]) -> Result<WireResult<()>> {
+        let mut fields = match row(body) {
+            Ok(Row::Fields(fields)) => fields,
+            Ok(Row::End) => return Ok(Ok(())),
+            Err(error) => return Ok(Err(error)),
+        };
+        if fields.left() != self.builder.width() {
+            return Ok(Err(WireError::Protocol("a row of another width")));
+        }
+        while let Some(field) = fields.next() {
+            let field = match field {
+                Ok(field) => field,
+                Err(error) => return Ok(Err(error)),
+            };
+            let bytes = field.map_or(0, <[u8]>::len);
+            self.builder
+                .field(field.is_none(), bytes, |column| column.push_field(field))?;
+        }
+        Ok(fields.finish())
+    }
+}
