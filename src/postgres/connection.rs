@@ -17,7 +17,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// without a word is noticed within a minute. The URI's own settings win.
 const KEEPALIVE: (Duration, Duration, u32) = (Duration::from_secs(30), Duration::from_secs(10), 3);
 /// How long what was sent may stay unacknowledged by the server's host.
-const UNACKNOWLEDGED: Duration = Duration::from_secs(60);
+const UNACKNOWLEDGED: Duration = Duration::from_mins(1);
 
 /// What every session is set to when it begins, so that neither what statements mean nor what values look like depends on the
 /// server's or the role's configuration.

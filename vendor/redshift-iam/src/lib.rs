@@ -10,7 +10,7 @@ use url::Url;
 ///
 /// # Panics
 /// Where `uri` is not a URL: the published function cannot fail either.
-#[allow(clippy::expect_used)]
+#[allow(clippy::expect_used, clippy::needless_pass_by_value)]
 pub fn redshift_to_postgres(uri: impl ToString) -> Url {
     let uri = uri.to_string();
     Url::parse(&uri.replacen("redshift://", "postgres://", 1))

@@ -79,17 +79,17 @@ impl ReadyLane {
         })?;
         let [settings, optional] = Server::settings();
         let beginning = lane.beginning();
-        let mut begin = |statement: &str| connection.batch_execute(statement);
-        let begun = begin(settings)
-            .map(|()| drop(begin(optional)))
+        let mut execute = |statement: &str| connection.batch_execute(statement);
+        let begun = execute(settings)
+            .map(|()| drop(execute(optional)))
             .and_then(|()| {
                 if lane.own_path {
-                    begin(OWN_PATH)
+                    execute(OWN_PATH)
                 } else {
                     Ok(())
                 }
             })
-            .and_then(|()| begin(&beginning));
+            .and_then(|()| execute(&beginning));
         begun.map_err(|error| failed(what(), &error))?;
         Ok(Self {
             canceller: Canceller {
@@ -114,10 +114,10 @@ impl ReadyLane {
             ended = &mut reading => return ended,
             () = stop.cancelled() => {}
         }
-        let cancelled = tokio::task::spawn_blocking(move || canceller.cancel());
+        let asking = tokio::task::spawn_blocking(move || canceller.cancel());
         // A server that does not answer is left to its fate, and so is the thread.
         let ended = tokio::time::timeout(STOP_LIMIT, async {
-            let _ = cancelled.await;
+            let _ = asking.await;
             reading.await
         });
         ended

@@ -94,7 +94,7 @@ impl ReadyLane {
             self.connection.consume(taken);
             match paused? {
                 ControlFlow::Continue(Pause::Starved) => {
-                    self.connection.fill().await.map_err(broken)?
+                    self.connection.fill().await.map_err(broken)?;
                 }
                 ControlFlow::Continue(Pause::Full) => self.send(batches).await?,
                 ControlFlow::Continue(Pause::End) => return self.send(batches).await,
@@ -151,7 +151,7 @@ impl Rows {
         if fields.left() != self.builder.width() {
             return Ok(Err(WireError::Protocol("a row of another width")));
         }
-        while let Some(field) = fields.next() {
+        for field in fields.by_ref() {
             let field = match field {
                 Ok(field) => field,
                 Err(error) => return Ok(Err(error)),
