@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::schema::ColumnType;
+use crate::seen::Seen;
 
 /// The position of a stream in its source. It lives in the destination's `_acequia_state` only.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -103,8 +104,11 @@ pub struct CursorPosition {
     /// The highest cursor value that was landed.
     pub value: CursorValue,
     /// The closed lower bound of the next extract: `value`, or less where a transaction that was still running could
-    /// yet commit rows below it.
+    /// yet commit rows below it. The lowest value of its type stands for the beginning.
     pub resume: CursorValue,
+    /// What the source was then. None for HubSpot, and in what earlier versions wrote.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen: Option<Seen>,
 }
 
 /// A value of a cursor column, ordered as PostgreSQL orders it (text: by bytes, `COLLATE "C"`).
@@ -213,6 +217,36 @@ impl CursorValue {
                 "choose a column of integers, numeric, date, timestamp, timestamptz, text or uuid",
             )),
         }
+    }
+
+    /// The lowest value of the same type: what stands for the beginning.
+    #[must_use]
+    pub fn lowest(&self) -> Self {
+        match self {
+            Self::Integer(_) => Self::Integer(i64::MIN),
+            Self::Decimal(_, scale) => Self::Decimal(1 - 10_i128.pow(38), *scale),
+            Self::Date(_) => first_day(),
+            Self::Timestamp(_) => Self::Timestamp(first_moment()),
+            Self::TimestampTz(_) => Self::TimestampTz(first_moment()),
+            Self::Text(_) => Self::Text(String::new()),
+            Self::Uuid(_) => Self::Uuid(uuid::Uuid::nil()),
+        }
+    }
+
+    /// Whether a column of that type holds such values.
+    pub fn is_of(&self, column_type: &ColumnType) -> bool {
+        matches!(
+            (self, column_type),
+            (
+                Self::Integer(_),
+                ColumnType::Int16 | ColumnType::Int32 | ColumnType::Int64
+            ) | (Self::Decimal(..), ColumnType::Decimal { .. })
+                | (Self::Date(_), ColumnType::Date)
+                | (Self::Timestamp(_), ColumnType::Timestamp)
+                | (Self::TimestampTz(_), ColumnType::TimestampTz)
+                | (Self::Text(_), ColumnType::Text)
+                | (Self::Uuid(_), ColumnType::Uuid)
+        )
     }
 
     /// A date, where it lies in the years 1 to 9999.
@@ -439,10 +473,14 @@ fn first_day() -> CursorValue {
     CursorValue::Date(NaiveDate::from_ymd_opt(1, 1, 1).map_or(0, days_of))
 }
 
-fn micros_before(micros: i64, lag: TimeDelta) -> i64 {
-    let first = NaiveDate::from_ymd_opt(1, 1, 1)
+fn first_moment() -> i64 {
+    NaiveDate::from_ymd_opt(1, 1, 1)
         .and_then(|date| date.and_hms_opt(0, 0, 0))
-        .map_or(0, |first| first.and_utc().timestamp_micros());
+        .map_or(0, |first| first.and_utc().timestamp_micros())
+}
+
+fn micros_before(micros: i64, lag: TimeDelta) -> i64 {
+    let first = first_moment();
     lag.num_microseconds()
         .and_then(|lag| micros.checked_sub(lag))
         .map_or(first, |earlier| earlier.max(first))

@@ -1,4 +1,4 @@
-//! The highest cursor value of a batch. No I/O.
+//! The highest cursor values of a batch. No I/O.
 
 use arrow::array::{ArrayRef, AsArray, PrimitiveArray};
 use arrow::datatypes::{
@@ -10,8 +10,52 @@ use crate::error::{Error, Result};
 use crate::position::CursorValue;
 use crate::schema::ColumnType;
 
-/// The highest value of a cursor column, NULLs and what cannot be a position (infinities) left out.
-pub fn highest(array: &ArrayRef, column_type: &ColumnType) -> Result<Option<CursorValue>> {
+/// What was landed of a cursor column.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Watermark {
+    /// The highest value.
+    pub highest: Option<CursorValue>,
+    /// The highest value up to a bound, where there is one.
+    ///
+    /// It, and not the bound itself, is what no row can lie below that is written by a transaction which began at the bound
+    /// or later: whatever grain the column's values are cut off or rounded to, each of them stays what it is by that, and
+    /// the order of times is kept; so what a later time comes to is no less than any value that lies at or below it.
+    pub settled: Option<CursorValue>,
+}
+
+impl Watermark {
+    /// What a batch has of a cursor column. NULLs and what cannot be a position (infinities) are left out.
+    ///
+    /// # Errors
+    /// Where the array is not of the column's type.
+    pub fn of(
+        array: &ArrayRef,
+        column_type: &ColumnType,
+        bound: Option<&CursorValue>,
+    ) -> Result<Self> {
+        let highest = highest(array, column_type, None)?;
+        let settled = match (bound, &highest) {
+            (Some(bound), Some(value)) if value <= bound => highest.clone(),
+            (Some(bound), _) => self::highest(array, column_type, Some(bound))?,
+            (None, _) => None,
+        };
+        Ok(Self { highest, settled })
+    }
+
+    /// Raises it to another where that is higher.
+    pub fn raise(&mut self, other: Self) {
+        raise(&mut self.highest, other.highest);
+        raise(&mut self.settled, other.settled);
+    }
+}
+
+/// The highest value of a cursor column, up to a bound, which only times have.
+fn highest(
+    array: &ArrayRef,
+    column_type: &ColumnType,
+    bound: Option<&CursorValue>,
+) -> Result<Option<CursorValue>> {
+    let within = |value: &CursorValue| bound.is_none_or(|bound| value <= bound);
     let highest = match column_type {
         ColumnType::Int16 => {
             max::<Int16Type>(array, |_| true)?.map(|v| CursorValue::Integer(v.into()))
@@ -23,16 +67,18 @@ pub fn highest(array: &ArrayRef, column_type: &ColumnType) -> Result<Option<Curs
         ColumnType::Decimal { scale, .. } => {
             max::<Decimal128Type>(array, |_| true)?.map(|v| CursorValue::Decimal(v, *scale))
         }
-        ColumnType::Date => max::<Date32Type>(array, |days| CursorValue::date(days).is_some())?
-            .map(CursorValue::Date),
-        ColumnType::Timestamp => {
-            max::<TimestampMicrosecondType>(array, CursorValue::is_calendar_micros)?
-                .map(CursorValue::Timestamp)
-        }
-        ColumnType::TimestampTz => {
-            max::<TimestampMicrosecondType>(array, CursorValue::is_calendar_micros)?
-                .map(CursorValue::TimestampTz)
-        }
+        ColumnType::Date => max::<Date32Type>(array, |days| {
+            CursorValue::date(days).is_some_and(|value| within(&value))
+        })?
+        .map(CursorValue::Date),
+        ColumnType::Timestamp => max::<TimestampMicrosecondType>(array, |micros| {
+            CursorValue::is_calendar_micros(micros) && within(&CursorValue::Timestamp(micros))
+        })?
+        .map(CursorValue::Timestamp),
+        ColumnType::TimestampTz => max::<TimestampMicrosecondType>(array, |micros| {
+            CursorValue::is_calendar_micros(micros) && within(&CursorValue::TimestampTz(micros))
+        })?
+        .map(CursorValue::TimestampTz),
         ColumnType::Text => array
             .as_string_opt::<i32>()
             .ok_or_else(|| mismatch(column_type))?
@@ -54,7 +100,7 @@ pub fn highest(array: &ArrayRef, column_type: &ColumnType) -> Result<Option<Curs
 }
 
 /// Raises `mark` to `value` where that is higher.
-pub fn raise(mark: &mut Option<CursorValue>, value: Option<CursorValue>) {
+fn raise(mark: &mut Option<CursorValue>, value: Option<CursorValue>) {
     if let Some(value) = value
         && mark.as_ref().is_none_or(|mark| *mark < value)
     {
@@ -62,7 +108,7 @@ pub fn raise(mark: &mut Option<CursorValue>, value: Option<CursorValue>) {
     }
 }
 
-/// The highest value that `admits` lets pass. The plain maximum first: only where that is no position are the values
+/// The highest value that `admits` lets pass. The plain maximum first: only where that is not admitted are the values
 /// looked at one by one.
 fn max<T: ArrowPrimitiveType>(
     array: &ArrayRef,
@@ -104,18 +150,18 @@ mod tests {
             Some(7),
         ]));
         assert_eq!(
-            highest(&array, &ColumnType::Timestamp).unwrap(),
+            highest(&array, &ColumnType::Timestamp, None).unwrap(),
             Some(CursorValue::Timestamp(7))
         );
         let array: ArrayRef = Arc::new(TimestampMicrosecondArray::from(vec![None, Some(i64::MAX)]));
-        assert_eq!(highest(&array, &ColumnType::Timestamp).unwrap(), None);
+        assert_eq!(highest(&array, &ColumnType::Timestamp, None).unwrap(), None);
     }
 
     #[test]
     fn text_is_ordered_by_bytes() {
         let array: ArrayRef = Arc::new(StringArray::from(vec!["b", "Z", "a"]));
         assert_eq!(
-            highest(&array, &ColumnType::Text).unwrap(),
+            highest(&array, &ColumnType::Text, None).unwrap(),
             Some(CursorValue::Text("b".to_owned()))
         );
     }
@@ -128,5 +174,26 @@ mod tests {
         }
         raise(&mut mark, None);
         assert_eq!(mark, Some(CursorValue::Integer(9)));
+    }
+
+    #[test]
+    fn what_is_settled_is_a_value_that_was_landed() {
+        let array: ArrayRef = Arc::new(TimestampMicrosecondArray::from(vec![
+            Some(5),
+            None,
+            Some(9),
+            Some(7),
+            Some(i64::MAX),
+        ]));
+        let of = |bound: i64| {
+            let bound = CursorValue::Timestamp(bound);
+            let mark = Watermark::of(&array, &ColumnType::Timestamp, Some(&bound)).unwrap();
+            assert_eq!(mark.highest, Some(CursorValue::Timestamp(9)));
+            mark.settled
+        };
+        assert_eq!(of(10), Some(CursorValue::Timestamp(9)));
+        assert_eq!(of(9), Some(CursorValue::Timestamp(9)));
+        assert_eq!(of(8), Some(CursorValue::Timestamp(7)));
+        assert_eq!(of(4), None);
     }
 }

@@ -145,6 +145,8 @@ pub struct Stream {
     pub table: String,
     /// How many connections read at once, where the configuration says.
     pub parallel: Option<NonZeroUsize>,
+    /// Whether row-level security may filter what is read.
+    pub row_security: bool,
     /// What the source's schema may change.
     pub contract: SchemaContract,
     /// Types to use instead of the source's.

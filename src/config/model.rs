@@ -212,6 +212,10 @@ pub struct StreamConfig {
     /// How many connections read a large table at once. Default: the number of processors, 4 at most.
     #[serde(default)]
     pub parallel: Option<NonZeroUsize>,
+    /// Whether row-level security may filter the rows that are read. By default a stream is refused that it would filter, as
+    /// what is read would pass for the whole.
+    #[serde(default)]
+    pub row_security: Option<bool>,
     /// What the source's schema may change.
     #[serde(default)]
     pub schema_contract: SchemaContract,

@@ -24,7 +24,7 @@ use crate::error::{Error, Result};
 use crate::pipeline::progress::Counters;
 use crate::position::CursorValue;
 use crate::schema::Column;
-use crate::watermark;
+use crate::watermark::Watermark;
 
 /// Uploads of one part that are under way at once.
 const UPLOADS: usize = 2;
@@ -35,6 +35,8 @@ pub struct LoadWriter {
     landing: Landing,
     address: LoadAddress,
     cursor: Option<Column>,
+    /// What the highest cursor value up to it is to be told of.
+    bound: Option<CursorValue>,
     part_size: u64,
     next_part: Arc<AtomicU32>,
     counters: Counters,
@@ -45,24 +47,25 @@ pub struct LoadWriter {
 pub struct Landed {
     /// The parts.
     pub parts: Vec<Part>,
-    /// The highest cursor value among them.
-    pub highest: Option<CursorValue>,
+    /// The highest cursor values among them.
+    pub watermark: Watermark,
 }
 
 impl LoadWriter {
-    /// A writer for the load at `address`. `cursor` is the column whose highest value is to be told, `part_size` is where
-    /// a part is closed, in bytes.
+    /// A writer for the load at `address`. `cursor` is the column whose highest values are to be told, of all and up to a
+    /// bound; `part_size` is where a part is closed, in bytes.
     pub fn new(
         landing: &Landing,
         address: &LoadAddress,
-        cursor: Option<&Column>,
+        cursor: Option<(&Column, Option<&CursorValue>)>,
         part_size: u64,
         counters: &Counters,
     ) -> Self {
         Self {
             landing: landing.clone(),
             address: address.clone(),
-            cursor: cursor.cloned(),
+            cursor: cursor.map(|(column, _)| column.clone()),
+            bound: cursor.and_then(|(_, bound)| bound.cloned()),
             part_size,
             next_part: Arc::default(),
             counters: counters.clone(),
@@ -80,8 +83,9 @@ impl LoadWriter {
             if let Some(cursor) = &self.cursor
                 && let Some(values) = batch.column_by_name(&cursor.name)
             {
-                let highest = watermark::highest(values, &cursor.column_type)?;
-                watermark::raise(&mut landed.highest, highest);
+                let bound = self.bound.as_ref();
+                let mark = Watermark::of(values, &cursor.column_type, bound)?;
+                landed.watermark.raise(mark);
             }
             self.counters.add_rows(batch.num_rows() as u64);
             let mut part = match open.take() {

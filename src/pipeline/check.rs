@@ -5,11 +5,14 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::stream_run::start_position;
 use crate::config::{self, Pipeline, Target};
+use crate::destination::StreamState;
 use crate::destination::apply::changelog;
 use crate::destination::postgres::rights::{self, Rights};
 use crate::error::{Error, Result};
 use crate::landing::manifest::Mode;
+use crate::names::StreamName;
 use crate::source::Source;
 use crate::source::postgres::Postgres;
 use crate::source::postgres::replication::survey::{self, Found};
@@ -81,7 +84,8 @@ impl Finding {
 /// removed.
 pub async fn check(pipeline: &Pipeline) -> Vec<Finding> {
     let mut findings = vec![check_landing(pipeline).await];
-    findings.extend(check_destination(pipeline).await);
+    let (of_destination, states) = check_destination(pipeline).await;
+    findings.extend(of_destination);
     let mut reachable = BTreeMap::new();
     for (name, config) in &pipeline.sources {
         let subject = format!("source {name}");
@@ -104,11 +108,14 @@ pub async fn check(pipeline: &Pipeline) -> Vec<Finding> {
             continue;
         }
         let subject = format!("stream {}", stream.name);
-        let opened = match Source::of(pipeline, stream) {
-            Ok(source) => source.open(stream).await,
-            Err(error) => Err(error),
+        let position = states
+            .get(&stream.name)
+            .and_then(|state| state.position.as_ref());
+        let opened = async {
+            start_position(stream, position)?;
+            Source::of(pipeline, stream)?.open(stream).await
         };
-        match opened {
+        match opened.await {
             Ok(opened) => {
                 let description = opened.description();
                 let rows = description
@@ -127,7 +134,6 @@ pub async fn check(pipeline: &Pipeline) -> Vec<Finding> {
                 findings.extend(
                     opened
                         .advice()
-                        .await
                         .into_iter()
                         .map(|(message, remedy)| Finding::warning(&subject, message, remedy)),
                 );
@@ -209,23 +215,30 @@ async fn check_landing(pipeline: &Pipeline) -> Finding {
     }
 }
 
-async fn check_destination(pipeline: &Pipeline) -> Vec<Finding> {
+async fn check_destination(
+    pipeline: &Pipeline,
+) -> (Vec<Finding>, BTreeMap<StreamName, StreamState>) {
+    let nothing = BTreeMap::new();
     let subject = format!("destination {}", pipeline.destination.name);
     let place = match look_at_rights(pipeline).await {
-        Ok(Some(rights)) if !rights.missing.is_empty() => return lacking(&subject, rights),
+        Ok(Some(rights)) if !rights.missing.is_empty() => {
+            return (lacking(&subject, rights), nothing);
+        }
         Ok(rights) => rights.map_or_else(String::new, |rights| format!("{}: ", rights.server)),
-        Err(error) => return vec![Finding::failed(subject, &error)],
+        Err(error) => return (vec![Finding::failed(subject, &error)], nothing),
     };
-    vec![match super::status::look_at_destination(pipeline).await {
+    match super::status::look_at_destination(pipeline).await {
         Ok(view) if view.states.is_empty() => {
-            Finding::ok(subject, format!("{place}ready for its first load"))
+            let ready = format!("{place}ready for its first load");
+            (vec![Finding::ok(subject, ready)], nothing)
         }
         Ok(view) => {
             let streams = view.states.len();
-            Finding::ok(subject, format!("{place}holds {streams} streams"))
+            let holds = format!("{place}holds {streams} streams");
+            (vec![Finding::ok(subject, holds)], view.states)
         }
-        Err(error) => Finding::failed(subject, &error),
-    }]
+        Err(error) => (vec![Finding::failed(subject, &error)], nothing),
+    }
 }
 
 /// What the user may do in a destination that knows of users.

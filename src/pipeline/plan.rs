@@ -75,6 +75,8 @@ async fn look(
     state: Option<&StreamState>,
     plan: &mut StreamPlan,
 ) -> Result<()> {
+    let position = state.and_then(|state| state.position.as_ref());
+    super::stream_run::start_position(stream, position)?;
     let opened = Source::of(pipeline, stream)?.open(stream).await?;
     let mut description = opened.description().clone();
     plan.primary_key.clone_from(&description.primary_key);

@@ -23,8 +23,8 @@ use crate::landing::{Landing, LoadAddress};
 use crate::names::LoadId;
 use crate::position::{CursorPosition, CursorValue, Position};
 use crate::schema::{Column, Schema};
-use crate::source::{Extract, Lane, OpenStream, Outcome, Source};
-use crate::watermark;
+use crate::source::{Bound, Extract, Horizon, Lane, OpenStream, Outcome, Source};
+use crate::watermark::Watermark;
 
 /// One stream of a run.
 pub(super) struct StreamRun {
@@ -105,7 +105,14 @@ impl StreamRun {
     ) -> Result<()> {
         let (address, manifest) = self.extract(opened, report).await?;
         if manifest.is_idle() {
-            return self.landing.discard(&address).await;
+            self.landing.discard(&address).await?;
+            // What was seen of the source is kept, so that the next run can tell what changed since.
+            return match (manifest.position_before, manifest.position_after) {
+                (Some(before @ Position::Cursor(_)), Some(after)) if before != after => {
+                    self.advance(before, after).await
+                }
+                _ => Ok(()),
+            };
         }
         self.publish_and_load(&address, manifest, report).await
     }
@@ -195,7 +202,11 @@ impl StreamRun {
         }
     }
 
-    fn writer(&self, address: &LoadAddress, cursor: Option<&Column>) -> LoadWriter {
+    fn writer(
+        &self,
+        address: &LoadAddress,
+        cursor: Option<(&Column, Option<&CursorValue>)>,
+    ) -> LoadWriter {
         LoadWriter::new(
             &self.landing,
             address,
@@ -288,12 +299,16 @@ impl StreamRun {
         let address = self.address();
         let cursor = self.stream.cursor.as_ref();
         let cursor = cursor.and_then(|cursor| schema.column(&cursor.column));
-        let writer = self.writer(&address, cursor);
         let stop = self.stop.child_token();
         let reading = opened.read(&schema, before.as_ref(), &stop);
         let what = format!("connections to the source `{}`", self.stream.source);
         let extract = unless_stopped(&self.stop, what, reading).await?;
         let horizon = extract.horizon.clone();
+        let bound = match horizon.as_ref().map(|horizon| &horizon.bound) {
+            Some(Bound::NotBelow(bound)) => Some(bound),
+            _ => None,
+        };
+        let writer = self.writer(&address, cursor.map(|cursor| (cursor, bound)));
         let (landed, outcome) = self.land(extract, &address, &writer, &stop).await?;
         let schema = without_unused(
             known.as_ref().filter(|_| !self.full_refresh),
@@ -301,11 +316,16 @@ impl StreamRun {
             misfits,
             &outcome.used,
         );
-        report.warnings.extend(outcome.warnings);
-        let highest = landed.highest.clone();
+        let name = self.stream.name.as_str();
+        let named = outcome.warnings.iter();
+        report
+            .warnings
+            .extend(named.map(|warning| warning.replace("STREAM", name)));
         let cursor = self.stream.cursor.as_ref();
-        let by_cursor = cursor
-            .and_then(|cursor| next_position(&cursor.column, before.as_ref(), highest, horizon));
+        let by_cursor = cursor.zip(horizon).and_then(|(cursor, horizon)| {
+            let before = before.as_ref().and_then(Position::cursor);
+            next_position(&cursor.column, before, &landed.watermark, horizon)
+        });
         let mut manifest = self.manifest(&address, schema, before, landed);
         manifest.primary_key = description.primary_key;
         manifest.key_is_unique = description.key_is_unique;
@@ -395,28 +415,44 @@ impl StreamRun {
 
     /// Where the extract begins: nowhere for a full one.
     fn start_position(&self) -> Result<Option<&Position>> {
-        let Some(cursor) = self.stream.cursor.as_ref().filter(|_| !self.full_refresh) else {
+        if self.full_refresh {
             return Ok(None);
-        };
-        debug_assert_eq!(self.stream.mode, Mode::Incremental);
-        match self.position() {
-            Some(position)
-                if position.cursor().map(|known| &known.column) != Some(&cursor.column) =>
-            {
-                Err(Error::config(format!(
-                    "the stream is now read by the cursor `{}`, and its position is one of {}",
-                    cursor.column,
-                    position.cursor().map_or_else(
-                        || "the write-ahead log".to_owned(),
-                        |known| format!("`{}`", known.column)
-                    )
-                ))
-                .remedy(
-                    "run `acequia run STREAM --full-refresh` once, or set mode and cursor back",
-                ))
-            }
-            position => Ok(position),
         }
+        start_position(&self.stream, self.position())
+    }
+}
+
+/// Where an extract of a stream begins whose position that is: nowhere for a full one.
+///
+/// # Errors
+/// Where the position is one of another cursor, or of another mode.
+pub(super) fn start_position<'a>(
+    stream: &Stream,
+    position: Option<&'a Position>,
+) -> Result<Option<&'a Position>> {
+    let refused = |now: String, known: &Position| {
+        let so_far = known.cursor().map_or_else(
+            || "the write-ahead log".to_owned(),
+            |known| format!("the cursor `{}`", known.column),
+        );
+        Err(Error::config(format!(
+            "the stream is now read by {now}, and its position is one of {so_far}"
+        ))
+        .remedy("run `acequia run STREAM --full-refresh` once, or set mode and cursor back"))
+    };
+    match (stream.mode, &stream.cursor, position) {
+        (Mode::Incremental, Some(cursor), Some(position)) => {
+            if position.cursor().map(|known| &known.column) == Some(&cursor.column) {
+                Ok(Some(position))
+            } else {
+                refused(format!("the cursor `{}`", cursor.column), position)
+            }
+        }
+        (Mode::Cdc, _, Some(position)) => match position.lsn() {
+            Some(_) => Ok(Some(position)),
+            None => refused("the write-ahead log".to_owned(), position),
+        },
+        _ => Ok(None),
     }
 }
 
@@ -456,7 +492,7 @@ async fn land(extract: Extract, writer: &LoadWriter, stop: &CancellationToken) -
         match lane {
             Ok(landed) => {
                 whole.parts.extend(landed.parts);
-                watermark::raise(&mut whole.highest, landed.highest);
+                whole.watermark.raise(landed.watermark);
             }
             Err(error) => {
                 stop.cancel();
@@ -476,25 +512,44 @@ async fn land(extract: Extract, writer: &LoadWriter, stop: &CancellationToken) -
     Ok(whole)
 }
 
-/// The position once a load is applied: the highest value ever landed, and from where the next extract resumes.
+/// The position once a load is applied: the highest value that was landed, and from where the next extract resumes.
 fn next_position(
     column: &str,
-    before: Option<&Position>,
-    landed: Option<CursorValue>,
-    horizon: Option<CursorValue>,
+    before: Option<&CursorPosition>,
+    landed: &Watermark,
+    horizon: Horizon,
 ) -> Option<Position> {
-    let mut value = before
-        .and_then(Position::cursor)
-        .map(|position| position.value.clone());
-    watermark::raise(&mut value, landed);
-    let value = value?;
-    let resume = match horizon {
-        Some(horizon) if horizon < value => horizon,
-        _ => value.clone(),
+    let known = before.filter(|_| !horizon.again);
+    let mut all = landed.clone();
+    all.raise(Watermark {
+        highest: known.map(|known| known.value.clone()),
+        settled: None,
+    });
+    // Where nothing is landed of what is read anew, the value says only of what kind it is.
+    let value = all
+        .highest
+        .clone()
+        .or_else(|| before.map(|before| before.value.clone()))?;
+    let resume = match &horizon.bound {
+        Bound::Highest => all.highest.unwrap_or_else(|| value.lowest()),
+        Bound::NotBelow(bound) => {
+            let earlier = known.map(|known| [&known.value, &known.resume]);
+            for value in earlier.into_iter().flatten() {
+                if value <= bound {
+                    all.raise(Watermark {
+                        highest: None,
+                        settled: Some(value.clone()),
+                    });
+                }
+            }
+            all.settled.unwrap_or_else(|| value.lowest())
+        }
+        Bound::Unknown => value.lowest(),
     };
     Some(Position::Cursor(CursorPosition {
         column: column.to_owned(),
         value,
         resume,
+        seen: Some(horizon.seen),
     }))
 }

@@ -321,6 +321,15 @@ pub fn failed(what: impl Into<String>, error: &tokio_postgres::Error) -> Error {
         fault.cause(format!("{} (SQLSTATE {code})", db.message()))
     };
     match db.code() {
+        // The routine, as the message may be in any language.
+        _ if db.routine() == Some("check_enable_rls") => fault.remedy(
+            "row-level security would hide rows, and a subset would be read as if it were the whole: ALTER ROLE … BYPASSRLS \
+             for the source's user; or row_security = true for [streams.STREAM], where the subset is what you want",
+        ),
+        code if *code == SqlState::T_R_SERIALIZATION_FAILURE => fault.remedy(
+            "run again. A standby ends reads that would keep it from replaying what its primary removed: \
+             hot_standby_feedback = on, or a larger max_standby_streaming_delay, gives them time",
+        ),
         code if *code == SqlState::INSUFFICIENT_PRIVILEGE => {
             fault.remedy("grant the source's user the right to read it: GRANT USAGE ON SCHEMA … TO …; GRANT SELECT ON … TO …")
         }

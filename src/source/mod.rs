@@ -12,6 +12,7 @@ use crate::config;
 use crate::error::{Error, Result};
 use crate::position::{CursorValue, Position};
 use crate::schema::{ColumnSpec, Schema};
+use crate::seen::Seen;
 
 pub mod hubspot;
 pub mod postgres;
@@ -59,11 +60,34 @@ pub struct Description {
 pub struct Extract {
     /// Its lanes, each in an order of its own.
     pub lanes: Vec<Lane>,
-    /// The highest position from which the next extract may resume, where a transaction that is still running could yet
-    /// commit rows below what is read now.
-    pub horizon: Option<CursorValue>,
+    /// What is known of rows that are yet to be committed, where the stream is read by a cursor of PostgreSQL.
+    pub horizon: Option<Horizon>,
     /// What the source tells once all lanes have ended well, where it has something to tell.
     pub outcome: Option<oneshot::Receiver<Outcome>>,
+}
+
+/// From where the next extract of a stream has to go on, as far as is known before this one reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Horizon {
+    /// Below what no row is yet to be committed.
+    pub bound: Bound,
+    /// Whether this extract begins at the beginning although the stream has a position: what was known of its rows counts no
+    /// more.
+    pub again: bool,
+    /// What the source is.
+    pub seen: Seen,
+}
+
+/// Below what no row is yet to be committed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Bound {
+    /// The cursor does not tell: the highest value that was read stands for it.
+    Highest,
+    /// No transaction under way gives a row less than that, nor one that is yet to begin; unless all values are of a coarser
+    /// grain.
+    NotBelow(CursorValue),
+    /// Nothing is known.
+    Unknown,
 }
 
 /// What a source tells of an extract at its end.
@@ -162,9 +186,9 @@ impl OpenStream {
     }
 
     /// What its owner should know of it: what was found, and what mends it.
-    pub async fn advice(&self) -> Vec<(String, String)> {
+    pub fn advice(&self) -> Vec<(String, String)> {
         match self {
-            Self::Postgres(session) => session.advice().await,
+            Self::Postgres(session) => session.advice(),
             Self::HubSpot(_) => Vec::new(),
         }
     }
@@ -178,8 +202,9 @@ impl OpenStream {
     ) -> Result<Extract> {
         match self {
             Self::Postgres(session) => {
-                let lower = from.and_then(Position::cursor).map(|cursor| &cursor.resume);
-                session.read(schema, lower, stop).await
+                session
+                    .read(schema, from.and_then(Position::cursor), stop)
+                    .await
             }
             Self::HubSpot(session) => session.read(schema, from, stop),
         }

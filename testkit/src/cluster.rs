@@ -42,6 +42,7 @@ unix_socket_directories = ''
 wal_level = logical
 max_replication_slots = 20
 max_wal_senders = 20
+max_prepared_transactions = 20
 max_connections = 200
 shared_buffers = 128MB
 work_mem = 32MB
@@ -64,7 +65,7 @@ log_line_prefix = '%m [%p] %u@%d '
 #[derive(Debug)]
 pub struct Cluster {
     options: ClusterOptions,
-    user: Option<User>,
+    pub(crate) user: Option<User>,
     binaries: PathBuf,
     /// Holds the marker, the log and, unless the caller has its own, the data folder.
     folder: TempDir,

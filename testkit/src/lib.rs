@@ -24,6 +24,7 @@ pub mod hubspot;
 pub mod oracle;
 pub mod s3;
 pub mod seed;
+mod standby;
 
 pub use changes::{Changed, Changes};
 pub use cluster::{Cluster, ClusterOptions, PASSWORD, PASSWORD_ROLE};
@@ -32,3 +33,4 @@ pub use host::listens;
 pub use hubspot::{HUBSPOT_TOKEN, HubSpotServer};
 pub use s3::S3Server;
 pub use seed::{Seed, Seeded};
+pub use standby::Standby;

@@ -15,6 +15,7 @@
 mod bad_input;
 mod cdc;
 mod commands;
+mod cursors;
 mod evolution;
 mod full;
 mod hostile_role;

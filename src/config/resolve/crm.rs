@@ -163,6 +163,7 @@ impl Resolver<'_> {
             filter: None,
             table: table?,
             parallel: None,
+            row_security: false,
             contract: self.config.schema_contract,
             types: self.config.types.clone(),
         };
@@ -212,6 +213,7 @@ impl Resolver<'_> {
                 ("null_cursor", config.null_cursor.is_some()),
                 ("primary_key", config.primary_key.is_some()),
                 ("parallel", config.parallel.is_some()),
+                ("row_security", config.row_security.is_some()),
                 ("deletes", config.deletes.is_some()),
                 ("changelog", config.changelog.is_some()),
             ],

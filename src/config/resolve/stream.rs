@@ -67,6 +67,7 @@ impl Resolver<'_> {
             filter: filter?,
             table: table?,
             parallel: self.config.parallel,
+            row_security: self.config.row_security.unwrap_or(false),
             contract: self.config.schema_contract,
             types: self.config.types.clone(),
         };

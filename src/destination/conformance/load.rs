@@ -104,6 +104,7 @@ impl Load {
                 column: cursor.to_owned(),
                 resume: value.clone(),
                 value,
+                seen: None,
             })
         };
         self.mode = Mode::Incremental;

@@ -24,6 +24,7 @@ fn position(day: i64) -> Position {
         column: "updated_at".to_owned(),
         value: CursorValue::Integer(day),
         resume: CursorValue::Integer(day),
+        seen: None,
     })
 }
 

@@ -362,6 +362,7 @@ impl Incremental {
                 column: self.column,
                 value: CursorValue::TimestampTz(until),
                 resume: CursorValue::TimestampTz(until),
+                seen: None,
             },
             archived,
         })

@@ -13,6 +13,16 @@ use crate::identity::{ColumnIdentity, RelationIdentity, ServerIdentity};
 /// A relation as the catalog has it.
 #[derive(Debug, Clone)]
 pub struct CatalogRelation {
+    /// Its OID; a query has none.
+    pub oid: Option<Oid>,
+    /// What people call it.
+    pub name: String,
+    /// `pg_class.relkind`; a query counts as a view.
+    pub kind: char,
+    /// Whether row-level security filters what this user sees of it.
+    pub row_security: bool,
+    /// This user.
+    pub user: String,
     /// Quoted, with its schema; a query in parentheses, with an alias.
     pub from: String,
     /// Its columns, in order.
@@ -27,6 +37,21 @@ pub struct CatalogRelation {
     pub lockable: bool,
     /// How many rows there are, roughly; unknown for what was never analysed.
     pub estimated_rows: Option<u64>,
+}
+
+impl CatalogRelation {
+    /// That row-level security hides some of it.
+    pub fn filtered(&self) -> Error {
+        let (from, user) = (&self.from, &self.user);
+        Error::source(format!(
+            "row-level security hides rows of {from} from {user}: a subset would be read as if it were the whole"
+        ))
+        .remedy(format!(
+            "ALTER ROLE {} BYPASSRLS; or, where the subset is what you want and mode is not \"cdc\": row_security = true for \
+             [streams.STREAM]",
+            quote(user)
+        ))
+    }
 }
 
 /// A table's heap.
@@ -63,7 +88,8 @@ pub async fn table(
                     has_schema_privilege(n.oid, 'USAGE') AND has_any_column_privilege(c.oid, 'SELECT'),
                     CASE WHEN c.relkind IN ('r', 'm', 't')
                          THEN pg_relation_size(c.oid) / current_setting('block_size')::int8 END,
-                    COALESCE(am.amname = 'heap', false), current_user::text, has_table_privilege(c.oid, 'SELECT')
+                    COALESCE(am.amname = 'heap', false), current_user::text, has_table_privilege(c.oid, 'SELECT'),
+                    row_security_active(c.oid)
              FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace LEFT JOIN pg_am am ON am.oid = c.relam
              WHERE c.oid = $1 AND c.relkind IN ('r', 'v', 'm', 'f', 'p')",
             &[&oid],
@@ -79,8 +105,8 @@ pub async fn table(
     let kind: String = row.get(3);
     let estimate: f64 = row.get(4);
     let row_security: bool = row.get(5);
+    let user: String = row.get(9);
     if !row.get::<_, bool>(6) {
-        let user: String = row.get(9);
         return Err(
             Error::source(format!("{user} may not read table {from} at {place}")).remedy(format!(
                 "GRANT USAGE ON SCHEMA {} TO {}; GRANT SELECT ON {from} TO {};",
@@ -119,6 +145,11 @@ pub async fn table(
         .await
         .map_err(|error| failed(what(), &error))?;
     Ok(CatalogRelation {
+        oid: Some(oid),
+        name: format!("{schema}.{name}"),
+        kind: kind.chars().next().unwrap_or('r'),
+        row_security: row.get(11),
+        user,
         from,
         columns: resolve(client, columns)
             .await
@@ -183,6 +214,11 @@ pub async fn query(client: &Client, text: &str, place: &str) -> Result<CatalogRe
         })
         .collect();
     Ok(CatalogRelation {
+        oid: None,
+        name: "the query".to_owned(),
+        kind: 'v',
+        row_security: false,
+        user: String::new(),
         from,
         columns: resolve(client, columns)
             .await
@@ -318,6 +354,56 @@ pub async fn relation_identity(client: &Client, table: Oid) -> Result<RelationId
     Ok(RelationIdentity {
         oid: table,
         columns: rows.iter().map(column).collect(),
+    })
+}
+
+/// What a relation is made of.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Below {
+    /// Its partitions and heirs that hold rows, all the way down.
+    pub partitions: Vec<Oid>,
+    /// Whether some of its rows are on another server.
+    pub foreign: bool,
+    /// Whether some of its rows come with the refresh of a materialized view.
+    pub materialized: bool,
+    /// Whether a logical subscription writes to it; of a query: to anything in the database.
+    pub subscribed: bool,
+}
+
+/// Looks up what a relation is made of, through views, partitions and heirs. Of a query nothing tells.
+///
+/// # Errors
+/// Where the server cannot be asked.
+pub async fn below(client: &Client, relation: Option<Oid>) -> Result<Below> {
+    let row = client
+        .query_one(
+            "WITH RECURSIVE heirs (oid) AS (
+                 SELECT inhrelid FROM pg_inherits WHERE inhparent = $1
+                 UNION SELECT i.inhrelid FROM heirs AS h JOIN pg_inherits AS i ON i.inhparent = h.oid
+             ), below (oid) AS (
+                 SELECT $1::oid WHERE $1 IS NOT NULL
+                 UNION SELECT x.oid FROM below AS b CROSS JOIN LATERAL (
+                     SELECT i.inhrelid FROM pg_inherits AS i WHERE i.inhparent = b.oid
+                     UNION ALL
+                     SELECT d.refobjid FROM pg_rewrite AS r JOIN pg_depend AS d ON d.objid = r.oid
+                     WHERE r.ev_class = b.oid AND d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass
+                 ) AS x (oid)
+             ), kinds (kind) AS (SELECT c.relkind FROM below AS b JOIN pg_class AS c ON c.oid = b.oid)
+             SELECT ARRAY(SELECT h.oid FROM heirs AS h JOIN pg_class AS c ON c.oid = h.oid
+                          WHERE c.relkind IN ('r', 'f') ORDER BY 1),
+                    EXISTS (SELECT FROM kinds WHERE kind = 'f'), EXISTS (SELECT FROM kinds WHERE kind = 'm'),
+                    EXISTS (SELECT FROM pg_subscription_rel AS s
+                            WHERE $1 IS NULL OR s.srrelid IN (SELECT oid FROM below)
+                               OR s.srrelid IN (SELECT relid::oid FROM pg_partition_ancestors($1)))",
+            &[&relation],
+        )
+        .await
+        .map_err(|error| failed("cannot look up what a relation is made of", &error))?;
+    Ok(Below {
+        partitions: row.get(0),
+        foreign: row.get(1),
+        materialized: row.get(2),
+        subscribed: row.get(3),
     })
 }
 

@@ -3,7 +3,8 @@
 //! Changes of tables come by logical replication (`replication`).
 //!
 //! `catalog` asks what a relation is, `types` decides how each column travels, `sql` writes the statements, `session`
-//! holds the relation still and begins the lanes, `reader` reads them, `field` (binary) and `text` decode what comes,
+//! holds the relation still and begins the lanes, `cursor` and `horizon` say from where, `reader` reads them, `field` (binary)
+//! and `text` decode what comes,
 //! `batch` makes Arrow of it.
 
 use crate::config::{self, Secret, Stream};
@@ -11,7 +12,9 @@ use crate::error::Result;
 
 pub mod batch;
 pub mod catalog;
+pub mod cursor;
 pub mod field;
+pub mod horizon;
 pub mod reader;
 pub mod replication;
 pub mod session;

@@ -8,7 +8,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::catalog::{self, CatalogRelation};
 use super::connection::{Server, failed, version};
+use super::cursor::{CursorColumn, Start};
 use super::field::Wire;
+use super::horizon;
 use super::reader::{LaneQuery, ReadyLane};
 use super::replication::Snapshot;
 use super::replication::change::SnapshotMark;
@@ -16,9 +18,10 @@ use super::replication::setup::Table;
 use super::sql::{Range, Selection, cursor_condition, key_ranges, literal, page_ranges, quote};
 use super::types::{ColumnPlan, plan};
 use crate::change;
-use crate::config::{Cursor, NullCursor, Reader, Relation, Stream};
+use crate::config::{NullCursor, Reader, Relation, Stream};
 use crate::error::{Error, Result};
-use crate::position::{CursorValue, LsnPosition, Position};
+use crate::landing::manifest::Mode;
+use crate::position::{CursorPosition, CursorValue, LsnPosition, Position};
 use crate::schema::{ColumnSpec, ColumnType, Schema};
 use crate::source::{Description, Extract, Outcome};
 
@@ -41,7 +44,7 @@ pub struct Session {
     plans: Vec<ColumnPlan>,
     conditions: Vec<String>,
     cursor: Option<CursorColumn>,
-    horizon: Option<Horizon>,
+    row_security: bool,
     lanes: u32,
     server_version: i32,
     /// Whether what it reads has SQL in it that a person wrote: a query, a view, a condition.
@@ -49,22 +52,6 @@ pub struct Session {
     /// Where the changes begin that follow, and what marks the rows before.
     follows: Option<(SnapshotMark, LsnPosition)>,
     description: Description,
-}
-
-/// The cursor column, looked up.
-#[derive(Debug)]
-struct CursorColumn {
-    settings: Cursor,
-    column_type: ColumnType,
-    nullable: bool,
-    indexed: bool,
-}
-
-/// Up to when all transactions that began have ended: microseconds since 1970, in UTC, and on the server's own clock.
-#[derive(Debug, Clone, Copy)]
-struct Horizon {
-    utc: i64,
-    local: i64,
 }
 
 /// What a snapshot that changes follow on reads.
@@ -90,13 +77,13 @@ impl Session {
         let place = server.place();
         let begin = |error| failed(format!("cannot begin to read at {place}"), &error);
         let relation = look_up(&client, &stream.relation, place).await?;
-        // Read before the snapshot is taken: what begins in between is above the horizon.
-        let horizon = match stream.cursor {
-            Some(_) => Some(horizon(&client).await.map_err(begin)?),
+        // Looked at before the snapshot is taken: what begins in between is above the horizon.
+        let activity = match stream.cursor {
+            Some(_) => Some(horizon::look(&client).await.map_err(begin)?),
             None => None,
         };
         client
-            .batch_execute(&beginning(follow))
+            .batch_execute(&beginning(follow, stream.row_security))
             .await
             .map_err(begin)?;
         // The lock before the snapshot: a snapshot older than a TRUNCATE or a rewriting ALTER sees the table empty.
@@ -128,14 +115,19 @@ impl Session {
         if relation.is_table {
             refuse_unreadable(&client, &relation, &plans).await?;
         }
+        refuse_filtered(&client, &relation, stream).await?;
         if let Some(filter) = &stream.filter {
             conditions.push(format!("({filter}\n)"));
         }
-        let cursor = match &stream.cursor {
-            Some(settings) => Some(
-                CursorColumn::look_up(&client, &relation, settings, &plans, &conditions).await?,
-            ),
-            None => None,
+        let cursor = match (&stream.cursor, activity) {
+            (Some(settings), Some(activity)) => {
+                let (plans, conditions) = (&plans, &conditions);
+                let looked = CursorColumn::look_up(
+                    &client, &relation, settings, plans, conditions, activity,
+                );
+                Some(looked.await?)
+            }
+            _ => None,
         };
         let own_path = !relation.is_table || !conditions.is_empty();
         let (primary_key, key_is_unique) = match follow {
@@ -173,7 +165,7 @@ impl Session {
             plans,
             conditions,
             cursor,
-            horizon,
+            row_security: stream.row_security,
             lanes: u32::try_from(lanes).unwrap_or(1),
             server_version,
             own_path,
@@ -193,41 +185,12 @@ impl Session {
     }
 
     /// What the stream's owner should know: rows that could be missed, and reads that are slow.
-    pub async fn advice(&self) -> Vec<(String, String)> {
+    pub fn advice(&self) -> Vec<(String, String)> {
         let Some(cursor) = &self.cursor else {
             return Vec::new();
         };
-        let name = &cursor.settings.column;
-        let mut advice = Vec::new();
-        if !cursor.indexed {
-            advice.push((
-                format!(
-                    "no index begins with the cursor `{name}`: each run reads the whole relation"
-                ),
-                format!("CREATE INDEX ON {} ({});", self.relation.from, quote(name)),
-            ));
-        }
-        let is_time = matches!(
-            cursor.column_type,
-            ColumnType::Date | ColumnType::Timestamp | ColumnType::TimestampTz
-        );
-        if !is_time && cursor.settings.lag.is_none() {
-            advice.push((
-                format!(
-                    "`{name}` is no time, so a row that is committed late, below the highest value read, would be missed"
-                ),
-                "set `lag` to more than such rows can lie behind, if the writers' transactions overlap".to_owned(),
-            ));
-        }
-        if is_time && !sees_all_sessions(&self.client).await {
-            advice.push((
-                "this user cannot see when other users' transactions began, so a row that one of them commits late could \
-                 be missed"
-                    .to_owned(),
-                "GRANT pg_read_all_stats TO the source's user; or set `lag` to more than the longest transaction takes"
-                    .to_owned(),
-            ));
-        }
+        let mut advice = cursor.advice();
+        advice.extend(cursor.concerns());
         advice
     }
 
@@ -235,10 +198,21 @@ impl Session {
     pub async fn read(
         self,
         schema: &Schema,
-        lower: Option<&CursorValue>,
+        from: Option<&CursorPosition>,
         stop: &CancellationToken,
     ) -> Result<Extract> {
-        let lower = self.lower_bound(lower)?;
+        let start = match &self.cursor {
+            Some(cursor) => Some(cursor.start(&self.client, from).await?),
+            None => None,
+        };
+        let (lower, horizon, warnings) = match start {
+            Some(Start {
+                lower,
+                horizon,
+                warnings,
+            }) => (lower, Some(horizon), warnings),
+            None => (None, None, Vec::new()),
+        };
         let mut selection = Selection {
             from: self.relation.from.clone(),
             conditions: self.conditions.clone(),
@@ -269,21 +243,20 @@ impl Session {
                 wires: wires.clone(),
                 snapshot: snapshot.clone(),
                 mark: self.follows.as_ref().map(|(mark, _)| *mark),
+                row_security: self.row_security,
             };
             tracing::debug!(query = lane.query, "lane");
             ready.push(ReadyLane::connect(self.reader, &self.server, lane).await?);
         }
-        let outcome = self.follows.as_ref().map(|(_, position)| {
-            let (sender, receiver) = oneshot::channel();
-            // Whoever waits for it waits for the lanes first.
-            let _ = sender.send(Outcome {
-                position: Some(Position::Lsn(position.clone())),
-                ..Outcome::default()
-            });
-            receiver
+        let (sender, outcome) = oneshot::channel();
+        let position = self.follows.as_ref();
+        // Whoever waits for it waits for the lanes first.
+        let _ = sender.send(Outcome {
+            position: position.map(|(_, position)| Position::Lsn(position.clone())),
+            warnings,
+            ..Outcome::default()
         });
         // The transaction that holds the tables still ends with the last lane.
-        let horizon = self.horizon_value();
         let holder = Arc::new(self.client);
         let lanes = ready
             .into_iter()
@@ -292,37 +265,8 @@ impl Session {
         Ok(Extract {
             lanes,
             horizon,
-            outcome,
+            outcome: Some(outcome),
         })
-    }
-
-    /// The closed lower bound: the position or the initial value, less the lag.
-    fn lower_bound(&self, position: Option<&CursorValue>) -> Result<Option<CursorValue>> {
-        let Some(cursor) = &self.cursor else {
-            return Ok(None);
-        };
-        match (position, &cursor.settings.initial_value) {
-            (Some(position), _) => match cursor.settings.lag {
-                Some(lag) => position.minus(lag).map(Some),
-                None => Ok(Some(position.clone())),
-            },
-            (None, Some(text)) => CursorValue::parse(text, &cursor.column_type).map(Some),
-            (None, None) => Ok(None),
-        }
-    }
-
-    /// The horizon as a value of the cursor column, where that is a time.
-    fn horizon_value(&self) -> Option<CursorValue> {
-        let horizon = self.horizon?;
-        match self.cursor.as_ref()?.column_type {
-            ColumnType::TimestampTz => Some(CursorValue::TimestampTz(horizon.utc)),
-            ColumnType::Timestamp => Some(CursorValue::Timestamp(horizon.local)),
-            ColumnType::Date => {
-                let days = horizon.local.div_euclid(86_400_000_000);
-                i32::try_from(days).ok().and_then(CursorValue::date)
-            }
-            _ => None,
-        }
     }
 
     /// How the relation is divided among connections. A lower bound on an indexed column is left to the index.
@@ -370,71 +314,23 @@ impl Session {
     }
 }
 
-impl CursorColumn {
-    async fn look_up(
-        client: &Client,
-        relation: &CatalogRelation,
-        settings: &Cursor,
-        plans: &[ColumnPlan],
-        conditions: &[String],
-    ) -> Result<Self> {
-        let name = &settings.column;
-        let plan = plans
-            .iter()
-            .find(|plan| plan.spec.name == *name)
-            .ok_or_else(|| no_such_column("cursor", name, relation))?;
-        let column_type = plan.spec.column_type.clone();
-        let own_type = relation
-            .columns
-            .iter()
-            .find(|column| column.name == *name)
-            .map_or("", |column| column.base.name.as_str());
-        // The server must order the column's values as we do: not enums, whose order is their own, nor char(n) and citext,
-        // to which values are equal that differ in bytes.
-        let ordered = plan.expression == quote(name)
-            && (column_type != ColumnType::Text || matches!(own_type, "text" | "varchar"));
-        if !CursorValue::supports(&column_type) || !ordered {
-            return Err(Error::config(format!(
-                "cursor = \"{name}\": a column of type {} ({}) cannot be a cursor",
-                column_type, plan.spec.source_type
-            ))
-            .remedy("choose a column of integers, numeric, date, timestamp, timestamptz, text or uuid, with its own type"));
-        }
-        let checked = |error| failed(format!("cannot look at the cursor column `{name}`"), &error);
-        if plan.spec.nullable && settings.nulls == NullCursor::Error {
-            let nulls = catalog::count_nulls(client, &relation.from, name, conditions)
-                .await
-                .map_err(checked)?;
-            if nulls > 0 {
-                return Err(Error::data(format!(
-                    "{nulls} rows have NULL in the cursor column `{name}`, so no run would ever be sure to read them"
-                ))
-                .remedy(
-                    "set null_cursor = \"include\" (they are read in every run) or \"exclude\" (they are left out) for \
-                     [streams.STREAM]",
-                ));
-            }
-        }
-        let indexed = relation.is_table
-            && catalog::has_index_on(client, &relation.from, name)
-                .await
-                .map_err(checked)?;
-        Ok(Self {
-            settings: settings.clone(),
-            column_type,
-            nullable: plan.spec.nullable,
-            indexed,
-        })
-    }
-}
-
 /// What begins the reading transaction: in a snapshot of its own, or in the one that changes follow on.
-fn beginning(follow: Option<&Following<'_>>) -> String {
+fn beginning(follow: Option<&Following<'_>>, row_security: bool) -> String {
     let snapshot = follow.map_or_else(String::new, |follow| {
         let name = literal(&follow.snapshot.name);
         format!("; SET TRANSACTION SNAPSHOT {name}")
     });
-    format!("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY{snapshot}")
+    let security = row_security_setting(row_security);
+    format!("{security}; BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY{snapshot}")
+}
+
+/// Unless a stream asks for it, the server refuses a read that row-level security would filter (manual, section 5.9).
+pub(super) fn row_security_setting(row_security: bool) -> &'static str {
+    if row_security {
+        "SET row_security = on"
+    } else {
+        "SET row_security = off"
+    }
 }
 
 /// A table that was truncated or rewritten after a snapshot was taken looks empty in it.
@@ -526,7 +422,6 @@ fn key(
     stream: &Stream,
     plans: &[ColumnPlan],
 ) -> Result<(Vec<String>, bool)> {
-    use crate::landing::manifest::Mode;
     let key = stream.primary_key.as_ref().unwrap_or(&relation.primary_key);
     if let Some(name) = key
         .iter()
@@ -550,6 +445,26 @@ fn key(
     }
     let unique = !key.is_empty() && *key == relation.primary_key;
     Ok((key.clone(), unique))
+}
+
+/// Refuses to read what row-level security lets through, for the whole. The server would refuse it as well, but only once it
+/// is read; and never the changes of a table, which are not filtered.
+async fn refuse_filtered(
+    client: &Client,
+    relation: &CatalogRelation,
+    stream: &Stream,
+) -> Result<()> {
+    if relation.row_security && (!stream.row_security || stream.mode == Mode::Cdc) {
+        return Err(relation.filtered());
+    }
+    if relation.kind == 'v' && !stream.row_security {
+        let statement = format!("SELECT FROM {}", relation.from);
+        client
+            .prepare(&statement)
+            .await
+            .map_err(|error| failed(format!("cannot read {}", relation.from), &error))?;
+    }
+    Ok(())
 }
 
 async fn refuse_unreadable(
@@ -580,7 +495,7 @@ async fn refuse_unreadable(
     )))
 }
 
-fn no_such_column(key: &str, name: &str, relation: &CatalogRelation) -> Error {
+pub(super) fn no_such_column(key: &str, name: &str, relation: &CatalogRelation) -> Error {
     let known: Vec<&str> = relation
         .columns
         .iter()
@@ -590,40 +505,4 @@ fn no_such_column(key: &str, name: &str, relation: &CatalogRelation) -> Error {
         "`{key}` names the column `{name}`, which is not read or does not exist"
     ))
     .remedy(format!("the columns are {}", known.join(", ")))
-}
-
-/// Up to when every transaction that began has ended, as far as this user can see.
-///
-/// `CURRENT_TIMESTAMP` is the time when a transaction began (manual, section 9.9.5), so one that is still running can
-/// commit rows whose cursor lies as far back as its beginning. A second is taken off the present, for a transaction that
-/// has its time already and is not yet shown. Prepared transactions show when they were prepared, not when they began.
-async fn horizon(client: &Client) -> Result<Horizon, tokio_postgres::Error> {
-    let row = client
-        .query_one(
-            "SELECT (extract(epoch FROM h) * 1000000)::int8,
-                    (extract(epoch FROM h AT TIME ZONE (SELECT reset_val FROM pg_settings WHERE name = 'TimeZone')) * 1000000)::int8
-             FROM (SELECT LEAST(clock_timestamp() - interval '1 second',
-                                (SELECT min(xact_start) FROM pg_stat_activity
-                                 WHERE pid <> pg_backend_pid() AND xact_start IS NOT NULL
-                                   AND backend_type NOT IN ('autovacuum worker', 'walsender', 'parallel worker')
-                                   AND application_name <> 'acequia'),
-                                (SELECT min(prepared) FROM pg_prepared_xacts)) AS h) AS t",
-            &[],
-        )
-        .await?;
-    Ok(Horizon {
-        utc: row.get(0),
-        local: row.get(1),
-    })
-}
-
-/// Whether this user sees when every transaction began.
-async fn sees_all_sessions(client: &Client) -> bool {
-    let asked = client
-        .query_one(
-            "SELECT pg_has_role(current_user, 'pg_read_all_stats', 'USAGE')",
-            &[],
-        )
-        .await;
-    asked.is_ok_and(|row| row.get(0))
 }

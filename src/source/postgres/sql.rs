@@ -140,20 +140,29 @@ pub fn cursor_condition(
     may_be_null: bool,
 ) -> Option<String> {
     let quoted = quote(column);
-    let compared = if is_text {
-        format!("{quoted} COLLATE \"C\"")
-    } else {
-        quoted.clone()
-    };
     match lower {
-        Some(lower) if with_nulls => Some(format!(
-            "({compared} {AT_LEAST} {} OR {quoted} IS NULL)",
-            lower.sql()
-        )),
-        Some(lower) => Some(format!("{compared} {AT_LEAST} {}", lower.sql())),
+        Some(lower) => {
+            let compared = cursor_comparison(column, is_text, AT_LEAST, lower);
+            Some(if with_nulls {
+                format!("({compared} OR {quoted} IS NULL)")
+            } else {
+                compared
+            })
+        }
         None if may_be_null && !with_nulls => Some(format!("{quoted} IS NOT NULL")),
         None => None,
     }
+}
+
+/// A cursor column compared with a value, as cursors are ordered.
+pub fn cursor_comparison(
+    column: &str,
+    is_text: bool,
+    operator: &str,
+    value: &CursorValue,
+) -> String {
+    let collation = if is_text { " COLLATE \"C\"" } else { "" };
+    format!("{}{collation} {operator} {}", quote(column), value.sql())
 }
 
 #[cfg(test)]

@@ -147,7 +147,8 @@ fn how_fast() {
                 serde_json::to_string(&Position::Cursor(CursorPosition {
                     column: "updated_at".into(),
                     value: value(at),
-                    resume: value(at)
+                    resume: value(at),
+                    seen: None,
                 }))
                 .unwrap()
             ));

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::connection::Server;
 use super::field::Wire;
 use super::replication::change::SnapshotMark;
+use super::session::row_security_setting;
 use super::sql::literal;
 use crate::config::Reader;
 use crate::error::{Error, Result};
@@ -35,6 +36,8 @@ pub struct LaneQuery {
     pub snapshot: String,
     /// What marks the rows as those of a snapshot that a stream of changes begins with.
     pub mark: Option<SnapshotMark>,
+    /// Whether row-level security may filter what is read, rather than make the server refuse it.
+    pub row_security: bool,
 }
 
 /// A lane that is connected and under its snapshot, ready to be read.
@@ -50,7 +53,8 @@ impl LaneQuery {
     /// What begins its transaction: nothing before it may take a snapshot.
     fn beginning(&self) -> String {
         format!(
-            "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; SET TRANSACTION SNAPSHOT {}",
+            "{}; BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; SET TRANSACTION SNAPSHOT {}",
+            row_security_setting(self.row_security),
             literal(&self.snapshot)
         )
     }

@@ -225,6 +225,9 @@ pub async fn table(
         return Err(Error::internal("a stream of changes without a table"));
     };
     let found = catalog::table(client, schema.as_deref(), name, place).await?;
+    if found.row_security {
+        return Err(found.filtered());
+    }
     let what = || format!("cannot look at the replication of {}", found.from);
     if !found.is_table {
         return Err(Error::config(format!("{} is no table", found.from))

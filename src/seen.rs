@@ -1,0 +1,279 @@
+//! What a source was when a stream was last read by its cursor: what tells the next run whether the position still means
+//! something there. No I/O.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::identity::{RelationIdentity, ServerIdentity};
+
+/// A difference between two clocks' differences that is no more than imprecision: less than what every run reads again.
+const IMPRECISION: TimeDelta = TimeDelta::milliseconds(500);
+
+/// What a source was when a stream was last read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seen {
+    /// The server, where it told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<ServerIdentity>,
+    /// The table, of its columns only the cursor; none for views and queries.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relation: Option<RelationIdentity>,
+    /// The tables below it: partitions and heirs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub partitions: Vec<u32>,
+    /// The server's clock.
+    pub clock: DateTime<Utc>,
+    /// This machine's clock at that moment.
+    pub own_clock: DateTime<Utc>,
+    /// When the oldest transaction began that was not over then, of those that the server told the beginning of. None where it
+    /// did not show all others, or was not asked for them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oldest: Option<DateTime<Utc>>,
+    /// The transactions under way of which the server did not tell when they began, by their names, and what is known: that
+    /// they began no earlier than that, or nothing.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub unseen: BTreeMap<String, Option<DateTime<Utc>>>,
+}
+
+/// How far a server's clock was set back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SetBack {
+    /// It was not.
+    No,
+    /// By so much, as this machine's clock tells.
+    By(TimeDelta),
+    /// By at least so much: this machine's clock does not tell how far.
+    AtLeast(TimeDelta),
+}
+
+impl Seen {
+    /// Why what the stream was read from is no longer what it was: its position means nothing for what is there now.
+    pub fn differs(&self, now: &Self, what: &str) -> Option<String> {
+        if let (Some(before), Some(server)) = (&self.server, &now.server) {
+            if before.system != server.system {
+                return Some(format!(
+                    "the source is another server (system identifier {}, so far {})",
+                    server.system, before.system
+                ));
+            }
+            if before.timeline != server.timeline {
+                return Some(format!(
+                    "the source was restored from a backup, or failed over to a standby (timeline {}, so far {})",
+                    server.timeline, before.timeline
+                ));
+            }
+        }
+        if let (Some(before), Some(relation)) = (&self.relation, &now.relation) {
+            if before.oid != relation.oid {
+                return Some(format!(
+                    "{what} is not the table that was read so far: it was dropped and made anew, or `table` names another"
+                ));
+            }
+            let pairs = before.columns.iter().zip(&relation.columns);
+            for (before, column) in pairs {
+                if before.name == column.name && before.number != column.number {
+                    return Some(format!(
+                        "the cursor `{}` of {what} is not the column that it was: it was dropped and made anew, or another \
+                         took its name",
+                        column.name
+                    ));
+                }
+            }
+        }
+        None
+    }
+
+    /// Whether the server's clock was set back since: so far, that transactions which began since have times below.
+    pub fn set_back(&self, now: &Self) -> SetBack {
+        let back = self.clock - now.clock;
+        // How much less than this machine's clock the server's has advanced.
+        let less = (self.clock - self.own_clock) - (now.clock - now.own_clock);
+        if less > IMPRECISION && less >= back {
+            SetBack::By(less)
+        } else if back > TimeDelta::zero() {
+            SetBack::AtLeast(back)
+        } else {
+            SetBack::No
+        }
+    }
+
+    /// No transaction that was not over then began before that; none where it is not known of each.
+    pub fn horizon(&self) -> Option<DateTime<Utc>> {
+        self.unseen
+            .values()
+            .try_fold(self.oldest?, |horizon, began| Some(horizon.min((*began)?)))
+    }
+
+    /// Takes over what is known of transactions that the server does not tell the beginning of. One that was unseen before
+    /// began when it was known to. One that was not was either seen then, or began later.
+    pub fn remember(&mut self, before: Option<&Self>) {
+        for (name, began) in &mut self.unseen {
+            let known = before.and_then(|before| match before.unseen.get(name) {
+                Some(known) => *known,
+                None if is_prepared(name) => before.oldest_of_sessions(),
+                None => before.oldest,
+            });
+            *began = (*began).max(known);
+        }
+    }
+
+    /// No transaction that was not over then, nor prepared, began before that: one that is prepared now had another name.
+    fn oldest_of_sessions(&self) -> Option<DateTime<Utc>> {
+        let sessions = self.unseen.iter().filter(|(name, _)| !is_prepared(name));
+        sessions
+            .map(|(_, began)| *began)
+            .try_fold(self.oldest?, |oldest, began| Some(oldest.min(began?)))
+    }
+}
+
+/// Whether that is the name of a prepared transaction, a transaction id; those of sessions have two numbers: `4/711`.
+pub fn is_prepared(name: &str) -> bool {
+    !name.contains('/')
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::identity::ColumnIdentity;
+
+    use super::*;
+
+    fn at(seconds: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp(1_700_000_000 + seconds, 0).unwrap()
+    }
+
+    fn seen(clock: i64, own_clock: i64) -> Seen {
+        Seen {
+            server: None,
+            relation: None,
+            partitions: Vec::new(),
+            clock: at(clock),
+            own_clock: at(own_clock),
+            oldest: Some(at(clock - 1)),
+            unseen: BTreeMap::new(),
+        }
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_is_told_by_the_other() {
+        let before = seen(0, 0);
+        assert_eq!(before.set_back(&seen(60, 60)), SetBack::No);
+        // Ahead, or this machine's own back: no harm.
+        assert_eq!(before.set_back(&seen(90, 60)), SetBack::No);
+        // By ten seconds, noticed a minute later.
+        assert_eq!(
+            before.set_back(&seen(50, 60)),
+            SetBack::By(TimeDelta::seconds(10))
+        );
+        // Both machines' clocks, or one machine for both.
+        assert_eq!(
+            before.set_back(&seen(-10, -10)),
+            SetBack::AtLeast(TimeDelta::seconds(10))
+        );
+        assert_eq!(
+            before.set_back(&seen(-10, 5)),
+            SetBack::By(TimeDelta::seconds(15))
+        );
+    }
+
+    #[test]
+    fn an_unseen_transaction_holds_the_horizon_where_it_was_before_it() {
+        let mut first = seen(0, 0);
+        first.remember(None);
+        assert_eq!(first.horizon(), Some(at(-1)));
+        let mut second = seen(60, 60);
+        second.unseen.insert("4/7".to_owned(), None);
+        second.remember(Some(&first));
+        assert_eq!(second.horizon(), Some(at(-1)));
+        // It is prepared, under another name; and a session tells since when it is connected.
+        let mut third = seen(120, 120);
+        third.unseen.insert("731".to_owned(), None);
+        third.unseen.insert("5/1".to_owned(), Some(at(100)));
+        third.remember(Some(&second));
+        assert_eq!(third.unseen["731"], Some(at(-1)));
+        assert_eq!(third.unseen["5/1"], Some(at(100)));
+        assert_eq!(third.horizon(), Some(at(-1)));
+        let mut fourth = seen(180, 180);
+        fourth.unseen.insert("5/1".to_owned(), None);
+        fourth.unseen.insert("5/2".to_owned(), None);
+        fourth.remember(Some(&third));
+        assert_eq!(fourth.unseen["5/2"], Some(at(119)));
+        assert_eq!(fourth.horizon(), Some(at(100)));
+    }
+
+    #[test]
+    fn nothing_is_known_of_what_was_unseen_from_the_first() {
+        let mut first = seen(0, 0);
+        first.unseen.insert("731".to_owned(), None);
+        first.remember(None);
+        assert_eq!(first.horizon(), None);
+        let mut second = seen(60, 60);
+        second.unseen.insert("731".to_owned(), None);
+        second.unseen.insert("732".to_owned(), None);
+        second.unseen.insert("4/1".to_owned(), None);
+        second.remember(Some(&first));
+        assert_eq!(second.horizon(), None);
+        assert_eq!(second.unseen["732"], Some(at(-1)));
+        assert_eq!(second.unseen["4/1"], Some(at(-1)));
+        // What a session has that is not known may be what is prepared later.
+        second.unseen.insert("4/2".to_owned(), None);
+        let mut third = seen(120, 120);
+        third.unseen.insert("733".to_owned(), None);
+        third.remember(Some(&second));
+        assert_eq!(third.horizon(), None);
+        let mut fourth = seen(180, 180);
+        fourth.remember(Some(&third));
+        assert_eq!(fourth.horizon(), Some(at(179)));
+    }
+
+    #[test]
+    fn another_table_of_the_name_is_told_and_a_new_column_beside_the_cursor_is_not() {
+        let relation = |oid, number| {
+            Some(RelationIdentity {
+                oid,
+                columns: vec![ColumnIdentity {
+                    name: "c".to_owned(),
+                    number,
+                    type_oid: 1184,
+                    modifier: -1,
+                }],
+            })
+        };
+        let mut before = seen(0, 0);
+        let mut now = seen(60, 60);
+        assert_eq!(before.differs(&now, "t"), None);
+        before.relation = relation(1, 2);
+        assert_eq!(before.differs(&now, "t"), None);
+        now.relation = relation(1, 2);
+        assert_eq!(before.differs(&now, "t"), None);
+        now.relation = relation(1, 3);
+        assert!(
+            before
+                .differs(&now, "t")
+                .unwrap()
+                .contains("the cursor `c`")
+        );
+        now.relation = relation(2, 2);
+        assert!(before.differs(&now, "t").unwrap().contains("made anew"));
+        now.relation = relation(1, 2);
+        let server = |system: &str, timeline| {
+            Some(ServerIdentity {
+                system: system.to_owned(),
+                timeline,
+            })
+        };
+        before.server = server("7", 1);
+        now.server = server("7", 2);
+        assert!(before.differs(&now, "t").unwrap().contains("timeline 2"));
+        now.server = server("8", 1);
+        assert!(
+            before
+                .differs(&now, "t")
+                .unwrap()
+                .contains("another server")
+        );
+        now.server = None;
+        assert_eq!(before.differs(&now, "t"), None);
+    }
+}

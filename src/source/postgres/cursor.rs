@@ -1,0 +1,465 @@
+//! The cursor column of an incremental stream: whether it can be one, where an extract begins, below what the next may have
+//! to begin, and what its owner should know.
+
+use std::collections::BTreeSet;
+
+use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
+use tokio_postgres::Client;
+
+use super::catalog::{self, Below, CatalogRelation};
+use super::connection::failed;
+use super::horizon::{self, Activity};
+use super::sql::{cursor_comparison, quote};
+use super::types::ColumnPlan;
+use crate::config::{Cursor, NullCursor};
+use crate::error::{Error, Result};
+use crate::position::{CursorPosition, CursorValue, Lag};
+use crate::postgres::DAY_MICROS;
+use crate::schema::ColumnType;
+use crate::seen::{Seen, SetBack, is_prepared};
+use crate::source::{Bound, Horizon};
+
+/// The lowest difference to UTC of any time zone: what the clock of a writer may show whose session has its own.
+const LOWEST_OFFSET: i64 = -12 * 3600;
+/// Up to when a clock that was set back is taken for one that runs unevenly.
+const UNEVEN: TimeDelta = TimeDelta::seconds(5);
+
+/// The cursor column, looked up.
+#[derive(Debug)]
+pub struct CursorColumn {
+    /// As it is configured.
+    pub settings: Cursor,
+    /// Its type.
+    pub column_type: ColumnType,
+    /// Whether it may hold NULL.
+    pub nullable: bool,
+    /// Whether an index begins with it.
+    pub indexed: bool,
+    /// What people call the relation.
+    what: String,
+    from: String,
+    activity: Activity,
+    /// The lowest difference to UTC, in seconds, that values without a zone may have.
+    offset: i64,
+    below: Below,
+    now: Seen,
+}
+
+/// Where an extract begins, and what is known at its beginning of where the next one has to.
+#[derive(Debug)]
+pub struct Start {
+    /// The closed lower bound.
+    pub lower: Option<CursorValue>,
+    /// For the next extract.
+    pub horizon: Horizon,
+    /// What went well but should be known.
+    pub warnings: Vec<String>,
+}
+
+impl CursorColumn {
+    /// Looks the column up, in the transaction that rows are read in.
+    ///
+    /// # Errors
+    /// Where it cannot be a cursor, has NULLs that the stream does not admit, or where late rows could not be told and no
+    /// `lag` says how far they lie back.
+    pub async fn look_up(
+        client: &Client,
+        relation: &CatalogRelation,
+        settings: &Cursor,
+        plans: &[ColumnPlan],
+        conditions: &[String],
+        activity: Activity,
+    ) -> Result<Self> {
+        let name = &settings.column;
+        let plan = plans
+            .iter()
+            .find(|plan| plan.spec.name == *name)
+            .ok_or_else(|| super::session::no_such_column("cursor", name, relation))?;
+        let column_type = plan.spec.column_type.clone();
+        let own_type = relation
+            .columns
+            .iter()
+            .find(|column| column.name == *name)
+            .map_or("", |column| column.base.name.as_str());
+        // The server must order the column's values as we do: not enums, whose order is their own, nor char(n) and citext,
+        // to which values are equal that differ in bytes.
+        let ordered = plan.expression == quote(name)
+            && (column_type != ColumnType::Text || matches!(own_type, "text" | "varchar"));
+        if !CursorValue::supports(&column_type) || !ordered {
+            return Err(Error::config(format!(
+                "cursor = \"{name}\": a column of type {} ({}) cannot be a cursor",
+                column_type, plan.spec.source_type
+            ))
+            .remedy("choose a column of integers, numeric, date, timestamp, timestamptz, text or uuid, with its own type"));
+        }
+        if activity.is_standby && is_time(&column_type) && settings.lag.is_none() {
+            return Err(Error::config(format!(
+                "the source is a standby, which does not show the transactions that are under way on its primary: rows that \
+                 are committed late, below the highest `{name}` read, would be lost"
+            ))
+            .remedy(
+                "set `lag` for [streams.STREAM] to more than the longest transaction takes, as in lag = \"1h\"; or name the \
+                 primary in the source's `url`",
+            ));
+        }
+        let checked = |error| failed(format!("cannot look at the cursor column `{name}`"), &error);
+        if plan.spec.nullable && settings.nulls == NullCursor::Error {
+            let nulls = catalog::count_nulls(client, &relation.from, name, conditions)
+                .await
+                .map_err(checked)?;
+            if nulls > 0 {
+                return Err(Error::data(format!(
+                    "{nulls} rows have NULL in the cursor column `{name}`, so no run would ever be sure to read them"
+                ))
+                .remedy(
+                    "set null_cursor = \"include\" (they are read in every run) or \"exclude\" (they are left out) for \
+                     [streams.STREAM]",
+                ));
+            }
+        }
+        let indexed = relation.is_table
+            && catalog::has_index_on(client, &relation.from, name)
+                .await
+                .map_err(checked)?;
+        let has_zone = !matches!(column_type, ColumnType::Timestamp | ColumnType::Date);
+        let offset = if has_zone {
+            0
+        } else if settings.lag.is_none() {
+            LOWEST_OFFSET
+        } else {
+            horizon::lowest_offset(client).await.map_err(checked)?
+        };
+        let below = catalog::below(client, relation.oid).await?;
+        let mut now = activity.seen(None);
+        now.server = catalog::server_identity(client).await?;
+        now.partitions.clone_from(&below.partitions);
+        if let Some(oid) = relation.oid.filter(|_| relation.kind != 'v') {
+            let mut identity = catalog::relation_identity(client, oid).await?;
+            identity.columns.retain(|column| column.name == *name);
+            now.relation = Some(identity);
+        }
+        Ok(Self {
+            settings: settings.clone(),
+            column_type,
+            nullable: plan.spec.nullable,
+            indexed,
+            what: relation.name.clone(),
+            from: relation.from.clone(),
+            activity,
+            offset,
+            below,
+            now,
+        })
+    }
+
+    /// Where an extract from that position on begins.
+    ///
+    /// # Errors
+    /// Where the server cannot be asked, or `lag` and `initial_value` do not suit the column.
+    pub async fn start(&self, client: &Client, from: Option<&CursorPosition>) -> Result<Start> {
+        let mut warnings: Vec<String> = self.concerns().into_iter().map(advise).collect();
+        let horizon = self.horizon(from.and_then(|from| from.seen.as_ref()));
+        if horizon.bound == Bound::Unknown {
+            warnings.push(advise(self.unknown()));
+        }
+        let mut start = Start {
+            lower: None,
+            horizon,
+            warnings,
+        };
+        let Some(from) = from else {
+            start.lower = self.initial()?;
+            return Ok(start);
+        };
+        let lower = if from.value.is_of(&self.column_type) {
+            Some(self.lower(from, &mut start.warnings)?)
+        } else {
+            None
+        };
+        let reason = self.begins_again(client, from, lower.as_ref()).await?;
+        start.horizon.again = reason.is_some() || from.resume == from.value.lowest();
+        start.lower = if start.horizon.again {
+            self.initial()?
+        } else {
+            lower
+        };
+        if let Some(reason) = reason {
+            start.warnings.push(format!(
+                "{reason}; the stream is read from its beginning, and merged into its table. Rows that are no longer in the \
+                 source stay in the table\nremedy: where they should go: acequia run STREAM --full-refresh"
+            ));
+        }
+        Ok(start)
+    }
+
+    /// The position, less what the clock was set back, and the lag.
+    fn lower(&self, from: &CursorPosition, warnings: &mut Vec<String>) -> Result<CursorValue> {
+        let mut lower = from.resume.clone();
+        if let Some(back) = self.set_back(from) {
+            let jumped = back > UNEVEN;
+            if jumped {
+                warnings.push(format!(
+                    "the server's clock was set back by {} s since the last run, or this machine's forward: rows are read \
+                     again from so much further below",
+                    back.num_seconds()
+                ));
+            }
+            // Values may be of a grain as coarse as a day.
+            let grain = if jumped { TimeDelta::days(1) } else { UNEVEN };
+            lower = lower.minus(Lag::Time(back + grain))?;
+        }
+        match self.settings.lag {
+            Some(lag) => lower.minus(lag),
+            None => Ok(lower),
+        }
+    }
+
+    fn initial(&self) -> Result<Option<CursorValue>> {
+        let initial = self.settings.initial_value.as_ref();
+        initial
+            .map(|text| CursorValue::parse(text, &self.column_type))
+            .transpose()
+    }
+
+    /// By how much the clock was set back that the column's values are taken from, where that is known.
+    fn set_back(&self, from: &CursorPosition) -> Option<TimeDelta> {
+        match from.seen.as_ref()?.set_back(&self.now) {
+            SetBack::By(back) if is_time(&self.column_type) => Some(back),
+            _ => None,
+        }
+    }
+
+    /// Why the position means nothing for what is there now.
+    async fn begins_again(
+        &self,
+        client: &Client,
+        from: &CursorPosition,
+        lower: Option<&CursorValue>,
+    ) -> Result<Option<String>> {
+        let name = &self.settings.column;
+        let Some(lower) = lower else {
+            return Ok(Some(format!(
+                "the cursor `{name}` is now of type {}",
+                self.column_type
+            )));
+        };
+        let Some(before) = &from.seen else {
+            return Ok(None);
+        };
+        if let Some(reason) = before.differs(&self.now, &self.what) {
+            return Ok(Some(reason));
+        }
+        if let (true, SetBack::AtLeast(back)) =
+            (is_time(&self.column_type), before.set_back(&self.now))
+        {
+            return Ok(Some(format!(
+                "the server's clock was set back, by {} s or more",
+                back.num_seconds()
+            )));
+        }
+        let known: BTreeSet<u32> = before.partitions.iter().copied().collect();
+        let mut joined = self.below.partitions.clone();
+        joined.retain(|oid| !known.contains(oid));
+        if joined.is_empty() {
+            return Ok(None);
+        }
+        let is_text = self.column_type == ColumnType::Text;
+        let statement = format!(
+            "SELECT EXISTS (SELECT FROM {} WHERE tableoid = ANY ($1) AND {})",
+            self.from,
+            cursor_comparison(name, is_text, "<", lower)
+        );
+        let brought: bool = client
+            .query_one(&statement, &[&joined])
+            .await
+            .map_err(|error| {
+                failed(
+                    format!("cannot look at the partitions of {}", self.what),
+                    &error,
+                )
+            })?
+            .get(0);
+        Ok(brought.then(|| {
+            format!(
+                "{} has partitions or heirs that it did not have, with rows below the position",
+                self.what
+            )
+        }))
+    }
+
+    /// What is known of what is yet to be committed.
+    fn horizon(&self, before: Option<&Seen>) -> Horizon {
+        let mut seen = self.now.clone();
+        let oldest = if self.activity.is_standby || self.settings.lag.is_some() {
+            // Not everything is shown, or asked for: `lag` says how far rows can lie back.
+            seen.oldest = None;
+            seen.unseen.clear();
+            Some(self.activity.oldest)
+        } else {
+            seen.remember(before);
+            seen.horizon()
+        };
+        let bound = if is_time(&self.column_type) {
+            oldest
+                .and_then(|oldest| lowest_value(oldest, self.offset, &self.column_type))
+                .map_or(Bound::Unknown, Bound::NotBelow)
+        } else {
+            Bound::Highest
+        };
+        Horizon {
+            bound,
+            again: false,
+            seen,
+        }
+    }
+
+    /// What each run has to say: what could be lost, and the remedy.
+    pub fn concerns(&self) -> Vec<(String, String)> {
+        let name = &self.settings.column;
+        let mut concerns = Vec::new();
+        if self.settings.lag.is_some() {
+            return concerns;
+        }
+        if !is_time(&self.column_type) {
+            let countable = matches!(
+                self.column_type,
+                ColumnType::Int16
+                    | ColumnType::Int32
+                    | ColumnType::Int64
+                    | ColumnType::Decimal { .. }
+            );
+            concerns.push((
+                format!(
+                    "`{name}` is no time, so a row that is committed late, below the highest value read, would be missed"
+                ),
+                if countable {
+                    "set `lag` to more than such rows can lie behind, if the writers' transactions overlap"
+                } else {
+                    "use a cursor that is a time; or a number, and `lag`"
+                }
+                .to_owned(),
+            ));
+            return concerns;
+        }
+        let lag = "set `lag` to more than such rows can lie behind".to_owned();
+        if self.below.materialized {
+            concerns.push((
+                format!(
+                    "{} is, or reads, a materialized view: a row that was committed late comes with a later refresh, below \
+                     the highest `{name}` read, and would be missed",
+                    self.what
+                ),
+                lag.clone(),
+            ));
+        }
+        if self.below.foreign {
+            concerns.push((
+                format!(
+                    "{} is, or reads, a foreign table: transactions on its server are not seen, so a row that one of them \
+                     commits late, below the highest `{name}` read, would be missed",
+                    self.what
+                ),
+                lag.clone(),
+            ));
+        }
+        if self.below.subscribed {
+            concerns.push((
+                format!(
+                    "a logical subscription writes to {}: its rows come with the publisher's times, however late, and those \
+                     below the highest `{name}` read would be missed",
+                    self.what
+                ),
+                format!("{lag}, the subscription's delays included"),
+            ));
+        }
+        for (transaction, since) in &self.activity.forgotten {
+            concerns.push((
+                format!(
+                    "the transaction that was prepared as `{transaction}` has been open since {}: until it ends, each run \
+                     reads again what came since it began",
+                    since.format("%Y-%m-%d %H:%M:%S UTC")
+                ),
+                format!("COMMIT PREPARED or ROLLBACK PREPARED {}", super::sql::literal(transaction)),
+            ));
+        }
+        concerns
+    }
+
+    /// What `check` says besides.
+    pub fn advice(&self) -> Vec<(String, String)> {
+        let name = &self.settings.column;
+        let mut advice = Vec::new();
+        if !self.indexed {
+            advice.push((
+                format!(
+                    "no index begins with the cursor `{name}`: each run reads the whole relation"
+                ),
+                format!("CREATE INDEX ON {} ({});", self.from, quote(name)),
+            ));
+        }
+        let zoneless = matches!(self.column_type, ColumnType::Timestamp | ColumnType::Date);
+        if zoneless && self.settings.lag.is_none() {
+            advice.push((
+                format!(
+                    "`{name}` has no time zone, and writers may have any: each run reads again what is up to a day old"
+                ),
+                "if that is too much, set `lag` to more than the writers' clocks and zones differ and their transactions take"
+                    .to_owned(),
+            ));
+        }
+        if is_time(&self.column_type) && self.settings.lag.is_none() && !self.activity.sees_all {
+            advice.push((
+                "this user cannot see when other users' transactions began, so each run reads again what came since the last"
+                    .to_owned(),
+                "GRANT pg_read_all_stats TO the source's user; or set `lag` to more than the longest transaction takes"
+                    .to_owned(),
+            ));
+        }
+        advice
+    }
+
+    fn unknown(&self) -> (String, String) {
+        (
+            "transactions are under way of which the server does not tell when they began: the next run reads from the \
+             beginning again, lest their rows be missed"
+                .to_owned(),
+            if self.activity.unseen.keys().any(|name| !is_prepared(name)) {
+                "GRANT pg_read_all_stats TO the source's user; or set `lag` to more than the longest transaction takes"
+            } else {
+                "they are prepared: see pg_prepared_xacts; or set `lag` to more than the longest transaction takes"
+            }
+            .to_owned(),
+        )
+    }
+}
+
+fn advise((message, remedy): (String, String)) -> String {
+    format!("{message}\nremedy: {remedy}")
+}
+
+fn is_time(column_type: &ColumnType) -> bool {
+    matches!(
+        column_type,
+        ColumnType::Date | ColumnType::Timestamp | ColumnType::TimestampTz
+    )
+}
+
+/// The lowest value that a transaction which began then, or later, gives a column. Whole seconds, and one less: one writer may
+/// round to them, or cut off, where others do not. What coarser grain all values have is seen by
+/// [`Watermark::settled`](crate::watermark::Watermark).
+fn lowest_value(
+    began: DateTime<Utc>,
+    offset: i64,
+    column_type: &ColumnType,
+) -> Option<CursorValue> {
+    let whole = began.trunc_subsecs(0) - TimeDelta::seconds(1) + TimeDelta::seconds(offset);
+    let micros = whole.timestamp_micros();
+    match column_type {
+        ColumnType::TimestampTz => Some(CursorValue::TimestampTz(micros)),
+        ColumnType::Timestamp => Some(CursorValue::Timestamp(micros)),
+        ColumnType::Date => i32::try_from(micros.div_euclid(DAY_MICROS))
+            .ok()
+            .and_then(CursorValue::date),
+        _ => None,
+    }
+}
