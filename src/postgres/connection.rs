@@ -39,6 +39,9 @@ const SESSION_SETTINGS: &str = "SELECT pg_catalog.set_config('acequia.search_pat
 pub const OWN_PATH: &str = "SELECT pg_catalog.set_config('search_path', pg_catalog.current_setting('acequia.search_path'), false)";
 /// Looks for names in `pg_catalog` alone again.
 pub const CATALOG_PATH: &str = "SET search_path = pg_catalog, pg_temp";
+/// What helps where a standby ended a read (SQLSTATE 40001).
+pub(crate) const REPLAY_ENDED_A_READ: &str = "run again. A standby ends reads that would keep it from replaying what its primary \
+     removed: hot_standby_feedback = on, or a larger max_standby_streaming_delay, gives them time";
 /// The server then notices, amid a statement too, that this process is gone, and undoes what it did. Refused before
 /// PostgreSQL 14, and where the server's system cannot tell: to be tried.
 const NOTICE_A_DEAD_CLIENT: &str = "SET client_connection_check_interval = '1s'";
@@ -326,10 +329,9 @@ pub fn failed(what: impl Into<String>, error: &tokio_postgres::Error) -> Error {
             "row-level security would hide rows, and a subset would be read as if it were the whole: ALTER ROLE … BYPASSRLS \
              for the source's user; or row_security = true for [streams.STREAM], where the subset is what you want",
         ),
-        code if *code == SqlState::T_R_SERIALIZATION_FAILURE => fault.remedy(
-            "run again. A standby ends reads that would keep it from replaying what its primary removed: \
-             hot_standby_feedback = on, or a larger max_standby_streaming_delay, gives them time",
-        ),
+        code if *code == SqlState::T_R_SERIALIZATION_FAILURE => {
+            fault.remedy(REPLAY_ENDED_A_READ)
+        }
         code if *code == SqlState::INSUFFICIENT_PRIVILEGE => {
             fault.remedy("grant the source's user the right to read it: GRANT USAGE ON SCHEMA … TO …; GRANT SELECT ON … TO …")
         }

@@ -22,7 +22,7 @@ use tokio_postgres::config::{
     ChannelBinding as Binding, Config, Host, SslMode, SslNegotiation, TargetSessionAttrs,
 };
 
-use super::connection::Server;
+use super::connection::{REPLAY_ENDED_A_READ, Server};
 use super::tls::server_end_point;
 use crate::error::{Error, Result};
 
@@ -566,6 +566,7 @@ impl WireError {
             (_, Some("28P01" | "28000")) => {
                 "see the user and password in the source's `url`, and that pg_hba.conf lets the user in"
             }
+            (_, Some("40001")) => REPLAY_ENDED_A_READ,
             (_, Some("55000")) => "`acequia check` tells what replication needs of the server",
             (Self::Io(error), _) if error.kind() == io::ErrorKind::TimedOut => {
                 "see whether the server hangs, or a proxy before it; raise connect_timeout in the source's `url` where it \

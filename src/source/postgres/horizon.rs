@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 use tokio_postgres::Client;
 
 use crate::seen::Seen;
@@ -52,7 +52,7 @@ pub async fn look(client: &Client) -> Result<Activity, tokio_postgres::Error> {
             &[],
         )
         .await?;
-    let own_clock = Utc::now();
+    let own_clock = Utc::now().trunc_subsecs(6);
     let clock = time(row.get(0)).unwrap_or(own_clock);
     let mut activity = Activity {
         clock,

@@ -457,7 +457,8 @@ async fn refuse_filtered(
     if relation.row_security && (!stream.row_security || stream.mode == Mode::Cdc) {
         return Err(relation.filtered());
     }
-    if relation.kind == 'v' && !stream.row_security {
+    // Of a query the server was asked already.
+    if relation.kind == 'v' && relation.oid.is_some() && !stream.row_security {
         let statement = format!("SELECT FROM {}", relation.from);
         client
             .prepare(&statement)

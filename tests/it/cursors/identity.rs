@@ -93,6 +93,8 @@ fn rows_that_come_with_a_partition_arrive() {
         )
         .unwrap();
     insert(&mut writer, 3);
+    // Until the row is old enough to resume at.
+    std::thread::sleep(Duration::from_secs(4));
     project.run(&[]);
     // One that brings nothing costs nothing.
     writer
