@@ -188,6 +188,7 @@ fn ventas(name: &str, mode: Mode) -> Stream {
         exclude: Vec::new(),
         filter: None,
         table: name.to_owned(),
+        row_security: false,
         parallel: None,
         contract: SchemaContract::Evolve,
         types: BTreeMap::new(),

@@ -11,7 +11,7 @@ use super::connection::failed;
 use super::horizon::{self, Activity};
 use super::sql::{cursor_comparison, quote};
 use super::types::ColumnPlan;
-use crate::config::{Cursor, NullCursor};
+use crate::config::{Cursor, NullCursor, Stream};
 use crate::error::{Error, Result};
 use crate::position::{CursorPosition, CursorValue, Lag};
 use crate::postgres::DAY_MICROS;
@@ -57,17 +57,36 @@ pub struct Start {
 }
 
 impl CursorColumn {
+    /// Looks the cursor of a stream up, where it has one.
+    ///
+    /// # Errors
+    /// As [`CursorColumn::look_up`].
+    pub async fn of(
+        client: &Client,
+        relation: &CatalogRelation,
+        stream: &Stream,
+        read: (&[ColumnPlan], &[String]),
+        activity: Option<Activity>,
+    ) -> Result<Option<Self>> {
+        match (&stream.cursor, activity) {
+            (Some(settings), Some(activity)) => {
+                let looked = Self::look_up(client, relation, settings, read, activity);
+                looked.await.map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
     /// Looks the column up, in the transaction that rows are read in.
     ///
     /// # Errors
     /// Where it cannot be a cursor, has NULLs that the stream does not admit, or where late rows could not be told and no
     /// `lag` says how far they lie back.
-    pub async fn look_up(
+    async fn look_up(
         client: &Client,
         relation: &CatalogRelation,
         settings: &Cursor,
-        plans: &[ColumnPlan],
-        conditions: &[String],
+        (plans, conditions): (&[ColumnPlan], &[String]),
         activity: Activity,
     ) -> Result<Self> {
         let name = &settings.column;

@@ -119,16 +119,8 @@ impl Session {
         if let Some(filter) = &stream.filter {
             conditions.push(format!("({filter}\n)"));
         }
-        let cursor = match (&stream.cursor, activity) {
-            (Some(settings), Some(activity)) => {
-                let (plans, conditions) = (&plans, &conditions);
-                let looked = CursorColumn::look_up(
-                    &client, &relation, settings, plans, conditions, activity,
-                );
-                Some(looked.await?)
-            }
-            _ => None,
-        };
+        let read = (plans.as_slice(), conditions.as_slice());
+        let cursor = CursorColumn::of(&client, &relation, stream, read, activity).await?;
         let own_path = !relation.is_table || !conditions.is_empty();
         let (primary_key, key_is_unique) = match follow {
             Some(follow) => (follow.table.key.clone(), true),
