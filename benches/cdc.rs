@@ -115,6 +115,7 @@ impl Bench {
                 exclude: Vec::new(),
                 filter: None,
                 table: "actividades".to_owned(),
+                row_security: false,
                 parallel: None,
                 contract: SchemaContract::Evolve,
                 types: BTreeMap::new(),

@@ -166,6 +166,7 @@ fn ventas(lanes: Option<NonZeroUsize>) -> Stream {
         exclude: Vec::new(),
         filter: None,
         table: "ventas".to_owned(),
+        row_security: false,
         parallel: lanes,
         contract: SchemaContract::Evolve,
         types: BTreeMap::new(),

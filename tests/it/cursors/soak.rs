@@ -214,12 +214,12 @@ fn no_row_is_lost_whatever_the_cursor_and_the_writers() {
         done.store(true, Ordering::Relaxed);
     });
     project.run(&[]);
-    println!(
+    eprintln!(
         "{ended} runs, {killed} killed, {} rows, seed {seed}",
         next.load(Ordering::Relaxed)
     );
     for (table, ..) in TABLES {
-        println!("{table}");
+        eprintln!("{table}");
         let (of_source, of_table) = (format!("public.{table}"), format!("replica.{table}"));
         if table == "kept" {
             let duckdb = project.duckdb();

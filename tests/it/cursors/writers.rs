@@ -56,7 +56,7 @@ fn a_late_row_arrives_whatever_the_grain_of_the_column() {
         ("month", "timestamptz DEFAULT date_trunc('month', now())"),
         ("date", "date DEFAULT current_date"),
     ] {
-        println!("{name}");
+        eprintln!("{name}");
         let project = project(&format!("grain_{name}"), declared);
         a_late_row_arrives(&project, "SELECT 1");
     }
