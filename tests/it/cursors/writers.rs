@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use postgres::Client;
 use testkit::{Cluster, TestDb};
 
 use super::{client, insert, project, stream, warnings};
@@ -32,7 +33,7 @@ fn a_late_row_arrives(project: &Project, settings: &str) {
 
 #[test]
 fn a_late_row_arrives_whatever_the_grain_of_the_column() {
-    for (name, declared) in [
+    let grains = [
         ("micros", "timestamptz DEFAULT now()"),
         ("seconds", "timestamptz(0) DEFAULT now()"),
         ("millis", "timestamptz(3) DEFAULT now()"),
@@ -55,10 +56,44 @@ fn a_late_row_arrives_whatever_the_grain_of_the_column() {
         ),
         ("month", "timestamptz DEFAULT date_trunc('month', now())"),
         ("date", "date DEFAULT current_date"),
-    ] {
+    ];
+    let streams: Vec<String> = grains
+        .iter()
+        .map(|(name, _)| {
+            stream("")
+                .replace("streams.t", &format!("streams.{name}"))
+                .replace("public.t", &format!("public.{name}"))
+        })
+        .collect();
+    let project = Project::new("grains", &streams.concat());
+    let (mut late, mut early) = (client(&project), client(&project));
+    let each = |client: &mut Client, statement: &str| {
+        for (name, declared) in grains {
+            let statement = statement
+                .replace("NAME", name)
+                .replace("DECLARED", declared);
+            client.batch_execute(&statement).unwrap();
+        }
+    };
+    each(
+        &mut early,
+        "CREATE TABLE NAME (id int PRIMARY KEY, c DECLARED); INSERT INTO NAME VALUES (1)",
+    );
+    project.run(&[]);
+    late.batch_execute("BEGIN").unwrap();
+    each(&mut late, "INSERT INTO NAME VALUES (2)");
+    std::thread::sleep(Duration::from_millis(20));
+    // Whatever the grain: the run sees a row that lies above the late one.
+    each(
+        &mut early,
+        "INSERT INTO NAME VALUES (3); INSERT INTO NAME VALUES (4, now() + interval '40 days')",
+    );
+    project.run(&[]);
+    late.batch_execute("COMMIT").unwrap();
+    project.run(&[]);
+    for (name, _) in grains {
         eprintln!("{name}");
-        let project = project(&format!("grain_{name}"), declared);
-        a_late_row_arrives(&project, "SELECT 1");
+        project.assert_same(name);
     }
 }
 
