@@ -178,6 +178,21 @@ pub struct CrmRelation {
     pub part: CrmPart,
     /// The properties to take, by name or pattern, where not all.
     pub properties: Option<Vec<String>>,
+    /// How often the ids of all records are compared with those of the table; none for never.
+    pub compare: Option<TimeDelta>,
+    /// What is done about properties that HubSpot calculates.
+    pub calculated: Calculated,
+}
+
+/// What is done about properties that HubSpot calculates, whose change moves no time of change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Calculated {
+    /// Nothing, and every run says so.
+    Warn,
+    /// Nothing.
+    Ignore,
+    /// All records are read again so often; zero for in every run.
+    Every(TimeDelta),
 }
 
 /// What a stream reads of an object of HubSpot.
@@ -189,6 +204,10 @@ pub enum CrmPart {
     History(Vec<String>),
     /// What is associated with that other object.
     Associations(String),
+    /// The definitions of its properties.
+    Properties,
+    /// The choices of its properties.
+    Options,
     /// The owners.
     Owners,
     /// The pipelines of these objects.
@@ -238,6 +257,8 @@ impl std::fmt::Display for Relation {
             Self::Crm(relation) => match &relation.part {
                 CrmPart::Records | CrmPart::Owners => write!(f, "{} of HubSpot", relation.object),
                 CrmPart::History(_) => write!(f, "the history of {}", relation.object),
+                CrmPart::Properties => write!(f, "the properties of {}", relation.object),
+                CrmPart::Options => write!(f, "the choices of properties of {}", relation.object),
                 CrmPart::Associations(to) => {
                     write!(f, "associations of {} with {to}", relation.object)
                 }

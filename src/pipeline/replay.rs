@@ -239,6 +239,13 @@ impl StreamReplay {
         let (Some(before), Some(after)) = (&state.position, &manifest.position_before) else {
             return Ok(());
         };
+        let is_taken_on = matches!(
+            (before, after),
+            (Position::Lsn(_), Position::Lsn(_)) | (Position::HubSpot(_), Position::HubSpot(_))
+        );
+        if !is_taken_on {
+            return Ok(());
+        }
         if before == after || manifest.previous.as_ref() != Some(&state.load_id) {
             return Ok(());
         }

@@ -2,7 +2,8 @@
 
 use std::error::Error as _;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use chrono::{DateTime, Utc};
@@ -11,10 +12,11 @@ use reqwest::header::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::failure::{MAX_FAULTS, MAX_WAITS, Meaning, Refusal, back_off, meaning};
-use super::json::Malformed;
+use super::failure::{MAX_ODD, Meaning, Refusal, back_off, meaning, span};
+use super::json::Flaw;
 use super::object::ApiVersion;
 use super::pacing::{Allowance, Pacer, WindowHeaders};
+use super::patience::{Patience, chance, pause, unsound};
 use crate::config::Secret;
 use crate::error::{Error, Result};
 
@@ -32,6 +34,8 @@ pub struct Client {
     token: Secret,
     authorization: HeaderValue,
     pacer: Arc<Pacer>,
+    /// Whether HubSpot has answered this client or one that it was cloned from.
+    answered: Arc<AtomicBool>,
     /// Which paths are asked.
     pub version: ApiVersion,
 }
@@ -47,6 +51,8 @@ pub struct Request {
     pub subject: String,
     /// The scopes that it needs.
     pub scopes: Vec<String>,
+    /// How many records a batch names.
+    pub inputs: usize,
     /// Which allowance it is taken from.
     pub allowance: Allowance,
 }
@@ -67,6 +73,8 @@ pub enum NoAnswer {
     TooLong,
     /// The token is good, but may not ask this.
     Forbidden(Error),
+    /// The answer, asked for again, still says what cannot be: this.
+    Odd(String, Error),
     /// Anything else.
     Failed(Error),
 }
@@ -78,7 +86,7 @@ impl From<NoAnswer> for Error {
                 Self::source("HubSpot finds the address of a request too long (414)")
                     .remedy("take fewer properties with `properties`")
             }
-            NoAnswer::Forbidden(error) | NoAnswer::Failed(error) => error,
+            NoAnswer::Forbidden(error) | NoAnswer::Odd(_, error) | NoAnswer::Failed(error) => error,
         }
     }
 }
@@ -111,6 +119,7 @@ impl Client {
         Ok(Self {
             http,
             pacer: Pacer::of_account(&base_url, text),
+            answered: Arc::default(),
             base_url,
             token: token.clone(),
             authorization,
@@ -123,26 +132,39 @@ impl Client {
         &self.base_url
     }
 
-    /// Asks until `decode` finds the answer whole.
-    pub async fn ask<T>(
+    /// Asks until `decode` finds the answer whole and sound.
+    pub async fn ask<T, F: Into<Flaw>>(
         &self,
         request: &Request,
         stop: &CancellationToken,
-        mut decode: impl FnMut(&[u8]) -> Result<T, Malformed>,
+        mut decode: impl FnMut(&[u8]) -> Result<T, F>,
     ) -> Result<T, NoAnswer> {
-        let mut patience = Patience::default();
+        let mut patience = self.patience();
+        let mut odd = 0;
         loop {
             let answer = self.answer(request, stop, &mut patience).await?;
-            match decode(&answer.body) {
+            match decode(&answer.body).map_err(Into::into) {
                 Ok(decoded) => return Ok(decoded),
-                Err(malformed) => {
+                Err(Flaw::Malformed(malformed)) => {
                     let what = format!(
                         "HubSpot's answer for {} is cut off or is no JSON",
                         request.subject
                     );
-                    patience
-                        .fault(what, Some(malformed.into()), None, stop)
-                        .await?;
+                    patience.malformed(what, malformed, stop).await?;
+                }
+                Err(Flaw::Odd(why)) => {
+                    odd += 1;
+                    if odd > MAX_ODD {
+                        let error = unsound(&request.subject, &why, odd);
+                        return Err(NoAnswer::Odd(why, error));
+                    }
+                    let wait = back_off(odd, chance());
+                    tracing::warn!(
+                        seconds = wait.as_secs_f64(),
+                        "HubSpot's answer for {} cannot be: {why}; asking again",
+                        request.subject
+                    );
+                    pause(wait, stop).await?;
                 }
             }
         }
@@ -154,7 +176,11 @@ impl Client {
         request: &Request,
         stop: &CancellationToken,
     ) -> Result<Answer, NoAnswer> {
-        self.answer(request, stop, &mut Patience::default()).await
+        self.answer(request, stop, &mut self.patience()).await
+    }
+
+    fn patience(&self) -> Patience {
+        Patience::new(Arc::clone(&self.answered))
     }
 
     async fn answer(
@@ -170,14 +196,18 @@ impl Client {
             };
             let (status, headers, body) = match sent {
                 Ok(sent) => sent,
+                Err(error) if error.is_connect() => {
+                    let what = format!("{} cannot be reached from this machine", self.base_url);
+                    patience.unreachable(what, plain(error), stop).await?;
+                    continue;
+                }
                 Err(error) => {
-                    // Some causes are worth asking again and some are not (a name that does not resolve); telling them apart
-                    // is not worth being wrong, as there is an end to it.
                     let what = format!("the connection to HubSpot at {} failed", self.base_url);
                     patience.fault(what, Some(plain(error)), None, stop).await?;
                     continue;
                 }
             };
+            self.answered.store(true, Ordering::Relaxed);
             if status.is_success() {
                 let date = headers
                     .get(DATE)
@@ -203,11 +233,13 @@ impl Client {
                     } else {
                         Allowance::Window
                     };
-                    self.pacer.close(allowance, wait);
-                    patience.wait(request)?;
+                    let wait = self.pacer.close(allowance, wait);
+                    patience.wait(&request.subject, wait)?;
                     tracing::warn!(
-                        subject = request.subject,
-                        "HubSpot's limit is reached; waiting until it may be asked again"
+                        seconds = wait.as_secs_f64(),
+                        "HubSpot's limit is reached; waiting {} until {} may be asked for again",
+                        span(wait),
+                        request.subject
                     );
                 }
                 Meaning::TooLong => return Err(NoAnswer::TooLong),
@@ -261,55 +293,6 @@ impl Client {
     }
 }
 
-/// How often a request was sent again already, by cause.
-#[derive(Debug, Default)]
-struct Patience {
-    faults: u32,
-    waits: u32,
-}
-
-impl Patience {
-    /// Waits after a fault; or gives up.
-    async fn fault(
-        &mut self,
-        what: String,
-        cause: Option<crate::error::Cause>,
-        wait: Option<Duration>,
-        stop: &CancellationToken,
-    ) -> Result<(), NoAnswer> {
-        self.faults += 1;
-        if self.faults > MAX_FAULTS {
-            let mut error = Error::source(format!("{what}, {} times in a row", self.faults))
-                .remedy("run again when HubSpot is well (https://status.hubspot.com): what is loaded stays");
-            if let Some(cause) = cause {
-                error = error.cause(cause);
-            }
-            return Err(NoAnswer::Failed(error));
-        }
-        let wait = wait.unwrap_or_else(|| back_off(self.faults, chance()));
-        tracing::warn!(seconds = wait.as_secs_f64(), "{what}; asking again");
-        tokio::select! {
-            () = stop.cancelled() => Err(NoAnswer::Failed(Error::Interrupted)),
-            () = tokio::time::sleep(wait) => Ok(()),
-        }
-    }
-
-    /// Counts that a request was one too many; or gives up.
-    fn wait(&mut self, request: &Request) -> Result<(), NoAnswer> {
-        self.waits += 1;
-        if self.waits > MAX_WAITS {
-            return Err(NoAnswer::Failed(
-                Error::source(format!(
-                    "HubSpot refused {} {} times because too much was asked of it",
-                    request.subject, self.waits
-                ))
-                .remedy("find which other applications use up the account's limit, or run at another time"),
-            ));
-        }
-        Ok(())
-    }
-}
-
 /// An error of the HTTP client as text: without the address, whose query may be thousands of letters long.
 fn plain(error: reqwest::Error) -> crate::error::Cause {
     let error = error.without_url();
@@ -325,11 +308,4 @@ fn plain(error: reqwest::Error) -> crate::error::Cause {
 
 fn number<T: std::str::FromStr>(headers: &HeaderMap, name: &str) -> Option<T> {
     headers.get(name)?.to_str().ok()?.trim().parse().ok()
-}
-
-/// Something that differs from stream to stream, to spread waits by.
-fn chance() -> u32 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |time| time.subsec_micros())
 }
