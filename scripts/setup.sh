@@ -7,6 +7,7 @@
 #   openssl (the command)            a test makes a certificate
 #   cargo 1.95+                      not installed here, only checked
 #   libduckdb.so                     so that DuckDB need not be compiled; without npm, or elsewhere than on x64 Linux, it is
+#   HubSpot's Python client          a test lets it judge the HubSpot of the tests; left out without python3 and venv
 #   PostgreSQL 14 to 18              with `--matrix`: servers of every version that acequia is tested with
 # The S3 service of the tests is a Rust crate: nothing to install for it.
 set -euo pipefail
@@ -157,9 +158,30 @@ fetch_postgres() {
     done
 }
 
+# HubSpot's client from PyPI, in a virtual environment of its own. Where python3 or its venv is missing, or PyPI cannot be
+# reached, the one test that needs it says so.
+fetch_hubspot_client() {
+    local mark=$PYTHON_FOLDER/$HUBSPOT_CLIENT
+    [ -e "$mark" ] && return
+    if ! { has python3 && python3 -c 'import ensurepip, venv' 2>/dev/null; }; then
+        printf "setup: without python3 and venv (Debian: python3-venv), HubSpot's own client is not installed\n" >&2
+        return
+    fi
+    printf 'setup: installing %s into %s\n' "$HUBSPOT_CLIENT" "$PYTHON_FOLDER" >&2
+    mkdir -p "$TOOLS"
+    rm -rf "$PYTHON_FOLDER"
+    if python3 -m venv "$PYTHON_FOLDER" && "$PYTHON_FOLDER/bin/pip" install --quiet --disable-pip-version-check "$HUBSPOT_CLIENT"; then
+        : >"$mark"
+    else
+        rm -rf "$PYTHON_FOLDER"
+        printf "setup: HubSpot's own client could not be installed\n" >&2
+    fi
+}
+
 if is_x64_linux && has npm; then
     fetch_duckdb
 fi
+fetch_hubspot_client
 if [ "${1:-}" = --matrix ]; then
     is_x64_linux && has npm && has node || fail "PostgreSQL's servers of other versions are fetched with npm and node, on x64 Linux"
     fetch_postgres

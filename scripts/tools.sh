@@ -22,3 +22,7 @@ declare -A POSTGRES_RELEASES=(
     [17]="17.10.0-beta.17 5bad48012c3a7415c06310f632ce9a0f9da20dadb70e774e4985c2f416a4445b"
     [18]="18.4.0-beta.17 795d587bb466423385db256dc81e61f2ee40c9e10efde21e881f3e997dd1bdb2"
 )
+
+# HubSpot's own client, in a virtual environment: with it, tests judge the HubSpot that they run against.
+HUBSPOT_CLIENT=hubspot-api-client==12.0.0
+PYTHON_FOLDER=$TOOLS/python

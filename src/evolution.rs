@@ -285,7 +285,7 @@ impl TableSchema {
 }
 
 /// The type that holds every value of both, where one of the two does.
-fn common_type(known: &ColumnType, incoming: &ColumnType) -> Option<ColumnType> {
+pub(crate) fn common_type(known: &ColumnType, incoming: &ColumnType) -> Option<ColumnType> {
     if known.holds(incoming) {
         return Some(known.clone());
     }

@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 use std::fmt;
 
-use chrono::{DateTime, Datelike, Days, NaiveDate, NaiveDateTime, TimeDelta};
+use chrono::{DateTime, Datelike, Days, NaiveDate, NaiveDateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
@@ -93,6 +93,12 @@ pub struct HubSpotPosition {
     /// The records that are in the archive: archiving and restoring a record change nothing else by which it could be
     /// found.
     pub archived: String,
+    /// When the ids of all records were last compared with those of the table.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compared: Option<DateTime<Utc>>,
+    /// When all records were last read, whether they had changed or not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reread: Option<DateTime<Utc>>,
 }
 
 /// The position of an incremental stream.
@@ -163,6 +169,14 @@ impl Position {
             Self::Lsn(position) => Some(position),
             Self::Cursor(_) | Self::HubSpot(_) => None,
         }
+    }
+}
+
+impl HubSpotPosition {
+    /// Whether another position remembers the same, but for the time up to which changes were read.
+    pub fn remembers_as(&self, other: &Self) -> bool {
+        let known = |position: &Self| (position.compared, position.reread);
+        known(self) == known(other) && self.archived == other.archived
     }
 }
 

@@ -43,6 +43,9 @@ impl Environment {
                 return Err(Error::config(format!("cannot read {}", file.display())).cause(error));
             }
         };
+        if !text.is_empty() {
+            warn_of_readers(&file);
+        }
         let variables = parse(&text).map_err(|line| {
             Error::config(format!("{}:{line}: this is no NAME=value", file.display())).remedy(
                 "put a value with blanks, quotes, `#` or `$` in it between single quotes, and a comment after `#`",
@@ -99,6 +102,21 @@ impl Environment {
                 .ok_or_else(|| BadVariable::Unset(name.to_owned())),
         }
     }
+}
+
+/// Says so where others on this machine can read a file of secrets.
+fn warn_of_readers(file: &Path) {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        let mode = std::fs::metadata(file).map_or(0, |metadata| metadata.permissions().mode());
+        if mode & 0o044 != 0 {
+            let file = file.display();
+            tracing::warn!("{file} can be read by others on this machine: chmod 600 {file}");
+        }
+    }
+    #[cfg(not(unix))]
+    let _ = file;
 }
 
 fn is_name(text: &str) -> bool {

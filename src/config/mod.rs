@@ -176,6 +176,21 @@ pub struct CrmRelation {
     pub part: CrmPart,
     /// The properties to take, by name or pattern, where not all.
     pub properties: Option<Vec<String>>,
+    /// How often the ids of all records are compared with those of the table; none for never.
+    pub compare: Option<TimeDelta>,
+    /// What is done about properties that HubSpot calculates.
+    pub calculated: Calculated,
+}
+
+/// What is done about properties that HubSpot calculates, whose change moves no time of change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Calculated {
+    /// Nothing, and every run says so.
+    Warn,
+    /// Nothing.
+    Ignore,
+    /// All records are read again so often; zero for in every run.
+    Every(TimeDelta),
 }
 
 /// What a stream reads of an object of HubSpot.

@@ -114,6 +114,9 @@ pub struct SourceConfig {
     /// HubSpot: where it is asked. Default: `https://api.hubapi.com`.
     #[serde(default)]
     pub base_url: Option<String>,
+    /// HubSpot: whether `base_url` may be plain `http://` to another host than this machine: the token then travels in clear.
+    #[serde(default)]
+    pub insecure_http: Option<bool>,
     /// HubSpot: which paths are asked. Default: "2026-03"; "v3" for the older ones, which end in 2027.
     #[serde(default)]
     pub api_version: Option<ApiVersion>,
@@ -170,6 +173,14 @@ pub struct StreamConfig {
     /// HubSpot: other objects; what is associated with them goes to tables of that name, `__` and the object's name.
     #[serde(default)]
     pub associations: Option<Columns>,
+    /// HubSpot, incremental: how often the ids of all records are compared with those of the table, so that what was deleted
+    /// for good is marked and nothing is missing: "1d"; "never". Default: "7d".
+    #[serde(default)]
+    pub compare: Option<String>,
+    /// HubSpot, incremental: what is done about calculated properties, whose changes HubSpot does not tell: "full" reads all
+    /// records again in each run, "1d" so often, "ignore" leaves them as they are. Default: they stay, and each run warns.
+    #[serde(default)]
+    pub calculated: Option<String>,
     /// How it is read: "full", "incremental" or "cdc".
     pub mode: Mode,
     /// How loads are applied. Default: "replace" for full, "merge" for incremental and cdc.

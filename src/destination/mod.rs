@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 
 use crate::error::Result;
 use crate::evolution::{SchemaContract, TableSchema};
-use crate::landing::manifest::Manifest;
+use crate::landing::manifest::{Disposition, Manifest};
 use crate::names::{DestinationId, LoadId, StreamName};
 use crate::position::Position;
 
@@ -57,6 +57,12 @@ pub trait Destination: Send {
     /// # Errors
     /// [`crate::Error::Destination`] where the stream does not stand at `before`, or the destination fails.
     fn advance(&mut self, stream: &StreamName, before: &Position, after: &Position) -> Result<()>;
+
+    /// The ids of a table of records that stand for records in use: its column `id`, where its column `archived` is false.
+    ///
+    /// # Errors
+    /// [`crate::Error::Destination`] where it has no such table.
+    fn live_ids(&mut self, table: &str, disposition: Disposition) -> Result<Vec<String>>;
 }
 
 /// What `_acequia_state` keeps of a stream.

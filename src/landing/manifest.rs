@@ -97,6 +97,10 @@ pub struct Manifest {
     /// The cursor column of an incremental stream.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cursor: Option<String>,
+    /// The column that is NULL only in rows that mark a record: what such a row has no value for stays as the table has
+    /// it. None where there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub marks: Option<String>,
     /// The columns of the parts.
     pub schema: Schema,
     /// The stream's position when the load began; none when it began at the beginning, and the table is made anew.

@@ -6,7 +6,7 @@ use crate::change;
 use crate::config::{Pipeline, Stream};
 use crate::destination::StreamState;
 use crate::error::Result;
-use crate::evolution::{foresee, number, with_misfits};
+use crate::evolution::{SchemaContract, foresee, number, with_misfits};
 use crate::landing::manifest::{Disposition, Mode};
 use crate::names::StreamName;
 use crate::position::Position;
@@ -75,7 +75,10 @@ async fn look(
     state: Option<&StreamState>,
     plan: &mut StreamPlan,
 ) -> Result<()> {
-    let opened = Source::of(pipeline, stream)?.open(stream).await?;
+    let mut opened = Source::of(pipeline, stream)?.open(stream).await?;
+    if let Some(state) = state.filter(|_| stream.contract != SchemaContract::Freeze) {
+        opened.keep_types(&state.schema);
+    }
     let mut description = opened.description().clone();
     plan.primary_key.clone_from(&description.primary_key);
     plan.estimated_rows = description.estimated_rows;

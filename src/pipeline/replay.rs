@@ -230,17 +230,22 @@ impl StreamReplay {
         Ok(())
     }
 
-    /// A run that finds no change in the write-ahead log takes its position on without a load. So the next load begins where
+    /// A run that finds no change in the write-ahead log, or in HubSpot, takes its position on without a load. So the next load begins where
     /// the one before it did not end, and yet nothing is between them.
     async fn catch_up(&self, manifest: &Manifest) -> Result<()> {
         let Some(state) = self.state.as_ref().filter(|_| !manifest.rebuilds()) else {
             return Ok(());
         };
-        let (Some(before @ Position::Lsn(_)), Some(after @ Position::Lsn(_))) =
-            (&state.position, &manifest.position_before)
-        else {
+        let (Some(before), Some(after)) = (&state.position, &manifest.position_before) else {
             return Ok(());
         };
+        let is_taken_on = matches!(
+            (before, after),
+            (Position::Lsn(_), Position::Lsn(_)) | (Position::HubSpot(_), Position::HubSpot(_))
+        );
+        if !is_taken_on {
+            return Ok(());
+        }
         if before == after || manifest.previous.as_ref() != Some(&state.load_id) {
             return Ok(());
         }

@@ -105,9 +105,24 @@ impl StreamRun {
     ) -> Result<()> {
         let (address, manifest) = self.extract(opened, report).await?;
         if manifest.is_idle() {
-            return self.landing.discard(&address).await;
+            self.landing.discard(&address).await?;
+            return self.take_idle_on(manifest).await;
         }
         self.publish_and_load(&address, manifest, report).await
+    }
+
+    /// Takes the position on where a run found nothing to load, and yet something to remember.
+    async fn take_idle_on(&mut self, manifest: Manifest) -> Result<()> {
+        let (Some(Position::HubSpot(before)), Some(Position::HubSpot(after))) =
+            (manifest.position_before, manifest.position_after)
+        else {
+            return Ok(());
+        };
+        if before.remembers_as(&after) {
+            return Ok(());
+        }
+        self.advance(Position::HubSpot(before), Position::HubSpot(after))
+            .await
     }
 
     /// Publishes what was landed, and has it applied.
@@ -266,13 +281,19 @@ impl StreamRun {
     /// Reads the stream from its position on and lands it.
     async fn extract(
         &mut self,
-        opened: OpenStream,
+        mut opened: OpenStream,
         report: &mut StreamReport,
     ) -> Result<(LoadAddress, Manifest)> {
         let before = self.start_position()?.cloned();
+        let known = self.state.as_ref().map(|state| state.schema.clone());
+        let follows = before.is_some() || self.stream.disposition == Disposition::Replace;
+        if let Some(known) = known.as_ref().filter(|_| {
+            follows && !self.full_refresh && self.stream.contract != SchemaContract::Freeze
+        }) {
+            opened.keep_types(known);
+        }
         let description = opened.description().clone();
         let misfits = &description.misfits;
-        let known = self.state.as_ref().map(|state| state.schema.clone());
         let schema = number(known.as_ref(), description.columns.clone());
         let schema = with_misfits(known.as_ref(), &schema, misfits);
         // A stream that starts afresh keeps nothing of its table's schema.
@@ -290,7 +311,15 @@ impl StreamRun {
         let cursor = cursor.and_then(|cursor| schema.column(&cursor.column));
         let writer = self.writer(&address, cursor);
         let stop = self.stop.child_token();
-        let reading = opened.read(&schema, before.as_ref(), &stop);
+        let ids = if opened.compares_ids(before.as_ref()) {
+            let (table, disposition) = (self.stream.table.clone(), self.stream.disposition);
+            self.loader
+                .call(move |destination| destination.live_ids(&table, disposition))
+                .await?
+        } else {
+            Vec::new()
+        };
+        let reading = opened.read(&schema, before.as_ref(), &ids, &stop);
         let what = format!("connections to the source `{}`", self.stream.source);
         let extract = unless_stopped(&self.stop, what, reading).await?;
         let horizon = extract.horizon.clone();
@@ -310,6 +339,7 @@ impl StreamRun {
         manifest.primary_key = description.primary_key;
         manifest.key_is_unique = description.key_is_unique;
         manifest.full_refresh = self.full_refresh;
+        manifest.marks = outcome.marks;
         manifest.position_after = outcome.position.or(by_cursor);
         report.rows_extracted += manifest.rows;
         report.bytes_landed += manifest.bytes;
@@ -339,6 +369,7 @@ impl StreamRun {
             full_refresh: false,
             key_is_unique: false,
             cursor: cursor.map(|cursor| cursor.column.clone()),
+            marks: None,
             schema,
             position_before: before,
             position_after: None,

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config;
 use crate::error::{Error, Result};
+use crate::evolution::TableSchema;
 use crate::position::{CursorValue, Position};
 use crate::schema::{ColumnSpec, Schema};
 
@@ -79,6 +80,8 @@ pub struct Outcome {
     pub schema: Option<Schema>,
     /// Why the stream has to begin anew: what was read is of no use.
     pub restart: Option<String>,
+    /// The column that is NULL only in rows that mark a record, where there are any.
+    pub marks: Option<String>,
 }
 
 /// One lane of an extract: its batches, and who produces them. The batches are complete only once the producer has ended
@@ -165,15 +168,33 @@ impl OpenStream {
     pub async fn advice(&self) -> Vec<(String, String)> {
         match self {
             Self::Postgres(session) => session.advice().await,
-            Self::HubSpot(_) => Vec::new(),
+            Self::HubSpot(session) => session.advice(),
         }
     }
 
-    /// Begins to read: rows of `schema`, from a position on where it is given. `stop` ends the extract early.
+    /// Takes the types of a table that is there already for columns of which the source has another now, where it can.
+    pub fn keep_types(&mut self, known: &TableSchema) {
+        match self {
+            Self::Postgres(_) => {}
+            Self::HubSpot(session) => session.keep_types(known),
+        }
+    }
+
+    /// Whether reading from a position takes the ids that the table has for records in use.
+    pub fn compares_ids(&self, from: Option<&Position>) -> bool {
+        match self {
+            Self::Postgres(_) => false,
+            Self::HubSpot(session) => session.compares_ids(from),
+        }
+    }
+
+    /// Begins to read: rows of `schema`, from a position on where it is given. `ids` are those that the table has for records
+    /// in use, where they are [compared](OpenStream::compares_ids). `stop` ends the extract early.
     pub async fn read(
         self,
         schema: &Schema,
         from: Option<&Position>,
+        ids: &[String],
         stop: &CancellationToken,
     ) -> Result<Extract> {
         match self {
@@ -181,7 +202,7 @@ impl OpenStream {
                 let lower = from.and_then(Position::cursor).map(|cursor| &cursor.resume);
                 session.read(schema, lower, stop).await
             }
-            Self::HubSpot(session) => session.read(schema, from, stop),
+            Self::HubSpot(session) => session.read(schema, from, ids, stop),
         }
     }
 }

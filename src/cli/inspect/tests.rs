@@ -73,6 +73,7 @@ fn load(folder: &Path) {
         disposition: Disposition::Replace,
         primary_key: vec!["id".to_owned()],
         key_is_unique: true,
+        marks: None,
         cursor: None,
         schema: schema(),
         position_before: None,

@@ -5,15 +5,22 @@
 
 use std::collections::BTreeMap;
 
+use chrono::TimeDelta;
+use url::{Host, Url};
+
 use super::problems::{Checked, Problems};
 use super::stream::Resolver;
 use crate::config::document::Document;
 use crate::config::model::{Columns, Scalar, SourceConfig, StreamConfig};
-use crate::config::{CrmPart, CrmRelation, Cursor, NullCursor, Relation, Secret, Source, Stream};
+use crate::config::{
+    Calculated, CrmPart, CrmRelation, Cursor, NullCursor, Relation, Secret, Source, Stream, units,
+};
 use crate::landing::manifest::{Disposition, Mode};
 
 /// Where HubSpot is asked, unless the source says otherwise.
 const BASE_URL: &str = "https://api.hubapi.com";
+/// How often ids are compared, unless the stream says otherwise.
+const COMPARE: TimeDelta = TimeDelta::days(7);
 /// The objects whose pipelines `object = "pipelines"` means.
 const WITH_PIPELINES: [&str; 2] = ["deals", "tickets"];
 
@@ -53,6 +60,40 @@ fn beside(table: &str, other: &str) -> String {
     format!("{table}__{other}")
 }
 
+/// Whether a HubSpot may be asked there: what is wrong and what to do, never with the address, which may hold a password.
+fn base_url(text: &str, insecure: bool) -> Result<(), (&'static str, &'static str)> {
+    let no_address = ("this is no address", "write https://…, or leave it out");
+    let url = Url::parse(text).map_err(|_| no_address)?;
+    if !matches!(url.scheme(), "https" | "http") {
+        return Err(no_address);
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err((
+            "it has a user or a password in it",
+            "take what stands before the `@` out: HubSpot is asked with `token` alone",
+        ));
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err((
+            "it has a `?` or `#` in it",
+            "write the address up to there: paths are added at its end",
+        ));
+    }
+    let is_this_machine = match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    };
+    if url.scheme() == "http" && !is_this_machine && !insecure {
+        return Err((
+            "the token would travel in clear to another machine",
+            "write https://…; where the way there is safe by other means, set insecure_http = true",
+        ));
+    }
+    Ok(())
+}
+
 impl Document {
     /// The HubSpot account of a source.
     pub(super) fn hubspot(
@@ -74,14 +115,10 @@ impl Document {
         let place = format!("{table} base_url");
         let base_url = match &config.base_url {
             Some(url) => self.expand(url, &place, problems).and_then(|url| {
-                if url.starts_with("https://") || url.starts_with("http://") {
-                    return Ok(url);
+                match base_url(&url, config.insecure_http == Some(true)) {
+                    Ok(()) => Ok(url),
+                    Err((what, remedy)) => Err(problems.add(&place, what, remedy)),
                 }
-                Err(problems.add(
-                    &place,
-                    "this is no address",
-                    "write https://…, or leave it out",
-                ))
             }),
             None => Ok(BASE_URL.to_owned()),
         };
@@ -113,6 +150,8 @@ impl Resolver<'_> {
         let exclude = self.texts(&self.config.exclude, "exclude");
         let history = self.listed(self.config.history.as_ref(), "history");
         let associations = self.listed(self.config.associations.as_ref(), "associations");
+        let compare = self.compare();
+        let calculated = self.calculated();
         refused?;
         if self.config.mode == Mode::Cdc {
             return Err(self.problem(
@@ -152,6 +191,8 @@ impl Resolver<'_> {
                 object: object.clone(),
                 part,
                 properties: properties?,
+                compare: compare?,
+                calculated: calculated?,
             }),
             mode: self.config.mode,
             disposition,
@@ -194,6 +235,8 @@ impl Resolver<'_> {
                 ("properties", config.properties.is_some()),
                 ("history", config.history.is_some()),
                 ("associations", config.associations.is_some()),
+                ("compare", config.compare.is_some()),
+                ("calculated", config.calculated.is_some()),
             ],
             "only a stream of a HubSpot source has it",
         )
@@ -258,6 +301,8 @@ impl Resolver<'_> {
                 &[
                     ("initial_value", config.initial_value.is_some()),
                     ("lag", config.lag.is_some()),
+                    ("compare", config.compare.is_some()),
+                    ("calculated", config.calculated.is_some()),
                 ],
                 "it has no meaning with mode = \"full\"",
             )?;
@@ -283,6 +328,41 @@ impl Resolver<'_> {
         }))
     }
 
+    fn compare(&mut self) -> Checked<Option<TimeDelta>> {
+        let Some(text) = &self.config.compare else {
+            return Ok(Some(COMPARE));
+        };
+        match self.text(text, "compare")?.as_str() {
+            "never" => Ok(None),
+            text => match units::duration(text) {
+                Some(time) => Ok(Some(time)),
+                None => Err(self.problem(
+                    "compare",
+                    "this is no interval",
+                    "write a duration such as \"1d\" or \"12h\", or \"never\"",
+                )),
+            },
+        }
+    }
+
+    fn calculated(&mut self) -> Checked<Calculated> {
+        let Some(text) = &self.config.calculated else {
+            return Ok(Calculated::Warn);
+        };
+        match self.text(text, "calculated")?.as_str() {
+            "ignore" => Ok(Calculated::Ignore),
+            "full" => Ok(Calculated::Every(TimeDelta::zero())),
+            text => match units::duration(text) {
+                Some(time) => Ok(Calculated::Every(time)),
+                None => Err(self.problem(
+                    "calculated",
+                    "this is none of its values",
+                    "write \"full\", a duration such as \"1d\", or \"ignore\"",
+                )),
+            },
+        }
+    }
+
     fn listed(&mut self, columns: Option<&Columns>, key: &str) -> Checked<Option<Vec<String>>> {
         let Some(columns) = columns else {
             return Ok(None);
@@ -304,17 +384,16 @@ impl Resolver<'_> {
                 "give the stream a shorter name",
             ));
         };
-        let object = match &first.relation {
-            Relation::Crm(relation) => relation.object.clone(),
-            _ => String::new(),
+        let Relation::Crm(relation) = &first.relation else {
+            return Err(self.problem("object", "this is no object of HubSpot", "correct it"));
         };
         Ok(Stream {
             name,
             table: beside(&first.table, other),
             relation: Relation::Crm(CrmRelation {
-                object,
                 part,
                 properties: None,
+                ..relation.clone()
             }),
             exclude: Vec::new(),
             types: BTreeMap::new(),

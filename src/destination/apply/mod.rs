@@ -5,7 +5,8 @@
 //! [`Dialect`] says what it writes differently. Written for what DuckDB and PostgreSQL 15 have in common: no `QUALIFY`, no
 //! `ANTI JOIN`, no `IGNORE NULLS`; a subquery in `FROM` always has an alias.
 //!
-//! [`rows`] is a load as a relation, [`keys`] sees to it that a key comes once, [`own`] tells which columns of a table
+//! [`rows`] is a load as a relation, [`keys`] sees to it that a key comes once, [`marks`] that rows which only mark a record
+//! keep its values, [`own`] tells which columns of a table
 //! are acequia's. Of changes, [`log`] knows their order, [`fold`] applies them by key and [`whole`] without one,
 //! [`unchanged`] finds values that were not sent, and [`changelog`] keeps each.
 
@@ -18,6 +19,7 @@ mod fold;
 pub(crate) mod insert_only;
 pub(crate) mod keys;
 mod log;
+pub(crate) mod marks;
 pub(crate) mod own;
 pub(crate) mod rows;
 pub(crate) mod scd2;

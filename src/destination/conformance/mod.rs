@@ -306,7 +306,8 @@ macro_rules! conformance {
                 scd2_keeps_every_version,
                 scd2_by_cursor_closes_nothing_that_is_not_there,
                 scd2_compares_what_the_load_has,
-                a_table_of_versions_is_no_other_table;
+                a_table_of_versions_is_no_other_table,
+                marks_leave_the_rest_as_it_was;
             versions_model:
                 scd2_keeps_the_history_of_any_loads;
             #[cfg(feature = "failpoints")]

@@ -48,6 +48,41 @@ pub(super) fn versions_of<S: Subject>(fixture: &Fixture<S>, table: &str) -> Vec<
     ))
 }
 
+/// Rows that only mark a record, as `importe` alone is set: the rest stays as it was.
+pub(crate) fn marks_leave_the_rest_as_it_was<S: Subject>() {
+    for disposition in [Merge, Scd2] {
+        let mut fixture = Fixture::<S>::new();
+        let first = Load::sales(disposition, None, &[(1, 10, 1), (2, 20, 2), (3, 30, 3)]);
+        apply_at(&mut fixture, &first, 100);
+        let mut marks = Load::sales(disposition, Some(3), &[(2, 21, 4), (1, -1, 0), (9, -1, 0)]);
+        marks = marks.with(
+            "version",
+            "int64",
+            Arc::new(arrow::array::Int64Array::from(vec![Some(4), None, None])),
+        );
+        marks.marks = Some("version".to_owned());
+        apply_at(&mut fixture, &marks, 200);
+        let current = match disposition {
+            Scd2 => " WHERE _acequia_valid_to IS NULL",
+            _ => "",
+        };
+        let query = format!("SELECT id, importe, version FROM replica.ventas{current} ORDER BY id");
+        assert_eq!(
+            fixture.query(&query),
+            ["1|-1|1", "2|21|4", "3|30|3", "9|-1|NULL"],
+            "{disposition}"
+        );
+        // The same once more changes nothing.
+        let mut again = marks.clone();
+        again.before = marks.after.clone();
+        assert_eq!(
+            apply_at(&mut fixture, &again, 300),
+            (0, 0, 0),
+            "{disposition}"
+        );
+    }
+}
+
 pub(crate) fn insert_only_adds_new_keys_and_leaves_the_others<S: Subject>() {
     let mut fixture = Fixture::<S>::new();
     assert_eq!(

@@ -1,7 +1,7 @@
 //! Applies a load: data, ledger row and position, in one transaction.
 
 use crate::destination::apply::rows::check_rows;
-use crate::destination::apply::{Rows, Scratch, insert_only, keys, own, scd2};
+use crate::destination::apply::{Rows, Scratch, insert_only, keys, marks, own, scd2};
 use crate::destination::found::check;
 use crate::destination::turn::{cursor_of, evolution, in_turn, makes_anew};
 use crate::destination::{LOAD_ID_COLUMN, LoadOutcome, StagedLoad};
@@ -123,26 +123,32 @@ fn add(
     evolution: &Evolution,
     rows: Option<Rows>,
 ) -> Result<LoadOutcome> {
-    if manifest.disposition == Disposition::Scd2 {
-        return scd2::apply(&mut &*session, &table.sql, manifest, rows);
-    }
-    let Some(rows) = rows else {
-        return Ok(LoadOutcome::default());
+    let mut scratch = Scratch::new();
+    let rows = rows
+        .map(|rows| marks::complete(&mut &*session, &mut scratch, &table.sql, manifest, rows))
+        .transpose()?;
+    let outcome = match (manifest.disposition, rows) {
+        (Disposition::Scd2, rows) => scd2::apply(&mut &*session, &table.sql, manifest, rows)?,
+        (_, None) => LoadOutcome::default(),
+        (Disposition::Merge, Some(rows)) => {
+            let overlap = overlap(manifest, &rows)?;
+            merge::merge(session, table, manifest, &overlap, rows)?
+        }
+        (Disposition::Append, Some(rows)) => {
+            let overlap = overlap(manifest, &rows)?;
+            append::append(session, table, manifest, &overlap, &evolution.steps, &rows)?
+        }
+        (Disposition::InsertOnly, Some(rows)) => {
+            insert_only::apply(&mut &*session, &table.sql, manifest, rows)?
+        }
+        (Disposition::Replace, Some(_)) => {
+            return Err(Error::internal(
+                "a load of this disposition does not add to a table so",
+            ));
+        }
     };
-    match manifest.disposition {
-        Disposition::Merge => {
-            let overlap = overlap(manifest, &rows)?;
-            merge::merge(session, table, manifest, &overlap, rows)
-        }
-        Disposition::Append => {
-            let overlap = overlap(manifest, &rows)?;
-            append::append(session, table, manifest, &overlap, &evolution.steps, &rows)
-        }
-        Disposition::InsertOnly => insert_only::apply(&mut &*session, &table.sql, manifest, rows),
-        Disposition::Replace | Disposition::Scd2 => Err(Error::internal(
-            "a load of this disposition does not add to a table so",
-        )),
-    }
+    scratch.drop_all(&mut &*session)?;
+    Ok(outcome)
 }
 
 /// Where the load may meet again what earlier ones brought.

@@ -10,10 +10,12 @@
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
+use crate::destination::apply::marks;
 use crate::destination::{
     Destination, Interrupter, LedgerRow, LoadOutcome, StagedLoad, StreamState,
 };
 use crate::error::{Error, Result};
+use crate::landing::manifest::Disposition;
 use crate::names::{DestinationId, LoadId, StreamName};
 use crate::position::Position;
 
@@ -151,6 +153,11 @@ impl Destination for DuckDb {
     fn advance(&mut self, stream: &StreamName, before: &Position, after: &Position) -> Result<()> {
         self.session
             .transaction(|| ledger::advance(&self.session, stream, before, after))
+    }
+
+    fn live_ids(&mut self, table: &str, disposition: Disposition) -> Result<Vec<String>> {
+        let table = self.session.table(table);
+        marks::live_ids(&mut &self.session, &table, disposition)
     }
 
     fn load(&mut self, load: &StagedLoad) -> Result<LoadOutcome> {

@@ -11,10 +11,12 @@
 use std::collections::{BTreeMap, HashSet};
 
 use crate::config::Secret;
+use crate::destination::apply::marks;
 use crate::destination::{
     Destination, Interrupter, LedgerRow, LoadOutcome, StagedLoad, StreamState,
 };
 use crate::error::{Error, Result};
+use crate::landing::manifest::Disposition;
 use crate::names::{DestinationId, LoadId, StreamName};
 use crate::position::Position;
 use crate::postgres::connection::{Role, Server};
@@ -134,6 +136,11 @@ impl Destination for Postgres {
         self.writable()?;
         self.session
             .transaction(|session| ledger::advance(session, stream, before, after))
+    }
+
+    fn live_ids(&mut self, table: &str, disposition: Disposition) -> Result<Vec<String>> {
+        let table = self.session.table(table);
+        marks::live_ids(&mut self.session, &table, disposition)
     }
 }
 

@@ -43,6 +43,7 @@ fn holding(load_id: LoadId, previous: Option<LoadId>, from: Option<i64>, to: i64
             previous,
             full_refresh: false,
             key_is_unique: true,
+            marks: None,
             cursor: Some("updated_at".to_owned()),
             schema: Schema {
                 columns: Vec::new(),

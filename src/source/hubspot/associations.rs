@@ -1,6 +1,7 @@
 //! Associations of one kind of object with another: one row for each pair and type.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -9,18 +10,19 @@ use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::mpsc;
 
-use super::json::{Malformed, Scanner};
+use super::json::{Flaw, Malformed, Scanner};
+use super::listing::Trail;
 use super::object::CrmObject;
 use super::pacing::Allowance;
-use super::page::{RowBuilder, expect_only_missing};
+use super::page::expect_only_missing;
 use super::reading::{IdSource, Paging, Reader, Shelf};
-use super::records::hand_on_rows;
+use super::rows::{RowBuilder, hand_on_rows};
 use super::session::fixed_columns;
 use crate::error::Result;
 use crate::schema::{ColumnSpec, ColumnType, Schema};
 
-/// The key.
-pub const KEY: [&str; 3] = ["from_id", "to_id", "type_id"];
+/// The key: a type's number is only unique among those of its category.
+pub const KEY: [&str; 4] = ["from_id", "to_id", "category", "type_id"];
 /// Records whose associations one request asks for, at most.
 const INPUTS: usize = 1_000;
 /// Requests under way at once.
@@ -148,6 +150,7 @@ async fn gather(
 /// The associations of these records, those included that come on further pages of theirs.
 async fn all_of(reader: &Reader, to: &CrmObject, mut inputs: Vec<Input>) -> Result<Vec<Links>> {
     let mut all = Vec::new();
+    let mut trails: HashMap<String, Trail> = HashMap::new();
     while !inputs.is_empty() {
         let mut further = Vec::new();
         for inputs in inputs.chunks(INPUTS) {
@@ -163,10 +166,21 @@ async fn all_of(reader: &Reader, to: &CrmObject, mut inputs: Vec<Input>) -> Resu
             let mut request = reader.request(path, Some(body), Allowance::Window);
             request.subject = format!("the associations of {} with {to}", reader.object);
             request.scopes.extend(to.scopes());
-            let results = reader.client.ask(&request, &reader.stop, parse).await?;
+            let sound = |body: &[u8]| -> Result<Vec<Links>, Flaw> {
+                let results = parse(body)?;
+                for links in &results {
+                    if let Some(trail) = trails.get(&links.from.id.to_string()) {
+                        trail.check(links.after())?;
+                    }
+                }
+                Ok(results)
+            };
+            let results = reader.client.ask(&request, &reader.stop, sound).await?;
             for links in results {
-                if let Some(after) = links.paging.as_ref().and_then(Paging::after) {
-                    further.push((links.from.id.to_string(), Some(after.to_owned())));
+                if let Some(after) = links.after() {
+                    let from = links.from.id.to_string();
+                    trails.entry(from.clone()).or_default().follow(after);
+                    further.push((from, Some(after.to_owned())));
                 }
                 all.push(links);
             }
@@ -174,6 +188,12 @@ async fn all_of(reader: &Reader, to: &CrmObject, mut inputs: Vec<Input>) -> Resu
         inputs = further;
     }
     Ok(all)
+}
+
+impl Links {
+    fn after(&self) -> Option<&str> {
+        self.paging.as_ref().and_then(Paging::after)
+    }
 }
 
 fn parse(body: &[u8]) -> Result<Vec<Links>, Malformed> {

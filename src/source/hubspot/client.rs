@@ -2,7 +2,8 @@
 
 use std::error::Error as _;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::{Bytes, BytesMut};
 use chrono::{DateTime, Utc};
@@ -11,8 +12,11 @@ use reqwest::header::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::failure::{MAX_FAULTS, MAX_WAITS, Meaning, Refusal, back_off, meaning};
-use super::json::Malformed;
+use super::failure::{
+    MAX_FAULTS, MAX_ODD, MAX_UNREACHABLE, MAX_WAITED, Meaning, OUTAGE, Refusal, back_off, meaning,
+    span,
+};
+use super::json::{Flaw, Malformed};
 use super::object::ApiVersion;
 use super::pacing::{Allowance, Pacer, WindowHeaders};
 use crate::config::Secret;
@@ -32,6 +36,8 @@ pub struct Client {
     token: Secret,
     authorization: HeaderValue,
     pacer: Arc<Pacer>,
+    /// Whether HubSpot has answered this client or one that it was cloned from.
+    answered: Arc<AtomicBool>,
     /// Which paths are asked.
     pub version: ApiVersion,
 }
@@ -47,6 +53,8 @@ pub struct Request {
     pub subject: String,
     /// The scopes that it needs.
     pub scopes: Vec<String>,
+    /// How many records a batch names.
+    pub inputs: usize,
     /// Which allowance it is taken from.
     pub allowance: Allowance,
 }
@@ -67,6 +75,8 @@ pub enum NoAnswer {
     TooLong,
     /// The token is good, but may not ask this.
     Forbidden(Error),
+    /// The answer, asked for again, still says what cannot be: this.
+    Odd(String, Error),
     /// Anything else.
     Failed(Error),
 }
@@ -78,7 +88,7 @@ impl From<NoAnswer> for Error {
                 Self::source("HubSpot finds the address of a request too long (414)")
                     .remedy("take fewer properties with `properties`")
             }
-            NoAnswer::Forbidden(error) | NoAnswer::Failed(error) => error,
+            NoAnswer::Forbidden(error) | NoAnswer::Odd(_, error) | NoAnswer::Failed(error) => error,
         }
     }
 }
@@ -111,6 +121,7 @@ impl Client {
         Ok(Self {
             http,
             pacer: Pacer::of_account(&base_url, text),
+            answered: Arc::default(),
             base_url,
             token: token.clone(),
             authorization,
@@ -123,26 +134,39 @@ impl Client {
         &self.base_url
     }
 
-    /// Asks until `decode` finds the answer whole.
-    pub async fn ask<T>(
+    /// Asks until `decode` finds the answer whole and sound.
+    pub async fn ask<T, F: Into<Flaw>>(
         &self,
         request: &Request,
         stop: &CancellationToken,
-        mut decode: impl FnMut(&[u8]) -> Result<T, Malformed>,
+        mut decode: impl FnMut(&[u8]) -> Result<T, F>,
     ) -> Result<T, NoAnswer> {
-        let mut patience = Patience::default();
+        let mut patience = self.patience();
+        let mut odd = 0;
         loop {
             let answer = self.answer(request, stop, &mut patience).await?;
-            match decode(&answer.body) {
+            match decode(&answer.body).map_err(Into::into) {
                 Ok(decoded) => return Ok(decoded),
-                Err(malformed) => {
+                Err(Flaw::Malformed(malformed)) => {
                     let what = format!(
                         "HubSpot's answer for {} is cut off or is no JSON",
                         request.subject
                     );
-                    patience
-                        .fault(what, Some(malformed.into()), None, stop)
-                        .await?;
+                    patience.malformed(what, malformed, stop).await?;
+                }
+                Err(Flaw::Odd(why)) => {
+                    odd += 1;
+                    if odd > MAX_ODD {
+                        let error = unsound(&request.subject, &why, odd);
+                        return Err(NoAnswer::Odd(why, error));
+                    }
+                    let wait = back_off(odd, chance());
+                    tracing::warn!(
+                        seconds = wait.as_secs_f64(),
+                        "HubSpot's answer for {} cannot be: {why}; asking again",
+                        request.subject
+                    );
+                    pause(wait, stop).await?;
                 }
             }
         }
@@ -154,7 +178,16 @@ impl Client {
         request: &Request,
         stop: &CancellationToken,
     ) -> Result<Answer, NoAnswer> {
-        self.answer(request, stop, &mut Patience::default()).await
+        self.answer(request, stop, &mut self.patience()).await
+    }
+
+    fn patience(&self) -> Patience {
+        Patience {
+            answered: Arc::clone(&self.answered),
+            faults: 0,
+            since: None,
+            waited: Duration::ZERO,
+        }
     }
 
     async fn answer(
@@ -170,14 +203,18 @@ impl Client {
             };
             let (status, headers, body) = match sent {
                 Ok(sent) => sent,
+                Err(error) if error.is_connect() => {
+                    let what = format!("{} cannot be reached from this machine", self.base_url);
+                    patience.unreachable(what, plain(error), stop).await?;
+                    continue;
+                }
                 Err(error) => {
-                    // Some causes are worth asking again and some are not (a name that does not resolve); telling them apart
-                    // is not worth being wrong, as there is an end to it.
                     let what = format!("the connection to HubSpot at {} failed", self.base_url);
                     patience.fault(what, Some(plain(error)), None, stop).await?;
                     continue;
                 }
             };
+            self.answered.store(true, Ordering::Relaxed);
             if status.is_success() {
                 let date = headers
                     .get(DATE)
@@ -203,11 +240,13 @@ impl Client {
                     } else {
                         Allowance::Window
                     };
-                    self.pacer.close(allowance, wait);
-                    patience.wait(request)?;
+                    let wait = self.pacer.close(allowance, wait);
+                    patience.wait(request, wait)?;
                     tracing::warn!(
-                        subject = request.subject,
-                        "HubSpot's limit is reached; waiting until it may be asked again"
+                        seconds = wait.as_secs_f64(),
+                        "HubSpot's limit is reached; waiting {} until {} may be asked for again",
+                        span(wait),
+                        request.subject
                     );
                 }
                 Meaning::TooLong => return Err(NoAnswer::TooLong),
@@ -261,11 +300,16 @@ impl Client {
     }
 }
 
-/// How often a request was sent again already, by cause.
-#[derive(Debug, Default)]
+/// How often a request was sent again already, and for how long.
+#[derive(Debug)]
 struct Patience {
+    /// Whether HubSpot has answered anything so far.
+    answered: Arc<AtomicBool>,
     faults: u32,
-    waits: u32,
+    /// When the first fault was met.
+    since: Option<Instant>,
+    /// How long was waited because too much was asked.
+    waited: Duration,
 }
 
 impl Patience {
@@ -277,37 +321,107 @@ impl Patience {
         wait: Option<Duration>,
         stop: &CancellationToken,
     ) -> Result<(), NoAnswer> {
+        let remedy = "run again when HubSpot is well (https://status.hubspot.com): what is loaded stays; what this run has \
+                      read and not loaded is read again";
+        let most = self.most(MAX_FAULTS);
+        self.again(what, cause, wait, most, remedy, stop).await
+    }
+
+    /// Waits after an answer that is no JSON; or gives up: it does come, and waiting for long is of no use.
+    async fn malformed(
+        &mut self,
+        what: String,
+        malformed: Malformed,
+        stop: &CancellationToken,
+    ) -> Result<(), NoAnswer> {
+        let remedy = "run again; where it stays so, `base_url` or a proxy may lead elsewhere";
+        let cause = Some(malformed.into());
+        self.again(what, cause, None, Some(MAX_FAULTS), remedy, stop)
+            .await
+    }
+
+    /// Waits after a connection could not be made at all; or gives up, soon where none ever was.
+    async fn unreachable(
+        &mut self,
+        what: String,
+        cause: crate::error::Cause,
+        stop: &CancellationToken,
+    ) -> Result<(), NoAnswer> {
+        let remedy = "look at this machine's network, name server, proxy (HTTPS_PROXY) and firewall, then run again; where \
+                      they are well, see https://status.hubspot.com";
+        let most = self.most(MAX_UNREACHABLE);
+        self.again(what, Some(cause), None, most, remedy, stop)
+            .await
+    }
+
+    /// How many faults are met: no number where answers came before. Amid a read, what was read would have to be read
+    /// anew, so that an outage is waited out.
+    fn most(&self, most: u32) -> Option<u32> {
+        (!self.answered.load(Ordering::Relaxed)).then_some(most)
+    }
+
+    async fn again(
+        &mut self,
+        what: String,
+        cause: Option<crate::error::Cause>,
+        wait: Option<Duration>,
+        most: Option<u32>,
+        remedy: &str,
+        stop: &CancellationToken,
+    ) -> Result<(), NoAnswer> {
         self.faults += 1;
-        if self.faults > MAX_FAULTS {
-            let mut error = Error::source(format!("{what}, {} times in a row", self.faults))
-                .remedy("run again when HubSpot is well (https://status.hubspot.com): what is loaded stays");
+        let elapsed = self.since.get_or_insert_with(Instant::now).elapsed();
+        if most.map_or(elapsed >= OUTAGE, |most| self.faults > most) {
+            let mut error =
+                Error::source(format!("{what}, {} times in a row", self.faults)).remedy(remedy);
             if let Some(cause) = cause {
                 error = error.cause(cause);
             }
             return Err(NoAnswer::Failed(error));
         }
         let wait = wait.unwrap_or_else(|| back_off(self.faults, chance()));
-        tracing::warn!(seconds = wait.as_secs_f64(), "{what}; asking again");
-        tokio::select! {
-            () = stop.cancelled() => Err(NoAnswer::Failed(Error::Interrupted)),
-            () = tokio::time::sleep(wait) => Ok(()),
-        }
+        tracing::warn!(
+            seconds = wait.as_secs_f64(),
+            "{what}; asking again (retry {})",
+            self.faults
+        );
+        pause(wait, stop).await
     }
 
-    /// Counts that a request was one too many; or gives up.
-    fn wait(&mut self, request: &Request) -> Result<(), NoAnswer> {
-        self.waits += 1;
-        if self.waits > MAX_WAITS {
+    /// Counts the wait after a request that was one too many; or gives up.
+    fn wait(&mut self, request: &Request, wait: Duration) -> Result<(), NoAnswer> {
+        if self.waited >= MAX_WAITED {
             return Err(NoAnswer::Failed(
                 Error::source(format!(
-                    "HubSpot refused {} {} times because too much was asked of it",
-                    request.subject, self.waits
+                    "HubSpot refused {} for {} because too much was asked of it",
+                    request.subject,
+                    span(self.waited)
                 ))
                 .remedy("find which other applications use up the account's limit, or run at another time"),
             ));
         }
+        self.waited += wait.max(Duration::from_secs(1));
         Ok(())
     }
+}
+
+/// Waits, unless it is stopped.
+async fn pause(wait: Duration, stop: &CancellationToken) -> Result<(), NoAnswer> {
+    tokio::select! {
+        () = stop.cancelled() => Err(NoAnswer::Failed(Error::Interrupted)),
+        () = tokio::time::sleep(wait) => Ok(()),
+    }
+}
+
+/// What is said of an answer that cannot be.
+fn unsound(subject: &str, why: &str, times: u32) -> Error {
+    Error::source(format!(
+        "HubSpot's answer for {subject} cannot be, {times} times in a row: {why}"
+    ))
+    .remedy(
+        "run again: the position stays where it is, and nothing of this run was loaded; where it stays so, tell HubSpot's \
+         support",
+    )
 }
 
 /// An error of the HTTP client as text: without the address, whose query may be thousands of letters long.

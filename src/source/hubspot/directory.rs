@@ -7,12 +7,12 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 
-use super::json::Malformed;
+use super::json::{Flaw, Malformed};
+use super::listing::Trail;
 use super::object::CrmObject;
 use super::pacing::Allowance;
-use super::page::RowBuilder;
-use super::reading::{Paging, Reader};
-use super::records::hand_on_rows;
+use super::reading::{Paging, Reader, encode};
+use super::rows::{RowBuilder, hand_on_rows};
 use super::session::fixed_columns;
 use crate::error::Result;
 use crate::schema::{ColumnSpec, ColumnType, Schema};
@@ -124,6 +124,7 @@ pub async fn read_owners(
     let mut builder = RowBuilder::new(schema)?;
     for archived in [false, true] {
         let mut after: Option<String> = None;
+        let mut trail = Trail::default();
         loop {
             let mut path = format!(
                 "{}?limit={OWNERS_PAGE}&archived={archived}",
@@ -131,10 +132,15 @@ pub async fn read_owners(
             );
             if let Some(after) = &after {
                 path.push_str("&after=");
-                path.push_str(after);
+                encode(&mut path, after);
             }
             let request = reader.request(path, None, Allowance::Window);
-            let page: OwnerPage = reader.client.ask(&request, &reader.stop, parse).await?;
+            let sound = |body: &[u8]| -> Result<OwnerPage, Flaw> {
+                let page: OwnerPage = parse(body)?;
+                trail.check(page.paging.as_ref().and_then(Paging::after))?;
+                Ok(page)
+            };
+            let page = reader.client.ask(&request, &reader.stop, sound).await?;
             for owner in page.results {
                 builder.row(&[
                     Some(owner.id.into()),
@@ -157,9 +163,11 @@ pub async fn read_owners(
                 .as_ref()
                 .and_then(Paging::after)
                 .map(str::to_owned);
-            if after.is_none() {
+            let Some(after) = &after else {
                 break;
-            }
+            };
+            trail.follow(after);
+            hand_on_rows(&mut builder, &batches, false).await?;
         }
     }
     hand_on_rows(&mut builder, &batches, true).await

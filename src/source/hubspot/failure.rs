@@ -7,13 +7,22 @@ use serde::Deserialize;
 
 use crate::error::Error;
 
-/// How often a request is sent again after faults that pass: with the waits between, for about a minute.
+/// How often a request is sent again after faults that pass, where nothing was answered yet: with the waits between, for
+/// about a minute.
 pub const MAX_FAULTS: u32 = 7;
-/// How often a request is sent again after it was one too many.
-pub const MAX_WAITS: u32 = 30;
+/// How often it is where not even a connection can be made: for some seconds.
+pub const MAX_UNREACHABLE: u32 = 3;
+/// How often a request is sent again whose answer cannot be.
+pub const MAX_ODD: u32 = 2;
+/// For how long one is sent again where answers came before: what was read so far would have to be read anew.
+pub const OUTAGE: Duration = Duration::from_mins(10);
+/// For how long a request is waited with in all because too much was asked.
+pub const MAX_WAITED: Duration = Duration::from_mins(30);
+/// The longest wait that HubSpot may ask for: what is longer ends the run and is told.
+pub const LONGEST_ASKED: Duration = Duration::from_mins(10);
 /// The first wait after a fault; each further one is twice as long, up to [`LONGEST_WAIT`].
 const FIRST_WAIT: Duration = Duration::from_millis(500);
-const LONGEST_WAIT: Duration = Duration::from_secs(20);
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
 /// What an answer that is no success means.
 #[derive(Debug)]
@@ -93,6 +102,20 @@ pub fn meaning(refusal: &Refusal<'_>) -> Meaning {
     let wait = refusal.retry_after.map(Duration::from_secs);
     let subject = refusal.subject;
     let says = body.says(refusal.token);
+    let is_to_wait = matches!(refusal.status, 408 | 423 | 429 | 477 | 500..);
+    if let Some(wait) = wait.filter(|wait| is_to_wait && *wait > LONGEST_ASKED) {
+        return Meaning::End(
+            Error::source(format!(
+                "HubSpot wants to be asked for {subject} again only after {} (status {}){says}",
+                span(wait),
+                refusal.status
+            ))
+            .remedy(format!(
+                "run again then: a run waits {} at most, and the position stays where it is",
+                span(LONGEST_ASKED)
+            )),
+        );
+    }
     match refusal.status {
         401 => Meaning::End(
             Error::source(format!("HubSpot does not accept the token{says}")).remedy(
@@ -104,7 +127,8 @@ pub fn meaning(refusal: &Refusal<'_>) -> Meaning {
         414 => Meaning::TooLong,
         429 if body.is_daily() => Meaning::End(
             Error::source("HubSpot's daily limit of requests for the account is reached").remedy(
-                "run again after midnight in the account's time zone: what is loaded stays, and the run goes on from there",
+                "run again after midnight in the account's time zone: what is loaded stays; what this run has read and not \
+                 loaded is read again",
             ),
         ),
         429 => Meaning::TooMany {
@@ -123,7 +147,7 @@ pub fn meaning(refusal: &Refusal<'_>) -> Meaning {
             what: format!("HubSpot is moving the account to another data centre{says}"),
             wait,
         },
-        408 | 500 | 502 | 503 | 504 | 520..=524 => Meaning::Fault {
+        408 | 500 | 502 | 503 | 504 | 520..=527 | 530 | 598 | 599 => Meaning::Fault {
             what: format!("HubSpot answered {subject} with status {}{says}", refusal.status),
             wait,
         },
@@ -147,6 +171,17 @@ pub fn back_off(faults: u32, chance: u32) -> Duration {
         .saturating_mul(1 << faults.saturating_sub(1).min(10))
         .min(LONGEST_WAIT);
     longest.mul_f64(0.75 + f64::from(chance % 256) / 1024.0)
+}
+
+/// A length of time for people, in its largest unit.
+pub fn span(time: Duration) -> String {
+    let seconds = time.as_secs();
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7_200 => format!("{} min", seconds / 60),
+        7_200..172_800 => format!("{} h", seconds / 3_600),
+        _ => format!("{} days", seconds / 86_400),
+    }
 }
 
 fn forbidden(body: &Body, refusal: &Refusal<'_>, says: &str) -> Error {
@@ -246,7 +281,7 @@ mod tests {
 
     #[test]
     fn faults_that_pass_are_told_from_those_that_do_not() {
-        for status in [423, 477, 500, 502, 503, 504, 521, 523, 524] {
+        for status in [423, 477, 500, 502, 503, 504, 521, 523, 524, 530] {
             assert!(
                 matches!(meaning_of(status, "<html>"), Meaning::Fault { .. }),
                 "{status}"
@@ -312,6 +347,34 @@ mod tests {
             !text.contains("pat-secreto") && text.contains("is expired"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn a_wait_that_is_longer_than_a_run_ends_it() {
+        let asked = |status: u16, retry_after: u64| {
+            meaning(&Refusal {
+                status,
+                retry_after: Some(retry_after),
+                body: b"",
+                subject: "the companies",
+                scopes: &[],
+                is_search: false,
+                token: "",
+            })
+        };
+        for status in [423, 429, 477, 500, 503] {
+            for (seconds, told) in [
+                (31_536_000, "365 days"),
+                (u64::MAX, "days"),
+                (3_600, "60 min"),
+            ] {
+                match asked(status, seconds) {
+                    Meaning::End(error) => assert!(error.report().contains(told), "{error:?}"),
+                    other => panic!("{status} {seconds}: {other:?}"),
+                }
+            }
+            assert!(!matches!(asked(status, 600), Meaning::End(_)), "{status}");
+        }
     }
 
     #[test]

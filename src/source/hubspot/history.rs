@@ -10,9 +10,10 @@ use tokio::sync::mpsc;
 
 use super::ids::IdSet;
 use super::json::{Malformed, Scanner};
-use super::page::{RowBuilder, expect_only_missing};
+use super::page::expect_only_missing;
 use super::reading::{BatchOf, IdHead, IdSource, Reader, Shelf};
-use super::records::hand_on_rows;
+use super::records::Start;
+use super::rows::{RowBuilder, hand_on_rows};
 use super::session::fixed_columns;
 use crate::error::Result;
 use crate::schema::{ColumnSpec, ColumnType, Schema};
@@ -67,13 +68,12 @@ pub fn columns() -> Vec<ColumnSpec> {
     ])
 }
 
-/// Reads the history of these properties: of all records, or of those that were changed since then (milliseconds since
-/// 1970).
+/// Reads the history of these properties: of all records, or of those that were changed meanwhile.
 pub async fn read(
     reader: Reader,
     schema: &Schema,
     properties: Vec<String>,
-    since: Option<i64>,
+    start: Start,
     batches: mpsc::Sender<RecordBatch>,
 ) -> Result<()> {
     let asked = BatchOf {
@@ -82,14 +82,27 @@ pub async fn read(
     };
     let mut builder = RowBuilder::new(schema)?;
     let mut seen = IdSet::default();
+    // By search, or where ids are compared by the list: what search did not tell since the last time is found there.
+    let (since, by_search) = match start {
+        Start::Beginning => (None, false),
+        Start::Since {
+            since,
+            compare: None,
+            ..
+        } => (Some(since), true),
+        Start::Since {
+            since,
+            compare: Some(compare),
+            ..
+        } => (compare.since.map(|last| last.min(since)), false),
+    };
     for which in [Shelf::Live, Shelf::Archived] {
         let ids = match (which, since) {
-            (Shelf::Live, Some(since)) => IdSource::changed(since),
+            (Shelf::Live, Some(since)) if by_search => IdSource::changed(since),
             _ => IdSource::list(which),
         };
-        let keep = |head: &IdHead| {
-            Ok(which == Shelf::Live || since.is_none_or(|since| head.is_since(since)))
-        };
+        let is_search = by_search && which == Shelf::Live;
+        let keep = |head: &IdHead| Ok(is_search || since.is_none_or(|since| head.is_since(since)));
         let answers = reader.batches(ids, which, &asked, keep);
         let mut answers = std::pin::pin!(answers);
         while let Some(answer) = answers.next().await {

@@ -14,6 +14,21 @@ pub struct Malformed {
     pub at: usize,
 }
 
+/// Why an answer is not taken as it is, and asked for again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Flaw {
+    /// It is no JSON, or cut off.
+    Malformed(Malformed),
+    /// It is whole, and what it says cannot be.
+    Odd(String),
+}
+
+impl From<Malformed> for Flaw {
+    fn from(malformed: Malformed) -> Self {
+        Self::Malformed(malformed)
+    }
+}
+
 /// A value that is no list and no object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Scalar<'a> {

@@ -5,7 +5,6 @@
 //! of what comes, with no I/O; `client` sends requests, as `pacing` allows them and as `failure` judges their answers.
 
 use chrono::Utc;
-use tokio_util::sync::CancellationToken;
 
 use crate::config::{Secret, Stream};
 use crate::error::{Error, Result};
@@ -18,12 +17,15 @@ pub mod failure;
 pub mod history;
 pub mod ids;
 pub mod json;
+pub mod listing;
 pub mod object;
 pub mod pacing;
 pub mod page;
 pub mod properties;
 pub mod reading;
 pub mod records;
+pub mod rows;
+pub mod search;
 pub mod session;
 pub mod value;
 
@@ -52,11 +54,7 @@ impl HubSpot {
     /// Where HubSpot cannot be reached, or does not accept the token. A scope that is missing is told of the stream that
     /// needs it.
     pub async fn describe(&self) -> Result<String> {
-        let reader = Reader {
-            client: self.client.clone(),
-            object: CrmObject::new("owners"),
-            stop: CancellationToken::new(),
-        };
+        let reader = Reader::new(&self.client, CrmObject::new("owners"));
         let path = format!("{}?limit=1", self.client.version.owners());
         let request = reader.request(path, None, pacing::Allowance::Window);
         match self.client.fetch(&request, &reader.stop).await {

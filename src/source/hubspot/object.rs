@@ -16,14 +16,39 @@ pub enum ApiVersion {
     V3,
 }
 
+/// The standard objects: plural, singular, type id.
+const STANDARD: [(&str, &str, &str); 13] = [
+    ("contacts", "contact", "0-1"),
+    ("companies", "company", "0-2"),
+    ("deals", "deal", "0-3"),
+    ("tickets", "ticket", "0-5"),
+    ("products", "product", "0-7"),
+    ("line_items", "line_item", "0-8"),
+    ("quotes", "quote", "0-14"),
+    ("tasks", "task", "0-27"),
+    ("notes", "note", "0-46"),
+    ("meetings", "meeting", "0-47"),
+    ("calls", "call", "0-48"),
+    ("emails", "email", "0-49"),
+    ("leads", "lead", "0-136"),
+];
+
 /// A kind of object, as the configuration calls it: `companies`, `2-123`, `p_sedes`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CrmObject(String);
 
 impl CrmObject {
-    /// By its plural name, its type id, or the name of a custom object.
+    /// By its name, its type id, or the name of a custom object. A standard object is known by its plural name from here on,
+    /// however it is called: as `contact`, as `Contacts`, as `0-1`.
     pub fn new(name: impl Into<String>) -> Self {
-        Self(name.into())
+        let name = name.into();
+        let lower = name.to_lowercase();
+        let standard = STANDARD.iter().find(|(plural, singular, id)| {
+            [plural, singular, id]
+                .into_iter()
+                .any(|known| *known == lower)
+        });
+        Self(standard.map_or(name, |(plural, ..)| (*plural).to_owned()))
     }
 
     /// Its name.
@@ -31,10 +56,10 @@ impl CrmObject {
         &self.0
     }
 
-    /// The property that tells when a record was last changed.
+    /// The property that tells when a record was last changed, as far as is known.
     pub fn modified_property(&self) -> &'static str {
         match self.0.as_str() {
-            "contacts" | "0-1" => "lastmodifieddate",
+            "contacts" => "lastmodifieddate",
             _ => "hs_lastmodifieddate",
         }
     }
@@ -51,7 +76,7 @@ impl CrmObject {
     pub fn scopes(&self) -> Vec<String> {
         match self.0.as_str() {
             "owners" => vec!["crm.objects.owners.read".to_owned()],
-            "tickets" | "0-5" => vec!["tickets".to_owned()],
+            "tickets" => vec!["tickets".to_owned()],
             name if name.starts_with("2-") || name.starts_with("p_") => {
                 vec![
                     "crm.objects.custom.read".to_owned(),
@@ -116,6 +141,18 @@ impl ApiVersion {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_object_is_known_however_it_is_called() {
+        for called in ["contacts", "contact", "Contact", "CONTACTS", "0-1"] {
+            let object = CrmObject::new(called);
+            assert_eq!(object.as_str(), "contacts");
+            assert_eq!(object.modified_property(), "lastmodifieddate");
+        }
+        for called in ["2-123", "p_Sedes", "p1_contact"] {
+            assert_eq!(CrmObject::new(called).as_str(), called);
+        }
+    }
 
     #[test]
     fn paths_are_those_of_the_published_documents() {

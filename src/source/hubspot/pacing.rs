@@ -5,6 +5,8 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::failure::LONGEST_ASKED;
+
 /// What is assumed of the window before HubSpot has said it: that of a free account.
 const UNKNOWN_LIMIT: u32 = 100;
 const UNKNOWN_WINDOW: Duration = Duration::from_secs(10);
@@ -59,7 +61,10 @@ struct Window {
     limit: u32,
     length: Duration,
     under_way: u32,
-    answered: VecDeque<Instant>,
+    /// When so many requests were answered, the oldest first.
+    answered: VecDeque<(Instant, u32)>,
+    /// How many those are.
+    counted: u32,
     closed_until: Option<Instant>,
 }
 
@@ -115,12 +120,14 @@ impl Pacer {
         self.state().window.learn(headers, Instant::now());
     }
 
-    /// Lets nobody ask for so long, or for a whole window.
-    pub fn close(&self, allowance: Allowance, wait: Option<Duration>) {
+    /// Lets nobody ask for so long, or for a whole window. Tells for how long.
+    pub fn close(&self, allowance: Allowance, wait: Option<Duration>) -> Duration {
         let mut state = self.state();
         let window = state.window_of(allowance);
-        let until = Instant::now() + wait.unwrap_or(window.length);
+        let wait = wait.unwrap_or(window.length).min(LONGEST_ASKED);
+        let until = Instant::now() + wait;
         window.closed_until = window.closed_until.max(Some(until));
+        wait
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -144,6 +151,7 @@ impl Window {
             length,
             under_way: 0,
             answered: VecDeque::new(),
+            counted: 0,
             closed_until: None,
         }
     }
@@ -161,7 +169,7 @@ impl Window {
             self.under_way += 1;
             return None;
         }
-        let wait = self.answered.front().map_or(MOMENT, |oldest| {
+        let wait = self.answered.front().map_or(MOMENT, |(oldest, _)| {
             (*oldest + self.length).saturating_duration_since(now)
         });
         Some(wait.max(Duration::from_millis(1)))
@@ -170,7 +178,15 @@ impl Window {
     /// A request was answered, or given up.
     fn answer(&mut self, now: Instant) {
         self.under_way = self.under_way.saturating_sub(1);
-        self.answered.push_back(now);
+        self.count(now, 1);
+    }
+
+    /// Counts requests as answered now. However many a server says there were, they are one entry.
+    fn count(&mut self, now: Instant, requests: u32) {
+        if requests > 0 {
+            self.answered.push_back((now, requests));
+            self.counted = self.counted.saturating_add(requests);
+        }
     }
 
     /// Takes the limit over, less a little, and counts what others have asked meanwhile with the same allowance.
@@ -188,25 +204,20 @@ impl Window {
         self.forget(now);
         if let Some(remaining) = headers.remaining {
             let others = max.saturating_sub(remaining).saturating_sub(self.used());
-            for _ in 0..others {
-                self.answered.push_back(now);
-            }
+            self.count(now, others);
         }
     }
 
     fn used(&self) -> u32 {
-        u32::try_from(self.answered.len())
-            .unwrap_or(u32::MAX)
-            .saturating_add(self.under_way)
+        self.counted.saturating_add(self.under_way)
     }
 
     fn forget(&mut self, now: Instant) {
-        while self
+        while let Some((_, requests)) = self
             .answered
-            .front()
-            .is_some_and(|oldest| now.saturating_duration_since(*oldest) >= self.length)
+            .pop_front_if(|(oldest, _)| now.saturating_duration_since(*oldest) >= self.length)
         {
-            self.answered.pop_front();
+            self.counted = self.counted.saturating_sub(requests);
         }
     }
 }
@@ -272,6 +283,30 @@ mod tests {
         let (mut window, start) = learned(3);
         assert_eq!(window.take(start), Some(Duration::from_secs(10)));
         assert_eq!(window.take(start + Duration::from_secs(10)), None);
+    }
+
+    #[test]
+    fn absurd_headers_take_no_room_and_no_lasting_effect() {
+        let (mut window, start) = learned(MAX);
+        window.learn(
+            &WindowHeaders {
+                max: Some(u32::MAX),
+                remaining: Some(0),
+                interval: Some(u64::MAX),
+            },
+            start,
+        );
+        assert!(window.answered.len() < 10);
+        assert!(window.take(start).is_some());
+        assert_eq!(window.take(start + Duration::from_secs(10)), None);
+    }
+
+    #[test]
+    fn a_wait_without_end_is_bounded() {
+        let pacer = Arc::new(Pacer::new());
+        pacer.close(Allowance::Window, Some(Duration::from_secs(u64::MAX)));
+        let wait = pacer.state().window.take(Instant::now()).unwrap();
+        assert!(wait <= LONGEST_ASKED);
     }
 
     #[test]

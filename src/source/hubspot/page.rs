@@ -1,7 +1,7 @@
 //! From pages of records to Arrow columns, with no tree of values in between. No I/O.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -13,14 +13,17 @@ use crate::error::{Error, Result};
 use crate::schema::{ColumnSpec, ColumnType, Schema};
 
 /// The columns that every stream of records has, besides its properties.
-pub const ENVELOPE: [&str; 6] = [
+pub const ENVELOPE: [&str; 7] = [
     "id",
     "created_at",
     "updated_at",
     "archived",
     "archived_at",
     "merged_into",
+    "deleted_at",
 ];
+/// The column without which a row is only a mark: every record says when it was made.
+pub const MARK: &str = "created_at";
 /// The property that names the records that were merged into one.
 pub const MERGED_IDS: &str = "hs_merged_object_ids";
 
@@ -28,16 +31,16 @@ pub const MERGED_IDS: &str = "hs_merged_object_ids";
 const NEVER: &str = ":";
 
 /// Rows of a batch at most.
-const BATCH_ROWS: usize = 8 << 10;
+pub const BATCH_ROWS: usize = 8 << 10;
 /// Bytes of a batch, roughly at most: one page may be larger.
-const BATCH_BYTES: usize = 8 << 20;
+pub const BATCH_BYTES: usize = 8 << 20;
 
 /// Gathers records.
 #[derive(Debug)]
 pub struct RecordBuilder {
     schema: SchemaRef,
     columns: Vec<ColumnBuilder>,
-    envelope: [usize; 6],
+    envelope: [usize; 7],
     properties: Vec<Slot>,
     by_name: HashMap<String, usize>,
     rows: usize,
@@ -72,6 +75,15 @@ pub struct Head<'a> {
     pub merged_ids: &'a str,
 }
 
+/// What became of a record that is no more.
+#[derive(Debug)]
+pub enum Fate<'a> {
+    /// It was merged into that one.
+    MergedInto(&'a str),
+    /// It is gone for good, since that time at the latest.
+    DeletedAt(&'a str),
+}
+
 /// What a page says besides its records.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct PageEnd {
@@ -79,6 +91,10 @@ pub struct PageEnd {
     pub after: Option<String>,
     /// How many records there were, those that were not admitted included.
     pub records: usize,
+    /// The highest id among them.
+    pub highest: u64,
+    /// The ids that were asked for and do not exist.
+    pub missing: Vec<u64>,
 }
 
 /// The columns that every stream of records has.
@@ -111,7 +127,7 @@ impl RecordBuilder {
                 .position(name)
                 .ok_or_else(|| Error::internal(format!("the schema has no column `{name}`")))
         };
-        let mut envelope = [0; 6];
+        let mut envelope = [0; 7];
         for (slot, name) in envelope.iter_mut().zip(ENVELOPE) {
             *slot = place(name)?;
         }
@@ -141,7 +157,11 @@ impl RecordBuilder {
             .collect::<Result<Vec<_>>>()?;
         Ok(Self {
             schema: schema.arrow(),
-            columns: builders(schema)?,
+            columns: schema
+                .columns
+                .iter()
+                .map(ColumnBuilder::new)
+                .collect::<Result<_>>()?,
             envelope,
             by_name: properties
                 .iter()
@@ -180,20 +200,25 @@ impl RecordBuilder {
         read
     }
 
-    /// Appends a record of which nothing is known but that it was merged into another.
-    pub fn merged(&mut self, id: u64, into: &str) -> Result<()> {
-        let [id_column, _, _, archived, _, merged_into] = self.envelope;
+    /// Appends a mark: a record of which nothing is known but that it was merged into another, or is gone for good since
+    /// some time (RFC 3339). All else of it stays as it was ([`MARK`]).
+    pub fn mark(&mut self, id: u64, fate: &Fate<'_>) -> Result<()> {
+        let [id_column, _, _, archived, _, merged_into, deleted_at] = self.envelope;
         let id = id.to_string();
+        let fate = match fate {
+            Fate::MergedInto(other) => (merged_into, other),
+            Fate::DeletedAt(time) => (deleted_at, time),
+        };
         for (column, text) in [
             (id_column, id.as_str()),
             (archived, "true"),
-            (merged_into, into),
+            (fate.0, *fate.1),
         ] {
             if let Some(column) = self.columns.get_mut(column) {
                 column.pad(self.rows);
                 column
                     .push(text)
-                    .map_err(|_| Error::internal("a merged record could not be written"))?;
+                    .map_err(|_| Error::internal("a mark could not be written"))?;
             }
         }
         self.rows += 1;
@@ -244,14 +269,18 @@ impl RecordBuilder {
                 has_results = true;
                 scanner.array(|scanner| {
                     end.records += 1;
-                    self.record(scanner, admit)
+                    end.highest = end.highest.max(self.record(scanner, admit)?);
+                    Ok(())
                 })
             }
             "paging" => {
                 end.after = next_page(scanner)?;
                 Ok(())
             }
-            "errors" => expect_only_missing(scanner),
+            "errors" => {
+                end.missing = expect_only_missing(scanner)?;
+                Ok(())
+            }
             _ => scanner.skip(),
         })?;
         scanner.end()?;
@@ -266,7 +295,7 @@ impl RecordBuilder {
         &mut self,
         scanner: &mut Scanner<'_>,
         admit: &mut impl FnMut(&Head<'_>) -> bool,
-    ) -> Result<(), Malformed> {
+    ) -> Result<u64, Malformed> {
         let row = self.rows;
         let unfit = self.unfit.len();
         let malformed = Malformed { at: 0 };
@@ -276,6 +305,7 @@ impl RecordBuilder {
             updated_at,
             archived_column,
             archived_at,
+            _,
             _,
         ] = self.envelope;
         let (mut id, mut updated, mut archived) = (None, None, false);
@@ -322,7 +352,7 @@ impl RecordBuilder {
             self.take_back(row);
             self.unfit.truncate(unfit);
         }
-        Ok(())
+        Ok(id)
     }
 
     fn record_properties(&mut self, scanner: &mut Scanner<'_>) -> Result<(), Malformed> {
@@ -397,23 +427,32 @@ impl RecordBuilder {
     }
 }
 
-/// Goes over the errors of a batch. Ids that do not exist (any more) are no fault; anything else means that the answer is
-/// not whole.
-pub fn expect_only_missing(scanner: &mut Scanner<'_>) -> Result<(), Malformed> {
+/// Goes over the errors of a batch. Ids that do not exist (any more) are no fault: they are given. Anything else means that
+/// the answer is not whole.
+pub fn expect_only_missing(scanner: &mut Scanner<'_>) -> Result<Vec<u64>, Malformed> {
+    let mut missing = Vec::new();
     scanner.array(|scanner| {
         let mut category = None;
-        scanner.object(|scanner, key| {
-            if key == "category" {
+        scanner.object(|scanner, key| match key {
+            "category" => {
                 category = Some(scanner.scalar()?);
-                return Ok(());
+                Ok(())
             }
-            scanner.skip()
+            "context" => {
+                let context: BTreeMap<Cow<'_, str>, Vec<Cow<'_, str>>> =
+                    serde_json::from_str(scanner.raw()?).unwrap_or_default();
+                let ids = context.values().flatten();
+                missing.extend(ids.filter_map(|id| id.parse::<u64>().ok()));
+                Ok(())
+            }
+            _ => scanner.skip(),
         })?;
         match category {
             Some(Scalar::Text(category)) if category == "OBJECT_NOT_FOUND" => Ok(()),
             _ => Err(Malformed { at: 0 }),
         }
-    })
+    })?;
+    Ok(missing)
 }
 
 /// What the `paging` of an answer says of the next page.
@@ -440,75 +479,4 @@ fn next_page(scanner: &mut Scanner<'_>) -> Result<Option<String>, Malformed> {
         })
     })?;
     Ok(after)
-}
-
-/// Gathers rows of fixed columns, each value given as text: for what comes in small numbers.
-#[derive(Debug)]
-pub struct RowBuilder {
-    schema: SchemaRef,
-    columns: Vec<ColumnBuilder>,
-    rows: usize,
-}
-
-/// A builder for each column.
-fn builders(schema: &Schema) -> Result<Vec<ColumnBuilder>> {
-    schema.columns.iter().map(ColumnBuilder::new).collect()
-}
-
-impl RowBuilder {
-    /// For batches of `schema`.
-    pub fn new(schema: &Schema) -> Result<Self> {
-        Ok(Self {
-            schema: schema.arrow(),
-            columns: builders(schema)?,
-            rows: 0,
-        })
-    }
-
-    /// Appends a row.
-    ///
-    /// # Errors
-    /// [`Error::Data`] where a value is none of its column's type.
-    pub fn row(&mut self, values: &[Option<Cow<'_, str>>]) -> Result<()> {
-        for (place, (column, value)) in self.columns.iter_mut().zip(values).enumerate() {
-            if let Some(value) = value
-                && column.push(value).is_err()
-            {
-                let name = self
-                    .schema
-                    .fields()
-                    .get(place)
-                    .map_or("?", |field| field.name().as_str());
-                return Err(Error::data(format!(
-                    "HubSpot gave a value for column `{name}` that is not of its documented type"
-                )));
-            }
-            column.pad(self.rows + 1);
-        }
-        self.rows += 1;
-        Ok(())
-    }
-
-    /// Whether the batch should be taken.
-    pub fn is_full(&self) -> bool {
-        self.rows >= BATCH_ROWS
-            || self.rows.is_multiple_of(64)
-                && self.columns.iter().map(ColumnBuilder::bytes).sum::<usize>() >= BATCH_BYTES
-    }
-
-    /// Takes the batch, if it has rows.
-    pub fn take(&mut self) -> Result<Option<RecordBatch>> {
-        if self.rows == 0 {
-            return Ok(None);
-        }
-        self.rows = 0;
-        let arrays = self
-            .columns
-            .iter_mut()
-            .map(ColumnBuilder::finish)
-            .collect::<Result<Vec<_>>>()?;
-        RecordBatch::try_new(self.schema.clone(), arrays)
-            .map(Some)
-            .map_err(|error| Error::internal("a batch does not fit its schema").cause(error))
-    }
 }

@@ -28,6 +28,12 @@ pub struct Property {
     /// Its type: string, number, date, datetime, enumeration, bool, `phone_number`, `object_coordinates`, json.
     #[serde(rename = "type", default)]
     pub kind: String,
+    /// How it is edited or computed: text, select, `calculation_equation`, …
+    #[serde(default)]
+    pub field_type: String,
+    /// Whether `HubSpot` computes it.
+    #[serde(default)]
+    pub calculated: bool,
     /// Whether it is archived.
     #[serde(default)]
     pub archived: bool,
@@ -61,6 +67,28 @@ pub struct PropertyColumn {
     pub column: ColumnSpec,
     /// The name of the column for what does not fit; none where everything fits.
     pub misfit: Option<String>,
+    /// Whether the configuration chose its type.
+    pub is_chosen: bool,
+    /// Whether its value changes while the record's time of change does not.
+    pub calculated: bool,
+}
+
+/// Properties that go with each record, and of which a change is always told.
+const OWN: [&str; 6] = [
+    "hs_object_id",
+    "createdate",
+    "hs_createdate",
+    "lastmodifieddate",
+    "hs_lastmodifieddate",
+    "hs_merged_object_ids",
+];
+
+impl Property {
+    /// Whether `HubSpot` computes it, so that its value changes without the record's time of change.
+    pub fn is_calculated(&self) -> bool {
+        (self.calculated || self.field_type.starts_with("calculation"))
+            && !OWN.contains(&self.name.as_str())
+    }
 }
 
 impl Selection {
@@ -127,14 +155,8 @@ pub fn columns(
                 .get(&name)
                 .cloned()
                 .unwrap_or_else(|| column_type(property));
-            let misfit = (column_type != ColumnType::Text).then(|| {
-                let beside = format!("{name}{MISFIT_SUFFIX}");
-                if used.insert(beside.to_lowercase()) {
-                    beside
-                } else {
-                    format!("{beside}__{}", fingerprint(&beside))
-                }
-            });
+            let misfit = (column_type != ColumnType::Text)
+                .then(|| beside(&name, |beside| used.insert(beside.to_lowercase())));
             PropertyColumn {
                 property: property.name.clone(),
                 column: ColumnSpec {
@@ -144,9 +166,21 @@ pub fn columns(
                     source_type: property.kind.clone(),
                 },
                 misfit,
+                is_chosen: false,
+                calculated: property.is_calculated(),
             }
         })
         .collect()
+}
+
+/// The name of the column beside a column. `is_free` tells whether a name can be had.
+pub fn beside(column: &str, is_free: impl FnOnce(&str) -> bool) -> String {
+    let beside = format!("{column}{MISFIT_SUFFIX}");
+    if is_free(&beside) {
+        beside
+    } else {
+        format!("{beside}__{}", fingerprint(&beside))
+    }
 }
 
 /// The type of a property's column.
@@ -200,6 +234,8 @@ mod tests {
         Property {
             name: name.to_owned(),
             kind: kind.to_owned(),
+            field_type: String::new(),
+            calculated: false,
             archived: false,
             created_at: created_at.map(str::to_owned),
         }

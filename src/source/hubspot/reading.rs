@@ -1,5 +1,7 @@
 //! Which records to read: ids from lists and from search, and their records in batches, several at once.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use bytes::Bytes;
 use chrono::DateTime;
 use futures::stream::{self, Stream, StreamExt};
@@ -7,10 +9,13 @@ use serde::Deserialize;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use super::client::{Answer, Client, Request};
-use super::json::Malformed;
+use super::client::{Answer, Client, NoAnswer, Request};
+use super::json::{Flaw, Malformed};
+use super::listing::{Listing, Turn};
 use super::object::CrmObject;
 use super::pacing::Allowance;
+use super::page::PageEnd;
+use super::search::{Next, SearchPage, Walk};
 use crate::error::{Error, Result};
 
 /// Records of a page of a list, at most.
@@ -19,8 +24,6 @@ pub const LIST_PAGE: usize = 100;
 pub const BATCH: usize = 100;
 /// Records of a batch with their history, at most.
 pub const HISTORY_BATCH: usize = 50;
-/// Hits of a page of a search, at most.
-const SEARCH_PAGE: usize = 200;
 /// Batches that are asked for at once.
 const AT_ONCE: usize = 6;
 /// The longest address that is asked for: HubSpot refuses them from 8,000 letters on.
@@ -42,9 +45,17 @@ pub struct Reader {
     pub client: Client,
     /// What for.
     pub object: CrmObject,
+    /// The property that tells when a record was last changed.
+    pub modified: String,
     /// Ends it.
     pub stop: CancellationToken,
+    /// What went well but should be known.
+    pub notes: Notes,
 }
+
+/// What went well but should be known, from all that read for one stream.
+#[derive(Debug, Clone, Default)]
+pub struct Notes(Arc<Mutex<Vec<String>>>);
 
 /// What a list says of a record.
 #[derive(Debug, Deserialize)]
@@ -64,23 +75,15 @@ pub struct IdHead {
 #[derive(Debug)]
 pub enum IdSource {
     /// A list.
-    List {
-        /// Which records.
-        which: Shelf,
-        /// What to ask for the next page with.
-        after: Option<String>,
-    },
-    /// A search for what was changed since then, milliseconds since 1970.
+    List(Listing),
+    /// A search for what was changed.
     ///
     /// It goes on by key, not by page: sorted by id, and asked for ids above the last one. So it never comes to the 10,000
     /// hits at which a search ends, however many records share a time, and a record that changes meanwhile moves none of
     /// the others.
-    Changed {
-        /// Since when.
-        since: i64,
-        /// The last id.
-        last: u64,
-    },
+    Changed(Walk),
+    /// The list, for what was changed since then (milliseconds since 1970): where search cannot be believed.
+    ChangedByList(i64, Listing),
     /// These ids.
     Given(Vec<u64>),
     /// No more.
@@ -113,6 +116,21 @@ impl Paging {
     }
 }
 
+impl Notes {
+    /// Adds something, once.
+    pub fn add(&self, note: String) {
+        let mut notes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if !notes.contains(&note) {
+            notes.push(note);
+        }
+    }
+
+    /// All of them.
+    pub fn take(&self) -> Vec<String> {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
 impl IdHead {
     /// The id.
     pub fn number(&self) -> Result<u64> {
@@ -121,14 +139,18 @@ impl IdHead {
             .map_err(|_| Error::data("HubSpot gave a record whose id is no number"))
     }
 
-    /// Whether it was changed or archived at or after that time, milliseconds since 1970.
+    /// Whether it was changed or archived at or after that time, milliseconds since 1970. One that does not say when counts
+    /// as changed.
     pub fn is_since(&self, since: i64) -> bool {
+        if self.updated_at.is_none() {
+            return true;
+        }
         [&self.updated_at, &self.archived_at]
             .into_iter()
             .flatten()
             .any(|time| {
                 DateTime::parse_from_rfc3339(time)
-                    .is_ok_and(|time| time.timestamp_millis() >= since)
+                    .map_or(true, |time| time.timestamp_millis() >= since)
             })
     }
 }
@@ -136,67 +158,71 @@ impl IdHead {
 impl IdSource {
     /// All ids of a shelf.
     pub fn list(which: Shelf) -> Self {
-        Self::List { which, after: None }
+        Self::List(Listing::new(which, LIST_PAGE))
     }
 
     /// The ids of what was changed since then, milliseconds since 1970.
     pub fn changed(since: i64) -> Self {
-        Self::Changed { since, last: 0 }
+        Self::Changed(Walk::new(since))
     }
 
     /// The next page; none after the last.
     pub async fn next(&mut self, reader: &Reader) -> Result<Option<Vec<IdHead>>> {
-        let (page, next) = match std::mem::replace(self, Self::End) {
-            Self::End => return Ok(None),
-            Self::Given(ids) => {
-                let heads = ids.iter().map(|id| IdHead {
-                    id: id.to_string(),
-                    updated_at: None,
-                    archived_at: None,
-                });
-                return Ok(Some(heads.collect()));
-            }
-            Self::List { which, after } => {
-                let request =
-                    reader.list_request(which, LIST_PAGE, &["hs_object_id"], after.as_deref());
-                let page = reader.ids(&request).await?;
-                let after = page.after();
-                (
-                    page,
-                    after.map(|after| Self::List {
-                        which,
-                        after: Some(after),
-                    }),
-                )
-            }
-            Self::Changed { since, last } => {
-                let page = reader.ids(&reader.search_request(since, last)).await?;
-                let mut highest = last;
-                for head in &page.results {
-                    highest = highest.max(head.number()?);
+        loop {
+            match std::mem::replace(self, Self::End) {
+                Self::End => return Ok(None),
+                Self::Given(ids) => {
+                    let heads = ids.iter().map(|id| IdHead {
+                        id: id.to_string(),
+                        updated_at: None,
+                        archived_at: None,
+                    });
+                    return Ok(Some(heads.collect()));
                 }
-                let goes_on = page.after().is_some() && highest > last;
-                (
-                    page,
-                    goes_on.then_some(Self::Changed {
-                        since,
-                        last: highest,
-                    }),
-                )
+                Self::List(mut listing) => {
+                    let (heads, goes_on) = reader.ids(&mut listing).await?;
+                    if goes_on {
+                        *self = Self::List(listing);
+                    }
+                    return Ok(Some(heads));
+                }
+                Self::ChangedByList(since, mut listing) => {
+                    let (mut heads, goes_on) = reader.ids(&mut listing).await?;
+                    heads.retain(|head| head.is_since(since));
+                    if goes_on {
+                        *self = Self::ChangedByList(since, listing);
+                    }
+                    return Ok(Some(heads));
+                }
+                Self::Changed(walk) => match reader.hits(&walk).await {
+                    Ok(page) => match walk.after(&page) {
+                        Next::Page(walk) => {
+                            *self = Self::Changed(walk);
+                            return Ok(Some(page.results));
+                        }
+                        Next::End => return Ok(Some(page.results)),
+                        Next::Short(why) => *self = reader.without_search(walk.since, &why),
+                    },
+                    Err(NoAnswer::Odd(why, _)) => *self = reader.without_search(walk.since, &why),
+                    Err(error) => return Err(error.into()),
+                },
             }
-        };
-        *self = next.unwrap_or(Self::End);
-        Ok(Some(page.results))
-    }
-}
-
-impl IdPage {
-    fn after(&self) -> Option<String> {
-        self.paging.as_ref()?.after().map(str::to_owned)
+        }
     }
 }
 
 impl Reader {
+    /// Of an object.
+    pub fn new(client: &Client, object: CrmObject) -> Self {
+        Self {
+            client: client.clone(),
+            modified: object.modified_property().to_owned(),
+            object,
+            stop: CancellationToken::new(),
+            notes: Notes::default(),
+        }
+    }
+
     /// The request for a page of a list.
     pub fn list_request(
         &self,
@@ -276,15 +302,15 @@ impl Reader {
             .buffered(AT_ONCE)
     }
 
-    /// Decodes an answer; where it is cut off, asks again.
-    pub async fn decode<T>(
+    /// Decodes an answer; where it is cut off or cannot be, asks again.
+    pub async fn decode<T, F: Into<Flaw>>(
         &self,
         (request, answer): (Request, Answer),
-        mut decode: impl FnMut(&[u8]) -> Result<T, Malformed>,
-    ) -> Result<T> {
+        mut decode: impl FnMut(&[u8]) -> Result<T, F>,
+    ) -> Result<T, NoAnswer> {
         match decode(&answer.body) {
             Ok(decoded) => Ok(decoded),
-            Err(_) => Ok(self.client.ask(&request, &self.stop, decode).await?),
+            Err(_) => self.client.ask(&request, &self.stop, decode).await,
         }
     }
 
@@ -295,30 +321,94 @@ impl Reader {
             body,
             subject: format!("the {}", self.object),
             scopes: self.object.scopes(),
+            inputs: 0,
             allowance,
         }
     }
 
-    async fn ids(&self, request: &Request) -> Result<IdPage> {
-        let decode = |body: &[u8]| {
-            serde_json::from_slice(body).map_err(|error| Malformed { at: error.column() })
+    /// The next page of a list of ids, and whether another comes.
+    async fn ids(&self, listing: &mut Listing) -> Result<(Vec<IdHead>, bool)> {
+        let request = self.list_request(
+            listing.which(),
+            LIST_PAGE,
+            &["hs_object_id"],
+            listing.after(),
+        );
+        let decode = |body: &[u8]| -> Result<(Vec<IdHead>, PageEnd), Flaw> {
+            let page: IdPage =
+                serde_json::from_slice(body).map_err(|error| Malformed { at: error.column() })?;
+            let end = PageEnd {
+                after: page
+                    .paging
+                    .as_ref()
+                    .and_then(Paging::after)
+                    .map(str::to_owned),
+                records: page.results.len(),
+                highest: page
+                    .results
+                    .iter()
+                    .filter_map(|head| head.number().ok())
+                    .max()
+                    .unwrap_or(0),
+                ..PageEnd::default()
+            };
+            listing.check(&end)?;
+            Ok((page.results, end))
         };
-        Ok(self.client.ask(request, &self.stop, decode).await?)
+        let (heads, end) = self.client.ask(&request, &self.stop, decode).await?;
+        let goes_on = self.turn(listing, end).await?;
+        Ok((heads, goes_on))
     }
 
-    fn search_request(&self, since: i64, last: u64) -> Request {
-        let body = json!({
-            "filterGroups": [{"filters": [
-                {"propertyName": self.object.modified_property(), "operator": "GTE", "value": since.to_string()},
-                {"propertyName": "hs_object_id", "operator": "GT", "value": last.to_string()},
-            ]}],
-            "sorts": ["hs_object_id"],
-            "properties": ["hs_object_id"],
-            "limit": SEARCH_PAGE,
-            "after": "0",
-        });
+    /// Turns a page of a list over; tells whether another comes.
+    ///
+    /// # Errors
+    /// Where the list ended, and search knows of records that come after.
+    pub async fn turn(&self, listing: &mut Listing, page: PageEnd) -> Result<bool> {
+        let above = match listing.turn(page) {
+            Turn::Page => return Ok(true),
+            Turn::End => return Ok(false),
+            Turn::EndAbove(highest) => highest,
+        };
+        let walk = Walk::above(above);
+        match self.hits(&walk).await {
+            Ok(page) if page.total() > 0 => Err(Error::source(format!(
+                "HubSpot's list of {} ended at a full page, and search knows {} more",
+                self.object,
+                page.total()
+            ))
+            .remedy(
+                "run again: nothing of this run was loaded, and the position stays where it is",
+            )),
+            // Not every object can be searched.
+            Ok(_) | Err(NoAnswer::Odd(..) | NoAnswer::Forbidden(_)) => Ok(false),
+            Err(NoAnswer::Failed(Error::Interrupted)) => Err(Error::Interrupted),
+            Err(error) => {
+                let error = Error::from(error);
+                tracing::debug!(%error, "the end of a list could not be compared with search");
+                Ok(false)
+            }
+        }
+    }
+
+    async fn hits(&self, walk: &Walk) -> Result<SearchPage, NoAnswer> {
         let path = format!("{}/search", self.client.version.objects(&self.object));
-        self.request(path, Some(body.to_string().into()), Allowance::Search)
+        let body = walk.body(&self.modified);
+        let mut request = self.request(path, Some(body.into()), Allowance::Search);
+        request.subject = format!("a search of {}", self.object);
+        self.client
+            .ask(&request, &self.stop, |body| walk.page(body))
+            .await
+    }
+
+    /// Where search cannot be believed, the list of all records tells as well when each was changed.
+    fn without_search(&self, since: i64, why: &str) -> IdSource {
+        self.notes.add(format!(
+            "HubSpot's search of {} cannot be believed ({why}): the list of all records was gone through instead, a request \
+             for each {LIST_PAGE} of them",
+            self.object
+        ));
+        IdSource::ChangedByList(since, Listing::new(Shelf::Live, LIST_PAGE))
     }
 
     fn batch_request(&self, which: Shelf, ids: &[String], asked: &BatchOf) -> Request {
@@ -333,7 +423,10 @@ impl Reader {
             self.client.version.objects(&self.object),
             which == Shelf::Archived
         );
-        self.request(path, Some(body.to_string().into()), Allowance::Window)
+        Request {
+            inputs: ids.len(),
+            ..self.request(path, Some(body.to_string().into()), Allowance::Window)
+        }
     }
 }
 
@@ -357,7 +450,7 @@ impl BatchOf {
 }
 
 /// Appends a text to an address, with what has a meaning there escaped.
-fn encode(address: &mut String, text: &str) {
+pub fn encode(address: &mut String, text: &str) {
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~') {
             address.push(char::from(byte));

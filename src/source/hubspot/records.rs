@@ -1,4 +1,5 @@
-//! Records: all of them, or those that changed. Live ones first, then those in the archive, then what was merged away.
+//! Records: all of them, or those that changed. Live ones first, then those in the archive, then what was merged away or is
+//! gone for good.
 
 use std::collections::BTreeMap;
 
@@ -8,10 +9,11 @@ use tokio::sync::mpsc;
 
 use super::client::NoAnswer;
 use super::ids::IdSet;
-use super::json::Malformed;
-use super::page::{Head, MERGED_IDS, PageEnd, RecordBuilder, RowBuilder};
+use super::json::{Flaw, Malformed};
+use super::listing::Listing;
+use super::page::{Fate, Head, MERGED_IDS, PageEnd, RecordBuilder};
 use super::properties::PropertyColumn;
-use super::reading::{BatchOf, IdSource, LIST_PAGE, Reader, Shelf};
+use super::reading::{BatchOf, IdHead, IdSource, LIST_PAGE, Reader, Shelf};
 use crate::error::{Error, Result};
 use crate::schema::Schema;
 
@@ -36,7 +38,22 @@ pub enum Start {
         since: i64,
         /// The records that were in the archive when that was read; none where it was not.
         archived: Option<IdSet>,
+        /// Where all ids are compared with those of the table.
+        compare: Option<Compare>,
     },
+}
+
+/// How the ids of all records are compared with those of the table.
+#[derive(Debug)]
+pub struct Compare {
+    /// When they last were, milliseconds since 1970: live records that changed since then are read. None for all.
+    pub since: Option<i64>,
+    /// The ids that the table has for records in use.
+    pub known: IdSet,
+    /// Records that were last changed before then, milliseconds since 1970, are none of the stream's.
+    pub floor: Option<i64>,
+    /// When that is, for what is found to be gone (RFC 3339).
+    pub now: String,
 }
 
 /// What was read.
@@ -46,6 +63,8 @@ pub struct Read {
     pub archived: IdSet,
     /// How many values did not fit their columns: column, column beside it, number.
     pub misfits: Vec<(String, String, u64)>,
+    /// Whether there are rows that only mark a record.
+    pub marks: bool,
 }
 
 /// The records that were handed on, so that none is twice.
@@ -54,8 +73,15 @@ struct Seen {
     /// Those of the live shelf, once the archive is read.
     live: IdSet,
     ids: IdSet,
+    /// The records that there are, whether they were handed on or not.
+    listed: IdSet,
+    /// The ids that were asked for and do not exist.
+    missing: IdSet,
+    /// Records that were last changed before then, microseconds since 1970, are passed over.
+    floor: Option<i64>,
     /// The ids of the page under way, which count only once the page is found whole.
     page: Vec<u64>,
+    page_listed: Vec<u64>,
     /// Which records were merged into which.
     merged: BTreeMap<u64, u64>,
     page_merged: Vec<(u64, u64)>,
@@ -90,20 +116,31 @@ impl Records {
 
     /// Reads, to the end.
     pub async fn read(mut self, start: Start) -> Result<Read> {
+        let mut marks = false;
         let archived = match start {
-            Start::Beginning => {
-                self.list(Shelf::Live).await?;
-                self.seen.turn_to_archive();
-                self.list(Shelf::Archived).await?;
-                self.seen.ids.clone()
-            }
-            Start::Since { since, archived } => {
+            Start::Beginning => self.read_all().await?,
+            Start::Since {
+                since,
+                archived,
+                compare: None,
+            } => {
                 self.batches(IdSource::changed(since), Shelf::Live, |_| Ok(true))
                     .await?;
                 self.sweep(since, archived).await?
             }
+            Start::Since {
+                since,
+                archived,
+                compare: Some(compare),
+            } => {
+                self.compare(&compare).await?;
+                let since = compare.since.map_or(since, |last| last.min(since));
+                let archived = self.sweep(since, archived).await?;
+                marks |= self.mark_deleted(&compare, &archived).await?;
+                archived
+            }
         };
-        self.write_merged(&archived).await?;
+        marks |= self.mark_merged(&archived).await?;
         self.flush().await?;
         Ok(Read {
             archived,
@@ -112,36 +149,61 @@ impl Records {
                 .misfits()
                 .map(|(column, beside, count)| (column.to_owned(), beside.to_owned(), count))
                 .collect(),
+            marks,
         })
+    }
+
+    /// Reads all records. Gives the ids of those in the archive.
+    ///
+    /// One that is taken back from the archive after the live ones were read, and before the archive is, would be in
+    /// neither: so the ids that are there at the beginning are looked for at the end.
+    async fn read_all(&mut self) -> Result<IdSet> {
+        let mut before = IdSet::default();
+        let mut ids = IdSource::list(Shelf::Archived);
+        while let Some(heads) = ids.next(&self.reader).await? {
+            for head in heads {
+                before.insert(head.number()?);
+            }
+        }
+        self.list(Shelf::Live).await?;
+        self.seen.turn_to_archive();
+        self.list(Shelf::Archived).await?;
+        let archived = self.seen.ids.clone();
+        let back: Vec<u64> = before
+            .iter()
+            .filter(|id| !self.seen.contains(*id))
+            .collect();
+        self.given(back, Shelf::Live).await?;
+        Ok(archived)
     }
 
     /// Reads a shelf page by page, with the properties in the address; or, where that would be too long, its ids, and the
     /// records by batch.
     async fn list(&mut self, which: Shelf) -> Result<()> {
-        let mut after: Option<String> = None;
+        let mut listing = Listing::new(which, LIST_PAGE);
         let names: Vec<String> = self.asked.properties.clone();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         if self.reader.fits_an_address(&names) {
             loop {
                 let request = self
                     .reader
-                    .list_request(which, LIST_PAGE, &names, after.as_deref());
+                    .list_request(which, LIST_PAGE, &names, listing.after());
                 let Self {
                     reader,
                     builder,
                     seen,
                     ..
                 } = &mut *self;
-                let asked = reader
-                    .client
-                    .ask(&request, &reader.stop, |body| decode(builder, seen, body))
-                    .await;
-                match asked {
+                let page = |body: &[u8]| -> Result<PageEnd, Flaw> {
+                    let end = decode(builder, seen, body)?;
+                    listing.check(&end)?;
+                    Ok(end)
+                };
+                match reader.client.ask(&request, &reader.stop, page).await {
                     Ok(end) => {
                         self.hand_on().await?;
-                        match end.after {
-                            Some(next) => after = Some(next),
-                            None => return Ok(()),
+                        if !self.reader.turn(&mut listing, end).await? {
+                            return Ok(());
                         }
                     }
                     Err(NoAnswer::TooLong) => break,
@@ -149,7 +211,15 @@ impl Records {
                 }
             }
         }
-        self.batches(IdSource::List { which, after }, which, |_| Ok(true))
+        self.batches(IdSource::List(listing), which, |_| Ok(true))
+            .await
+    }
+
+    async fn given(&mut self, ids: Vec<u64>, which: Shelf) -> Result<()> {
+        if ids.is_empty() {
+            return Ok(());
+        }
+        self.batches(IdSource::Given(ids), which, |_| Ok(true))
             .await
     }
 
@@ -158,7 +228,7 @@ impl Records {
         &mut self,
         ids: IdSource,
         which: Shelf,
-        keep: impl FnMut(&super::reading::IdHead) -> Result<bool> + Send,
+        keep: impl FnMut(&IdHead) -> Result<bool> + Send,
     ) -> Result<()> {
         let Self {
             reader,
@@ -171,12 +241,53 @@ impl Records {
         let answers = reader.batches(ids, which, asked, keep);
         let mut answers = std::pin::pin!(answers);
         while let Some(answer) = answers.next().await {
-            reader
-                .decode(answer?, |body| decode(builder, seen, body))
-                .await?;
+            let answer = answer?;
+            let inputs = answer.0.inputs;
+            let whole = |body: &[u8]| -> Result<(), Flaw> {
+                let end = decode(builder, seen, body)?;
+                let told = end.records + end.missing.len();
+                if told < inputs {
+                    let silent = inputs - told;
+                    return Err(Flaw::Odd(format!(
+                        "{silent} of {inputs} records neither come nor are said to be missing"
+                    )));
+                }
+                Ok(())
+            };
+            match reader.decode(answer, whole).await {
+                Ok(()) => {}
+                Err(NoAnswer::Odd(why, _)) => reader.notes.add(format!(
+                    "HubSpot's answer for a batch of {} is not whole: {why}",
+                    reader.object
+                )),
+                Err(error) => return Err(error.into()),
+            }
             if builder.is_full() {
                 hand_on(builder, batches).await?;
             }
+        }
+        Ok(())
+    }
+
+    /// Goes through the list of all live records, and reads those that changed since the last time, and those that the table
+    /// does not have.
+    async fn compare(&mut self, compare: &Compare) -> Result<()> {
+        let Some(since) = compare.since else {
+            self.seen.floor = compare.floor.map(|floor| floor.saturating_mul(1_000));
+            self.list(Shelf::Live).await?;
+            self.seen.floor = None;
+            return Ok(());
+        };
+        let mut listed = IdSet::default();
+        self.batches(IdSource::list(Shelf::Live), Shelf::Live, |head| {
+            let id = head.number()?;
+            listed.insert(id);
+            let is_ours = compare.floor.is_none_or(|floor| head.is_since(floor));
+            Ok(head.is_since(since) || (is_ours && !compare.known.contains(id)))
+        })
+        .await?;
+        for id in listed.iter() {
+            self.seen.listed.insert(id);
         }
         Ok(())
     }
@@ -207,22 +318,62 @@ impl Records {
             .flat_map(IdSet::iter)
             .filter(|id| !now.contains(*id) && !self.seen.contains(*id))
             .collect();
-        if !gone.is_empty() {
-            self.batches(IdSource::Given(gone), Shelf::Live, |_| Ok(true))
-                .await?;
-        }
+        self.given(gone, Shelf::Live).await?;
         Ok(now)
     }
 
-    /// Marks what was merged away, unless it was read as a record of its own.
-    async fn write_merged(&mut self, archived: &IdSet) -> Result<()> {
+    /// Marks the records that the table has and HubSpot no longer does: those that were deleted for good leave nothing else
+    /// behind. Tells whether there are any.
+    async fn mark_deleted(&mut self, compare: &Compare, archived: &IdSet) -> Result<bool> {
+        let lacking = |seen: &Seen| -> Vec<u64> {
+            let ids = compare.known.iter();
+            ids.filter(|id| {
+                !seen.listed.contains(*id)
+                    && !archived.contains(*id)
+                    && !seen.contains(*id)
+                    && !seen.merged.contains_key(id)
+            })
+            .collect()
+        };
+        // A list may be wrong or may have changed meanwhile: each is asked for by its id, as live and as archived.
+        for which in [Shelf::Live, Shelf::Archived] {
+            let ids = lacking(&self.seen);
+            self.seen.missing = IdSet::default();
+            self.given(ids, which).await?;
+        }
+        let ids = lacking(&self.seen);
+        let mut silent = 0_u64;
+        let mut any = false;
+        for id in ids {
+            if self.seen.missing.contains(id) {
+                self.builder.mark(id, &Fate::DeletedAt(&compare.now))?;
+                any = true;
+                self.hand_on().await?;
+            } else {
+                silent += 1;
+            }
+        }
+        if silent > 0 {
+            self.reader.notes.add(format!(
+                "{silent} record(s) of the table are in no list of HubSpot's, which does not say either that they are gone: they \
+                 stay as they are"
+            ));
+        }
+        Ok(any)
+    }
+
+    /// Marks what was merged away, unless it was read as a record of its own. Tells whether there are any.
+    async fn mark_merged(&mut self, archived: &IdSet) -> Result<bool> {
+        let mut any = false;
         for (id, into) in std::mem::take(&mut self.seen.merged) {
             if !archived.contains(id) && !self.seen.contains(id) {
-                self.builder.merged(id, &into.to_string())?;
+                self.builder
+                    .mark(id, &Fate::MergedInto(&into.to_string()))?;
+                any = true;
                 self.hand_on().await?;
             }
         }
-        Ok(())
+        Ok(any)
     }
 
     async fn hand_on(&mut self) -> Result<()> {
@@ -241,7 +392,7 @@ impl Records {
 fn decode(builder: &mut RecordBuilder, seen: &mut Seen, body: &[u8]) -> Result<PageEnd, Malformed> {
     seen.begin();
     let end = builder.page(body, |head| seen.admit(head))?;
-    seen.commit();
+    seen.commit(&end);
     Ok(end)
 }
 
@@ -264,6 +415,7 @@ impl Seen {
 
     fn begin(&mut self) {
         self.page.clear();
+        self.page_listed.clear();
         self.page_merged.clear();
     }
 
@@ -271,33 +423,31 @@ impl Seen {
         if self.contains(head.id) || self.page.contains(&head.id) {
             return false;
         }
-        self.page.push(head.id);
+        self.page_listed.push(head.id);
         let merged = head
             .merged_ids
             .split(';')
             .filter_map(|id| id.trim().parse().ok());
         self.page_merged.extend(merged.map(|id: u64| (id, head.id)));
-        true
+        let is_ours = self
+            .floor
+            .is_none_or(|floor| head.updated_at.is_none_or(|at| at >= floor));
+        if is_ours {
+            self.page.push(head.id);
+        }
+        is_ours
     }
 
-    fn commit(&mut self) {
+    fn commit(&mut self, end: &PageEnd) {
         for id in self.page.drain(..) {
             self.ids.insert(id);
         }
+        for id in self.page_listed.drain(..) {
+            self.listed.insert(id);
+        }
+        for id in &end.missing {
+            self.missing.insert(*id);
+        }
         self.merged.extend(self.page_merged.drain(..));
     }
-}
-
-/// Hands rows on, where there are enough of them or there come no more.
-pub(super) async fn hand_on_rows(
-    builder: &mut RowBuilder,
-    batches: &mpsc::Sender<RecordBatch>,
-    is_end: bool,
-) -> Result<()> {
-    if (is_end || builder.is_full())
-        && let Some(batch) = builder.take()?
-    {
-        batches.send(batch).await.map_err(|_| Error::Interrupted)?;
-    }
-    Ok(())
 }

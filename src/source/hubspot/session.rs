@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -11,13 +11,16 @@ use super::ids::IdSet;
 use super::json::Malformed;
 use super::object::CrmObject;
 use super::pacing::Allowance;
-use super::page::{ENVELOPE, envelope_columns};
-use super::properties::{Property, PropertyColumn, PropertyList, Selection, columns};
+use super::page::{ENVELOPE, MARK, envelope_columns};
+use super::properties::{
+    MISFIT_SUFFIX, Property, PropertyColumn, PropertyList, Selection, beside, columns,
+};
 use super::reading::{Reader, Shelf};
-use super::records::{Records, Start};
+use super::records::{Compare, Records, Start};
 use super::{associations, directory, history};
-use crate::config::{CrmPart, CrmRelation, Relation, Stream};
+use crate::config::{Calculated, CrmPart, CrmRelation, Relation, Stream};
 use crate::error::{Error, Result};
+use crate::evolution::{TableSchema, common_type};
 use crate::landing::manifest::Mode;
 use crate::position::{CursorPosition, CursorValue, HubSpotPosition, Lag, Position};
 use crate::schema::{ColumnSpec, ColumnType, Schema};
@@ -28,6 +31,11 @@ use crate::source::{Description, Extract, LANE_CAPACITY, Lane, Outcome};
 const LOOKBACK: TimeDelta = TimeDelta::minutes(10);
 /// How far behind its beginning a run leaves the position: changes of that moment may still be under way.
 const HORIZON: TimeDelta = TimeDelta::minutes(1);
+/// How far apart clocks may be before it is said.
+const CLOCKS_APART: TimeDelta = TimeDelta::minutes(5);
+
+/// How much of an interval may be left when its time has come: runs begin a little sooner or later each day.
+const EARLY: i32 = 20;
 
 /// A stream open in HubSpot.
 #[derive(Debug)]
@@ -37,6 +45,8 @@ pub struct Session {
     description: Description,
     /// What an incremental stream stands by, and how far before its position it begins.
     incremental: Option<Incremental>,
+    /// What its owner should know, and what to do about it.
+    advice: Vec<(String, String)>,
 }
 
 /// What is read.
@@ -56,6 +66,15 @@ struct Incremental {
     lookback: TimeDelta,
     /// When the run began, by HubSpot's clock.
     began: DateTime<Utc>,
+    /// How often ids are compared, and how often all records are read again.
+    compare: Option<TimeDelta>,
+    reread: Option<TimeDelta>,
+    /// Whether they are in this run.
+    compares: bool,
+    rereads: bool,
+    /// When they last were.
+    compared: Option<DateTime<Utc>>,
+    reread_at: Option<DateTime<Utc>>,
 }
 
 impl Session {
@@ -64,11 +83,7 @@ impl Session {
         let Relation::Crm(relation) = &stream.relation else {
             return Err(Error::internal("a stream of HubSpot reads something else"));
         };
-        let reader = Reader {
-            client: client.clone(),
-            object: CrmObject::new(&relation.object),
-            stop: CancellationToken::new(),
-        };
+        let reader = Reader::new(client, CrmObject::new(&relation.object));
         let mut session = Self {
             reader,
             content: Content::Owners,
@@ -81,16 +96,15 @@ impl Session {
                 misfits: BTreeMap::new(),
             },
             incremental: None,
+            advice: Vec::new(),
         };
-        let began = match &relation.part {
+        let date = match &relation.part {
             CrmPart::Owners => session.open_owners().await?,
             CrmPart::Pipelines(objects) => session.open_pipelines(objects).await?,
             CrmPart::Associations(to) => session.open_associations(to).await?,
             CrmPart::Records => session.open_records(relation, stream).await?,
-            CrmPart::History(wanted) => session.open_history(wanted).await?,
-        }
-        // A clock of one's own that is wrong would set the position wrong.
-        .unwrap_or(began);
+            CrmPart::History(wanted) => session.open_history(wanted, stream.mode).await?,
+        };
         if let (Mode::Incremental, Some(cursor)) = (stream.mode, &stream.cursor) {
             session.incremental = Some(Incremental {
                 column: cursor.column.clone(),
@@ -99,8 +113,20 @@ impl Session {
                     Some(Lag::Time(lag)) => lag,
                     _ => LOOKBACK,
                 },
-                began,
+                began: session.judge_clock(date, began),
+                compare: relation.compare,
+                reread: match relation.calculated {
+                    Calculated::Every(time) => Some(time),
+                    Calculated::Warn | Calculated::Ignore => None,
+                },
+                compares: false,
+                rereads: false,
+                compared: None,
+                reread_at: None,
             });
+            if relation.calculated == Calculated::Warn {
+                session.warn_of_calculated();
+            }
         }
         Ok(session)
     }
@@ -110,21 +136,87 @@ impl Session {
         &self.description
     }
 
-    /// Begins to read.
+    /// What its owner should know, and what to do about it.
+    pub fn advice(&self) -> Vec<(String, String)> {
+        self.advice.clone()
+    }
+
+    /// Takes the types of a table that is there already for properties that are of another type now. All their values come
+    /// as text: what does not fit goes beside.
+    pub fn keep_types(&mut self, known: &TableSchema) {
+        let Content::Records(properties) = &mut self.content else {
+            return;
+        };
+        for property in properties.iter_mut().filter(|property| !property.is_chosen) {
+            let column = &mut property.column;
+            let Some(kept) = known.column(&column.name) else {
+                continue;
+            };
+            if common_type(&kept.column_type, &column.column_type).is_some() {
+                continue;
+            }
+            self.advice.push((
+                format!(
+                    "property `{}` is {} now: its column stays {}, and values that do not fit are in `{}{MISFIT_SUFFIX}`",
+                    property.property, column.source_type, kept.column_type, column.name
+                ),
+                "make the table anew with the new type: `acequia run STREAM --full-refresh`".to_owned(),
+            ));
+            column.column_type = kept.column_type.clone();
+            let name = column.name.clone();
+            if column.column_type == ColumnType::Text {
+                property.misfit = None;
+            } else if property.misfit.is_none() {
+                let is_free = |beside: &str| {
+                    let mut names = self.description.columns.iter();
+                    !names.any(|other| other.name.eq_ignore_ascii_case(beside))
+                };
+                property.misfit = Some(beside(&name, is_free));
+            }
+            if let Some(described) = self
+                .description
+                .columns
+                .iter_mut()
+                .find(|column| column.name == name)
+            {
+                described.column_type = kept.column_type.clone();
+            }
+        }
+        self.description.misfits = misfits(properties);
+    }
+
+    /// Whether reading from a position takes the ids that the table has for records in use.
+    pub fn compares_ids(&self, from: Option<&Position>) -> bool {
+        let (Content::Records(_), Some(Position::HubSpot(position)), Some(incremental)) =
+            (&self.content, from, &self.incremental)
+        else {
+            return false;
+        };
+        let (compares, rereads) = incremental.due(position);
+        compares || rereads
+    }
+
+    /// Begins to read. `ids` are those that the table has for records in use, where they are
+    /// [compared](Session::compares_ids).
     pub fn read(
         mut self,
         schema: &Schema,
         from: Option<&Position>,
+        ids: &[String],
         stop: &CancellationToken,
     ) -> Result<Extract> {
         self.reader.stop = stop.clone();
         let (batches, receiver) = mpsc::channel(LANE_CAPACITY);
         let (outcome, told) = oneshot::channel();
-        let start = self.start(from)?;
+        let start = self.start(from, ids)?;
         let schema = schema.clone();
         let producer = tokio::spawn(async move {
             let mut told = Outcome::default();
+            for (message, remedy) in self.advice {
+                told.warnings.push(format!("{message}; {remedy}"));
+            }
             let reader = self.reader;
+            let notes = reader.notes.clone();
             let mut archived = String::new();
             match self.content {
                 Content::Records(properties) => {
@@ -133,6 +225,7 @@ impl Session {
                         .await?;
                     if self.incremental.is_some() {
                         archived = read.archived.to_text();
+                        told.marks = read.marks.then(|| MARK.to_owned());
                     }
                     for (column, beside, count) in
                         read.misfits.into_iter().filter(|(.., count)| *count > 0)
@@ -145,11 +238,7 @@ impl Session {
                     }
                 }
                 Content::History(properties) => {
-                    let since = match start {
-                        Start::Beginning => None,
-                        Start::Since { since, .. } => Some(since),
-                    };
-                    history::read(reader, &schema, properties, since, batches).await?;
+                    history::read(reader, &schema, properties, start, batches).await?;
                 }
                 Content::Associations(to) => {
                     associations::read(reader, to, &schema, batches).await?;
@@ -159,6 +248,7 @@ impl Session {
                     directory::read_pipelines(reader, &objects, &schema, batches).await?;
                 }
             }
+            told.warnings.extend(notes.take());
             told.position = self
                 .incremental
                 .map(|incremental| incremental.position(archived));
@@ -176,36 +266,24 @@ impl Session {
         })
     }
 
-    fn start(&self, from: Option<&Position>) -> Result<Start> {
-        let Some(incremental) = &self.incremental else {
+    fn start(&mut self, from: Option<&Position>, ids: &[String]) -> Result<Start> {
+        let Some(incremental) = &mut self.incremental else {
             return Ok(Start::Beginning);
         };
-        let since = |micros: i64| {
-            let lookback = incremental.lookback.num_milliseconds();
-            micros.div_euclid(1_000).saturating_sub(lookback)
-        };
         match from {
-            None => Ok(match incremental.initial {
-                None => Start::Beginning,
-                Some(initial) => Start::Since {
-                    since: initial.timestamp_millis(),
-                    archived: None,
-                },
-            }),
-            Some(Position::HubSpot(position)) => {
-                let CursorValue::TimestampTz(micros) = position.cursor.resume else {
-                    return Err(Error::internal(
-                        "a stream of HubSpot does not stand at a time",
-                    ));
-                };
-                Ok(Start::Since {
-                    since: since(micros),
-                    archived: Some(IdSet::from_text(&position.archived).ok_or_else(|| {
-                        Error::data("the stream's position names archived records in a way that cannot be read")
-                            .remedy("run `acequia run STREAM --full-refresh` once")
-                    })?),
+            None => {
+                incremental.compares = true;
+                incremental.rereads = incremental.initial.is_none();
+                Ok(match incremental.initial {
+                    None => Start::Beginning,
+                    Some(initial) => Start::Since {
+                        since: initial.timestamp_millis(),
+                        archived: None,
+                        compare: None,
+                    },
                 })
             }
+            Some(Position::HubSpot(position)) => incremental.go_on(position, ids),
             Some(_) => Err(Error::config("the stream's position is not one of HubSpot")
                 .remedy("run `acequia run STREAM --full-refresh` once")),
         }
@@ -217,12 +295,18 @@ impl Session {
         stream: &Stream,
     ) -> Result<Option<DateTime<Utc>>> {
         let (properties, date) = self.properties().await?;
+        if stream.mode == Mode::Incremental {
+            self.find_modified(&properties)?;
+        }
         let selection = Selection {
             wanted: relation.properties.clone(),
             excluded: stream.exclude.clone(),
         };
         let chosen = selection.choose(&relation.object, properties)?;
-        let columns = columns(&chosen, &ENVELOPE, &stream.types);
+        let mut columns = columns(&chosen, &ENVELOPE, &stream.types);
+        for column in &mut columns {
+            column.is_chosen = stream.types.contains_key(&column.column.name);
+        }
         if let Some(unknown) = stream
             .types
             .keys()
@@ -249,17 +333,21 @@ impl Session {
         self.description
             .columns
             .extend(columns.iter().map(|column| column.column.clone()));
-        self.description.misfits = columns
-            .iter()
-            .filter_map(|column| Some((column.column.name.clone(), column.misfit.clone()?)))
-            .collect();
+        self.description.misfits = misfits(&columns);
         self.description.primary_key = vec!["id".to_owned()];
         self.content = Content::Records(columns);
         Ok(date)
     }
 
-    async fn open_history(&mut self, wanted: &[String]) -> Result<Option<DateTime<Utc>>> {
+    async fn open_history(
+        &mut self,
+        wanted: &[String],
+        mode: Mode,
+    ) -> Result<Option<DateTime<Utc>>> {
         let (properties, date) = self.properties().await?;
+        if mode == Mode::Incremental {
+            self.find_modified(&properties)?;
+        }
         let selection = Selection {
             wanted: Some(wanted.to_vec()),
             excluded: Vec::new(),
@@ -309,6 +397,74 @@ impl Session {
         Ok(None)
     }
 
+    /// Which property tells when a record was last changed: the one that the object has.
+    fn find_modified(&mut self, properties: &[Property]) -> Result<()> {
+        let usual = self.reader.modified.clone();
+        let names = [usual.as_str(), "hs_lastmodifieddate", "lastmodifieddate"];
+        let found = names
+            .into_iter()
+            .find(|name| properties.iter().any(|property| property.name == *name));
+        let Some(found) = found else {
+            return Err(Error::config(format!(
+                "{} of HubSpot do not tell when they were last changed (no property `{usual}`)",
+                self.reader.object
+            ))
+            .remedy("read them with mode = \"full\""));
+        };
+        found.clone_into(&mut self.reader.modified);
+        Ok(())
+    }
+
+    /// When the run began. A clock that is ahead would take the position beyond changes that are yet to come: of HubSpot's
+    /// and this machine's the earlier counts.
+    fn judge_clock(&mut self, date: Option<DateTime<Utc>>, ours: DateTime<Utc>) -> DateTime<Utc> {
+        let Some(theirs) = date else {
+            self.advice.push((
+                "HubSpot's answers do not tell the time: what changed within a day is read again in each run".to_owned(),
+                "where a proxy stands between, have it leave the header `Date` as it is".to_owned(),
+            ));
+            return ours - TimeDelta::days(1);
+        };
+        let ahead = theirs - ours;
+        if ahead > CLOCKS_APART {
+            self.advice.push((
+                format!(
+                    "HubSpot's clock is {} s ahead of this machine's: the earlier of the two is gone by, and more is read \
+                     again than need be",
+                    ahead.num_seconds()
+                ),
+                "set this machine's clock".to_owned(),
+            ));
+        }
+        theirs.min(ours)
+    }
+
+    /// Says which columns go stale where records are read by what changed.
+    fn warn_of_calculated(&mut self) {
+        let Content::Records(properties) = &self.content else {
+            return;
+        };
+        let names: Vec<String> = properties
+            .iter()
+            .filter(|property| property.calculated)
+            .map(|property| format!("`{}`", property.column.name))
+            .collect();
+        if names.is_empty() {
+            return;
+        }
+        self.advice.push((
+            format!(
+                "{} column(s) are calculated by HubSpot, which does not tell when they change; each is as it was when its record \
+                 last changed otherwise: {}",
+                names.len(),
+                names.join(", ")
+            ),
+            "set calculated = \"1d\" to read all records again so often, \"full\" for in each run, or \"ignore\"; or leave \
+             the columns out with `exclude`"
+                .to_owned(),
+        ));
+    }
+
     fn describe(&mut self, columns: Vec<ColumnSpec>, key: &[&str]) {
         self.description.columns = columns;
         self.description.primary_key = key.iter().map(|column| (*column).to_owned()).collect();
@@ -354,6 +510,71 @@ impl Session {
 }
 
 impl Incremental {
+    /// Whether ids are to be compared, and whether all records are to be read again.
+    fn due(&self, position: &HubSpotPosition) -> (bool, bool) {
+        let due = |every: Option<TimeDelta>, last: Option<DateTime<Utc>>| {
+            let Some(every) = every else {
+                return false;
+            };
+            last.is_none_or(|last| self.began - last + every / EARLY >= every)
+        };
+        (
+            // What a version that did not compare has lost is found as well, and so is what a position ahead of all clocks hides.
+            due(self.compare, position.compared) || self.is_ahead(position),
+            due(self.reread, position.reread),
+        )
+    }
+
+    fn is_ahead(&self, position: &HubSpotPosition) -> bool {
+        match position.cursor.resume {
+            CursorValue::TimestampTz(micros) => {
+                micros > (self.began + CLOCKS_APART).timestamp_micros()
+            }
+            _ => false,
+        }
+    }
+
+    /// Where an extract begins that goes on from a position.
+    fn go_on(&mut self, position: &HubSpotPosition, ids: &[String]) -> Result<Start> {
+        let CursorValue::TimestampTz(micros) = position.cursor.resume else {
+            return Err(Error::internal(
+                "a stream of HubSpot does not stand at a time",
+            ));
+        };
+        let archived = IdSet::from_text(&position.archived).ok_or_else(|| {
+            Error::data("the stream's position names archived records in a way that cannot be read")
+                .remedy("run `acequia run STREAM --full-refresh` once")
+        })?;
+        let since = micros
+            .div_euclid(1_000)
+            .saturating_sub(self.lookback.num_milliseconds());
+        (self.compares, self.rereads) = self.due(position);
+        // Who reads all records again sees all ids.
+        self.compares |= self.rereads;
+        self.rereads |= self.compares && (position.compared.is_none() || self.is_ahead(position));
+        (self.compared, self.reread_at) = (position.compared, position.reread);
+        let compare = self.compares.then(|| {
+            let mut known: Vec<u64> = ids.iter().filter_map(|id| id.parse().ok()).collect();
+            known.sort_unstable();
+            let mut set = IdSet::default();
+            for id in known {
+                set.insert(id);
+            }
+            let last = position.compared.filter(|_| !self.rereads);
+            Compare {
+                since: last.map(|last| (last - HORIZON - self.lookback).timestamp_millis()),
+                known: set,
+                floor: self.initial.map(|initial| initial.timestamp_millis()),
+                now: self.began.to_rfc3339_opts(SecondsFormat::Millis, true),
+            }
+        });
+        Ok(Start::Since {
+            since,
+            archived: Some(archived),
+            compare,
+        })
+    }
+
     /// Where the stream stands once what was read is loaded.
     fn position(self, archived: String) -> Position {
         let until = (self.began - HORIZON).timestamp_micros();
@@ -364,8 +585,26 @@ impl Incremental {
                 resume: CursorValue::TimestampTz(until),
             },
             archived,
+            compared: if self.compares {
+                Some(self.began)
+            } else {
+                self.compared
+            },
+            reread: if self.rereads {
+                Some(self.began)
+            } else {
+                self.reread_at
+            },
         })
     }
+}
+
+/// The columns beside columns.
+fn misfits(properties: &[PropertyColumn]) -> BTreeMap<String, String> {
+    properties
+        .iter()
+        .filter_map(|property| Some((property.column.name.clone(), property.misfit.clone()?)))
+        .collect()
 }
 
 /// Columns that do not depend on the account.

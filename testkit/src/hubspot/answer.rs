@@ -7,8 +7,10 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::json;
+use super::oddity::Oddity;
 use super::portal::{Asked, Object, Portal, Shelf};
 use super::schema;
+use crate::seed::mix;
 
 /// The number of hits that a search shows.
 const SEARCH_CAP: usize = 10_000;
@@ -64,18 +66,77 @@ struct Filter {
     value: Option<String>,
 }
 
-type Query = BTreeMap<String, String>;
+/// A request's parameters, and the address that they came with.
+#[derive(Debug, Default)]
+struct Query {
+    origin: String,
+    path: String,
+    parameters: BTreeMap<String, String>,
+}
+
+impl Query {
+    fn get(&self, name: &str) -> Option<&String> {
+        self.parameters.get(name)
+    }
+
+    /// `,"paging":{"next":{…}}`, with the address of the next page.
+    fn next(&self, after: &str) -> String {
+        let mut link = format!("{}{}?", self.origin, self.path);
+        for (name, value) in &self.parameters {
+            if name != "after" {
+                let _ = write!(link, "{}={}&", encode(name), encode(value));
+            }
+        }
+        let _ = write!(link, "after={}", encode(after));
+        let mut paging = String::from(",\"paging\":{\"next\":{\"after\":");
+        json::text(&mut paging, after);
+        paging.push_str(",\"link\":");
+        json::text(&mut paging, &link);
+        paging.push_str("}}");
+        paging
+    }
+
+    /// How many results a page may have, of at most so many.
+    fn limit(&self, usual: usize, most: usize) -> Result<usize, Answer> {
+        let limit = match self.get("limit") {
+            None => usual,
+            Some(limit) => limit.parse().unwrap_or(0),
+        };
+        if (1..=most).contains(&limit) {
+            return Ok(limit);
+        }
+        Err(Answer::invalid(&format!(
+            "limit must be between 1 and {most}"
+        )))
+    }
+}
+
+fn encode(text: &str) -> String {
+    text.bytes().fold(String::new(), |mut out, byte| {
+        if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            let _ = write!(out, "%{byte:02X}");
+        }
+        out
+    })
+}
 
 /// Answers a request.
 pub(crate) fn answer(
     portal: &mut Portal,
     denied: &[String],
     method: &str,
+    origin: &str,
     path: &str,
     body: &[u8],
 ) -> Answer {
     let (path, query) = path.split_once('?').unwrap_or((path, ""));
-    let query = parse_query(query);
+    let query = Query {
+        origin: origin.to_owned(),
+        path: path.to_owned(),
+        parameters: parse_query(query),
+    };
     let Some(rest) = path.strip_prefix("/crm/") else {
         return Answer::not_found();
     };
@@ -93,14 +154,18 @@ pub(crate) fn answer(
     match (part, method, rest) {
         ("objects", "GET", [object]) => list(portal, object, &query),
         ("objects", "POST", [object, "batch", "read"]) => batch_read(portal, object, &query, body),
-        ("objects", "POST", [object, "search"]) => search(portal, object, body),
+        ("objects", "POST", [object, "search"]) => search(portal, object, &query, body),
         ("objects", "POST", [object, "merge"]) => merge(portal, object, body),
         ("objects", "POST", [object]) => create(portal, object, body),
         ("objects", "PATCH", [object, id]) => update(portal, object, id, body),
         ("objects", "DELETE", [object, id]) => archive(portal, object, id),
         ("properties", "GET", [object]) => properties(portal, object, &query),
         ("associations", "POST", [from, to, "batch", "read"]) => {
-            associations(portal, from, to, body)
+            let shape = match segments.first() {
+                Some(&"v3") => Shape::V3,
+                _ => Shape::WithLabels,
+            };
+            associations(portal, shape, from, to, body)
         }
         ("owners", "GET", [] | [""]) => owners(portal, &query),
         ("pipelines", "GET", [object]) => pipelines(portal, object),
@@ -165,19 +230,21 @@ fn missing_scope(denied: &[String], part: &str, rest: &[&str]) -> Option<Answer>
     })
 }
 
-fn list(portal: &Portal, called: &str, query: &Query) -> Answer {
+fn list(portal: &mut Portal, called: &str, query: &Query) -> Answer {
+    // A request for one record is no page of a list.
+    let is_page = query.get("limit").is_some_and(|limit| limit != "1");
+    let ends = is_page && portal.oddities.take(Oddity::ListEnds);
+    let round = is_page && portal.oddities.take(Oddity::RoundAndRound);
+    let portal = &*portal;
     let Some(object) = portal.object(called) else {
         return Answer::unknown_object(called);
     };
-    let limit: usize = query
-        .get("limit")
-        .and_then(|limit| limit.parse().ok())
-        .unwrap_or(10);
     let history = names(query.get("propertiesWithHistory"));
     let most = if history.is_empty() { 100 } else { 50 };
-    if limit == 0 || limit > most {
-        return Answer::invalid(&format!("limit must be between 1 and {most}"));
-    }
+    let limit = match query.limit(10, most) {
+        Ok(limit) => limit,
+        Err(refusal) => return refusal,
+    };
     let after = match query
         .get("after")
         .map(|after| after.strip_prefix("cursor-").unwrap_or(after).parse())
@@ -201,18 +268,17 @@ fn list(portal: &Portal, called: &str, query: &Query) -> Answer {
         last = id;
     }
     body.push(']');
-    if records.next().is_some() {
-        let _ = write!(
-            body,
-            ",\"paging\":{{\"next\":{{\"after\":\"cursor-{last}\",\"link\":\"https://api.hubapi.com/elsewhere?after=cursor-{last}\"}}}}"
-        );
+    if round {
+        body.push_str(&query.next("cursor-1"));
+    } else if records.next().is_some() && !ends {
+        body.push_str(&query.next(&format!("cursor-{last}")));
     }
     body.push('}');
     Answer::ok(body)
 }
 
 /// The body of a list's first page, with all properties.
-pub(crate) fn first_page(portal: &Portal, object: &str, records: usize) -> String {
+pub(crate) fn first_page(portal: &mut Portal, object: &str, records: usize) -> String {
     let names: Vec<&str> = portal
         .object(object)
         .map(|object| {
@@ -223,10 +289,13 @@ pub(crate) fn first_page(portal: &Portal, object: &str, records: usize) -> Strin
                 .collect()
         })
         .unwrap_or_default();
-    let query = Query::from([
-        ("limit".to_owned(), records.to_string()),
-        ("properties".to_owned(), names.join(",")),
-    ]);
+    let query = Query {
+        parameters: BTreeMap::from([
+            ("limit".to_owned(), records.to_string()),
+            ("properties".to_owned(), names.join(",")),
+        ]),
+        ..Query::default()
+    };
     list(portal, object, &query).body
 }
 
@@ -234,7 +303,9 @@ fn asked_width(names: &[String]) -> usize {
     names.len().max(4)
 }
 
-fn batch_read(portal: &Portal, called: &str, query: &Query, body: &[u8]) -> Answer {
+fn batch_read(portal: &mut Portal, called: &str, query: &Query, body: &[u8]) -> Answer {
+    let mut omits = portal.oddities.take(Oddity::BatchOmits);
+    let portal = &*portal;
     let Some(object) = portal.object(called) else {
         return Answer::unknown_object(called);
     };
@@ -265,6 +336,9 @@ fn batch_read(portal: &Portal, called: &str, query: &Query, body: &[u8]) -> Answ
             .ok()
             .and_then(|id| object.find(id))
             .filter(|(_, record)| record.archived.is_some() == (which == Shelf::Archived));
+        if std::mem::take(&mut omits) {
+            continue;
+        }
         match found {
             Some((id, record)) => {
                 if !results.is_empty() {
@@ -293,7 +367,7 @@ fn batch(results: &str, what: &str, missing: &[&str]) -> String {
             body,
             ",\"numErrors\":1,\"errors\":[{{\"status\":\"error\",\"category\":\"OBJECT_NOT_FOUND\",\"message\":\"Could not \
              get some {what} objects, they may be deleted or not exist. Check that ids are valid.\",\
-             \"context\":{{\"ids\":[{}]}}}}]",
+             \"errors\":[],\"links\":{{}},\"context\":{{\"ids\":[{}]}}}}]",
             ids.join(",")
         );
     }
@@ -301,7 +375,19 @@ fn batch(results: &str, what: &str, missing: &[&str]) -> String {
     body
 }
 
-fn search(portal: &Portal, called: &str, body: &[u8]) -> Answer {
+fn search(portal: &mut Portal, called: &str, query: &Query, body: &[u8]) -> Answer {
+    let mut odd = |oddity: Oddity| portal.oddities.take(oddity);
+    let (empty, unsorted, as_text) = (
+        odd(Oddity::EmptyPage),
+        odd(Oddity::Unsorted),
+        odd(Oddity::SortedAsText),
+    );
+    let (no_paging, no_total, fewer) = (
+        odd(Oddity::NoPaging),
+        odd(Oddity::NoPagingNorTotal),
+        odd(Oddity::FewerHits),
+    );
+    let portal = &*portal;
     let Some(object) = portal.object(called) else {
         return Answer::unknown_object(called);
     };
@@ -369,21 +455,32 @@ fn search(portal: &Portal, called: &str, body: &[u8]) -> Answer {
             hits.reverse();
         }
     }
+    if unsorted {
+        hits.sort_by_key(|(id, ..)| mix(*id));
+    }
+    if as_text {
+        hits.sort_by_key(|(id, ..)| id.to_string());
+    }
+    let total = hits.len();
+    let mut shown: Vec<_> = hits.into_iter().skip(after).take(limit).collect();
+    if empty {
+        shown.clear();
+    }
+    if fewer {
+        shown.pop();
+    }
     let asked = Asked::new(object, &request.properties, &[]);
-    let mut body = format!("{{\"total\":{},\"results\":[", hits.len());
-    for (place, (id, _, record)) in hits.iter().skip(after).take(limit).enumerate() {
+    let told = if no_total { shown.len() } else { total };
+    let mut body = format!("{{\"total\":{told},\"results\":[");
+    for (place, (id, _, record)) in shown.iter().enumerate() {
         if place > 0 {
             body.push(',');
         }
         portal.write_record(object, *id, record, &asked, &mut body);
     }
     body.push(']');
-    if hits.len() > after + limit {
-        let _ = write!(
-            body,
-            ",\"paging\":{{\"next\":{{\"after\":\"{}\"}}}}",
-            after + limit
-        );
+    if total > after + limit && !no_paging && !no_total {
+        body.push_str(&query.next(&(after + limit).to_string()));
     }
     body.push('}');
     Answer::ok(body)
@@ -463,9 +560,10 @@ fn merge(portal: &mut Portal, called: &str, body: &[u8]) -> Answer {
             .and_then(|id| id.parse().ok())
     };
     match (id("objectIdToMerge"), id("primaryObjectId")) {
-        (Some(from), Some(into)) if portal.merge(&name, from, into) => {
-            one(portal, &name, into, 200)
-        }
+        (Some(from), Some(into)) => match portal.merge(&name, from, into) {
+            Some(id) => one(portal, &name, id, 200),
+            None => Answer::not_found(),
+        },
         _ => Answer::invalid("objectIdToMerge and primaryObjectId must be two records"),
     }
 }
@@ -529,7 +627,18 @@ fn properties(portal: &Portal, called: &str, query: &Query) -> Answer {
     Answer::ok(body)
 }
 
-fn associations(portal: &Portal, from: &str, to: &str, body: &[u8]) -> Answer {
+/// How associations are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shape {
+    /// Those of v3: an id and the name of a type.
+    V3,
+    /// Those of v4 and of the dated paths: an id, and types with number, category and label.
+    WithLabels,
+}
+
+fn associations(portal: &mut Portal, shape: Shape, from: &str, to: &str, body: &[u8]) -> Answer {
+    let round = portal.oddities.take(Oddity::RoundAndRound);
+    let portal = &*portal;
     let (Some(from), Some(to)) = (portal.object(from), portal.object(to)) else {
         return Answer::unknown_object(from);
     };
@@ -548,10 +657,9 @@ fn associations(portal: &Portal, from: &str, to: &str, body: &[u8]) -> Answer {
             .as_deref()
             .and_then(|after| after.parse().ok())
             .unwrap_or(0);
-        let written = input
-            .id
-            .parse()
-            .is_ok_and(|id| write_links(portal, (from, to), id, after, &mut results));
+        let written = input.id.parse().is_ok_and(|id| {
+            write_links(portal, shape, (from, to), id, (after, round), &mut results)
+        });
         if !written {
             without.push(input.id.as_str());
         }
@@ -567,7 +675,7 @@ fn associations(portal: &Portal, from: &str, to: &str, body: &[u8]) -> Answer {
                 format!(
                     "{{\"status\":\"error\",\"category\":\"OBJECT_NOT_FOUND\",\"subCategory\":\
                      \"crm.associations.NO_ASSOCIATIONS_FOUND\",\"message\":\"No {} is associated with {} {id}.\",\
-                     \"context\":{{\"fromObjectId\":[\"{id}\"]}}}}",
+                     \"errors\":[],\"links\":{{}},\"context\":{{\"fromObjectId\":[\"{id}\"]}}}}",
                     to.name(),
                     from.name()
                 )
@@ -589,9 +697,10 @@ fn associations(portal: &Portal, from: &str, to: &str, body: &[u8]) -> Answer {
 
 fn write_links(
     portal: &Portal,
+    shape: Shape,
     (from, to): (&Object, &Object),
     id: u64,
-    after: usize,
+    (after, round): (usize, bool),
     out: &mut String,
 ) -> bool {
     let links = portal.links(from.name(), to.name(), id);
@@ -604,9 +713,18 @@ fn write_links(
     let _ = write!(out, "{{\"from\":{{\"id\":\"{id}\"}},\"to\":[");
     for (place, link) in links.iter().skip(after).take(LINKS_A_PAGE).enumerate() {
         let comma = if place > 0 { "," } else { "" };
+        if shape == Shape::V3 {
+            let kind = format!(
+                "{}_to_{}",
+                schema::singular(from.name()),
+                schema::singular(to.name())
+            );
+            let _ = write!(out, "{comma}{{\"id\":\"{}\",\"type\":\"{kind}\"}}", link.to);
+            continue;
+        }
         let _ = write!(
             out,
-            "{comma}{{\"toObjectId\":{},\"associationTypes\":[",
+            "{comma}{{\"toObjectId\":\"{}\",\"associationTypes\":[",
             link.to
         );
         for (place, (kind, label)) in link.types.iter().enumerate() {
@@ -618,18 +736,20 @@ fn write_links(
             };
             let _ = write!(
                 out,
-                "{comma}{{\"category\":\"{category}\",\"typeId\":{kind},\"label\":"
+                "{comma}{{\"category\":\"{category}\",\"typeId\":{kind}"
             );
-            match label {
-                Some(label) => json::text(out, label),
-                None => out.push_str("null"),
+            if let Some(label) = label {
+                out.push_str(",\"label\":");
+                json::text(out, label);
             }
             out.push('}');
         }
         out.push_str("]}");
     }
     out.push(']');
-    if links.len() > after + LINKS_A_PAGE {
+    if round {
+        out.push_str(",\"paging\":{\"next\":{\"after\":\"0\"}}");
+    } else if links.len() > after + LINKS_A_PAGE {
         let _ = write!(
             out,
             ",\"paging\":{{\"next\":{{\"after\":\"{}\"}}}}",
@@ -640,15 +760,27 @@ fn write_links(
     true
 }
 
-fn owners(portal: &Portal, query: &Query) -> Answer {
+fn owners(portal: &mut Portal, query: &Query) -> Answer {
+    let is_page = query.get("limit").is_some_and(|limit| limit != "1");
+    let round = is_page && portal.oddities.take(Oddity::RoundAndRound);
     let archived = shelf(query) == Shelf::Archived;
+    let limit = match query.limit(100, 500) {
+        Ok(limit) => limit,
+        Err(refusal) => return refusal,
+    };
+    let after = query
+        .get("after")
+        .and_then(|after| after.parse::<u64>().ok())
+        .unwrap_or(0);
     let mut body = String::from("{\"results\":[");
-    let listed = portal
+    let mut listed = portal
         .owners
         .iter()
-        .filter(|owner| owner.archived == archived);
-    for (place, owner) in listed.enumerate() {
+        .filter(|owner| owner.archived == archived && owner.id > after);
+    let mut last = 0;
+    for (place, owner) in listed.by_ref().take(limit).enumerate() {
         let comma = if place > 0 { "," } else { "" };
+        last = owner.id;
         let _ = write!(
             body,
             "{comma}{{\"id\":\"{id}\",\"email\":\"comercial.{id}@formacion.example\",\"type\":\"PERSON\",\
@@ -660,7 +792,13 @@ fn owners(portal: &Portal, query: &Query) -> Answer {
             id = owner.id,
         );
     }
-    body.push_str("]}");
+    body.push(']');
+    if round {
+        body.push_str(&query.next("1"));
+    } else if listed.next().is_some() {
+        body.push_str(&query.next(&last.to_string()));
+    }
+    body.push('}');
     Answer::ok(body)
 }
 
@@ -718,8 +856,9 @@ fn pipelines(portal: &Portal, called: &str) -> Answer {
 }
 
 fn shelf(query: &Query) -> Shelf {
-    match query.get("archived").map(String::as_str) {
-        Some("true") => Shelf::Archived,
+    // Python's clients write `True`.
+    match query.get("archived") {
+        Some(archived) if archived.eq_ignore_ascii_case("true") => Shelf::Archived,
         _ => Shelf::Live,
     }
 }
@@ -734,8 +873,8 @@ fn names(list: Option<&String>) -> Vec<String> {
 }
 
 /// A query's parameters. Parameters that come more than once are joined with commas.
-fn parse_query(query: &str) -> Query {
-    let mut parameters = Query::new();
+fn parse_query(query: &str) -> BTreeMap<String, String> {
+    let mut parameters = BTreeMap::<String, String>::new();
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         let value = decode(value);

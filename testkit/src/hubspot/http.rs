@@ -66,6 +66,11 @@ async fn respond(request: hyper::Request<Incoming>, shared: &Shared) -> std::io:
         .uri()
         .path_and_query()
         .map_or_else(String::new, ToString::to_string);
+    let origin = request
+        .headers()
+        .get("host")
+        .and_then(|host| host.to_str().ok())
+        .map_or_else(String::new, |host| format!("http://{host}"));
     let bearer = request
         .headers()
         .get("authorization")
@@ -139,7 +144,7 @@ async fn respond(request: hyper::Request<Incoming>, shared: &Shared) -> std::io:
     }
 
     let mut response = admit(shared, &path, bearer.as_deref())
-        .unwrap_or_else(|| served(shared, &method, &path, &body));
+        .unwrap_or_else(|| served(shared, &method, &origin, &path, &body));
     if response.status().is_success() {
         match failure {
             Some(Failure::CutBody) => response.body_mut().cut = true,
@@ -152,12 +157,18 @@ async fn respond(request: hyper::Request<Incoming>, shared: &Shared) -> std::io:
     if let Ok(date) = HeaderValue::try_from(json::http_date(now)) {
         response.headers_mut().insert(DATE, date);
     }
+    let headers = shared.desk().headers.clone();
+    for (name, value) in headers {
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
+            response.headers_mut().insert(name, value);
+        }
+    }
     log(response.status().as_u16());
     Ok(response)
 }
 
 /// The answer to a request that is within the limits, with what remains of them.
-fn served(shared: &Shared, method: &str, path: &str, body: &Bytes) -> Response {
+fn served(shared: &Shared, method: &str, origin: &str, path: &str, body: &Bytes) -> Response {
     let is_search = is_search(path);
     let limits = shared.desk().limits;
     let admitted = shared.desk().usage.admit(&limits, is_search);
@@ -166,7 +177,7 @@ fn served(shared: &Shared, method: &str, path: &str, body: &Bytes) -> Response {
         Err(exceeded) => return limited(exceeded, &limits),
     };
     let denied = shared.desk().denied_scopes.clone();
-    let answer = answer::answer(&mut shared.portal(), &denied, method, path, body);
+    let answer = answer::answer(&mut shared.portal(), &denied, method, origin, path, body);
     let mut response = respond_with(answer);
     if !is_search && let Some(window) = limits.window {
         let daily_remaining = shared.desk().usage.daily_remaining(&limits);

@@ -1,6 +1,6 @@
 //! A stateful `HubSpot` on loopback, true to its published `OpenAPI` documents and to how it is known to behave: pages,
 //! batches, search with its caps and its late index, properties, associations, owners, pipelines, the archive, merges,
-//! limits with their headers, and faults when asked for.
+//! limits with their headers; faults, and answers that cannot be believed, when asked for.
 //!
 //! Both the dated paths (`/crm/objects/2026-03/…`) and those of v3 are served. Its generated companies have the names
 //! and domains of the seeded `clientes` of the same numbers.
@@ -20,11 +20,13 @@ mod fault;
 mod http;
 mod json;
 mod limits;
+mod oddity;
 mod portal;
 mod schema;
 
 pub use fault::{Failure, Fault};
 pub use limits::Limits;
+pub use oddity::Oddity;
 pub use portal::Portal;
 pub use schema::Property;
 
@@ -75,6 +77,8 @@ pub(crate) struct Desk {
     pub(crate) usage: limits::Usage,
     pub(crate) faults: Vec<Fault>,
     pub(crate) events: Vec<Event>,
+    /// Headers that every answer has, whatever it would say.
+    pub(crate) headers: Vec<(String, String)>,
     pub(crate) log: Vec<Request>,
 }
 
@@ -175,6 +179,7 @@ impl HubSpotOptions {
                 usage: limits::Usage::default(),
                 faults: Vec::new(),
                 events: Vec::new(),
+                headers: Vec::new(),
                 log: Vec::new(),
             }),
         });
@@ -250,6 +255,23 @@ impl HubSpotServer {
         });
     }
 
+    /// Has the next so many answers that can be be odd so.
+    pub fn be_odd(&self, oddity: Oddity, times: u32) {
+        self.portal().oddities.add(oddity, times);
+    }
+
+    /// Has answers be as they should again.
+    pub fn be_sound(&self) {
+        self.portal().oddities.clear();
+    }
+
+    /// Has every answer say that in a header.
+    pub fn say(&self, header: &str, value: &str) {
+        self.desk()
+            .headers
+            .push((header.to_owned(), value.to_owned()));
+    }
+
     /// Takes a scope away from the token.
     pub fn deny_scope(&self, scope: &str) {
         self.desk().denied_scopes.push(scope.to_owned());
@@ -289,7 +311,7 @@ impl HubSpotServer {
     /// The body of a list's first page, with all properties, as a request for it would be answered.
     #[must_use]
     pub fn page(&self, object: &str, records: usize) -> String {
-        answer::first_page(&self.portal(), object, records)
+        answer::first_page(&mut self.portal(), object, records)
     }
 
     fn desk(&self) -> MutexGuard<'_, Desk> {

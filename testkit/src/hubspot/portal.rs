@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use chrono::Utc;
 
 use super::json;
+use super::oddity::Oddities;
 use super::schema::{self, Maker, Property};
 use crate::seed::mix;
 
@@ -27,6 +28,10 @@ pub struct Portal {
     index_lag: i64,
     /// Whether restoring a record counts as a change of it.
     pub restoring_is_a_change: bool,
+    /// Whether the primary record of a merge keeps its id, as HubSpot's did for long; else what comes of a merge is a record
+    /// with an id of its own, and both are gone.
+    pub merging_keeps_the_id: bool,
+    pub(crate) oddities: Oddities,
     objects: BTreeMap<String, Object>,
     links: BTreeMap<(String, String), BTreeMap<u64, Vec<Link>>>,
     pub(crate) owners: Vec<Owner>,
@@ -241,16 +246,7 @@ impl Portal {
         let Some(record) = self.record_mut(object, id) else {
             return false;
         };
-        for (name, value) in values {
-            record
-                .set
-                .entry((*name).to_owned())
-                .or_default()
-                .push(Version {
-                    at,
-                    value: value.map(str::to_owned),
-                });
-        }
+        record.set_values(values, at);
         record.modified = at;
         record.indexed.push((visible, at));
         true
@@ -286,27 +282,55 @@ impl Portal {
         }
     }
 
-    /// Merges a record into another: it is gone, and its id leads to the other.
-    pub fn merge(&mut self, object: &str, from: u64, into: u64) -> bool {
+    /// Merges a record into another. Gives the id of what they are now; the others lead to it.
+    pub fn merge(&mut self, object: &str, from: u64, into: u64) -> Option<u64> {
         let now = self.now();
         let visible = now + self.index_lag;
-        let Some(object) = self.objects.get_mut(object) else {
-            return false;
-        };
-        if !object.records.contains_key(&into) || from == into {
-            return false;
+        let new_id = self.next_id;
+        let keeps = self.merging_keeps_the_id;
+        let object = self.objects.get_mut(object)?;
+        if from == into || !object.records.contains_key(&into) {
+            return None;
         }
-        let Some(gone) = object.records.remove(&from) else {
-            return false;
-        };
-        object.merged.insert(from, into);
-        if let Some(survivor) = object.records.get_mut(&into) {
-            survivor.merged.extend(gone.merged);
-            survivor.merged.push(from);
-            survivor.modified = now;
-            survivor.indexed.push((visible, now));
+        let gone = object.records.remove(&from)?;
+        let id = if keeps { into } else { new_id };
+        let mut survivor = object.records.remove(&into)?;
+        survivor.merged.extend(gone.merged);
+        survivor.merged.push(from);
+        if !keeps {
+            survivor.merged.push(into);
+            object.merged.insert(into, id);
+            self.next_id += 1;
         }
-        true
+        object.merged.insert(from, id);
+        survivor.modified = now;
+        survivor.indexed.push((visible, now));
+        object.records.insert(id, survivor);
+        Some(id)
+    }
+
+    /// Sets values of a record as a calculation does: nothing tells that it changed.
+    pub fn recalculate(&mut self, object: &str, id: u64, values: &[(&str, Option<&str>)]) {
+        let at = self.now();
+        if let Some(record) = self.record_mut(object, id) {
+            record.set_values(values, at);
+        }
+    }
+
+    /// Makes a record with an id of one's own.
+    pub fn create_as(&mut self, object: &str, id: u64, values: &[(&str, Option<&str>)]) {
+        let next = std::mem::replace(&mut self.next_id, id);
+        self.create(object, values);
+        self.next_id = next;
+    }
+
+    /// Adds an owner.
+    pub fn add_owner(&mut self, id: u64, first_name: &str) {
+        self.owners.push(Owner {
+            id,
+            first_name: first_name.to_owned(),
+            archived: false,
+        });
     }
 
     /// Associates two records, in both directions.
@@ -534,6 +558,20 @@ impl Portal {
             .rev()
             .find(|(visible, _)| *visible <= now)
             .map(|(_, modified)| *modified)
+    }
+}
+
+impl Record {
+    fn set_values(&mut self, values: &[(&str, Option<&str>)], at: i64) {
+        for (name, value) in values {
+            self.set
+                .entry((*name).to_owned())
+                .or_default()
+                .push(Version {
+                    at,
+                    value: value.map(str::to_owned),
+                });
+        }
     }
 }
 

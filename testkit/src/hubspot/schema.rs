@@ -39,6 +39,14 @@ pub(crate) fn type_id(name: &str) -> &str {
         .map_or(name, |(id, _)| id)
 }
 
+/// The name of one of an object's records.
+pub(crate) fn singular(name: &str) -> &str {
+    match name {
+        "companies" => "company",
+        name => name.strip_suffix('s').unwrap_or(name),
+    }
+}
+
 /// A property of an object.
 #[derive(Debug, Clone)]
 pub struct Property {
@@ -94,6 +102,14 @@ impl Property {
             calculated: false,
             maker: Maker::Nothing,
         }
+    }
+
+    /// One that `HubSpot` computes by a formula.
+    #[must_use]
+    pub fn calculated(mut self) -> Self {
+        "calculation_equation".clone_into(&mut self.field_type);
+        self.calculated = true;
+        self
     }
 
     /// Made at that time (milliseconds since 1970).

@@ -1,0 +1,96 @@
+//! Rows of fixed columns, each value given as text: for what comes in small numbers. No I/O.
+
+use std::borrow::Cow;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use tokio::sync::mpsc;
+
+use super::column::ColumnBuilder;
+use super::page::{BATCH_BYTES, BATCH_ROWS};
+use crate::error::{Error, Result};
+use crate::schema::Schema;
+
+/// Gathers rows of fixed columns, each value given as text: for what comes in small numbers.
+#[derive(Debug)]
+pub struct RowBuilder {
+    schema: SchemaRef,
+    columns: Vec<ColumnBuilder>,
+    rows: usize,
+}
+
+impl RowBuilder {
+    /// For batches of `schema`.
+    pub fn new(schema: &Schema) -> Result<Self> {
+        Ok(Self {
+            schema: schema.arrow(),
+            columns: schema
+                .columns
+                .iter()
+                .map(ColumnBuilder::new)
+                .collect::<Result<_>>()?,
+            rows: 0,
+        })
+    }
+
+    /// Appends a row.
+    ///
+    /// # Errors
+    /// [`Error::Data`] where a value is none of its column's type.
+    pub fn row(&mut self, values: &[Option<Cow<'_, str>>]) -> Result<()> {
+        for (place, (column, value)) in self.columns.iter_mut().zip(values).enumerate() {
+            if let Some(value) = value
+                && column.push(value).is_err()
+            {
+                let name = self
+                    .schema
+                    .fields()
+                    .get(place)
+                    .map_or("?", |field| field.name().as_str());
+                return Err(Error::data(format!(
+                    "HubSpot gave a value for column `{name}` that is not of its documented type"
+                )));
+            }
+            column.pad(self.rows + 1);
+        }
+        self.rows += 1;
+        Ok(())
+    }
+
+    /// Whether the batch should be taken.
+    pub fn is_full(&self) -> bool {
+        self.rows >= BATCH_ROWS
+            || self.rows.is_multiple_of(64)
+                && self.columns.iter().map(ColumnBuilder::bytes).sum::<usize>() >= BATCH_BYTES
+    }
+
+    /// Takes the batch, if it has rows.
+    pub fn take(&mut self) -> Result<Option<RecordBatch>> {
+        if self.rows == 0 {
+            return Ok(None);
+        }
+        self.rows = 0;
+        let arrays = self
+            .columns
+            .iter_mut()
+            .map(ColumnBuilder::finish)
+            .collect::<Result<Vec<_>>>()?;
+        RecordBatch::try_new(self.schema.clone(), arrays)
+            .map(Some)
+            .map_err(|error| Error::internal("a batch does not fit its schema").cause(error))
+    }
+}
+
+/// Hands rows on, where there are enough of them or there come no more.
+pub async fn hand_on_rows(
+    builder: &mut RowBuilder,
+    batches: &mpsc::Sender<RecordBatch>,
+    is_end: bool,
+) -> Result<()> {
+    if (is_end || builder.is_full())
+        && let Some(batch) = builder.take()?
+    {
+        batches.send(batch).await.map_err(|_| Error::Interrupted)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,249 @@
+//! What a search finds, and whether it can be believed. No I/O.
+//!
+//! A search is asked by key: sorted by id, and from the last id on. So an answer that is out of order, that shows fewer
+//! hits than it says there are, or that ends too early would lose changes for good. Each answer must prove itself: ids
+//! ascend, lie above the last one, and are as many as `total` says a page has.
+
+use serde::Deserialize;
+use serde_json::json;
+
+use super::json::{Flaw, Malformed};
+use super::reading::{IdHead, Paging};
+
+/// Hits of a page of a search, at most.
+pub const SEARCH_PAGE: u64 = 200;
+
+/// A page of a search.
+#[derive(Debug, Deserialize)]
+pub struct SearchPage {
+    /// How many hits there are from here on, on further pages as well.
+    total: u64,
+    /// The hits of this page.
+    pub results: Vec<IdHead>,
+    #[serde(default)]
+    paging: Option<Paging>,
+}
+
+/// A search that goes on by key, page after page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Walk {
+    /// Since when records were changed, milliseconds since 1970.
+    pub since: i64,
+    /// The last id that was seen.
+    pub last: u64,
+    /// How many hits were seen, and how many the first page said there were.
+    seen: u64,
+    promised: Option<u64>,
+    /// How often it began anew.
+    again: u32,
+}
+
+/// How a walk goes on.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Next {
+    /// With another page.
+    Page(Walk),
+    /// All was seen.
+    End,
+    /// It ended, and fewer hits were seen than there were said to be: this.
+    Short(String),
+}
+
+impl Walk {
+    /// Over what was changed since then.
+    pub fn new(since: i64) -> Self {
+        Self {
+            since,
+            last: 0,
+            seen: 0,
+            promised: None,
+            again: 0,
+        }
+    }
+
+    /// Over all live records above an id.
+    pub fn above(id: u64) -> Self {
+        Self {
+            last: id,
+            ..Self::new(0)
+        }
+    }
+
+    /// The body to ask for the next page with.
+    pub fn body(&self, modified: &str) -> String {
+        json!({
+            "filterGroups": [{"filters": [
+                {"propertyName": modified, "operator": "GTE", "value": self.since.to_string()},
+                {"propertyName": "hs_object_id", "operator": "GT", "value": self.last.to_string()},
+            ]}],
+            "sorts": [{"propertyName": "hs_object_id", "direction": "ASCENDING"}],
+            "properties": ["hs_object_id"],
+            "limit": SEARCH_PAGE,
+            "after": "0",
+        })
+        .to_string()
+    }
+
+    /// Reads a page, where it proves to be sound.
+    ///
+    /// # Errors
+    /// What cannot be.
+    pub fn page(&self, body: &[u8]) -> Result<SearchPage, Flaw> {
+        let page: SearchPage =
+            serde_json::from_slice(body).map_err(|error| Malformed { at: error.column() })?;
+        let mut last = self.last;
+        for head in &page.results {
+            let id = head
+                .number()
+                .map_err(|_| Flaw::Odd("a hit's id is no number".to_owned()))?;
+            if id <= last {
+                return Err(Flaw::Odd(format!(
+                    "hits are not sorted by id ({id} comes after {last})"
+                )));
+            }
+            last = id;
+        }
+        let shown = page.shown();
+        if shown != page.total.min(SEARCH_PAGE) {
+            return Err(Flaw::Odd(format!(
+                "it says that there are {} hits, and shows {shown}",
+                page.total
+            )));
+        }
+        if page.has_next() && page.total <= shown {
+            return Err(Flaw::Odd(format!(
+                "it says that there are {shown} hits, and that a page comes after them"
+            )));
+        }
+        Ok(page)
+    }
+
+    /// How it goes on after a page.
+    pub fn after(self, page: &SearchPage) -> Next {
+        let shown = page.shown();
+        let last = page
+            .results
+            .last()
+            .and_then(|head| head.number().ok())
+            .unwrap_or(self.last);
+        let seen = self.seen + shown;
+        let promised = self.promised.unwrap_or(page.total);
+        // A full page is not believed to be the last, whatever it says.
+        if shown > 0 && (page.total > shown || page.has_next() || shown >= SEARCH_PAGE) {
+            return Next::Page(Self {
+                last,
+                seen,
+                promised: Some(promised),
+                ..self
+            });
+        }
+        if seen >= promised {
+            return Next::End;
+        }
+        // Records that were archived meanwhile are hits no longer: then the second time adds up.
+        if self.again == 0 {
+            return Next::Page(Self {
+                again: 1,
+                ..Self::new(self.since)
+            });
+        }
+        Next::Short(format!(
+            "it said that there are {promised} hits, and came to {seen}"
+        ))
+    }
+}
+
+impl SearchPage {
+    fn shown(&self) -> u64 {
+        self.results.len() as u64
+    }
+
+    fn has_next(&self) -> bool {
+        self.paging
+            .as_ref()
+            .is_some_and(|paging| paging.after().is_some())
+    }
+
+    /// How many hits it says there are.
+    pub fn total(&self) -> u64 {
+        self.total
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page(total: u64, ids: &[u64], next: bool) -> String {
+        let results: Vec<String> = ids
+            .iter()
+            .map(|id| format!("{{\"id\":\"{id}\"}}"))
+            .collect();
+        let paging = if next {
+            ",\"paging\":{\"next\":{\"after\":\"200\"}}"
+        } else {
+            ""
+        };
+        format!(
+            "{{\"total\":{total},\"results\":[{}]{paging}}}",
+            results.join(",")
+        )
+    }
+
+    fn refused(walk: &Walk, body: &str) -> String {
+        match walk.page(body.as_bytes()).unwrap_err() {
+            Flaw::Odd(why) => why,
+            Flaw::Malformed(malformed) => malformed.to_string(),
+        }
+    }
+
+    #[test]
+    fn pages_that_cannot_be_are_refused() {
+        let walk = Walk {
+            last: 50,
+            ..Walk::new(0)
+        };
+        for (body, told) in [
+            (page(2, &[60, 55], false), "not sorted"),
+            (page(2, &[100, 99], false), "not sorted"),
+            (page(2, &[60, 60], false), "not sorted"),
+            (page(1, &[50], false), "not sorted"),
+            (page(3, &[60, 61], false), "3 hits, and shows 2"),
+            (page(810, &[], true), "810 hits, and shows 0"),
+            (page(0, &[], true), "a page comes after"),
+            (page(2, &[60, 61], true), "a page comes after"),
+            ("{\"results\":[]}".to_owned(), "not the JSON"),
+        ] {
+            let why = refused(&walk, &body);
+            assert!(why.contains(told), "{body}: {why}");
+        }
+        assert!(walk.page(page(2, &[60, 61], false).as_bytes()).is_ok());
+    }
+
+    #[test]
+    fn a_walk_ends_only_when_all_was_seen() {
+        let ids = |from: u64, count: u64| (from..from + count).collect::<Vec<u64>>();
+        let step = |walk: Walk, total: u64, from: u64, count: u64| {
+            let body = page(total, &ids(from, count), false);
+            walk.after(&walk.page(body.as_bytes()).unwrap())
+        };
+        // A full page without `paging`, and none that says that more come.
+        let Next::Page(walk) = step(Walk::new(0), 200, 1, 200) else {
+            panic!("a full page was taken for the last")
+        };
+        assert_eq!(walk.last, 200);
+        assert_eq!(step(walk, 0, 0, 0), Next::End);
+        // Fewer than there were said to be: once more from the start, then it is told.
+        let Next::Page(walk) = step(Walk::new(0), 900, 1, 200) else {
+            panic!("it ended too early")
+        };
+        let Next::Page(again) = step(walk, 10, 201, 10) else {
+            panic!("it did not begin anew")
+        };
+        assert_eq!((again.last, again.again), (0, 1));
+        let Next::Page(walk) = step(again, 900, 1, 200) else {
+            panic!("it ended too early")
+        };
+        assert!(matches!(step(walk, 10, 201, 10), Next::Short(_)));
+    }
+}

@@ -1,0 +1,222 @@
+//! Refusals, limits and faults of the wire.
+
+use super::*;
+
+#[test]
+fn s08_a_429_of_the_window_or_the_second_is_waited_out() {
+    let crm = Crm::of(250, INCREMENTAL);
+    let body = |policy: &str| {
+        format!("{{\"status\":\"error\",\"errorType\":\"RATE_LIMIT\",\"policyName\":\"{policy}\"}}")
+    };
+    crm.server.inject(
+        Fault::body("after=cursor", 429, &body("TEN_SECONDLY_ROLLING")).header("Retry-After", "1"),
+    );
+    crm.run();
+    crm.assert_complete();
+    crm.server
+        .inject(Fault::body("/search", 429, &body("SECONDLY")));
+    crm.server.portal().update(
+        "companies",
+        Portal::generated_id(3),
+        &[("city", Some("Lugo"))],
+    );
+    let began = Instant::now();
+    assert_eq!(counts(&crm.run(), "companies").2, 1);
+    assert!(
+        began.elapsed() >= Duration::from_secs(1),
+        "the second was not waited for"
+    );
+}
+
+#[test]
+fn s08_the_daily_limit_ends_the_run_and_what_is_loaded_stays() {
+    let crm = Crm::of(250, INCREMENTAL);
+    crm.run();
+    let position = crm.value("SELECT position FROM replica._acequia_state");
+    crm.server.set_limits(Limits {
+        daily: Some(1),
+        ..Limits::default()
+    });
+    let error = crm.run_failing("companies");
+    assert!(
+        error.contains("daily limit") && error.contains("midnight"),
+        "{error}"
+    );
+    assert_eq!(
+        crm.value("SELECT position FROM replica._acequia_state"),
+        position
+    );
+    crm.server.set_limits(Limits::default());
+    crm.run();
+    crm.assert_complete();
+}
+
+#[test]
+fn s08_no_429_comes_where_the_headers_are_heeded() {
+    let limits = Limits {
+        window: Some(20),
+        window_length: Duration::from_secs(2),
+        ..Limits::default()
+    };
+    let crm = Crm::new(
+        HubSpotServer::options().companies(6_000).limits(limits),
+        FULL,
+    );
+    let began = Instant::now();
+    crm.run();
+    crm.assert_complete();
+    assert_eq!(crm.server.answered(429), 0);
+    assert!(
+        began.elapsed() < Duration::from_secs(12),
+        "slower than it may: {:?}",
+        began.elapsed()
+    );
+}
+
+#[test]
+fn s09_searches_are_paced_though_no_header_says_how() {
+    let crm = Crm::new(
+        HubSpotServer::options()
+            .companies(3_000)
+            .limits(unlimited()),
+        INCREMENTAL,
+    );
+    crm.run();
+    for number in 1..=3_000 {
+        crm.server.portal().update(
+            "companies",
+            Portal::generated_id(number),
+            &[("city", Some("Soria"))],
+        );
+    }
+    assert_eq!(counts(&crm.run(), "companies").2, 3_000);
+    assert_eq!(crm.server.answered(429), 0);
+}
+
+#[test]
+fn s10_faults_that_pass_are_outlived() {
+    let crm = Crm::of(320, FULL);
+    let mut faults: Vec<Fault> = [500, 502, 503, 504, 521, 523, 524, 423]
+        .into_iter()
+        .map(|status| Fault::status("after=cursor", status))
+        .collect();
+    faults.push(Fault::body("after=cursor", 502, "<html>Bad Gateway</html>"));
+    faults.push(Fault::status("after=cursor", 477).header("Retry-After", "1"));
+    faults.extend(
+        [
+            Failure::Reset,
+            Failure::CutBody,
+            Failure::CutJson,
+            Failure::Html,
+        ]
+        .map(|failure| Fault::new("after=cursor", failure)),
+    );
+    for fault in faults {
+        let shown = format!("{fault:?}");
+        crm.server.inject(fault.after(1));
+        let report = crm.run();
+        assert_eq!(counts(&report, "companies").0, 320, "{shown}");
+        crm.assert_complete();
+    }
+}
+
+#[test]
+fn s10_a_batch_that_is_cut_off_is_asked_again_and_nothing_of_it_stays() {
+    let crm = Crm::new(
+        HubSpotServer::options().companies(320).properties(900),
+        FULL,
+    );
+    for failure in [Failure::CutJson, Failure::Html, Failure::CutBody] {
+        crm.server
+            .inject(Fault::new("/batch/read", failure).after(1));
+        crm.run();
+        crm.assert_complete();
+    }
+}
+
+#[test]
+fn s11_a_token_that_is_refused_ends_the_run_and_is_never_shown() {
+    let mut crm = Crm::of(20, FULL);
+    crm.run();
+    crm.server.expire_token();
+    for (token, told) in [
+        (HUBSPOT_TOKEN, "expired"),
+        ("pat-eu1-de-otro-secreto", "does not accept the token"),
+        ("pat con espacios secreto", "HubSpot token is not one"),
+        ("pat-ñ-secreto", "HubSpot token is not one"),
+    ] {
+        token.clone_into(&mut crm.token);
+        crm.server.forget_requests();
+        for arguments in [
+            &["run", "-v", "--output", "json"][..],
+            &["run", "--log-format", "json"],
+            &["check", "-v"],
+            &["status"],
+        ] {
+            let output = crm.acequia(arguments);
+            let shown = format!("{}{}", output.stdout, output.stderr);
+            assert!(
+                !shown.contains(token),
+                "{arguments:?} shows the token: {shown}"
+            );
+            if arguments.first() == Some(&"run") {
+                assert_eq!(output.status, Some(1), "{shown}");
+                assert!(shown.contains(told), "{told}: {shown}");
+            }
+        }
+        let asked = crm.server.requests().len();
+        assert!(asked <= 3, "a refused token was tried again: {asked}");
+    }
+    for file in crate::support::files_below(crm.folder.path()) {
+        let bytes = std::fs::read(&file).unwrap();
+        let holds = bytes
+            .windows(HUBSPOT_TOKEN.len())
+            .any(|window| window == HUBSPOT_TOKEN.as_bytes());
+        assert!(!holds, "the token is in {}", file.display());
+    }
+}
+
+#[test]
+fn s12_a_missing_scope_is_named_and_the_other_streams_go_on() {
+    let crm = Crm::of(20, FULL);
+    crm.streams(
+        "[streams.companies]\nsource = \"crm\"\nobject = \"companies\"\nmode = \"full\"\n\
+         [streams.deals]\nsource = \"crm\"\nobject = \"deals\"\nmode = \"full\"\n",
+    );
+    crm.server.deny_scope("crm.objects.companies.read");
+    let error = crm.run_failing("companies");
+    assert!(error.contains("crm.objects.companies.read"), "{error}");
+    assert_eq!(crm.value("SELECT count(*) FROM replica.deals"), "10");
+    let check = crm.acequia(&["check"]);
+    assert_eq!(check.status, Some(1));
+    let shown = format!("{}{}", check.stdout, check.stderr);
+    assert!(
+        shown.contains("crm.objects.companies.read") && shown.contains("Scopes"),
+        "{shown}"
+    );
+    crm.server.deny_scope("crm.schemas.deals.read");
+    assert!(crm.run_failing("deals").contains("crm.schemas.deals.read"));
+}
+
+#[test]
+fn s13_errors_of_any_shape_are_told() {
+    let crm = Crm::of(20, FULL);
+    for (status, body, told) in [
+        (400, "", "status 400"),
+        (400, "<html>what?</html>", "status 400"),
+        (400, "{\"message\":\"limit is wrong\"}", "limit is wrong"),
+        (403, "{}", "crm.objects.companies.read"),
+        (403, "[1, 2", "crm.objects.companies.read"),
+        (404, "null", "does not know"),
+        (
+            418,
+            "{\"status\":\"error\",\"correlationId\":\"c0ffee\"}",
+            "c0ffee",
+        ),
+    ] {
+        crm.server
+            .inject(Fault::body("properties=annualrevenue", status, body));
+        let error = crm.run_failing("companies");
+        assert!(error.contains(told), "{told}: {error}");
+    }
+}
