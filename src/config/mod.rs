@@ -202,6 +202,10 @@ pub enum CrmPart {
     History(Vec<String>),
     /// What is associated with that other object.
     Associations(String),
+    /// The definitions of its properties.
+    Properties,
+    /// The choices of its properties.
+    Options,
     /// The owners.
     Owners,
     /// The pipelines of these objects.
@@ -251,6 +255,8 @@ impl std::fmt::Display for Relation {
             Self::Crm(relation) => match &relation.part {
                 CrmPart::Records | CrmPart::Owners => write!(f, "{} of HubSpot", relation.object),
                 CrmPart::History(_) => write!(f, "the history of {}", relation.object),
+                CrmPart::Properties => write!(f, "the properties of {}", relation.object),
+                CrmPart::Options => write!(f, "the choices of properties of {}", relation.object),
                 CrmPart::Associations(to) => {
                     write!(f, "associations of {} with {to}", relation.object)
                 }

@@ -181,6 +181,10 @@ pub struct StreamConfig {
     /// records again in each run, "1d" so often, "ignore" leaves them as they are. Default: they stay, and each run warns.
     #[serde(default)]
     pub calculated: Option<String>,
+    /// HubSpot: whether the definitions of the object's properties go to the table of that name and `__properties`, and the
+    /// labels of their choices to that of that name and `__options`.
+    #[serde(default)]
+    pub definitions: Option<bool>,
     /// How it is read: "full", "incremental" or "cdc".
     pub mode: Mode,
     /// How loads are applied. Default: "replace" for full, "merge" for incremental and cdc.

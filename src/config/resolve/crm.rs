@@ -19,6 +19,11 @@ use crate::landing::manifest::{Disposition, Mode};
 
 /// Where HubSpot is asked, unless the source says otherwise.
 const BASE_URL: &str = "https://api.hubapi.com";
+/// What `definitions` brings.
+const DEFINITIONS: [(&str, CrmPart); 2] = [
+    ("properties", CrmPart::Properties),
+    ("options", CrmPart::Options),
+];
 /// How often ids are compared, unless the stream says otherwise.
 const COMPARE: TimeDelta = TimeDelta::days(7);
 /// The objects whose pipelines `object = "pipelines"` means.
@@ -36,6 +41,9 @@ pub(super) fn tables_of(table: &str, config: &StreamConfig) -> Vec<String> {
             .is_some()
             .then(|| format!("{table}__history")),
     );
+    if config.definitions == Some(true) {
+        tables.extend(DEFINITIONS.map(|(name, _)| format!("{table}__{name}")));
+    }
     let others = config.associations.as_ref().map(Columns::names);
     tables.extend(
         others
@@ -174,6 +182,7 @@ impl Resolver<'_> {
             && (self.config.mode == Mode::Incremental
                 || history.is_some()
                 || associations.is_some()
+                || self.config.definitions.is_some()
                 || self.config.properties.is_some())
         {
             return Err(self.problem(
@@ -215,9 +224,15 @@ impl Resolver<'_> {
             }
             streams.push(stream);
         }
-        for other in associations.into_iter().flatten() {
-            let mut stream = self.further(&first, &other, CrmPart::Associations(other.clone()))?;
-            // Nothing tells when an association was made or ended.
+        let definitions = DEFINITIONS
+            .into_iter()
+            .filter(|_| self.config.definitions == Some(true))
+            .map(|(name, part)| (name.to_owned(), part));
+        let associations = associations.into_iter().flatten();
+        let associations = associations.map(|other| (other.clone(), CrmPart::Associations(other)));
+        for (name, part) in definitions.chain(associations).collect::<Vec<_>>() {
+            let mut stream = self.further(&first, &name, part)?;
+            // Nothing tells when an association was made or ended, or a property changed.
             stream.mode = Mode::Full;
             stream.disposition = Disposition::Replace;
             stream.cursor = None;
@@ -237,6 +252,7 @@ impl Resolver<'_> {
                 ("associations", config.associations.is_some()),
                 ("compare", config.compare.is_some()),
                 ("calculated", config.calculated.is_some()),
+                ("definitions", config.definitions.is_some()),
             ],
             "only a stream of a HubSpot source has it",
         )

@@ -3,7 +3,7 @@
 use std::error::Error as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use chrono::{DateTime, Utc};
@@ -12,13 +12,11 @@ use reqwest::header::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::failure::{
-    MAX_FAULTS, MAX_ODD, MAX_UNREACHABLE, MAX_WAITED, Meaning, OUTAGE, Refusal, back_off, meaning,
-    span,
-};
-use super::json::{Flaw, Malformed};
+use super::failure::{MAX_ODD, Meaning, Refusal, back_off, meaning, span};
+use super::json::Flaw;
 use super::object::ApiVersion;
 use super::pacing::{Allowance, Pacer, WindowHeaders};
+use super::patience::{Patience, chance, pause, unsound};
 use crate::config::Secret;
 use crate::error::{Error, Result};
 
@@ -182,12 +180,7 @@ impl Client {
     }
 
     fn patience(&self) -> Patience {
-        Patience {
-            answered: Arc::clone(&self.answered),
-            faults: 0,
-            since: None,
-            waited: Duration::ZERO,
-        }
+        Patience::new(Arc::clone(&self.answered))
     }
 
     async fn answer(
@@ -241,7 +234,7 @@ impl Client {
                         Allowance::Window
                     };
                     let wait = self.pacer.close(allowance, wait);
-                    patience.wait(request, wait)?;
+                    patience.wait(&request.subject, wait)?;
                     tracing::warn!(
                         seconds = wait.as_secs_f64(),
                         "HubSpot's limit is reached; waiting {} until {} may be asked for again",
@@ -300,130 +293,6 @@ impl Client {
     }
 }
 
-/// How often a request was sent again already, and for how long.
-#[derive(Debug)]
-struct Patience {
-    /// Whether HubSpot has answered anything so far.
-    answered: Arc<AtomicBool>,
-    faults: u32,
-    /// When the first fault was met.
-    since: Option<Instant>,
-    /// How long was waited because too much was asked.
-    waited: Duration,
-}
-
-impl Patience {
-    /// Waits after a fault; or gives up.
-    async fn fault(
-        &mut self,
-        what: String,
-        cause: Option<crate::error::Cause>,
-        wait: Option<Duration>,
-        stop: &CancellationToken,
-    ) -> Result<(), NoAnswer> {
-        let remedy = "run again when HubSpot is well (https://status.hubspot.com): what is loaded stays; what this run has \
-                      read and not loaded is read again";
-        let most = self.most(MAX_FAULTS);
-        self.again(what, cause, wait, most, remedy, stop).await
-    }
-
-    /// Waits after an answer that is no JSON; or gives up: it does come, and waiting for long is of no use.
-    async fn malformed(
-        &mut self,
-        what: String,
-        malformed: Malformed,
-        stop: &CancellationToken,
-    ) -> Result<(), NoAnswer> {
-        let remedy = "run again; where it stays so, `base_url` or a proxy may lead elsewhere";
-        let cause = Some(malformed.into());
-        self.again(what, cause, None, Some(MAX_FAULTS), remedy, stop)
-            .await
-    }
-
-    /// Waits after a connection could not be made at all; or gives up, soon where none ever was.
-    async fn unreachable(
-        &mut self,
-        what: String,
-        cause: crate::error::Cause,
-        stop: &CancellationToken,
-    ) -> Result<(), NoAnswer> {
-        let remedy = "look at this machine's network, name server, proxy (HTTPS_PROXY) and firewall, then run again; where \
-                      they are well, see https://status.hubspot.com";
-        let most = self.most(MAX_UNREACHABLE);
-        self.again(what, Some(cause), None, most, remedy, stop)
-            .await
-    }
-
-    /// How many faults are met: no number where answers came before. Amid a read, what was read would have to be read
-    /// anew, so that an outage is waited out.
-    fn most(&self, most: u32) -> Option<u32> {
-        (!self.answered.load(Ordering::Relaxed)).then_some(most)
-    }
-
-    async fn again(
-        &mut self,
-        what: String,
-        cause: Option<crate::error::Cause>,
-        wait: Option<Duration>,
-        most: Option<u32>,
-        remedy: &str,
-        stop: &CancellationToken,
-    ) -> Result<(), NoAnswer> {
-        self.faults += 1;
-        let elapsed = self.since.get_or_insert_with(Instant::now).elapsed();
-        if most.map_or(elapsed >= OUTAGE, |most| self.faults > most) {
-            let mut error =
-                Error::source(format!("{what}, {} times in a row", self.faults)).remedy(remedy);
-            if let Some(cause) = cause {
-                error = error.cause(cause);
-            }
-            return Err(NoAnswer::Failed(error));
-        }
-        let wait = wait.unwrap_or_else(|| back_off(self.faults, chance()));
-        tracing::warn!(
-            seconds = wait.as_secs_f64(),
-            "{what}; asking again (retry {})",
-            self.faults
-        );
-        pause(wait, stop).await
-    }
-
-    /// Counts the wait after a request that was one too many; or gives up.
-    fn wait(&mut self, request: &Request, wait: Duration) -> Result<(), NoAnswer> {
-        if self.waited >= MAX_WAITED {
-            return Err(NoAnswer::Failed(
-                Error::source(format!(
-                    "HubSpot refused {} for {} because too much was asked of it",
-                    request.subject,
-                    span(self.waited)
-                ))
-                .remedy("find which other applications use up the account's limit, or run at another time"),
-            ));
-        }
-        self.waited += wait.max(Duration::from_secs(1));
-        Ok(())
-    }
-}
-
-/// Waits, unless it is stopped.
-async fn pause(wait: Duration, stop: &CancellationToken) -> Result<(), NoAnswer> {
-    tokio::select! {
-        () = stop.cancelled() => Err(NoAnswer::Failed(Error::Interrupted)),
-        () = tokio::time::sleep(wait) => Ok(()),
-    }
-}
-
-/// What is said of an answer that cannot be.
-fn unsound(subject: &str, why: &str, times: u32) -> Error {
-    Error::source(format!(
-        "HubSpot's answer for {subject} cannot be, {times} times in a row: {why}"
-    ))
-    .remedy(
-        "run again: the position stays where it is, and nothing of this run was loaded; where it stays so, tell HubSpot's \
-         support",
-    )
-}
-
 /// An error of the HTTP client as text: without the address, whose query may be thousands of letters long.
 fn plain(error: reqwest::Error) -> crate::error::Cause {
     let error = error.without_url();
@@ -439,11 +308,4 @@ fn plain(error: reqwest::Error) -> crate::error::Cause {
 
 fn number<T: std::str::FromStr>(headers: &HeaderMap, name: &str) -> Option<T> {
     headers.get(name)?.to_str().ok()?.trim().parse().ok()
-}
-
-/// Something that differs from stream to stream, to spread waits by.
-fn chance() -> u32 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |time| time.subsec_micros())
 }

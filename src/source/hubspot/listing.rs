@@ -5,7 +5,7 @@ use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 
 use super::json::Flaw;
 use super::page::PageEnd;
-use super::reading::Shelf;
+use super::reading::{IdHead, Shelf};
 
 /// The cursors by which pages were asked for. One that comes again would lead round and round for ever.
 #[derive(Debug, Clone, Default)]
@@ -19,6 +19,8 @@ pub struct Listing {
     after: Option<String>,
     trail: Trail,
     highest: u64,
+    /// The ids of the page that is asked for once more.
+    again: Vec<u64>,
     /// Whether the last page was full and said that no other comes: it is asked for once more.
     doubted: bool,
 }
@@ -63,8 +65,18 @@ impl Listing {
             after: None,
             trail: Trail::default(),
             highest: 0,
+            again: Vec::new(),
             doubted: false,
         }
+    }
+
+    /// Takes out of a page what was given of it already, where it was asked for once more.
+    pub fn leave_new(&mut self, heads: &mut Vec<IdHead>) {
+        let ids = heads.iter().filter_map(|head| head.number().ok()).collect();
+        if self.doubted {
+            heads.retain(|head| head.number().is_ok_and(|id| !self.again.contains(&id)));
+        }
+        self.again = ids;
     }
 
     /// Which records it shows.
@@ -135,6 +147,19 @@ mod tests {
         }
         assert!(listing.check(&page(Some("a"), 100)).is_err());
         assert!(listing.check(&page(Some("c"), 0)).is_ok());
+    }
+
+    #[test]
+    fn a_page_that_is_asked_for_once_more_gives_what_is_new() {
+        let heads = |ids: &[u64]| -> Vec<IdHead> { ids.iter().map(|id| IdHead::of(*id)).collect() };
+        let mut listing = Listing::new(Shelf::Live, 2);
+        let mut first = heads(&[1, 2]);
+        listing.leave_new(&mut first);
+        assert_eq!((first.len(), listing.turn(page(None, 2))), (2, Turn::Page));
+        let mut again = heads(&[2, 3]);
+        listing.leave_new(&mut again);
+        assert_eq!(again.first().map(|head| head.id.as_str()), Some("3"));
+        assert_eq!(again.len(), 1);
     }
 
     #[test]

@@ -132,6 +132,15 @@ impl Notes {
 }
 
 impl IdHead {
+    /// Of a record of which no more is known.
+    pub fn of(id: u64) -> Self {
+        Self {
+            id: id.to_string(),
+            updated_at: None,
+            archived_at: None,
+        }
+    }
+
     /// The id.
     pub fn number(&self) -> Result<u64> {
         self.id
@@ -172,11 +181,7 @@ impl IdSource {
             match std::mem::replace(self, Self::End) {
                 Self::End => return Ok(None),
                 Self::Given(ids) => {
-                    let heads = ids.iter().map(|id| IdHead {
-                        id: id.to_string(),
-                        updated_at: None,
-                        archived_at: None,
-                    });
+                    let heads = ids.into_iter().map(IdHead::of);
                     return Ok(Some(heads.collect()));
                 }
                 Self::List(mut listing) => {
@@ -355,7 +360,8 @@ impl Reader {
             listing.check(&end)?;
             Ok((page.results, end))
         };
-        let (heads, end) = self.client.ask(&request, &self.stop, decode).await?;
+        let (mut heads, end) = self.client.ask(&request, &self.stop, decode).await?;
+        listing.leave_new(&mut heads);
         let goes_on = self.turn(listing, end).await?;
         Ok((heads, goes_on))
     }

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::client::Client;
-use super::ids::IdSet;
+use super::incremental::{Incremental, LOOKBACK, judge_clock};
 use super::json::Malformed;
 use super::object::CrmObject;
 use super::pacing::Allowance;
@@ -16,26 +16,15 @@ use super::properties::{
     MISFIT_SUFFIX, Property, PropertyColumn, PropertyList, Selection, beside, columns,
 };
 use super::reading::{Reader, Shelf};
-use super::records::{Compare, Records, Start};
-use super::{associations, directory, history};
+use super::records::{Records, Start};
+use super::{associations, definitions, directory, history};
 use crate::config::{Calculated, CrmPart, CrmRelation, Relation, Stream};
 use crate::error::{Error, Result};
 use crate::evolution::{TableSchema, common_type};
 use crate::landing::manifest::Mode;
-use crate::position::{CursorPosition, CursorValue, HubSpotPosition, Lag, Position};
+use crate::position::{CursorValue, Lag, Position};
 use crate::schema::{ColumnSpec, ColumnType, Schema};
 use crate::source::{Description, Extract, LANE_CAPACITY, Lane, Outcome};
-
-/// How far before the last position each incremental run begins, unless the stream says otherwise: search knows of a
-/// change only minutes later.
-const LOOKBACK: TimeDelta = TimeDelta::minutes(10);
-/// How far behind its beginning a run leaves the position: changes of that moment may still be under way.
-const HORIZON: TimeDelta = TimeDelta::minutes(1);
-/// How far apart clocks may be before it is said.
-const CLOCKS_APART: TimeDelta = TimeDelta::minutes(5);
-
-/// How much of an interval may be left when its time has come: runs begin a little sooner or later each day.
-const EARLY: i32 = 20;
 
 /// A stream open in HubSpot.
 #[derive(Debug)]
@@ -55,26 +44,10 @@ enum Content {
     Records(Vec<PropertyColumn>),
     History(Vec<String>),
     Associations(CrmObject),
+    Properties,
+    Options,
     Owners,
     Pipelines(Vec<CrmObject>),
-}
-
-#[derive(Debug)]
-struct Incremental {
-    column: String,
-    initial: Option<DateTime<Utc>>,
-    lookback: TimeDelta,
-    /// When the run began, by HubSpot's clock.
-    began: DateTime<Utc>,
-    /// How often ids are compared, and how often all records are read again.
-    compare: Option<TimeDelta>,
-    reread: Option<TimeDelta>,
-    /// Whether they are in this run.
-    compares: bool,
-    rereads: bool,
-    /// When they last were.
-    compared: Option<DateTime<Utc>>,
-    reread_at: Option<DateTime<Utc>>,
 }
 
 impl Session {
@@ -102,6 +75,9 @@ impl Session {
             CrmPart::Owners => session.open_owners().await?,
             CrmPart::Pipelines(objects) => session.open_pipelines(objects).await?,
             CrmPart::Associations(to) => session.open_associations(to).await?,
+            CrmPart::Properties | CrmPart::Options => {
+                session.open_definitions(&relation.part).await?
+            }
             CrmPart::Records => session.open_records(relation, stream).await?,
             CrmPart::History(wanted) => session.open_history(wanted, stream.mode).await?,
         };
@@ -113,7 +89,7 @@ impl Session {
                     Some(Lag::Time(lag)) => lag,
                     _ => LOOKBACK,
                 },
-                began: session.judge_clock(date, began),
+                began: judge_clock(date, began, &mut session.advice),
                 compare: relation.compare,
                 reread: match relation.calculated {
                     Calculated::Every(time) => Some(time),
@@ -243,6 +219,10 @@ impl Session {
                 Content::Associations(to) => {
                     associations::read(reader, to, &schema, batches).await?;
                 }
+                Content::Properties => {
+                    definitions::read_properties(reader, &schema, batches).await?;
+                }
+                Content::Options => definitions::read_options(reader, &schema, batches).await?,
                 Content::Owners => directory::read_owners(reader, &schema, batches).await?,
                 Content::Pipelines(objects) => {
                     directory::read_pipelines(reader, &objects, &schema, batches).await?;
@@ -368,6 +348,22 @@ impl Session {
         Ok(None)
     }
 
+    async fn open_definitions(&mut self, part: &CrmPart) -> Result<Option<DateTime<Utc>>> {
+        let (_, date) = self.properties().await?;
+        "two requests".clone_into(&mut self.description.reading);
+        if *part == CrmPart::Properties {
+            self.describe(
+                definitions::property_columns(),
+                &definitions::PROPERTIES_KEY,
+            );
+            self.content = Content::Properties;
+        } else {
+            self.describe(definitions::option_columns(), &definitions::OPTIONS_KEY);
+            self.content = Content::Options;
+        }
+        Ok(date)
+    }
+
     async fn open_owners(&mut self) -> Result<Option<DateTime<Utc>>> {
         let path = format!("{}?limit=1", self.reader.client.version.owners());
         self.ask(path).await?;
@@ -413,30 +409,6 @@ impl Session {
         };
         found.clone_into(&mut self.reader.modified);
         Ok(())
-    }
-
-    /// When the run began. A clock that is ahead would take the position beyond changes that are yet to come: of HubSpot's
-    /// and this machine's the earlier counts.
-    fn judge_clock(&mut self, date: Option<DateTime<Utc>>, ours: DateTime<Utc>) -> DateTime<Utc> {
-        let Some(theirs) = date else {
-            self.advice.push((
-                "HubSpot's answers do not tell the time: what changed within a day is read again in each run".to_owned(),
-                "where a proxy stands between, have it leave the header `Date` as it is".to_owned(),
-            ));
-            return ours - TimeDelta::days(1);
-        };
-        let ahead = theirs - ours;
-        if ahead > CLOCKS_APART {
-            self.advice.push((
-                format!(
-                    "HubSpot's clock is {} s ahead of this machine's: the earlier of the two is gone by, and more is read \
-                     again than need be",
-                    ahead.num_seconds()
-                ),
-                "set this machine's clock".to_owned(),
-            ));
-        }
-        theirs.min(ours)
     }
 
     /// Says which columns go stale where records are read by what changed.
@@ -506,96 +478,6 @@ impl Session {
             .fetch(&request, &self.reader.stop)
             .await?;
         Ok(())
-    }
-}
-
-impl Incremental {
-    /// Whether ids are to be compared, and whether all records are to be read again.
-    fn due(&self, position: &HubSpotPosition) -> (bool, bool) {
-        let due = |every: Option<TimeDelta>, last: Option<DateTime<Utc>>| {
-            let Some(every) = every else {
-                return false;
-            };
-            last.is_none_or(|last| self.began - last + every / EARLY >= every)
-        };
-        (
-            // What a version that did not compare has lost is found as well, and so is what a position ahead of all clocks hides.
-            due(self.compare, position.compared) || self.is_ahead(position),
-            due(self.reread, position.reread),
-        )
-    }
-
-    fn is_ahead(&self, position: &HubSpotPosition) -> bool {
-        match position.cursor.resume {
-            CursorValue::TimestampTz(micros) => {
-                micros > (self.began + CLOCKS_APART).timestamp_micros()
-            }
-            _ => false,
-        }
-    }
-
-    /// Where an extract begins that goes on from a position.
-    fn go_on(&mut self, position: &HubSpotPosition, ids: &[String]) -> Result<Start> {
-        let CursorValue::TimestampTz(micros) = position.cursor.resume else {
-            return Err(Error::internal(
-                "a stream of HubSpot does not stand at a time",
-            ));
-        };
-        let archived = IdSet::from_text(&position.archived).ok_or_else(|| {
-            Error::data("the stream's position names archived records in a way that cannot be read")
-                .remedy("run `acequia run STREAM --full-refresh` once")
-        })?;
-        let since = micros
-            .div_euclid(1_000)
-            .saturating_sub(self.lookback.num_milliseconds());
-        (self.compares, self.rereads) = self.due(position);
-        // Who reads all records again sees all ids.
-        self.compares |= self.rereads;
-        self.rereads |= self.compares && (position.compared.is_none() || self.is_ahead(position));
-        (self.compared, self.reread_at) = (position.compared, position.reread);
-        let compare = self.compares.then(|| {
-            let mut known: Vec<u64> = ids.iter().filter_map(|id| id.parse().ok()).collect();
-            known.sort_unstable();
-            let mut set = IdSet::default();
-            for id in known {
-                set.insert(id);
-            }
-            let last = position.compared.filter(|_| !self.rereads);
-            Compare {
-                since: last.map(|last| (last - HORIZON - self.lookback).timestamp_millis()),
-                known: set,
-                floor: self.initial.map(|initial| initial.timestamp_millis()),
-                now: self.began.to_rfc3339_opts(SecondsFormat::Millis, true),
-            }
-        });
-        Ok(Start::Since {
-            since,
-            archived: Some(archived),
-            compare,
-        })
-    }
-
-    /// Where the stream stands once what was read is loaded.
-    fn position(self, archived: String) -> Position {
-        let until = (self.began - HORIZON).timestamp_micros();
-        Position::HubSpot(HubSpotPosition {
-            cursor: CursorPosition {
-                column: self.column,
-                value: CursorValue::TimestampTz(until),
-                resume: CursorValue::TimestampTz(until),
-            },
-            archived,
-            compared: if self.compares {
-                Some(self.began)
-            } else {
-                self.compared
-            },
-            reread: if self.rereads {
-                Some(self.began)
-            } else {
-                self.reread_at
-            },
-        })
     }
 }
 

@@ -143,7 +143,7 @@ api_version = "{version}"
             .map(u64::to_string)
             .collect();
         let found =
-            self.values("SELECT id FROM replica.companies WHERE merged_into IS NULL ORDER BY id");
+            self.values("SELECT id FROM replica.companies WHERE merged_into IS NULL ORDER BY CAST(id AS BIGINT)");
         assert_eq!(found.len(), expected.len());
         assert_eq!(found, expected);
     }

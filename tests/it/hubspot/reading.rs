@@ -459,3 +459,37 @@ fn the_crm_and_the_sales_have_their_companies_in_common() {
         expected
     );
 }
+
+#[test]
+fn what_properties_are_and_how_their_choices_are_called() {
+    let crm = Crm::of(10, &format!("{INCREMENTAL}definitions = true\n"));
+    crm.server
+        .portal()
+        .set_property("companies", Property::new("suma", "number").calculated());
+    crm.server
+        .portal()
+        .archive_property("companies", "is_public");
+    crm.run();
+    let count = crm.server.portal().property_kinds("companies").len();
+    let one = |sql: &str| crm.value(sql);
+    assert_eq!(
+        one("SELECT count(*) FROM replica.companies__properties"),
+        count.to_string()
+    );
+    assert_eq!(
+        one(
+            "SELECT label || ' ' || type || ' ' || field_type || ' ' || calculated FROM replica.companies__properties WHERE name = 'suma'"
+        ),
+        "suma number calculation_equation true"
+    );
+    assert_eq!(
+        one("SELECT string_agg(name, ',') FROM replica.companies__properties WHERE archived"),
+        "is_public"
+    );
+    assert_eq!(
+        one(
+            "SELECT string_agg(value || '=' || label, ',' ORDER BY display_order) FROM replica.companies__options WHERE property = 'lifecyclestage'"
+        ),
+        "lead=lead,customer=customer,opportunity=opportunity"
+    );
+}

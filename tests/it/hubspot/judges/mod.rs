@@ -22,13 +22,17 @@ type Schemas = BTreeMap<String, Schema>;
 fn judge(schemas: &Schemas, place: &str, kind: &Value, value: &Value) {
     match kind {
         Value::Array(element) => {
-            let elements = value.as_array().unwrap_or_else(|| panic!("{place}: no list: {value}"));
+            let elements = value
+                .as_array()
+                .unwrap_or_else(|| panic!("{place}: no list: {value}"));
             for (number, value) in elements.iter().enumerate() {
                 judge(schemas, &format!("{place}[{number}]"), &element[0], value);
             }
         }
         Value::Object(map) => {
-            let members = value.as_object().unwrap_or_else(|| panic!("{place}: no object: {value}"));
+            let members = value
+                .as_object()
+                .unwrap_or_else(|| panic!("{place}: no object: {value}"));
             for (name, value) in members {
                 // The documents call them text, and what is not set comes as null.
                 if !value.is_null() {
@@ -56,9 +60,14 @@ fn judge_named(schemas: &Schemas, place: &str, name: &str, value: &Value) {
     let Some(schema) = schemas.get(name) else {
         return;
     };
-    let members = value.as_object().unwrap_or_else(|| panic!("{place}: no {name}: {value}"));
+    let members = value
+        .as_object()
+        .unwrap_or_else(|| panic!("{place}: no {name}: {value}"));
     for required in &schema.required {
-        assert!(members.contains_key(required), "{place}: {name} lacks `{required}`");
+        assert!(
+            members.contains_key(required),
+            "{place}: {name} lacks `{required}`"
+        );
     }
     for (member, value) in members {
         // `status` comes with every error, and is in none of the documents.
@@ -80,8 +89,16 @@ fn portal() -> Crm {
         let mut portal = crm.server.portal();
         portal.set_property("companies", Property::new("suma", "number").calculated());
         portal.archive("companies", Portal::generated_id(200));
-        portal.update("companies", Portal::generated_id(1), &[("city", Some("Soria"))]);
-        portal.merge("companies", Portal::generated_id(248), Portal::generated_id(249));
+        portal.update(
+            "companies",
+            Portal::generated_id(1),
+            &[("city", Some("Soria"))],
+        );
+        portal.merge(
+            "companies",
+            Portal::generated_id(248),
+            Portal::generated_id(249),
+        );
         for id in 1_000..1_120 {
             portal.add_owner(id, "Begoña");
         }
@@ -97,18 +114,73 @@ fn answers_are_as_the_published_documents_say() {
     let objects = "/crm/objects/2026-03/companies";
     let get = |path: &str| (path.to_owned(), None);
     let post = |path: &str, body: Value| (path.to_owned(), Some(body));
-    let search = json!({"filterGroups": [], "sorts": [], "properties": ["name"], "limit": 5, "after": "0"});
+    let search =
+        json!({"filterGroups": [], "sorts": [], "properties": ["name"], "limit": 5, "after": "0"});
     let asked = [
-        (get(&format!("{objects}?limit=3&properties=name")), 200, "CollectionResponseSimplePublicObjectWithAssociationsForwardPaging"),
-        (get(&format!("{objects}?limit=50&archived=True&propertiesWithHistory=city")), 200, "CollectionResponseSimplePublicObjectWithAssociationsForwardPaging"),
-        (post(&format!("{objects}/search"), search), 200, "CollectionResponseWithTotalSimplePublicObject"),
-        (post(&format!("{objects}/batch/read"), json!({"inputs": [{"id": first}], "properties": [], "propertiesWithHistory": ["city"]})), 200, "BatchResponseSimplePublicObject"),
-        (post(&format!("{objects}/batch/read"), json!({"inputs": [{"id": first}, {"id": "7"}], "properties": ["city"], "propertiesWithHistory": []})), 207, "BatchResponseSimplePublicObjectWithErrors"),
-        (get("/crm/properties/2026-03/companies"), 200, "CollectionResponsePropertyNoPaging"),
-        (get("/crm/pipelines/2026-03/deals"), 200, "CollectionResponsePipelineNoPaging"),
-        (get("/crm/owners/2026-03?limit=100"), 200, "CollectionResponsePublicOwnerForwardPaging"),
-        (post("/crm/associations/2026-03/companies/contacts/batch/read", json!({"inputs": [{"id": first}]})), 200, "BatchResponsePublicAssociationMultiWithLabel"),
-        (post("/crm/associations/2026-03/companies/contacts/batch/read", json!({"inputs": [{"id": first}, {"id": "7"}]})), 207, "BatchResponsePublicAssociationMultiWithLabelWithErrors"),
+        (
+            get(&format!("{objects}?limit=3&properties=name")),
+            200,
+            "CollectionResponseSimplePublicObjectWithAssociationsForwardPaging",
+        ),
+        (
+            get(&format!(
+                "{objects}?limit=50&archived=True&propertiesWithHistory=city"
+            )),
+            200,
+            "CollectionResponseSimplePublicObjectWithAssociationsForwardPaging",
+        ),
+        (
+            post(&format!("{objects}/search"), search),
+            200,
+            "CollectionResponseWithTotalSimplePublicObject",
+        ),
+        (
+            post(
+                &format!("{objects}/batch/read"),
+                json!({"inputs": [{"id": first}], "properties": [], "propertiesWithHistory": ["city"]}),
+            ),
+            200,
+            "BatchResponseSimplePublicObject",
+        ),
+        (
+            post(
+                &format!("{objects}/batch/read"),
+                json!({"inputs": [{"id": first}, {"id": "7"}], "properties": ["city"], "propertiesWithHistory": []}),
+            ),
+            207,
+            "BatchResponseSimplePublicObjectWithErrors",
+        ),
+        (
+            get("/crm/properties/2026-03/companies"),
+            200,
+            "CollectionResponsePropertyNoPaging",
+        ),
+        (
+            get("/crm/pipelines/2026-03/deals"),
+            200,
+            "CollectionResponsePipelineNoPaging",
+        ),
+        (
+            get("/crm/owners/2026-03?limit=100"),
+            200,
+            "CollectionResponsePublicOwnerForwardPaging",
+        ),
+        (
+            post(
+                "/crm/associations/2026-03/companies/contacts/batch/read",
+                json!({"inputs": [{"id": first}]}),
+            ),
+            200,
+            "BatchResponsePublicAssociationMultiWithLabel",
+        ),
+        (
+            post(
+                "/crm/associations/2026-03/companies/contacts/batch/read",
+                json!({"inputs": [{"id": first}, {"id": "7"}]}),
+            ),
+            207,
+            "BatchResponsePublicAssociationMultiWithLabelWithErrors",
+        ),
         (get(&format!("{objects}?limit=101")), 400, "Error"),
         (get("/crm/objects/2026-03/nada"), 400, "Error"),
     ];
@@ -136,7 +208,10 @@ fn hubspots_own_client_finds_what_there_is() {
     let python = python();
     let crm = portal();
     let output = std::process::Command::new(python)
-        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/hubspot/judges/client.py"))
+        .arg(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/tests/it/hubspot/judges/client.py"
+        ))
         .args([&crm.server.url(), crm.server.token()])
         .output()
         .unwrap();
@@ -163,7 +238,8 @@ fn python() -> std::path::PathBuf {
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
         .unwrap();
-    let python = std::path::Path::new(&String::from_utf8(output.stdout).unwrap()).join("bin/python");
+    let python =
+        std::path::Path::new(&String::from_utf8(output.stdout).unwrap()).join("bin/python");
     assert!(
         python.exists(),
         "HubSpot's own client is not at {}: install python3 with venv (Debian: python3-venv), then run scripts/setup.sh",

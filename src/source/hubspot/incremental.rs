@@ -1,0 +1,161 @@
+//! From where an incremental stream is read, and where it stands afterwards. No I/O.
+
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+
+use super::ids::IdSet;
+use super::records::{Compare, Start};
+use crate::error::{Error, Result};
+use crate::position::{CursorPosition, CursorValue, HubSpotPosition, Position};
+
+/// How far before the last position each incremental run begins, unless the stream says otherwise: search knows of a
+/// change only minutes later.
+pub const LOOKBACK: TimeDelta = TimeDelta::minutes(10);
+/// How far behind its beginning a run leaves the position: changes of that moment may still be under way.
+const HORIZON: TimeDelta = TimeDelta::minutes(1);
+/// How far apart clocks may be before it is said.
+const CLOCKS_APART: TimeDelta = TimeDelta::minutes(5);
+/// How much of an interval may be left when its time has come: runs begin a little sooner or later each day.
+const EARLY: i32 = 20;
+
+/// How an incremental stream is read: from where, when all is looked at, and where it stands afterwards.
+#[derive(Debug)]
+pub struct Incremental {
+    /// The column that tells when a row was last changed.
+    pub column: String,
+    /// Where the first run begins, where the configuration says.
+    pub initial: Option<DateTime<Utc>>,
+    /// How far before its position a run begins.
+    pub lookback: TimeDelta,
+    /// When the run began, by HubSpot's clock.
+    pub began: DateTime<Utc>,
+    /// How often ids are compared.
+    pub compare: Option<TimeDelta>,
+    /// How often all records are read again.
+    pub reread: Option<TimeDelta>,
+    /// Whether ids are compared in this run.
+    pub compares: bool,
+    /// Whether all records are read again in this run.
+    pub rereads: bool,
+    /// When ids were last compared.
+    pub compared: Option<DateTime<Utc>>,
+    /// When all records were last read.
+    pub reread_at: Option<DateTime<Utc>>,
+}
+
+impl Incremental {
+    /// Whether ids are to be compared, and whether all records are to be read again.
+    pub fn due(&self, position: &HubSpotPosition) -> (bool, bool) {
+        let due = |every: Option<TimeDelta>, last: Option<DateTime<Utc>>| {
+            let Some(every) = every else {
+                return false;
+            };
+            last.is_none_or(|last| self.began - last + every / EARLY >= every)
+        };
+        (
+            // What a version that did not compare has lost is found as well, and so is what a position ahead of all clocks hides.
+            due(self.compare, position.compared) || self.is_ahead(position),
+            due(self.reread, position.reread),
+        )
+    }
+
+    fn is_ahead(&self, position: &HubSpotPosition) -> bool {
+        match position.cursor.resume {
+            CursorValue::TimestampTz(micros) => {
+                micros > (self.began + CLOCKS_APART).timestamp_micros()
+            }
+            _ => false,
+        }
+    }
+
+    /// Where an extract begins that goes on from a position.
+    pub fn go_on(&mut self, position: &HubSpotPosition, ids: &[String]) -> Result<Start> {
+        let CursorValue::TimestampTz(micros) = position.cursor.resume else {
+            return Err(Error::internal(
+                "a stream of HubSpot does not stand at a time",
+            ));
+        };
+        let archived = IdSet::from_text(&position.archived).ok_or_else(|| {
+            Error::data("the stream's position names archived records in a way that cannot be read")
+                .remedy("run `acequia run STREAM --full-refresh` once")
+        })?;
+        let since = micros
+            .div_euclid(1_000)
+            .saturating_sub(self.lookback.num_milliseconds());
+        (self.compares, self.rereads) = self.due(position);
+        // Who reads all records again sees all ids.
+        self.compares |= self.rereads;
+        self.rereads |= self.compares && (position.compared.is_none() || self.is_ahead(position));
+        (self.compared, self.reread_at) = (position.compared, position.reread);
+        let compare = self.compares.then(|| {
+            let mut known: Vec<u64> = ids.iter().filter_map(|id| id.parse().ok()).collect();
+            known.sort_unstable();
+            let mut set = IdSet::default();
+            for id in known {
+                set.insert(id);
+            }
+            let last = position.compared.filter(|_| !self.rereads);
+            Compare {
+                since: last.map(|last| (last - HORIZON - self.lookback).timestamp_millis()),
+                known: set,
+                floor: self.initial.map(|initial| initial.timestamp_millis()),
+                now: self.began.to_rfc3339_opts(SecondsFormat::Millis, true),
+            }
+        });
+        Ok(Start::Since {
+            since,
+            archived: Some(archived),
+            compare,
+        })
+    }
+
+    /// Where the stream stands once what was read is loaded.
+    pub fn position(self, archived: String) -> Position {
+        let until = (self.began - HORIZON).timestamp_micros();
+        Position::HubSpot(HubSpotPosition {
+            cursor: CursorPosition {
+                column: self.column,
+                value: CursorValue::TimestampTz(until),
+                resume: CursorValue::TimestampTz(until),
+            },
+            archived,
+            compared: if self.compares {
+                Some(self.began)
+            } else {
+                self.compared
+            },
+            reread: if self.rereads {
+                Some(self.began)
+            } else {
+                self.reread_at
+            },
+        })
+    }
+}
+
+/// When the run began. A clock that is ahead would take the position beyond changes that are yet to come: of HubSpot's
+/// and this machine's the earlier counts.
+pub fn judge_clock(
+    date: Option<DateTime<Utc>>,
+    ours: DateTime<Utc>,
+    advice: &mut Vec<(String, String)>,
+) -> DateTime<Utc> {
+    let Some(theirs) = date else {
+        advice.push((
+            "HubSpot's answers do not tell the time: what changed within a day is read again in each run".to_owned(),
+            "where a proxy stands between, have it leave the header `Date` as it is".to_owned(),
+        ));
+        return ours - TimeDelta::days(1);
+    };
+    let ahead = theirs - ours;
+    if ahead > CLOCKS_APART {
+        advice.push((
+            format!(
+                "HubSpot's clock is {} s ahead of this machine's: the earlier of the two is gone by, and more is read \
+                 again than need be",
+                ahead.num_seconds()
+            ),
+            "set this machine's clock".to_owned(),
+        ));
+    }
+    theirs.min(ours)
+}
