@@ -116,6 +116,8 @@ fn properties(server: &HubSpotServer) -> Vec<Property> {
         .map(|name| Property {
             name: name.clone(),
             kind: kinds.get(name).cloned().unwrap(),
+            field_type: String::new(),
+            calculated: false,
             archived: false,
             created_at: None,
         })

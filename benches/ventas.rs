@@ -104,7 +104,7 @@ impl Bench {
                 .unwrap();
             let schema = number(None, opened.description().columns.clone());
             let stop = CancellationToken::new();
-            let extract = opened.read(&schema, None, &stop).await.unwrap();
+            let extract = opened.read(&schema, None, &[], &stop).await.unwrap();
             let (sender, mut all) = mpsc::channel(4);
             for Lane {
                 mut batches,
@@ -313,6 +313,7 @@ fn staged<'a>(
             full_refresh: false,
             key_is_unique: true,
             cursor: None,
+            marks: None,
             schema: schema.clone(),
             position_before: None,
             position_after: None,

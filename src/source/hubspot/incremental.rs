@@ -94,12 +94,12 @@ impl Incremental {
                 set.insert(id);
             }
             let last = position.compared.filter(|_| !self.rereads);
-            Compare {
+            Box::new(Compare {
                 since: last.map(|last| (last - HORIZON - self.lookback).timestamp_millis()),
                 known: set,
                 floor: self.initial.map(|initial| initial.timestamp_millis()),
                 now: self.began.to_rfc3339_opts(SecondsFormat::Millis, true),
-            }
+            })
         });
         Ok(Start::Since {
             since,

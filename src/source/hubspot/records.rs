@@ -39,7 +39,7 @@ pub enum Start {
         /// The records that were in the archive when that was read; none where it was not.
         archived: Option<IdSet>,
         /// Where all ids are compared with those of the table.
-        compare: Option<Compare>,
+        compare: Option<Box<Compare>>,
     },
 }
 

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::json;
 use super::oddity::Oddity;
-use super::portal::{Asked, Object, Portal, Shelf};
+use super::portal::{Asked, Object, Portal, Record, Shelf};
 use super::schema;
 use crate::seed::mix;
 
@@ -435,25 +435,10 @@ fn search(portal: &mut Portal, called: &str, query: &Query, body: &[u8]) -> Answ
             hits.push((id, indexed, record));
         }
     }
-    if let Some(sort) = request.sorts.first() {
-        let (name, descending) = match sort {
-            Value::String(name) => (name.trim_start_matches('-'), name.starts_with('-')),
-            other => (
-                other
-                    .get("propertyName")
-                    .and_then(Value::as_str)
-                    .unwrap_or_default(),
-                other.get("direction").and_then(Value::as_str) == Some("DESCENDING"),
-            ),
-        };
-        match name {
-            "hs_object_id" => hits.sort_by_key(|(id, ..)| *id),
-            name if name == modified => hits.sort_by_key(|(_, indexed, _)| *indexed),
-            _ => return Answer::invalid("only sorts by id and by time of change are served here"),
-        }
-        if descending {
-            hits.reverse();
-        }
+    if let Some(sort) = request.sorts.first()
+        && let Err(refusal) = sort_hits(&mut hits, sort, modified)
+    {
+        return refusal;
     }
     if unsorted {
         hits.sort_by_key(|(id, ..)| mix(*id));
@@ -484,6 +469,36 @@ fn search(portal: &mut Portal, called: &str, query: &Query, body: &[u8]) -> Answ
     }
     body.push('}');
     Answer::ok(body)
+}
+
+/// Records that a search found: id, time of change as search knows it, record.
+type Hits<'a> = Vec<(u64, i64, &'a Record)>;
+
+/// Sorts as a request says, as text (`-name` for descending) or as an object.
+fn sort_hits(hits: &mut Hits<'_>, sort: &Value, modified: &str) -> Result<(), Answer> {
+    let (name, descending) = match sort {
+        Value::String(name) => (name.trim_start_matches('-'), name.starts_with('-')),
+        other => (
+            other
+                .get("propertyName")
+                .and_then(Value::as_str)
+                .unwrap_or_default(),
+            other.get("direction").and_then(Value::as_str) == Some("DESCENDING"),
+        ),
+    };
+    match name {
+        "hs_object_id" => hits.sort_by_key(|(id, ..)| *id),
+        name if name == modified => hits.sort_by_key(|(_, indexed, _)| *indexed),
+        _ => {
+            return Err(Answer::invalid(
+                "only sorts by id and by time of change are served here",
+            ));
+        }
+    }
+    if descending {
+        hits.reverse();
+    }
+    Ok(())
 }
 
 /// Whether a record meets a filter; those by id and by time of change are served.

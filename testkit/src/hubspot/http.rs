@@ -117,13 +117,7 @@ async fn respond(request: hyper::Request<Incoming>, shared: &Shared) -> std::io:
             log(status);
             let mut response = Response::new(Payload::whole(body.into()));
             set_status(&mut response, status);
-            for (name, value) in headers {
-                if let (Ok(name), Ok(value)) =
-                    (HeaderName::try_from(name), HeaderValue::try_from(value))
-                {
-                    response.headers_mut().insert(name, value);
-                }
-            }
+            say(&mut response, headers);
             return Ok(response);
         }
         Some(Failure::Reset) => {
@@ -157,14 +151,17 @@ async fn respond(request: hyper::Request<Incoming>, shared: &Shared) -> std::io:
     if let Ok(date) = HeaderValue::try_from(json::http_date(now)) {
         response.headers_mut().insert(DATE, date);
     }
-    let headers = shared.desk().headers.clone();
+    say(&mut response, shared.desk().headers.clone());
+    log(response.status().as_u16());
+    Ok(response)
+}
+
+fn say(response: &mut Response, headers: Vec<(String, String)>) {
     for (name, value) in headers {
         if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
             response.headers_mut().insert(name, value);
         }
     }
-    log(response.status().as_u16());
-    Ok(response)
 }
 
 /// The answer to a request that is within the limits, with what remains of them.

@@ -172,8 +172,8 @@ fn every_wait_ends_when_it_is_told_to() {
     for fault in [
         fault("after=cursor"),
         fault("/properties/"),
-        Fault::new("/properties/", Failure::Delay(Duration::from_secs(60))),
-        Fault::new("after=cursor", Failure::Delay(Duration::from_secs(60))),
+        Fault::new("/properties/", Failure::Delay(Duration::from_mins(1))),
+        Fault::new("after=cursor", Failure::Delay(Duration::from_mins(1))),
     ] {
         let shown = format!("{fault:?}");
         crm.server.inject(fault);
