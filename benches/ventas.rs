@@ -86,6 +86,7 @@ impl Bench {
                     path: self.folder.path().join("bench.duckdb"),
                     memory_limit: Some(MEMORY_LIMIT),
                 },
+                wait: std::time::Duration::ZERO,
             },
             sources: BTreeMap::from([("operativa".to_owned(), source)]),
             streams: vec![ventas(self.lanes)],

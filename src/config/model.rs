@@ -81,6 +81,10 @@ pub struct DestinationConfig {
     /// DuckDB: how much memory it may use, as in "512MB". Default: 256 MB, and up to 4 GB where a load of wide rows needs it.
     #[serde(default)]
     pub memory_limit: Option<String>,
+    /// How long to wait for others that have the database open, as in "5m": programs that have a DuckDB file open, or
+    /// another run. Default: "1m".
+    #[serde(default)]
+    pub wait: Option<String>,
 }
 
 /// What kind of place a source is.

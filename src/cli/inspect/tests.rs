@@ -1,3 +1,4 @@
+use std::fs;
 use std::sync::Arc;
 
 use acequia::landing::manifest::{Disposition, Mode, Part};
@@ -73,6 +74,7 @@ fn load(folder: &Path) {
         disposition: Disposition::Replace,
         primary_key: vec!["id".to_owned()],
         key_is_unique: true,
+        configuration: None,
         cursor: None,
         schema: schema(),
         position_before: None,

@@ -204,6 +204,7 @@ pub(crate) fn stage(
             previous: None,
             full_refresh: load.full_refresh,
             key_is_unique: load.key_is_unique,
+            configuration: None,
             cursor: load.cursor.clone(),
             schema,
             position_before: load.before.clone(),

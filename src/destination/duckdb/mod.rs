@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
 use crate::destination::{
-    Destination, Interrupter, LedgerRow, LoadOutcome, StagedLoad, StreamState,
+    Destination, Interrupter, LedgerRow, LoadOutcome, StagedLoad, StreamState, place,
 };
 use crate::error::{Error, Result};
 use crate::names::{DestinationId, LoadId, StreamName};
@@ -79,6 +79,8 @@ pub struct DuckDb {
     session: Session,
     memory_limit: MemoryLimit,
     id: DestinationId,
+    /// What is to be known where its ledger was made at another place.
+    moved: Option<String>,
     read_only: bool,
 }
 
@@ -99,11 +101,13 @@ impl DuckDb {
     ) -> Result<Self> {
         let memory_limit = memory_limit.into();
         let session = open::writable(name, path, memory_limit.now, dataset)?;
-        let id = ledger::prepare(&session).map_err(|error| error.on(open::subject(name, path)))?;
+        let prepared = ledger::prepare(&session, &place::of_file(path));
+        let (id, moved) = prepared.map_err(|error| error.on(open::subject(name, path)))?;
         Ok(Self {
             session,
             memory_limit,
             id,
+            moved,
             read_only: false,
         })
     }
@@ -117,11 +121,13 @@ impl DuckDb {
         let Some(session) = open::readable(name, path, dataset)? else {
             return Ok(None);
         };
-        let id = ledger::find_id(&session).map_err(|error| error.on(open::subject(name, path)))?;
+        let id = ledger::seen_id(&session, &place::of_file(path))
+            .map_err(|error| error.on(open::subject(name, path)))?;
         Ok(id.map(|id| Self {
             session,
             memory_limit: MemoryLimit::default(),
             id,
+            moved: None,
             read_only: true,
         }))
     }
@@ -134,6 +140,10 @@ impl Destination for DuckDb {
 
     fn interrupter(&self) -> Interrupter {
         self.session.interrupter()
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        self.moved.iter().cloned().collect()
     }
 
     fn states(&mut self) -> Result<BTreeMap<StreamName, StreamState>> {
