@@ -15,8 +15,16 @@ const MAX_NAME: usize = 63;
     Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
 )]
 #[serde(try_from = "String", into = "String")]
-#[schemars(with = "String")]
+#[schemars(with = "String", transform = stream_name_pattern)]
 pub struct StreamName(String);
+
+/// What [`StreamName`] takes, as far as a pattern says.
+fn stream_name_pattern(schema: &mut schemars::Schema) {
+    schema.insert(
+        "pattern".to_owned(),
+        "^[A-Za-z_][A-Za-z0-9_-]{0,62}$".into(),
+    );
+}
 
 /// A text that cannot be a stream's name.
 #[derive(Debug, thiserror::Error)]

@@ -100,7 +100,7 @@ pub(crate) enum Command {
     Init(InitArgs),
     /// See whether the configuration, its connections and their privileges work
     ///
-    /// Prints the SQL or the setting that mends each fault. Changes nothing.
+    /// Prints the SQL or the setting that fixes each fault. Changes nothing.
     Check(SelectionArgs),
     /// Carry the streams from their sources into the destination
     ///

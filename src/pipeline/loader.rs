@@ -189,6 +189,9 @@ impl Open {
                 Err(error) if waited_for(&error) => error,
                 opened => return opened,
             };
+            if destination.wait.is_zero() {
+                return Err(error);
+            }
             let waited = began.elapsed();
             if waited >= destination.wait {
                 let remedy = error.remedy_text().unwrap_or("run again").to_owned();

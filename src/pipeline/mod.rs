@@ -227,13 +227,19 @@ fn open_landing(pipeline: &Pipeline) -> Result<Landing> {
     Landing::open(&pipeline.landing)
 }
 
-/// Replaces the word STREAM in a remedy by the stream's name.
-fn name_stream(error: Error, stream: &crate::names::StreamName) -> Error {
+/// Replaces the words STREAM and SOURCE in a remedy by the names of the stream and its source.
+fn name_stream(error: Error, stream: &config::Stream) -> Error {
     match error.remedy_text() {
-        Some(remedy) if remedy.contains("STREAM") => {
-            let remedy = remedy.replace("STREAM", stream.as_str());
+        Some(remedy) => {
+            let remedy = named(remedy, stream);
             error.remedy(remedy)
         }
-        _ => error,
+        None => error,
     }
+}
+
+/// A text with the words STREAM and SOURCE replaced by the names of the stream and its source.
+fn named(text: &str, stream: &config::Stream) -> String {
+    text.replace("STREAM", stream.name.as_str())
+        .replace("SOURCE", &stream.source)
 }

@@ -149,7 +149,7 @@ impl StreamReplay {
                 let error = if self.step.stop.is_cancelled() {
                     Error::Interrupted
                 } else {
-                    name_stream(error, &self.stream.name).on(format!("stream {}", self.stream.name))
+                    name_stream(error, &self.stream).on(format!("stream {}", self.stream.name))
                 };
                 report.fail(&error);
                 self.step.counters.enter(Phase::Failed);

@@ -13,7 +13,7 @@ use super::loader::{Hold, Loader};
 use super::progress::{Counters, Phase};
 use super::report::{Status, StreamReport};
 use super::wait::unless_stopped;
-use super::{name_stream, recovery};
+use super::{name_stream, named, recovery};
 use crate::config::{Pipeline, Stream};
 use crate::destination::StreamState;
 use crate::error::{Error, Result};
@@ -72,6 +72,9 @@ impl StreamRun {
         ended: Result<()>,
     ) -> StreamReport {
         report.position_after = self.position().cloned();
+        for warning in &mut report.warnings {
+            *warning = named(warning, &self.stream);
+        }
         report.seconds = began.elapsed().as_secs_f64();
         match ended {
             Ok(()) => {
@@ -82,7 +85,7 @@ impl StreamRun {
                 let error = if self.stop.is_cancelled() {
                     Error::Interrupted
                 } else {
-                    name_stream(error, &self.stream.name).on(format!("stream {}", self.stream.name))
+                    name_stream(error, &self.stream).on(format!("stream {}", self.stream.name))
                 };
                 report.fail(&error);
                 self.counters.enter(Phase::Failed);
@@ -301,7 +304,7 @@ impl StreamRun {
             tracing::info!(load = %address.load_id, "loading what an earlier run landed");
             match self.load(&address, manifest, report).await {
                 Err(error) if error.refuses_load() && !self.stop.is_cancelled() => {
-                    let error = name_stream(error, &self.stream.name).report();
+                    let error = name_stream(error, &self.stream).report();
                     let reason = format!("the destination refuses it: {error}");
                     self.set_refused_aside(&address, &reason, report).await?;
                 }

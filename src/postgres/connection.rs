@@ -258,9 +258,9 @@ impl Server {
             _ => {
                 let text = format!("{error:?}").to_lowercase();
                 if text.contains("refused") {
-                    format!("start the server, or mend host and port in {url}")
+                    format!("start the server, or correct host and port in {url}")
                 } else if text.contains("lookup") || text.contains("resolve") || text.contains("not known") {
-                    format!("mend the host's name in {url}")
+                    format!("correct the host's name in {url}")
                 } else if text.contains("timed out") || text.contains("timedout") {
                     format!(
                         "see that the host is reachable from here, through every firewall, or raise connect_timeout in \

@@ -247,7 +247,7 @@ fn following_is_stopped_at_random() {
             project
                 .source
                 .execute(
-                    "INSERT INTO t SELECT $1 + i, 'x' FROM generate_series(1, 50) AS i",
+                    "INSERT INTO t SELECT $1::int8 + i, 'x' FROM generate_series(1, 50) AS i",
                     &[&id],
                 )
                 .unwrap();

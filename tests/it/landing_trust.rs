@@ -24,11 +24,12 @@ fn manifest(load: &Path) -> Value {
     serde_json::from_slice(&std::fs::read(load.join("manifest.json")).unwrap()).unwrap()
 }
 
-/// Copies a load as one of a stream that was never loaded: its id is that of now.
+/// Copies a load as one of a stream, newer than all that it has.
 fn plant(project: &Project, load: &Path, stream: &str, change: impl FnOnce(&mut Value)) -> PathBuf {
     let mut manifest = manifest(load);
-    let id = manifest["load_id"].as_str().unwrap().to_owned();
-    let id = format!("{}beef", &id[..id.len() - 4]);
+    let last = project.loads(stream).pop().unwrap();
+    let last = last.file_name().unwrap().to_str().unwrap().to_owned();
+    let id = format!("{}ffff", &last[..last.len() - 4]);
     manifest["load_id"] = json!(id);
     change(&mut manifest);
     let folder = project.path("landing/formacion").join(stream).join(&id);
@@ -212,7 +213,9 @@ fn a_replay_takes_nothing_that_is_not_the_streams() {
     let ventas = project.loads("ventas")[0].clone();
     // Newer than all that the stream has.
     let cursos = project.path("landing/formacion/cursos");
-    let copied = cursos.join(ventas.file_name().unwrap());
+    let name = ventas.file_name().unwrap().to_str().unwrap();
+    let year: u32 = name[..4].parse().unwrap();
+    let copied = cursos.join(format!("{}{}", year + 1, &name[4..]));
     std::fs::create_dir(&copied).unwrap();
     for file in files_below(&ventas) {
         std::fs::copy(&file, copied.join(file.file_name().unwrap())).unwrap();

@@ -78,6 +78,11 @@ pub(super) fn is_out_of_memory(error: &Error) -> bool {
     matches!(error, Error::Destination(_)) && error.to_string().contains("(Out of Memory Error)")
 }
 
+/// Whether the disk has no room left.
+pub(super) fn is_disk_full(error: &Error) -> bool {
+    matches!(error, Error::Destination(_)) && error.report().contains("No space left on device")
+}
+
 /// The kind of a message: what stands before ` Error: `.
 pub(super) fn kind(message: &str) -> &str {
     match message.split_once(" Error: ") {

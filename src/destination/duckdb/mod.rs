@@ -171,6 +171,11 @@ impl Destination for DuckDb {
         }
         loop {
             let outcome = load::load(&self.session, load);
+            if outcome.as_ref().is_err_and(failure::is_disk_full) {
+                // What was written is undone, but keeps its room in the file until a checkpoint.
+                let given_back = self.session.execute("CHECKPOINT", []);
+                tracing::debug!(?given_back, "the disk is full");
+            }
             let (Err(error), Some(raised)) = (&outcome, self.memory_limit.raised()) else {
                 return outcome;
             };
