@@ -313,6 +313,7 @@ fn staged<'a>(
             previous: None,
             full_refresh: false,
             key_is_unique: true,
+            configuration: None,
             cursor: None,
             schema: schema.clone(),
             position_before: None,
