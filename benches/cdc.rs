@@ -97,6 +97,7 @@ impl Bench {
                     path: self.folder.path().join("bench.duckdb"),
                     memory_limit: None,
                 },
+                wait: std::time::Duration::ZERO,
             },
             sources: BTreeMap::from([("operativa".to_owned(), source)]),
             streams: vec![Stream {

@@ -90,6 +90,7 @@ impl Bench {
                 target: Target::Postgres {
                     url: Secret::new(self.warehouse.url()),
                 },
+                wait: std::time::Duration::ZERO,
             },
             sources: BTreeMap::from([("operativa".to_owned(), source)]),
             streams: vec![stream],

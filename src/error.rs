@@ -19,6 +19,19 @@ pub struct Fault {
     what: String,
     remedy: Option<String>,
     cause: Option<Arc<dyn StdError + Send + Sync>>,
+    lasts: Lasts,
+}
+
+/// Whether what failed would fail again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Lasts {
+    /// As long as nobody mends it, or what was asked for is another.
+    #[default]
+    Always,
+    /// Until whoever was asked is in order again: it says nothing of what was asked for.
+    ForNow,
+    /// Until somebody else lets go.
+    UntilReleased,
 }
 
 /// Every failure, by who must act on it.
@@ -105,6 +118,40 @@ impl Error {
         self
     }
 
+    /// Marks it as one that says nothing of what was asked for: a full disk, a lost connection, a right that is missing.
+    #[must_use]
+    pub fn for_now(mut self) -> Self {
+        if let Some(fault) = self.fault_mut() {
+            fault.lasts = Lasts::ForNow;
+        }
+        self
+    }
+
+    /// Marks it as one that ends when somebody else lets go.
+    #[must_use]
+    pub fn until_released(mut self) -> Self {
+        if let Some(fault) = self.fault_mut() {
+            fault.lasts = Lasts::UntilReleased;
+        }
+        self
+    }
+
+    /// Whether it ends when somebody else lets go of what was asked for.
+    pub fn ends_when_released(&self) -> bool {
+        let lasts = self.fault().map(|fault| fault.lasts);
+        lasts == Some(Lasts::UntilReleased)
+    }
+
+    /// Whether a load met with it because of what the load is, so that it would meet with it again.
+    pub fn refuses_load(&self) -> bool {
+        let of_the_load = match self {
+            Self::Config(_) | Self::Data(_) | Self::Destination(_) | Self::Internal(_) => true,
+            Self::Source(_) | Self::Landing(_) | Self::Damaged(_) | Self::Interrupted => false,
+        };
+        let lasts = self.fault().map(|fault| fault.lasts);
+        of_the_load && lasts == Some(Lasts::Always)
+    }
+
     /// How to mend it, where that is known.
     pub fn remedy_text(&self) -> Option<&str> {
         self.fault().and_then(|fault| fault.remedy.as_deref())
@@ -162,6 +209,7 @@ impl Fault {
             what: what.into(),
             remedy: None,
             cause: None,
+            lasts: Lasts::default(),
         }
     }
 }

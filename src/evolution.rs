@@ -202,6 +202,7 @@ pub fn rebuild(known: Option<&TableSchema>, load: &Schema) -> TableSchema {
 pub fn evolve(known: &TableSchema, load: &Schema) -> Result<Evolution> {
     let mut steps = Vec::new();
     let mut columns = Vec::with_capacity(known.columns.len());
+    let mut refused = Vec::new();
     for table_column in &known.columns {
         let TableColumn { column, retired } = table_column;
         let mut column = column.clone();
@@ -216,7 +217,8 @@ pub fn evolve(known: &TableSchema, load: &Schema) -> Result<Evolution> {
             continue;
         };
         let Some(common) = common_type(&column.column_type, &incoming.column_type) else {
-            return Err(incompatible(&column, incoming));
+            refused.push((column, incoming));
+            continue;
         };
         if *retired {
             steps.push(Step::Revive(column.name.clone()));
@@ -235,6 +237,9 @@ pub fn evolve(known: &TableSchema, load: &Schema) -> Result<Evolution> {
             column,
             retired: false,
         });
+    }
+    if !refused.is_empty() {
+        return Err(incompatible(&refused));
     }
     for incoming in &load.columns {
         if known.column(&incoming.name).is_none() {
@@ -284,6 +289,27 @@ impl TableSchema {
     }
 }
 
+/// How the columns of a load differ from those of the table, for people.
+pub fn differences(known: &TableSchema, load: &Schema) -> Vec<String> {
+    match evolve(known, load) {
+        Ok(evolution) => evolution.steps.iter().map(Step::to_string).collect(),
+        Err(_) => {
+            let columns = load.columns.iter().filter_map(|incoming| {
+                let column = known.column(&incoming.name)?;
+                common_type(&column.column_type, &incoming.column_type)
+                    .is_none()
+                    .then(|| {
+                        format!(
+                            "column `{}` changed from {} to {}, and its table was made anew",
+                            column.name, column.column_type, incoming.column_type
+                        )
+                    })
+            });
+            columns.collect()
+        }
+    }
+}
+
 /// The type that holds every value of both, where one of the two does.
 pub(crate) fn common_type(known: &ColumnType, incoming: &ColumnType) -> Option<ColumnType> {
     if known.holds(incoming) {
@@ -321,15 +347,30 @@ fn next_field_id(known: i32, load: &Schema) -> i32 {
         .fold(known, i32::max)
 }
 
-fn incompatible(table: &Column, incoming: &Column) -> Error {
-    Error::data(format!(
-        "column `{}` changed from {} to {} ({} in the source), which its table cannot take",
-        table.name, table.column_type, incoming.column_type, incoming.source_type
-    ))
-    .remedy(format!(
-        "rebuild the table with `acequia run STREAM --full-refresh`, or keep the old type with `{} = \"{}\"` under \
-         [streams.STREAM.types], or leave the column out with `exclude`",
-        table.name, table.column_type
+/// What is said of columns, as the table has them and as they come.
+fn incompatible(columns: &[(Column, &Column)]) -> Error {
+    let what: Vec<String> = columns
+        .iter()
+        .map(|(table, incoming)| {
+            format!(
+                "column `{}` changed from {} to {} ({} in the source), which its table cannot take",
+                table.name, table.column_type, incoming.column_type, incoming.source_type
+            )
+        })
+        .collect();
+    let types: Vec<String> = columns
+        .iter()
+        .map(|(table, _)| format!("`{} = \"{}\"`", table.name, table.column_type))
+        .collect();
+    let [column, type_] = if columns.len() == 1 {
+        ["the column", "the old type"]
+    } else {
+        ["the columns", "the old types"]
+    };
+    Error::data(what.join("; ")).remedy(format!(
+        "rebuild the table with `acequia run STREAM --full-refresh`, or keep {type_} with {} under \
+         [streams.STREAM.types], or leave {column} out with `exclude`",
+        types.join(", "),
     ))
 }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use chrono::{DateTime, NaiveDateTime, Utc};
+use chrono::{DateTime, Datelike, NaiveDateTime, TimeDelta, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -15,8 +15,16 @@ const MAX_NAME: usize = 63;
     Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
 )]
 #[serde(try_from = "String", into = "String")]
-#[schemars(with = "String")]
+#[schemars(with = "String", transform = stream_name_pattern)]
 pub struct StreamName(String);
+
+/// What [`StreamName`] takes, as far as a pattern says.
+fn stream_name_pattern(schema: &mut schemars::Schema) {
+    schema.insert(
+        "pattern".to_owned(),
+        "^[A-Za-z_][A-Za-z0-9_-]{0,62}$".into(),
+    );
+}
 
 /// A text that cannot be a stream's name.
 #[derive(Debug, thiserror::Error)]
@@ -47,7 +55,7 @@ impl FromStr for StreamName {
         if starts_well && all_well && text.len() <= MAX_NAME && !text.starts_with("_acequia") {
             Ok(Self(text.to_owned()))
         } else {
-            Err(BadStreamName(text.to_owned()))
+            Err(BadStreamName(shortened(text)))
         }
     }
 }
@@ -96,7 +104,7 @@ impl FromStr for DestinationId {
         if is_hex(text, 8) {
             Ok(Self(text.to_owned()))
         } else {
-            Err(BadId(text.to_owned()))
+            Err(BadId(shortened(text)))
         }
     }
 }
@@ -118,12 +126,30 @@ pub struct BadId(String);
 /// The time in a load's id: `20261124T031300123`.
 const TIME_FORMAT: &str = "%Y%m%dT%H%M%S%3f";
 
+/// The last year that an id can tell.
+const MAX_YEAR: i32 = 9999;
+
 impl LoadId {
     /// A new one, for a load that begins now.
     pub fn new(destination: &DestinationId) -> Self {
+        Self::at(Utc::now(), destination)
+    }
+
+    /// A new one, for a load that begins now, after another: ids sort as their loads follow on each other, also where the
+    /// clock was put back in between.
+    pub fn after(previous: Option<&Self>, destination: &DestinationId) -> Self {
+        let now = Utc::now();
+        let next = previous
+            .and_then(Self::began_at)
+            .and_then(|time| time.checked_add_signed(TimeDelta::milliseconds(1)))
+            .filter(|next| next.year() <= MAX_YEAR);
+        Self::at(next.map_or(now, |next| next.max(now)), destination)
+    }
+
+    fn at(time: DateTime<Utc>, destination: &DestinationId) -> Self {
         Self(format!(
             "{}-{}-{}",
-            Utc::now().format(TIME_FORMAT),
+            time.format(TIME_FORMAT),
             destination.as_str(),
             random_hex(4)
         ))
@@ -166,7 +192,7 @@ impl FromStr for LoadId {
             {
                 Ok(Self(text.to_owned()))
             }
-            _ => Err(BadId(text.to_owned())),
+            _ => Err(BadId(shortened(text))),
         }
     }
 }
@@ -189,6 +215,18 @@ impl fmt::Display for LoadId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
+}
+
+/// The most characters of a text from outside that a message shows.
+const SHOWN: usize = 80;
+
+/// A text from outside as a message shows it: whoever wrote it may have made it of any length.
+pub(crate) fn shortened(text: &str) -> String {
+    let mut shown: String = text.chars().take(SHOWN).collect();
+    if shown.len() < text.len() {
+        shown.push('…');
+    }
+    shown
 }
 
 /// Bytes in hexadecimal, two lower-case digits each.
@@ -225,6 +263,19 @@ mod tests {
         assert!(!id.is_for(&"00000000".parse().unwrap()));
         assert!(id.began_at().is_some());
         assert_eq!(id.as_str().parse::<LoadId>().unwrap(), id);
+    }
+
+    #[test]
+    fn ids_sort_as_their_loads_follow_on_each_other_whatever_the_clock_does() {
+        let destination = DestinationId::random();
+        let ahead: LoadId = "20991231T235959999-5f3a9c01-7b2e".parse().unwrap();
+        let next = LoadId::after(Some(&ahead), &destination);
+        assert!(next > ahead, "{next}");
+        assert!(LoadId::after(None, &destination) < ahead);
+        // What comes after the last of all cannot be told: then the clock is as good as any.
+        let last: LoadId = "99991231T235959999-5f3a9c01-7b2e".parse().unwrap();
+        let next = LoadId::after(Some(&last), &destination);
+        assert_eq!(next.as_str().parse::<LoadId>().unwrap(), next);
     }
 
     #[test]

@@ -10,11 +10,16 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::names::shortened;
+
 /// The key under which Arrow's Parquet writer looks for a column's field id.
 const FIELD_ID: &str = "PARQUET:field_id";
 /// The keys by which the Arrow specification marks a canonical extension type.
 const EXTENSION_NAME: &str = "ARROW:extension:name";
 const EXTENSION_METADATA: &str = "ARROW:extension:metadata";
+
+/// The most bytes of a type's name, with room for blanks.
+const MAX_TYPE_NAME: usize = 200;
 
 /// A type that every part of acequia can carry exactly.
 ///
@@ -173,12 +178,19 @@ impl FromStr for ColumnType {
     /// Reads the [`Display`](fmt::Display) form. PostgreSQL's names (`int8`, `float8`, `numeric(10,2)`, `bytea`, …) are
     /// understood as well.
     fn from_str(text: &str) -> Result<Self, UnknownType> {
+        let unknown = || UnknownType(shortened(text));
+        if text.len() > MAX_TYPE_NAME {
+            return Err(unknown());
+        }
         let name = text.trim().to_ascii_lowercase();
-        let unknown = || UnknownType(text.to_owned());
         if let Some(element) = name
             .strip_prefix("list<")
             .and_then(|rest| rest.strip_suffix('>'))
         {
+            // Looked at before it is read: a text from outside may nest as deep as it likes.
+            if element.trim_start().starts_with("list<") {
+                return Err(unknown());
+            }
             return match element.parse()? {
                 Self::List(_) => Err(unknown()),
                 element => Ok(Self::List(Box::new(element))),

@@ -23,6 +23,27 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_schema_knows_names_durations_and_what_each_kind_wants() {
+        let schema = serde_json::to_value(schema()).unwrap();
+        let streams = schema["properties"]["streams"].to_string();
+        assert!(streams.contains("[A-Za-z_]"), "{streams}");
+        let defs = &schema["$defs"];
+        for (definition, key) in [
+            ("PipelineConfig", "retention"),
+            ("PipelineConfig", "part_size"),
+            ("DestinationConfig", "wait"),
+            ("DestinationConfig", "memory_limit"),
+        ] {
+            let property = &defs[definition]["properties"][key];
+            assert!(property["pattern"].is_string(), "{key}: {property}");
+        }
+        let rules = defs["DestinationConfig"]["allOf"].to_string();
+        assert!(rules.contains("path") && rules.contains("url"), "{rules}");
+        assert_eq!(defs["SourceConfig"]["allOf"].as_array().unwrap().len(), 2);
+        assert_eq!(defs["StreamConfig"]["oneOf"].as_array().unwrap().len(), 3);
+    }
+
+    #[test]
     fn the_schema_has_a_title_and_describes_every_key() {
         let schema = serde_json::to_value(schema()).unwrap();
         assert_eq!(

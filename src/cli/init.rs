@@ -4,6 +4,7 @@ use std::fs::{self, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::path::Path;
 
+use acequia::names::StreamName;
 use acequia::{Error, Result};
 use serde::Serialize;
 
@@ -11,6 +12,9 @@ use super::{Context, Exit, InitArgs};
 
 const CONFIG: (&str, &str) = ("acequia.toml", include_str!("init/acequia.toml"));
 const VARIABLES: (&str, &str) = (".env.example", include_str!("init/env.example"));
+
+/// The name of the pipeline in it.
+const EXAMPLE: &str = "formacion";
 
 /// What `--output json` prints.
 #[derive(Serialize)]
@@ -50,7 +54,9 @@ fn init(dir: &Path) -> Result<InitReport> {
     })?;
     let (name, text) = CONFIG;
     let config = dir.join(name);
-    if !write_new(&config, text)? {
+    // Pipelines of one name would share what they have on a source's server.
+    let text = text.replace(EXAMPLE, &pipeline_name(dir));
+    if !write_new(&config, &text)? {
         return Err(
             Error::config(format!("{} is there already", config.display()))
                 .remedy("name another folder, or move the file away; init overwrites nothing"),
@@ -69,6 +75,33 @@ fn init(dir: &Path) -> Result<InitReport> {
     };
     list.push(variables.display().to_string());
     Ok(report)
+}
+
+/// A pipeline's name after that of its folder.
+fn pipeline_name(dir: &Path) -> String {
+    let dir = dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
+    let folder = dir.file_name().unwrap_or_default().to_string_lossy();
+    let mut name = String::new();
+    for c in folder.chars().flat_map(char::to_lowercase) {
+        if c.is_ascii_alphanumeric() {
+            name.push(c);
+        } else if !name.is_empty() && !name.ends_with('_') {
+            name.push('_');
+        }
+    }
+    let name = name.trim_end_matches('_');
+    let name = if name.starts_with(|first: char| first.is_ascii_digit()) {
+        format!("p{name}")
+    } else {
+        name.to_owned()
+    };
+    // With room for what is added to it on a source's server.
+    let name: String = name.chars().take(30).collect();
+    if name.parse::<StreamName>().is_ok() {
+        name
+    } else {
+        EXAMPLE.to_owned()
+    }
 }
 
 /// Writes a file that is not there yet; false if it is.
@@ -170,6 +203,24 @@ mod tests {
                 });
                 assert!(shown, "{definition}: {key}");
             }
+        }
+    }
+
+    #[test]
+    fn a_pipeline_is_named_after_its_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        for (dir, name) in [
+            ("ventas-norte", "ventas_norte"),
+            ("Año 2026", "a_o_2026"),
+            ("2026", "p2026"),
+            ("ñ", "formacion"),
+        ] {
+            let dir = folder.path().join(dir);
+            init(&dir).unwrap();
+            let document = Document::read(&dir.join("acequia.toml")).unwrap();
+            assert_eq!(document.landing().unwrap().pipeline.as_str(), name);
+            let text = fs::read_to_string(dir.join("acequia.toml")).unwrap();
+            assert_eq!(text.contains("formacion"), name == "formacion");
         }
     }
 

@@ -1,10 +1,11 @@
 //! `acequia inspect`: what a load or a Parquet file consists of. Needs neither destination nor source.
 
-use std::fs;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Component, Path, PathBuf};
 
 use acequia::config::Document;
-use acequia::landing::manifest::{FORMAT_VERSION, MANIFEST, Manifest};
+use acequia::landing::manifest::{FORMAT_VERSION, MANIFEST, MAX_MANIFEST, Manifest};
 use acequia::landing::{Landing, LocalParts};
 use acequia::names::LoadId;
 use acequia::{Error, Result};
@@ -82,15 +83,15 @@ fn find(what: &str, config: &Path) -> Result<Target> {
 fn load_folder(folder: &Path) -> Result<Target> {
     let path = folder.join(MANIFEST);
     let shown = path.display();
-    let text = fs::read(&path).map_err(|error| match error.kind() {
+    let text = read_manifest(&path).map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => Error::landing(format!("there is no {shown}")).remedy(
             "a load's folder without one is an unfinished extract, which the next run removes; name a Parquet file to \
              look into it",
         ),
         _ => Error::landing(format!("cannot read {shown}")).cause(error),
     })?;
-    let manifest: Manifest = serde_json::from_slice(&text)
-        .map_err(|error| Error::landing(format!("{shown} is no manifest")).cause(error))?;
+    let manifest = Manifest::read(&text)
+        .map_err(|fault| Error::landing(format!("{shown} is no manifest: {fault}")))?;
     if manifest.format_version > FORMAT_VERSION {
         return Err(Error::landing(format!(
             "{shown} has format version {}, and this acequia knows {FORMAT_VERSION} at most",
@@ -116,6 +117,20 @@ fn load_folder(folder: &Path) -> Result<Target> {
         files,
         _copies: None,
     })
+}
+
+/// The text of a manifest, or of as much of it as makes none.
+fn read_manifest(path: &Path) -> io::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    File::open(path)?
+        .take(MAX_MANIFEST + 1)
+        .read_to_end(&mut text)?;
+    if text.len() as u64 > MAX_MANIFEST {
+        return Err(io::Error::other(format!(
+            "it has more than {MAX_MANIFEST} bytes, and no manifest has"
+        )));
+    }
+    Ok(text)
 }
 
 /// A load in the landing area of the configuration. Its parts are checked against the manifest.

@@ -3,6 +3,7 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use acequia::config::{Selection, duration};
 use acequia::names::LoadId;
@@ -99,7 +100,7 @@ pub(crate) enum Command {
     Init(InitArgs),
     /// See whether the configuration, its connections and their privileges work
     ///
-    /// Prints the SQL or the setting that mends each fault. Changes nothing.
+    /// Prints the SQL or the setting that fixes each fault. Changes nothing.
     Check(SelectionArgs),
     /// Carry the streams from their sources into the destination
     ///
@@ -293,7 +294,7 @@ pub(crate) struct Context {
 impl Context {
     /// Starts the log as well.
     pub(crate) fn new(global: Global) -> Self {
-        let notices = Notices::new();
+        let notices = Notices::new(global.log_format);
         logging::start(&global, &notices);
         Self {
             printer: Printer::new(global.output),
@@ -305,7 +306,7 @@ impl Context {
     /// The one place where an error is printed.
     pub(crate) fn exit(&self, outcome: Result<Exit>) -> ExitCode {
         let exit = outcome.unwrap_or_else(|error| {
-            self.notices.say(&format!("error: {}", error.report()));
+            self.notices.failure(&error.report());
             match error {
                 Error::Config(_) => Exit::Usage,
                 Error::Interrupted => Exit::Interrupted,
@@ -325,13 +326,19 @@ impl From<SelectionArgs> for Selection {
     }
 }
 
+/// How long threads may still take to end once all is done.
+const THREADS_END: Duration = Duration::from_secs(1);
+
 /// Runs what the library does asynchronously.
 fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
-    tokio::runtime::Builder::new_multi_thread()
+    let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .map_err(|error| Error::internal("cannot start the threads").cause(error))?
-        .block_on(future)
+        .map_err(|error| Error::internal("cannot start the threads").cause(error))?;
+    let done = runtime.block_on(future);
+    // What was given up may still block a thread: opening a database that others hold, a server that says nothing.
+    runtime.shutdown_timeout(THREADS_END);
+    done
 }
 
 #[cfg(test)]

@@ -6,11 +6,12 @@ use std::borrow::Cow;
 use std::io::{self, IsTerminal, Stdout, Write};
 
 use acequia::{Error, Result};
+use chrono::{SecondsFormat, Utc};
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 use indicatif::{MultiProgress, ProgressDrawTarget};
 use serde::Serialize;
 
-use super::Output;
+use super::{LogFormat, Output};
 
 /// Standard output. When its reader has gone, as `| head` does, the rest is dropped quietly.
 pub(crate) struct Printer {
@@ -38,6 +39,11 @@ impl Printer {
             out,
             output,
         }
+    }
+
+    /// Whether a person sees both results and what goes to standard error.
+    pub(crate) fn is_seen(&self) -> bool {
+        self.out.is_terminal() && io::stderr().is_terminal()
     }
 
     /// Whether results are for programs.
@@ -95,12 +101,15 @@ impl Printer {
 #[derive(Clone)]
 pub(crate) struct Notices {
     bars: MultiProgress,
+    /// Whether failures are told as the log is, in JSON.
+    json: bool,
 }
 
 impl Notices {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(log_format: LogFormat) -> Self {
         Self {
             bars: MultiProgress::with_draw_target(ProgressDrawTarget::stderr()),
+            json: log_format == LogFormat::Json,
         }
     }
 
@@ -108,6 +117,19 @@ impl Notices {
     pub(crate) fn say(&self, text: &str) {
         let text = format!("{}\n", visible(text));
         let _ = self.bars.suspend(|| write(io::stderr().lock(), &text));
+    }
+
+    /// What failed. Off a terminal it says when, and where the log is JSON, it is.
+    pub(crate) fn failure(&self, error: &str) {
+        let now = Utc::now().to_rfc3339_opts(SecondsFormat::Secs, true);
+        if self.json {
+            let line = serde_json::json!({"timestamp": now, "level": "ERROR", "fields": {"message": error}});
+            self.say(&line.to_string());
+        } else if io::stderr().is_terminal() {
+            self.say(&format!("error: {error}"));
+        } else {
+            self.say(&format!("{now} error: {error}"));
+        }
     }
 
     /// The progress bars.
@@ -127,9 +149,11 @@ impl Write for Notices {
     }
 }
 
-/// Whether colour is welcome: see <https://no-color.org>.
+/// Whether colour is welcome: see <https://no-color.org>; and there are terminals that have none.
 pub(crate) fn colour_is_wanted() -> bool {
-    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+    let is_empty = |value: std::ffi::OsString| value.is_empty();
+    std::env::var_os("NO_COLOR").is_none_or(is_empty)
+        && std::env::var_os("TERM").is_none_or(|terminal| terminal != "dumb")
 }
 
 fn write(mut out: impl Write, text: &str) -> io::Result<()> {

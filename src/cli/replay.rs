@@ -8,7 +8,7 @@ use acequia::pipeline::replay::{ReplayOptions, replay};
 use acequia::pipeline::report::RunReport;
 
 use super::progress::ProgressDisplay;
-use super::run::{default_jobs, exit, print_report};
+use super::run::{default_jobs, exit, print_report, tell_failures};
 use super::{Context, Exit, ReplayArgs, block_on, interrupt};
 
 pub(crate) fn run(args: ReplayArgs, context: &mut Context) -> Result<Exit> {
@@ -17,6 +17,7 @@ pub(crate) fn run(args: ReplayArgs, context: &mut Context) -> Result<Exit> {
     let (report, interrupted) = block_on(apply(pipeline, args.loads, context))?;
     let how = format!("replayed from the landing area of {}", report.pipeline);
     print_report(&report, &how, &context.printer)?;
+    tell_failures(&report, context);
     Ok(exit(&report, interrupted))
 }
 

@@ -43,7 +43,25 @@ pub(crate) fn run(args: &RunArgs, context: &mut Context) -> Result<Exit> {
     let (report, interrupted) = block_on(carry(pipeline, args, jobs, context))?;
     let how = format!("carried from {}", report.pipeline);
     print_report(&report, &how, &context.printer)?;
+    tell_failures(&report, context);
     Ok(exit(&report, interrupted))
+}
+
+/// Failures belong on standard error as well: whoever throws the results away, as a line of cron does, is to hear of them.
+/// On a terminal that has both they would stand there twice.
+pub(super) fn tell_failures(report: &RunReport, context: &Context) {
+    if context.printer.is_seen() {
+        return;
+    }
+    for stream in &report.streams {
+        if let Some(error) = stream
+            .error
+            .as_ref()
+            .filter(|_| stream.status == Status::Failed)
+        {
+            context.notices.failure(error);
+        }
+    }
 }
 
 pub(super) fn default_jobs() -> NonZeroUsize {
@@ -127,6 +145,12 @@ pub(super) fn print_report(report: &RunReport, how: &str, printer: &Printer) -> 
         report.streams.iter().map(row),
     )?;
     for stream in &report.streams {
+        for change in &stream.schema_changes {
+            printer.marked(
+                Mark::Warning,
+                &format!("stream {}: {change}", stream.stream),
+            )?;
+        }
         for warning in &stream.warnings {
             printer.marked(
                 Mark::Warning,
@@ -188,7 +212,11 @@ fn row(stream: &StreamReport) -> Vec<String> {
 
 fn print_plans(plans: &[StreamPlan], printer: &Printer) -> Result<()> {
     if printer.is_json() {
-        return printer.json(&plans);
+        #[derive(serde::Serialize)]
+        struct Plan<'a> {
+            streams: &'a [StreamPlan],
+        }
+        return printer.json(&Plan { streams: plans });
     }
     printer.table(
         &[

@@ -2,6 +2,7 @@
 
 use acequia::Result;
 use acequia::config::{Document, Selection};
+use acequia::landing::failures::Failure;
 use acequia::landing::manifest::Mode;
 use acequia::pipeline::status::{StatusReport, StreamStatus, slots, status};
 use acequia::source::postgres::replication::survey::SlotStatus;
@@ -14,12 +15,13 @@ pub(crate) fn run(args: SelectionArgs, context: &mut Context) -> Result<Exit> {
     let document = Document::read(&context.global.config)?;
     let selection = Selection::from(args);
     let pipeline = document.resolve_without_sources(&selection)?;
+    let every_stream = selection.streams.is_empty();
     let follows = pipeline
         .streams
         .iter()
         .any(|stream| stream.mode == Mode::Cdc);
     let report = block_on(async {
-        let mut report = status(&pipeline).await?;
+        let mut report = status(&pipeline, every_stream).await?;
         // The sources are asked where they can be; what the ledger says needs none.
         if follows && let Ok(pipeline) = document.resolve(&selection) {
             report.slots = slots(&pipeline).await;
@@ -27,7 +29,11 @@ pub(crate) fn run(args: SelectionArgs, context: &mut Context) -> Result<Exit> {
         Ok(report)
     })?;
     print(&report, &context.printer)?;
-    Ok(Exit::Ok)
+    Ok(if report.is_ok() {
+        Exit::Ok
+    } else {
+        Exit::Failed
+    })
 }
 
 fn print(report: &StatusReport, printer: &Printer) -> Result<()> {
@@ -50,6 +56,9 @@ fn print(report: &StatusReport, printer: &Printer) -> Result<()> {
         report.streams.iter().map(|stream| row(stream, now)),
     )?;
     for stream in &report.streams {
+        if let Some(failure) = &stream.failure {
+            printer.marked(Mark::Bad, &failed(stream, failure, now))?;
+        }
         for load in &stream.pending {
             let text = format!(
                 "stream {}: landed, and loaded first by the next run: {load}",
@@ -65,10 +74,45 @@ fn print(report: &StatusReport, printer: &Printer) -> Result<()> {
             printer.marked(Mark::Warning, &text)?;
         }
     }
+    for left in &report.left_behind {
+        let mut what = Vec::new();
+        if let Some(load_id) = &left.load_id {
+            what.push(format!(
+                "its table and its place in the ledger (last load {load_id})"
+            ));
+        }
+        if let Some(folder) = &left.folder {
+            what.push(format!("its folder {folder}"));
+        }
+        let text = format!(
+            "stream {} is not in the configuration any more and has left {}",
+            left.stream,
+            what.join(", and ")
+        );
+        printer.marked(Mark::Warning, &text)?;
+    }
     for slot in &report.slots {
         print_slot(slot, printer)?;
     }
     Ok(())
+}
+
+/// How a stream's last run failed.
+fn failed(stream: &StreamStatus, failure: &Failure, now: DateTime<Utc>) -> String {
+    let ago = figures::age(now - failure.failed_at);
+    let times = match failure.runs {
+        0 | 1 => String::new(),
+        runs => format!(
+            ", and so did the {} before it, since {}",
+            figures::plural(usize::try_from(runs - 1).unwrap_or(usize::MAX), "run"),
+            failure.since.format("%Y-%m-%d %H:%M:%SZ")
+        ),
+    };
+    format!(
+        "stream {}: its last run failed {ago} ago{times}: {}",
+        stream.stream,
+        failure.error.replace('\n', "\n  ")
+    )
 }
 
 fn print_slot(slot: &SlotStatus, printer: &Printer) -> Result<()> {

@@ -4,12 +4,14 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use chrono::TimeDelta;
+use sha2::{Digest, Sha256};
 
 use crate::evolution::SchemaContract;
 use crate::landing::manifest::{Changes, Disposition, Mode};
-use crate::names::StreamName;
+use crate::names::{StreamName, hex};
 use crate::position::Lag;
 use crate::schema::ColumnType;
 use crate::source::hubspot::object::ApiVersion;
@@ -55,6 +57,8 @@ pub struct Destination {
     pub name: String,
     /// What it is.
     pub target: Target,
+    /// How long others are waited for that have it open.
+    pub wait: Duration,
 }
 
 /// What a destination is.
@@ -151,6 +155,21 @@ pub struct Stream {
     pub contract: SchemaContract,
     /// Types to use instead of the source's.
     pub types: BTreeMap<String, ColumnType>,
+}
+
+impl Stream {
+    /// What tells what it reads and where that goes from other configurations. How fast it reads is no part of it, nor what
+    /// it allows its source to change.
+    pub fn fingerprint(&self) -> String {
+        let told = Self {
+            parallel: None,
+            contract: SchemaContract::default(),
+            ..self.clone()
+        };
+        let mut digest = hex(&Sha256::digest(format!("{told:?}")));
+        digest.truncate(16);
+        digest
+    }
 }
 
 /// What a stream reads.

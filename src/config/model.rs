@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema};
 use serde::Deserialize;
 use serde::de::{self, MapAccess, Visitor, value::MapAccessDeserializer};
+use serde_json::{Value, json};
 
 use crate::evolution::SchemaContract;
 use crate::landing::manifest::{Deletes, Disposition, Mode};
@@ -45,10 +46,12 @@ pub struct PipelineConfig {
     pub destination: String,
     /// Size at which a Parquet part is closed and the next begun, as in "256MB".
     #[serde(default)]
+    #[schemars(transform = size_pattern)]
     pub part_size: Option<String>,
     /// How long loads stay in the landing area, as in "30d"; those from which the destination can be built anew stay
     /// longer. Default: for ever.
     #[serde(default)]
+    #[schemars(transform = duration_pattern)]
     pub retention: Option<String>,
 }
 
@@ -69,6 +72,7 @@ pub enum DestinationKind {
 /// A place that loads go to.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(transform = destination_keys)]
 pub struct DestinationConfig {
     /// What kind of place it is.
     pub kind: DestinationKind,
@@ -80,7 +84,13 @@ pub struct DestinationConfig {
     pub url: Option<String>,
     /// DuckDB: how much memory it may use, as in "512MB". Default: 256 MB, and up to 4 GB where a load of wide rows needs it.
     #[serde(default)]
+    #[schemars(transform = size_pattern)]
     pub memory_limit: Option<String>,
+    /// How long to wait for others that have the database open, as in "5m": programs that have a DuckDB file open, or
+    /// another run. Default: "1m".
+    #[serde(default)]
+    #[schemars(transform = duration_pattern)]
+    pub wait: Option<String>,
 }
 
 /// What kind of place a source is.
@@ -96,6 +106,7 @@ pub enum SourceKind {
 /// A place that rows come from.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(transform = source_keys)]
 pub struct SourceConfig {
     /// What kind of place it is.
     pub kind: SourceKind,
@@ -149,6 +160,7 @@ pub struct ReplicationConfig {
 /// One stream: rows of one kind, from a source to a table.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(transform = stream_keys)]
 pub struct StreamConfig {
     /// The source, by its name under `sources`.
     pub source: String,
@@ -310,4 +322,41 @@ impl Columns {
             Self::Several(names) => names,
         }
     }
+}
+
+/// A whole number and a unit of time, or a variable.
+fn duration_pattern(schema: &mut Schema) {
+    schema.insert("pattern".to_owned(), r"^\s*\d+\s*[smhd]\s*$|\$\{".into());
+}
+
+/// A whole number and a unit of size, or a variable.
+fn size_pattern(schema: &mut Schema) {
+    let pattern = r"^\s*\d+\s*([bB]|[kKmMgGtT]([iI]?[bB]))?\s*$|\$\{";
+    schema.insert("pattern".to_owned(), pattern.into());
+}
+
+/// Each kind of destination wants a key of its own.
+fn destination_keys(schema: &mut Schema) {
+    require_by_kind(schema, &[("duckdb", "path"), ("postgres", "url")]);
+}
+
+/// Each kind of source wants a key of its own.
+fn source_keys(schema: &mut Schema) {
+    require_by_kind(schema, &[("postgres", "url"), ("hubspot", "token")]);
+}
+
+fn require_by_kind(schema: &mut Schema, keys: &[(&str, &str)]) {
+    let rules: Vec<Value> = keys
+        .iter()
+        .map(|(kind, key)| {
+            json!({"if": {"properties": {"kind": {"const": kind}}}, "then": {"required": [key]}})
+        })
+        .collect();
+    schema.insert("allOf".to_owned(), rules.into());
+}
+
+/// A stream says what it reads.
+fn stream_keys(schema: &mut Schema) {
+    let one_of = ["table", "query", "object"].map(|key| json!({"required": [key]}));
+    schema.insert("oneOf".to_owned(), one_of.to_vec().into());
 }

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use chrono::TimeDelta;
 
@@ -21,6 +22,9 @@ mod problems;
 mod stream;
 
 use problems::{Checked, Problems};
+
+/// How long others are waited for that have the destination open, where the configuration does not say.
+const DEFAULT_WAIT: Duration = Duration::from_mins(1);
 
 /// Size at which a part is closed, in bytes, where none is written.
 const PART_SIZE: u64 = 256_000_000;
@@ -219,7 +223,19 @@ impl Document {
             DestinationKind::DuckDb => self.duckdb(&name, config, problems)?,
             DestinationKind::Postgres => self.warehouse(&name, config, problems)?,
         };
-        Ok(Destination { name, target })
+        let place = format!("{} wait", table("destinations", &name));
+        let wait = match config.wait.as_deref() {
+            None => DEFAULT_WAIT,
+            Some(text) => match units::duration(text).and_then(|wait| wait.to_std().ok()) {
+                Some(wait) => wait,
+                None => {
+                    let what = "this is no length of time";
+                    let remedy = "write a whole number and a unit, as in \"90s\", \"5m\" or \"1h\"";
+                    return Err(problems.add(&place, what, remedy));
+                }
+            },
+        };
+        Ok(Destination { name, target, wait })
     }
 
     fn duckdb(

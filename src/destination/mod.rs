@@ -19,6 +19,7 @@ pub(crate) mod conformance;
 pub mod duckdb;
 mod found;
 mod ledger;
+mod place;
 pub mod postgres;
 mod turn;
 
@@ -35,6 +36,11 @@ pub trait Destination: Send {
 
     /// What ends a load that is under way.
     fn interrupter(&self) -> Interrupter;
+
+    /// What is to be known of it since it was opened.
+    fn warnings(&self) -> Vec<String> {
+        Vec::new()
+    }
 
     /// What is known of each stream.
     fn states(&mut self) -> Result<BTreeMap<StreamName, StreamState>>;

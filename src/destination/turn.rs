@@ -2,7 +2,7 @@
 
 use crate::destination::{StagedLoad, StreamState};
 use crate::error::{Error, Result};
-use crate::evolution::{Evolution, evolve, rebuild};
+use crate::evolution::{Evolution, SchemaContract, TableSchema, evolve, rebuild};
 use crate::landing::manifest::{Disposition, Manifest, Mode};
 use crate::position::{CursorPosition, Position};
 use crate::schema::Column;
@@ -15,15 +15,28 @@ pub(super) fn evolution(state: Option<&StreamState>, load: &StagedLoad) -> Resul
     let afresh = manifest.full_refresh
         || (manifest.rebuilds() && manifest.disposition != Disposition::Replace);
     match known {
-        Some(known) if !afresh => {
-            let evolution = evolve(known, &manifest.schema)?;
-            load.contract.check(&evolution.steps)?;
-            Ok(evolution)
-        }
-        _ => Ok(Evolution {
-            table: rebuild(known, &manifest.schema),
-            steps: Vec::new(),
-        }),
+        Some(known) if !afresh => match evolve(known, &manifest.schema) {
+            Ok(evolution) => {
+                load.contract.check(&evolution.steps)?;
+                Ok(evolution)
+            }
+            // Its table is made anew anyway, and can be made with another column.
+            Err(_)
+                if manifest.disposition == Disposition::Replace
+                    && load.contract == SchemaContract::Evolve =>
+            {
+                Ok(made_anew(Some(known), manifest))
+            }
+            Err(error) => Err(error),
+        },
+        known => Ok(made_anew(known, manifest)),
+    }
+}
+
+fn made_anew(known: Option<&TableSchema>, manifest: &Manifest) -> Evolution {
+    Evolution {
+        table: rebuild(known, &manifest.schema),
+        steps: Vec::new(),
     }
 }
 

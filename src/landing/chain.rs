@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use super::inventory::{Content, Holding};
-use super::manifest::Manifest;
+use super::manifest::{Manifest, Mode};
 use crate::names::{DestinationId, LoadId};
 
 #[cfg(test)]
@@ -18,6 +18,11 @@ pub(crate) mod tests;
 #[derive(Debug)]
 pub struct Lineage<'a> {
     loads: BTreeMap<&'a LoadId, &'a Holding>,
+    /// The loads in order: each after the one that it follows on, and otherwise by their ids. The time in an id does not
+    /// tell the order alone, as a clock may have been put back.
+    order: Vec<&'a LoadId>,
+    /// The place of each in that order.
+    ranks: BTreeMap<&'a LoadId, usize>,
 }
 
 /// Where a destination stands.
@@ -69,12 +74,64 @@ pub struct Choice<'a> {
 impl<'a> Lineage<'a> {
     /// Of the loads of one stream.
     pub fn new(holdings: &'a [Holding]) -> Self {
-        Self {
-            loads: holdings
-                .iter()
-                .map(|holding| (holding.load_id(), holding))
-                .collect(),
+        let loads = holdings
+            .iter()
+            .map(|holding| (holding.load_id(), holding))
+            .collect();
+        let mut lineage = Self {
+            loads,
+            order: Vec::new(),
+            ranks: BTreeMap::new(),
+        };
+        lineage.order = lineage.in_order();
+        let places = lineage.order.iter().copied().zip(0..);
+        lineage.ranks = places.collect();
+        lineage
+    }
+
+    fn in_order(&self) -> Vec<&'a LoadId> {
+        let mut followers: BTreeMap<&LoadId, Vec<&'a LoadId>> = BTreeMap::new();
+        let mut ready = BTreeSet::new();
+        for (load_id, holding) in &self.loads {
+            let previous = holding
+                .manifest()
+                .and_then(|manifest| self.previous(manifest));
+            match previous.filter(|previous| self.loads.contains_key(*previous)) {
+                Some(previous) => followers.entry(previous).or_default().push(load_id),
+                None => {
+                    ready.insert(*load_id);
+                }
+            }
         }
+        let mut order = Vec::with_capacity(self.loads.len());
+        while let Some(load_id) = ready.pop_first() {
+            order.push(load_id);
+            ready.extend(followers.remove(load_id).into_iter().flatten());
+        }
+        // What follows on itself has no place.
+        let rest: Vec<&LoadId> = followers.into_values().flatten().collect();
+        order.splice(0..0, rest);
+        order
+    }
+
+    /// Whether a load comes before another.
+    fn is_before(&self, one: &LoadId, other: &LoadId) -> bool {
+        match (self.ranks.get(one), self.ranks.get(other)) {
+            (Some(one), Some(other)) => one < other,
+            _ => one < other,
+        }
+    }
+
+    /// Whether a load begins a chain: it makes its table anew, or it is the first of a stream that is read in full.
+    fn begins(&self, manifest: &Manifest) -> bool {
+        let is_first = || manifest.full_refresh || self.previous(manifest).is_none();
+        manifest.rebuilds() || (manifest.mode == Mode::Full && is_first())
+    }
+
+    /// The loads, newest first.
+    fn newest_first(&self) -> impl Iterator<Item = &'a Holding> {
+        let ids = self.order.iter().rev();
+        ids.filter_map(|load_id| self.loads.get(load_id).copied())
     }
 
     /// What brings a destination to the newest load that it can be brought to: the load that makes the table anew and all
@@ -85,7 +142,7 @@ impl<'a> Lineage<'a> {
             gaps: Vec::new(),
             elsewhere: None,
         };
-        for holding in self.loads.values().rev().copied() {
+        for holding in self.newest_first() {
             if standing.load_id == Some(holding.load_id()) {
                 break;
             }
@@ -94,10 +151,10 @@ impl<'a> Lineage<'a> {
                     choice.loads = chain;
                     break;
                 }
-                Ok(_) if standing.is_older_than(holding.load_id()) => {
+                Ok(_) if self.is_older(standing, holding.load_id()) => {
                     choice.elsewhere = choice.elsewhere.or(Some(holding.load_id()));
                 }
-                Err(gap) if standing.concerns(holding) && !choice.gaps.contains(&gap) => {
+                Err(gap) if self.concerns(standing, holding) && !choice.gaps.contains(&gap) => {
                     choice.gaps.push(gap);
                 }
                 Ok(_) | Err(_) => {}
@@ -117,14 +174,16 @@ impl<'a> Lineage<'a> {
     ) -> Result<Vec<&'a Holding>, Gap> {
         let mut before = standing;
         let mut loads = Vec::new();
-        for load_id in asked.iter().copied() {
+        let mut asked: Vec<&LoadId> = asked.iter().copied().collect();
+        asked.sort_by_key(|load_id| self.ranks.get(load_id).copied().unwrap_or(usize::MAX));
+        for load_id in asked {
             let holding = self.loads.get(load_id).copied().ok_or(Gap::Missing {
                 load_id: Some(load_id.clone()),
                 follower: load_id.clone(),
             })?;
             let manifest = sound(holding)?;
             let previous = self.previous(manifest);
-            if !manifest.rebuilds() && (previous.is_none() || previous != before) {
+            if !self.begins(manifest) && (previous.is_none() || previous != before) {
                 let follower = load_id.clone();
                 return Err(match previous {
                     Some(previous) if self.loads.contains_key(previous) => Gap::Unasked {
@@ -157,9 +216,7 @@ impl<'a> Lineage<'a> {
 
     /// The newest chain that is complete, whatever destination it was made for.
     pub fn newest(&self) -> Option<Vec<&'a Holding>> {
-        let loads = self.loads.values().rev();
-        loads
-            .copied()
+        self.newest_first()
             .find_map(|holding| self.chain_to(holding, None).ok())
     }
 
@@ -168,7 +225,8 @@ impl<'a> Lineage<'a> {
         let mut next = Some(load_id);
         while let Some(holding) = next.and_then(|load_id| self.loads.get(load_id)) {
             let manifest = holding.manifest();
-            if !kept.insert(holding.load_id().clone()) || manifest.is_none_or(Manifest::rebuilds) {
+            let begins = manifest.is_none_or(|manifest| self.begins(manifest));
+            if !kept.insert(holding.load_id().clone()) || begins {
                 break;
             }
             next = manifest.and_then(|manifest| self.previous(manifest));
@@ -186,7 +244,7 @@ impl<'a> Lineage<'a> {
         loop {
             let manifest = sound(holding)?;
             chain.push(holding);
-            if manifest.rebuilds() {
+            if self.begins(manifest) {
                 break;
             }
             // No chain is longer than all loads together.
@@ -222,7 +280,7 @@ impl<'a> Lineage<'a> {
             return false;
         };
         let same_line = first.load_id().destination() == stands_at.destination();
-        if same_line && stands_at < first.load_id() {
+        if same_line && self.is_before(stands_at, first.load_id()) {
             return true;
         }
         let mut next = first
@@ -250,10 +308,16 @@ impl<'a> Lineage<'a> {
         if manifest.previous.is_some() {
             return manifest.previous.as_ref();
         }
-        let position = manifest.position_before.as_ref()?;
         let older = self.loads.range::<LoadId, _>(..&manifest.load_id).rev();
+        let mut older =
+            older.filter(|(load_id, _)| load_id.destination() == manifest.load_id.destination());
+        if manifest.mode == Mode::Full {
+            // It has no position, and follows on whatever came before it.
+            let last = older.find(|(_, holding)| holding.manifest().is_some());
+            return last.map(|(load_id, _)| *load_id);
+        }
+        let position = manifest.position_before.as_ref()?;
         older
-            .filter(|(load_id, _)| load_id.destination() == manifest.load_id.destination())
             .filter_map(|(load_id, holding)| Some((*load_id, holding.manifest()?)))
             .find(|(_, older)| {
                 let after = older.position_after.as_ref();
@@ -263,20 +327,23 @@ impl<'a> Lineage<'a> {
     }
 }
 
-impl Standing<'_> {
-    fn is_older_than(&self, load_id: &LoadId) -> bool {
-        self.load_id.is_none_or(|stands_at| stands_at < load_id)
+impl Lineage<'_> {
+    /// Whether a destination stands before a load.
+    fn is_older(&self, standing: &Standing<'_>, load_id: &LoadId) -> bool {
+        standing
+            .load_id
+            .is_none_or(|stands_at| self.is_before(stands_at, load_id))
     }
 
-    /// Whether a load that cannot be applied would have been meant for it: one of its own, or of the destination whose
-    /// loads it has so far.
-    fn concerns(&self, holding: &Holding) -> bool {
+    /// Whether a load that cannot be applied would have been meant for a destination: one of its own, or of the destination
+    /// whose loads it has so far.
+    fn concerns(&self, standing: &Standing<'_>, holding: &Holding) -> bool {
         let load_id = holding.load_id();
-        if matches!(holding.content, Content::Unfinished) || !self.is_older_than(load_id) {
+        if matches!(holding.content, Content::Unfinished) || !self.is_older(standing, load_id) {
             return false;
         }
-        self.load_id.is_none_or(|stands_at| {
-            load_id.is_for(self.destination) || load_id.destination() == stands_at.destination()
+        standing.load_id.is_none_or(|stands_at| {
+            load_id.is_for(standing.destination) || load_id.destination() == stands_at.destination()
         })
     }
 }

@@ -8,8 +8,9 @@ use std::collections::BTreeMap;
 use futures::{StreamExt, TryStreamExt, stream};
 use object_store::path::Path;
 
+use super::folder::Found;
 use super::manifest::{MANIFEST, Manifest};
-use super::{DAMAGED, Landing, LoadAddress};
+use super::{Aside, Landing, LoadAddress};
 use crate::error::{Error, Result};
 use crate::names::{LoadId, StreamName};
 
@@ -100,18 +101,20 @@ impl Landing {
         })
     }
 
-    /// The loads of a stream that were found damaged and moved to `_damaged`, oldest first.
-    pub async fn damaged(
+    /// The loads of a stream that were set aside, oldest first.
+    pub async fn set_aside_loads(
         &self,
         pipeline: &StreamName,
         stream: &StreamName,
+        aside: Aside,
     ) -> Result<Vec<Holding>> {
-        let prefix = Path::from_iter([pipeline.as_str(), DAMAGED, stream.as_str()]);
+        let place = aside.folder();
+        let prefix = Path::from_iter([pipeline.as_str(), place, stream.as_str()]);
         let folders = self.folders_with_files(&prefix).await?;
         let holding = |(load_id, files): (LoadId, Files)| Holding {
             content: Content::Damaged {
                 manifest: None,
-                fault: format!("it was moved to {DAMAGED}/{stream}"),
+                fault: format!("it was moved to {place}/{stream}"),
             },
             address: LoadAddress {
                 pipeline: pipeline.clone(),
@@ -124,19 +127,16 @@ impl Landing {
     }
 
     async fn content(&self, address: &LoadAddress, files: &Files) -> Result<Content> {
+        if let Err(error) = self.own(address) {
+            return damage(error);
+        }
         if !files.contains_key(MANIFEST) {
             return Ok(Content::Unfinished);
         }
         let manifest = match self.manifest(address).await {
             Ok(Some(manifest)) => Box::new(manifest),
             Ok(None) => return Ok(Content::Unfinished),
-            Err(error @ Error::Damaged(_)) => {
-                return Ok(Content::Damaged {
-                    manifest: None,
-                    fault: error.to_string(),
-                });
-            }
-            Err(error) => return Err(error),
+            Err(error) => return damage(error),
         };
         let fault = manifest.parts.iter().find_map(|part| {
             let place = self.describe_file(&address.file(&part.path));
@@ -161,6 +161,29 @@ impl Landing {
     /// The folders right below `prefix` that are loads, with their files: one listing for all of them.
     async fn folders_with_files(&self, prefix: &Path) -> Result<BTreeMap<LoadId, Files>> {
         let mut folders: BTreeMap<LoadId, Files> = BTreeMap::new();
+        if let Some(folder) = &self.folder {
+            self.refuse_links(prefix)?;
+            let entries = |path: &Path| {
+                let entries = folder.entries(path);
+                entries.map_err(|error| self.unread(path, error))
+            };
+            for (name, found) in entries(prefix)? {
+                let Ok(load_id) = name.parse::<LoadId>() else {
+                    continue;
+                };
+                let files = match found {
+                    Found::Folder => entries(&prefix.clone().join(name.as_str()))?,
+                    // What it is, is told by whoever reads it.
+                    Found::Nothing | Found::File(_) | Found::Foreign => BTreeMap::new(),
+                };
+                let file = |(name, found)| match found {
+                    Found::File(bytes) => Some((name, bytes)),
+                    Found::Nothing | Found::Folder | Found::Foreign => None,
+                };
+                folders.insert(load_id, files.into_iter().filter_map(file).collect());
+            }
+            return Ok(folders);
+        }
         let mut listing = self.store.list(Some(prefix));
         while let Some(file) = listing
             .try_next()
@@ -179,5 +202,16 @@ impl Landing {
             }
         }
         Ok(folders)
+    }
+}
+
+/// What is damaged is a content; anything else that hinders is not.
+fn damage(error: Error) -> Result<Content> {
+    match error {
+        Error::Damaged(_) => Ok(Content::Damaged {
+            manifest: None,
+            fault: error.to_string(),
+        }),
+        error => Err(error),
     }
 }

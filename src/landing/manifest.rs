@@ -1,15 +1,21 @@
 //! The manifest: what a load consists of. Written last, once; a load without one does not exist. No I/O.
 
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::LoadAddress;
 use crate::names::{LoadId, StreamName};
 use crate::position::Position;
 use crate::schema::Schema;
 
 /// The manifest's file name in a load's folder.
 pub const MANIFEST: &str = "manifest.json";
+
+/// The most bytes that a manifest may have: some hundred thousand parts.
+pub const MAX_MANIFEST: u64 = 64 << 20;
 
 /// The only format version so far.
 pub const FORMAT_VERSION: u32 = 1;
@@ -101,6 +107,9 @@ pub struct Manifest {
     /// it. None where there are none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub marks: Option<String>,
+    /// What tells the stream's configuration from another, where it was landed under one: a load of another is not applied.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub configuration: Option<String>,
     /// The columns of the parts.
     pub schema: Schema,
     /// The stream's position when the load began; none when it began at the beginning, and the table is made anew.
@@ -143,6 +152,78 @@ impl Disposition {
 }
 
 impl Manifest {
+    /// Reads a manifest's file.
+    ///
+    /// # Errors
+    /// What is the matter with it, without what it says: a position is a cell value.
+    pub fn read(bytes: &[u8]) -> Result<Self, String> {
+        serde_json::from_slice(bytes).map_err(|error| {
+            let what = if error.is_data() {
+                "a value that no manifest has"
+            } else {
+                "no whole JSON text"
+            };
+            format!("{what}, line {}, column {}", error.line(), error.column())
+        })
+    }
+
+    /// Whether it is the manifest of the load at that address, and what it says of its parts can be.
+    ///
+    /// # Errors
+    /// What is wrong.
+    pub fn check(&self, address: &LoadAddress) -> Result<(), String> {
+        let of_folder = [
+            (
+                "pipeline",
+                self.pipeline.as_str(),
+                address.pipeline.as_str(),
+            ),
+            ("stream", self.stream.as_str(), address.stream.as_str()),
+            ("load_id", self.load_id.as_str(), address.load_id.as_str()),
+        ];
+        for (key, says, folder) in of_folder {
+            if says != folder {
+                return Err(format!(
+                    "its {key} is `{}`, and the folder is that of `{folder}`",
+                    crate::names::shortened(says)
+                ));
+            }
+        }
+        let mut names = BTreeSet::new();
+        let (mut rows, mut bytes) = (Some(0_u64), Some(0_u64));
+        for part in &self.parts {
+            let shown = crate::names::shortened(&part.path);
+            if !is_part_name(&part.path) {
+                return Err(format!(
+                    "it names a part `{shown}`, and parts are called part-00000.parquet and so on"
+                ));
+            }
+            if !names.insert(&part.path) {
+                return Err(format!("it names the part `{shown}` twice"));
+            }
+            if !is_sha256(&part.sha256) {
+                return Err(format!("the checksum of the part `{shown}` is no SHA-256"));
+            }
+            rows = rows.and_then(|rows| rows.checked_add(part.rows));
+            bytes = bytes.and_then(|bytes| bytes.checked_add(part.bytes));
+        }
+        for (what, whole, of_parts) in [("rows", self.rows, rows), ("bytes", self.bytes, bytes)] {
+            if of_parts != Some(whole) {
+                return Err(format!("its {what} are not the sum of its parts'"));
+            }
+        }
+        let mut columns = BTreeSet::new();
+        for column in &self.schema.columns {
+            if !columns.insert(&column.name) {
+                return Err(format!(
+                    "it has the column `{}` twice",
+                    crate::names::shortened(&column.name)
+                ));
+            }
+        }
+        Ok(())
+    }
+
     /// Whether the load makes its table anew, whatever that was: a replacement, or the first load of a stream that has
     /// positions. A full load that adds to its table makes it only where there is none yet.
     pub fn rebuilds(&self) -> bool {
@@ -162,6 +243,23 @@ impl Manifest {
     pub fn follows(&self, position: Option<&Position>) -> bool {
         self.mode == Mode::Full || self.position_before.as_ref() == position
     }
+}
+
+/// Whether a name is one that a writer gives to parts: it is a file of the load's folder and no other.
+fn is_part_name(name: &str) -> bool {
+    let number = name
+        .strip_prefix("part-")
+        .and_then(|rest| rest.strip_suffix(".parquet"));
+    number.is_some_and(|number| {
+        (5..=10).contains(&number.len()) && number.bytes().all(|byte| byte.is_ascii_digit())
+    })
+}
+
+fn is_sha256(text: &str) -> bool {
+    text.len() == 64
+        && text
+            .bytes()
+            .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 impl std::fmt::Display for Mode {

@@ -7,10 +7,12 @@
 //!
 //! A folder without a manifest is an unfinished extract: it is never read, and the next run removes it. The landing area
 //! knows nothing of sources and destinations.
+//!
+//! What stands in it is not trusted to be acequia's: a manifest must be that of its folder and name files in it alone, no
+//! link is followed, and nothing is read that is larger than acequia writes it.
 
 use std::collections::BTreeSet;
-use std::io::Read;
-use std::path::{Path as FilePath, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt};
@@ -18,26 +20,23 @@ use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
-use sha2::{Digest, Sha256};
-use tokio::io::AsyncWriteExt;
 use url::Url;
 
 use crate::error::{Error, Result};
-use crate::names::{LoadId, StreamName, hex};
+use crate::names::{LoadId, StreamName};
 
 pub mod chain;
+pub mod failures;
+mod folder;
 pub mod inventory;
 pub mod manifest;
 pub mod part;
+mod parts;
 pub mod writer;
 
-use manifest::{FORMAT_VERSION, MANIFEST, Manifest, Part};
-
-/// Folder, beside the streams', for loads whose files are not what their manifest says.
-const DAMAGED: &str = "_damaged";
-
-/// Bytes of a local part that are hashed at a time.
-const HASH_BUFFER: usize = 1 << 20;
+use folder::{Folder, Found};
+use manifest::{FORMAT_VERSION, MANIFEST, MAX_MANIFEST, Manifest};
+pub use parts::LocalParts;
 
 /// The landing area.
 #[derive(Clone)]
@@ -46,7 +45,28 @@ pub struct Landing {
     /// Where it is, for people.
     location: String,
     /// Its folder, where it is one.
-    folder: Option<PathBuf>,
+    folder: Option<Folder>,
+}
+
+/// Why a load is moved out of the way: the folder, beside the streams', that it is moved to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Aside {
+    /// Its files are not what its manifest says.
+    Damaged,
+    /// The destination does not take it, or it was landed for what the configuration no longer says.
+    Refused,
+}
+
+impl Aside {
+    const ALL: [Self; 2] = [Self::Damaged, Self::Refused];
+
+    /// The folder's name.
+    pub fn folder(self) -> &'static str {
+        match self {
+            Self::Damaged => "_damaged",
+            Self::Refused => "_refused",
+        }
+    }
 }
 
 /// Which load: the folder's address.
@@ -58,15 +78,6 @@ pub struct LoadAddress {
     pub stream: StreamName,
     /// The load's id.
     pub load_id: LoadId,
-}
-
-/// The parts of a load as local files, checked against the manifest's checksums. Copies of remote parts go when this is
-/// dropped.
-#[derive(Debug)]
-pub struct LocalParts {
-    /// The files, in the manifest's order.
-    pub files: Vec<PathBuf>,
-    _copies: Option<tempfile::TempDir>,
 }
 
 impl Landing {
@@ -115,7 +126,7 @@ impl Landing {
         Ok(Self {
             store: Arc::new(store.with_automatic_cleanup(true)),
             location: folder.display().to_string(),
-            folder: Some(folder),
+            folder: Some(Folder::new(folder)),
         })
     }
 
@@ -146,7 +157,11 @@ impl Landing {
     pub async fn streams(&self, pipeline: &StreamName) -> Result<Vec<StreamName>> {
         let prefix = Path::from(pipeline.as_str());
         let mut streams: Vec<StreamName> = self.folders(&prefix).await?;
-        streams.retain(|stream| stream.as_str() != DAMAGED);
+        streams.retain(|stream| {
+            Aside::ALL
+                .iter()
+                .all(|aside| aside.folder() != stream.as_str())
+        });
         Ok(streams)
     }
 
@@ -177,24 +192,42 @@ impl Landing {
     /// The manifest of a load; none where the extract was not finished.
     ///
     /// # Errors
-    /// [`Error::Damaged`] where there is a manifest that is none.
+    /// [`Error::Damaged`] where there is a manifest that is none, or that is not this load's.
     pub async fn manifest(&self, address: &LoadAddress) -> Result<Option<Manifest>> {
         let path = address.file(MANIFEST);
-        let bytes = match self.store.get(&path).await {
-            Ok(found) => found
-                .bytes()
-                .await
-                .map_err(|error| self.fault("cannot read the manifest", &path, error))?,
+        let damaged = |fault: String| {
+            Error::damaged(format!(
+                "the manifest {} is damaged: {fault}",
+                self.describe_file(&path)
+            ))
+        };
+        self.own(address)?;
+        if let Some(folder) = &self.folder {
+            match folder
+                .look(&path)
+                .map_err(|error| self.unread(&path, error))?
+            {
+                Found::Nothing => return Ok(None),
+                Found::File(_) => {}
+                Found::Folder | Found::Foreign => return Err(damaged("it is no file".to_owned())),
+            }
+        }
+        let found = match self.store.get(&path).await {
+            Ok(found) => found,
             Err(object_store::Error::NotFound { .. }) => return Ok(None),
             Err(error) => return Err(self.fault("cannot read the manifest", &path, error)),
         };
-        let manifest: Manifest = serde_json::from_slice(&bytes).map_err(|error| {
-            Error::damaged(format!(
-                "the manifest {} is damaged",
-                self.describe_file(&path)
-            ))
-            .cause(error)
-        })?;
+        if found.meta.size > MAX_MANIFEST {
+            return Err(damaged(format!(
+                "it has {} bytes, and none has more than {MAX_MANIFEST}",
+                found.meta.size
+            )));
+        }
+        let bytes = found
+            .bytes()
+            .await
+            .map_err(|error| self.fault("cannot read the manifest", &path, error))?;
+        let manifest = Manifest::read(&bytes).map_err(damaged)?;
         if manifest.format_version > FORMAT_VERSION {
             return Err(Error::landing(format!(
                 "the manifest {} has format version {}, and this acequia knows {FORMAT_VERSION} at most",
@@ -203,14 +236,24 @@ impl Landing {
             ))
             .remedy(format!("use acequia {} or later", manifest.acequia_version)));
         }
+        manifest.check(address).map_err(damaged)?;
         Ok(Some(manifest))
     }
 
     /// Writes the manifest, which makes the load exist. It fails if there is one already.
     pub async fn publish(&self, address: &LoadAddress, manifest: &Manifest) -> Result<()> {
         let path = address.file(MANIFEST);
+        self.own(address)?;
         let bytes = serde_json::to_vec_pretty(manifest)
             .map_err(|error| Error::internal("cannot write a manifest as JSON").cause(error))?;
+        if bytes.len() as u64 > MAX_MANIFEST {
+            return Err(Error::landing(format!(
+                "the manifest of load {} would have {} bytes, and none may have more than {MAX_MANIFEST}",
+                address.load_id,
+                bytes.len()
+            ))
+            .remedy("take larger parts with `part_size` under [pipeline]"));
+        }
         let options = PutOptions::from(PutMode::Create);
         self.store
             .put_opts(&path, PutPayload::from(bytes), options)
@@ -221,9 +264,16 @@ impl Landing {
 
     /// Removes a load's folder.
     pub async fn discard(&self, address: &LoadAddress) -> Result<()> {
-        let folder = address.path();
+        let path = address.path();
+        if let Some(folder) = self.folder.clone() {
+            self.stream_folder(address)?;
+            let removed = path.clone();
+            return blocking(move || folder.remove(&removed))
+                .await?
+                .map_err(|error| self.io_fault("cannot remove", &path, error));
+        }
         // The manifest goes first: without it, what remains after a crash here is an unfinished extract.
-        let mut files = self.files(&folder).await?;
+        let mut files = self.files(&path).await?;
         files.sort_by_key(|path| path.filename() != Some(MANIFEST));
         for path in files {
             self.store
@@ -231,144 +281,130 @@ impl Landing {
                 .await
                 .map_err(|error| self.fault("cannot remove", &path, error))?;
         }
-        self.remove_empty_folder(&folder).await;
         Ok(())
     }
 
-    /// Moves a load whose files are not what its manifest says out of the way, to `_damaged`. Returns where it is now.
-    pub async fn quarantine(&self, address: &LoadAddress) -> Result<String> {
-        let folder = address.path();
-        let aside = Path::from_iter([
+    /// Moves a load that cannot be applied out of the way. Of those that were refused, the stream keeps the last: the rows
+    /// are still in the source. Returns where it is now.
+    pub async fn set_aside(&self, address: &LoadAddress, aside: Aside) -> Result<String> {
+        let from = address.path();
+        let place = Path::from_iter([
             address.pipeline.as_str(),
-            DAMAGED,
+            aside.folder(),
             address.stream.as_str(),
-            address.load_id.as_str(),
         ]);
+        if aside == Aside::Refused {
+            self.clear(&place).await?;
+        }
+        let mut to = place.clone().join(address.load_id.as_str());
+        if let Some(folder) = self.folder.clone() {
+            self.stream_folder(address)?;
+            self.refuse_links(&to)?;
+            let looked = folder.look(&to).map_err(|error| self.unread(&to, error))?;
+            if looked != Found::Nothing {
+                let again = uuid::Uuid::new_v4().simple();
+                to = place.join(format!("{}-{again}", address.load_id));
+            }
+            let moved = (from.clone(), to.clone());
+            blocking(move || folder.rename(&moved.0, &moved.1))
+                .await?
+                .map_err(|error| self.io_fault("cannot move the load", &from, error))?;
+            return Ok(self.describe_file(&to));
+        }
         // The manifest goes first: without it, what remains after a crash here is an unfinished extract.
-        let mut files: Vec<Path> = self.files(&folder).await?;
+        let mut files: Vec<Path> = self.files(&from).await?;
         files.sort_by_key(|path| path.filename() != Some(MANIFEST));
         for from in files {
             let name = from.filename().unwrap_or(MANIFEST).to_owned();
             self.store
-                .rename(&from, &aside.clone().join(name))
+                .rename(&from, &to.clone().join(name))
                 .await
-                .map_err(|error| self.fault("cannot move a damaged load's file", &from, error))?;
+                .map_err(|error| self.fault("cannot move the load's file", &from, error))?;
         }
-        self.remove_empty_folder(&folder).await;
-        Ok(self.describe_file(&aside))
+        Ok(self.describe_file(&to))
     }
 
-    /// The load's parts as local files whose checksums are right. Remote parts are copied to a temporary folder.
+    /// Removes the loads of a folder for those that were set aside.
+    async fn clear(&self, place: &Path) -> Result<()> {
+        if let Some(folder) = self.folder.clone() {
+            self.refuse_links(place)?;
+            let removed = place.clone();
+            return blocking(move || folder.remove(&removed))
+                .await?
+                .map_err(|error| self.io_fault("cannot remove", place, error));
+        }
+        for file in self.files(place).await? {
+            self.store
+                .delete(&file)
+                .await
+                .map_err(|error| self.fault("cannot remove", &file, error))?;
+        }
+        Ok(())
+    }
+
+    /// Refuses a load whose folder, or a folder above it, is a link.
     ///
     /// # Errors
-    /// [`Error::Damaged`] that names the part which is missing or not as the manifest says.
-    pub async fn local_parts(
-        &self,
-        address: &LoadAddress,
-        manifest: &Manifest,
-    ) -> Result<LocalParts> {
-        let copies = match self.folder {
-            Some(_) => None,
-            None => Some(tempfile::tempdir().map_err(|error| {
-                Error::landing("cannot make a temporary folder for the load's parts").cause(error)
-            })?),
-        };
-        let mut files = Vec::with_capacity(manifest.parts.len());
-        for part in &manifest.parts {
-            let path = address.file(&part.path);
-            let (file, found) = match (&self.folder, &copies) {
-                (Some(folder), _) => {
-                    let file = folder.join(path.as_ref());
-                    (file.clone(), self.hash_file(file, &path).await?)
-                }
-                (None, Some(copies)) => {
-                    let file = copies.path().join(&part.path);
-                    let found = self.download(&path, &file).await?;
-                    (file, found)
-                }
-                (None, None) => return Err(Error::internal("no folder for remote parts")),
-            };
-            self.check(part, &path, &found)?;
-            files.push(file);
-        }
-        Ok(LocalParts {
-            files,
-            _copies: copies,
-        })
-    }
-
-    fn check(&self, part: &Part, path: &Path, found: &Found) -> Result<()> {
-        if found.bytes == part.bytes && found.sha256 == part.sha256 {
+    /// [`Error::Damaged`] where it is the load's, [`Error::Landing`] where it is one above.
+    fn own(&self, address: &LoadAddress) -> Result<()> {
+        let Some(folder) = &self.folder else {
             return Ok(());
-        }
-        let detail = if found.bytes == part.bytes {
-            "its checksum is not the manifest's".to_owned()
-        } else {
-            format!(
-                "it has {} bytes and the manifest says {}",
-                found.bytes, part.bytes
-            )
         };
-        Err(Error::damaged(format!(
-            "the part {} is damaged: {detail}",
-            self.describe_file(path)
-        )))
-    }
-
-    async fn hash_file(&self, file: PathBuf, path: &Path) -> Result<Found> {
-        let hashed = tokio::task::spawn_blocking(move || {
-            let mut file = std::fs::File::open(file)?;
-            let mut hash = Sha256::new();
-            let mut bytes = 0;
-            let mut buffer = vec![0; HASH_BUFFER];
-            loop {
-                let read = file.read(&mut buffer)?;
-                let Some(chunk) = buffer.get(..read).filter(|chunk| !chunk.is_empty()) else {
-                    return Ok::<_, std::io::Error>(Found::new(bytes, hash));
-                };
-                hash.update(chunk);
-                bytes += read as u64;
-            }
-        });
-        hashed
-            .await
-            .map_err(|error| Error::internal("the checksum thread ended").cause(error))?
-            .map_err(|error| {
-                if error.kind() == std::io::ErrorKind::NotFound {
-                    return self.missing(path);
-                }
-                Error::landing(format!("cannot read the part {}", self.describe_file(path)))
-                    .cause(error)
-            })
-    }
-
-    async fn download(&self, path: &Path, file: &FilePath) -> Result<Found> {
-        let failed = |error: std::io::Error| {
-            Error::landing(format!("cannot copy a part to {}", file.display())).cause(error)
-        };
-        let found = self.store.get(path).await.map_err(|error| match error {
-            object_store::Error::NotFound { .. } => self.missing(path),
-            error => self.fault("cannot read the part", path, error),
-        })?;
-        let mut stream = found.into_stream();
-        let mut copy = tokio::fs::File::create(file).await.map_err(failed)?;
-        let mut hash = Sha256::new();
-        let mut bytes = 0;
-        while let Some(chunk) = stream
-            .try_next()
-            .await
-            .map_err(|error| self.fault("cannot read the part", path, error))?
+        self.stream_folder(address)?;
+        let path = address.path();
+        match folder
+            .look(&path)
+            .map_err(|error| self.unread(&path, error))?
         {
-            hash.update(&chunk);
-            bytes += chunk.len() as u64;
-            copy.write_all(&chunk).await.map_err(failed)?;
+            Found::Nothing | Found::Folder => Ok(()),
+            Found::File(_) | Found::Foreign => Err(Error::damaged(format!(
+                "{} is no folder of acequia's",
+                self.describe_file(&path)
+            ))),
         }
-        copy.flush().await.map_err(failed)?;
-        Ok(Found::new(bytes, hash))
+    }
+
+    /// Refuses a stream whose folder, or the pipeline's, is a link.
+    fn stream_folder(&self, address: &LoadAddress) -> Result<()> {
+        self.refuse_links(&Path::from_iter([
+            address.pipeline.as_str(),
+            address.stream.as_str(),
+        ]))
+    }
+
+    /// Refuses a path that leads over a link.
+    fn refuse_links(&self, path: &Path) -> Result<()> {
+        let Some(folder) = &self.folder else {
+            return Ok(());
+        };
+        match folder.look(path).map_err(|error| self.unread(path, error))? {
+            Found::Foreign => Err(Error::landing(format!(
+                "{} leads over a symbolic link, or is none of acequia's",
+                self.describe_file(path)
+            ))
+            .remedy(
+                "put the folder itself there, or mount it: within the landing area no link is followed. `landing` under \
+                 [pipeline] may name one",
+            )),
+            Found::Nothing | Found::Folder | Found::File(_) => Ok(()),
+        }
     }
 
     /// The names of the folders right below `prefix` that read as `T`, in order.
     async fn folders<T: std::str::FromStr + Ord>(&self, prefix: &Path) -> Result<Vec<T>> {
+        if let Some(folder) = &self.folder {
+            self.refuse_links(prefix)?;
+            let entries = folder
+                .entries(prefix)
+                .map_err(|error| self.unread(prefix, error))?;
+            // What is no folder, a link for one, is told as damage by whoever reads it.
+            let names: BTreeSet<T> = entries
+                .into_iter()
+                .filter(|(_, found)| !matches!(found, Found::File(_)))
+                .filter_map(|(name, _)| name.parse().ok())
+                .collect();
+            return Ok(names.into_iter().collect());
+        }
         let listing = self
             .store
             .list_with_delimiter(Some(prefix))
@@ -391,20 +427,6 @@ impl Landing {
             .map_err(|error| self.fault("cannot list", folder, error))
     }
 
-    /// A folder is a thing of file systems only; that it stays behind empty is no harm.
-    async fn remove_empty_folder(&self, folder: &Path) {
-        if let Some(root) = &self.folder {
-            let folder = root.join(folder.as_ref());
-            if let Err(error) = tokio::fs::remove_dir(&folder).await {
-                tracing::debug!(folder = %folder.display(), %error, "folder not removed");
-            }
-        }
-    }
-
-    fn missing(&self, path: &Path) -> Error {
-        Error::damaged(format!("the part {} is missing", self.describe_file(path)))
-    }
-
     fn describe_file(&self, path: &Path) -> String {
         format!("{}/{path}", self.location)
     }
@@ -413,16 +435,43 @@ impl Landing {
         let fault = Error::landing(format!("{what}: {}", self.describe_file(path)));
         let text = format!("{error:?}");
         let fault = if text.contains("StorageFull") || text.contains("No space left") {
-            fault.remedy(
-                "free some space; nothing was loaded, and the next run starts this load anew",
-            )
+            full(fault)
         } else if text.contains("PermissionDenied") {
-            fault.remedy("give the user that runs acequia the right to read and write there")
+            forbidden(fault)
         } else {
             fault
         };
         fault.cause(error)
     }
+
+    fn io_fault(&self, what: &str, path: &Path, error: std::io::Error) -> Error {
+        let fault = Error::landing(format!("{what}: {}", self.describe_file(path)));
+        let fault = match error.kind() {
+            std::io::ErrorKind::StorageFull => full(fault),
+            std::io::ErrorKind::PermissionDenied => forbidden(fault),
+            _ => fault,
+        };
+        fault.cause(error)
+    }
+
+    fn unread(&self, path: &Path, error: std::io::Error) -> Error {
+        self.io_fault("cannot read", path, error)
+    }
+}
+
+fn full(fault: Error) -> Error {
+    fault.remedy("free some space; nothing was loaded, and the next run starts this load anew")
+}
+
+fn forbidden(fault: Error) -> Error {
+    fault.remedy("give the user that runs acequia the right to read and write there")
+}
+
+/// Does what blocks on a thread of its own.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| Error::internal("a thread of the landing area ended").cause(error))
 }
 
 impl std::fmt::Debug for Landing {
@@ -442,20 +491,5 @@ impl LoadAddress {
 
     fn file(&self, name: &str) -> Path {
         self.path().join(name)
-    }
-}
-
-/// What a part's file turned out to be.
-struct Found {
-    bytes: u64,
-    sha256: String,
-}
-
-impl Found {
-    fn new(bytes: u64, hash: Sha256) -> Self {
-        Self {
-            bytes,
-            sha256: hex(&hash.finalize()),
-        }
     }
 }

@@ -116,6 +116,7 @@ impl LoadWriter {
         let number = self.next_part.fetch_add(1, Ordering::Relaxed);
         let name = format!("part-{number:05}.parquet");
         let path = self.address.file(&name);
+        self.landing.refuse_links(&path)?;
         let (sender, receiver) = mpsc::channel(UPLOADS);
         let upload = Handle::current().spawn(upload(self.landing.clone(), path.clone(), receiver));
         let writer = ArrowWriter::try_new(

@@ -139,7 +139,7 @@ pub async fn check(pipeline: &Pipeline) -> Vec<Finding> {
                 );
             }
             Err(error) => {
-                let error = super::name_stream(error, &stream.name);
+                let error = super::name_stream(error, stream);
                 findings.push(Finding::failed(&subject, &error));
             }
         }
@@ -192,7 +192,10 @@ async fn check_replication(
                 Found::Well(message) => Finding::ok(subject, message),
                 Found::Warning(message, remedy) => Finding::warning(subject, message, remedy),
                 Found::Fault(error) => {
-                    let error = match &note.stream {
+                    let stream = streams
+                        .iter()
+                        .find(|stream| Some(&stream.name) == note.stream.as_ref());
+                    let error = match stream {
                         Some(stream) => super::name_stream(error, stream),
                         None => error,
                     };

@@ -9,9 +9,9 @@ use super::recovery::Leftovers;
 use super::status::{DestinationView, look_at_streams};
 use crate::config::Pipeline;
 use crate::error::Result;
-use crate::landing::Landing;
 use crate::landing::inventory::{Content, Holding};
 use crate::landing::manifest::{Disposition, Mode};
+use crate::landing::{Aside, Landing};
 use crate::names::{DestinationId, LoadId, StreamName};
 
 /// What is in the landing area.
@@ -81,10 +81,13 @@ pub async fn list(pipeline: &Pipeline, every_stream: bool) -> Result<LandingRepo
     let view = look_at_streams(pipeline, streams.iter().cloned().collect()).await?;
     let mut loads = Vec::new();
     for stream in &streams {
-        let damaged = landing.damaged(&pipeline.name, stream).await?;
+        let mut aside = Vec::new();
+        for why in [Aside::Damaged, Aside::Refused] {
+            aside.extend(landing.set_aside_loads(&pipeline.name, stream, why).await?);
+        }
         let holdings = landing.inventory(&pipeline.name, stream).await?;
         let pending = pending(&holdings, &view, stream);
-        let mut entries: Vec<LandedLoad> = damaged
+        let mut entries: Vec<LandedLoad> = aside
             .iter()
             .chain(&holdings)
             .map(|holding| entry(holding, &view, pending.as_ref()))

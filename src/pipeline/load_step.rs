@@ -62,7 +62,7 @@ impl LoadStep {
         tokio::select! {
             applied = &mut applying => applied,
             () = self.stop.cancelled() => {
-                self.loader.interrupt().await;
+                self.loader.interrupt();
                 applying.await
             }
         }

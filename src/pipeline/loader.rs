@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use crate::config;
 use crate::destination::duckdb::{DuckDb, MemoryLimit};
@@ -13,8 +14,10 @@ use crate::destination::{Destination, Interrupter};
 use crate::error::{Error, Result};
 use crate::names::DestinationId;
 
-/// How long a destination is waited for that others were given to look into.
-const PATIENCE: Duration = Duration::from_mins(1);
+/// How long one that others hold is looked at again after.
+const PAUSE: Duration = Duration::from_millis(100);
+/// How long a wait goes on before it is told.
+const SILENCE: Duration = Duration::from_secs(1);
 
 type Request = Box<dyn FnOnce(&mut dyn Destination) + Send>;
 
@@ -29,28 +32,54 @@ pub(super) struct Loader {
 struct Shared {
     destination: config::Destination,
     dataset: String,
+    /// Cancelled to stop the run. What is closed then stays closed.
+    stop: CancellationToken,
     open: Mutex<Option<Open>>,
+    /// What ends what the destination does. Not behind the lock, which is held for as long as it is opened again.
+    interrupter: std::sync::Mutex<Option<Interrupter>>,
+    /// As many as keep it from being closed.
+    holds: Arc<()>,
 }
 
 struct Open {
     requests: mpsc::Sender<Request>,
     id: DestinationId,
     interrupter: Interrupter,
+    warnings: Vec<String>,
     thread: JoinHandle<()>,
 }
 
+/// Keeps the destination open, and with it every other run out. Whoever writes to the landing area has one: what has no
+/// manifest there is, to another run, what a dead one left.
+#[derive(Debug)]
+pub(super) struct Hold {
+    _held: Arc<()>,
+}
+
 impl Loader {
-    /// Opens the destination, for reading and writing.
-    pub(super) async fn open(destination: &config::Destination, dataset: &str) -> Result<Self> {
-        let open = Open::open(destination, dataset).await?;
-        Ok(Self {
+    /// Opens the destination, for reading and writing. Tells as well what is to be known of it.
+    ///
+    /// Whoever has it open is waited for, for as long as the destination's `wait` says.
+    pub(super) async fn open(
+        destination: &config::Destination,
+        dataset: &str,
+        stop: &CancellationToken,
+    ) -> Result<(Self, Vec<String>)> {
+        let waited_for = Error::ends_when_released;
+        let mut open = Open::patiently(destination, dataset, stop, waited_for).await?;
+        let warnings = std::mem::take(&mut open.warnings);
+        let loader = Self {
             id: open.id.clone(),
             shared: Arc::new(Shared {
                 destination: destination.clone(),
                 dataset: dataset.to_owned(),
+                stop: stop.clone(),
+                interrupter: std::sync::Mutex::new(Some(Arc::clone(&open.interrupter))),
                 open: Mutex::new(Some(open)),
+                holds: Arc::default(),
             }),
-        })
+        };
+        Ok((loader, warnings))
     }
 
     /// What tells this destination from others.
@@ -58,11 +87,23 @@ impl Loader {
         &self.id
     }
 
-    /// Ends what the destination is doing, with nothing changed.
-    pub(super) async fn interrupt(&self) {
-        if let Some(open) = self.shared.open.lock().await.as_ref() {
-            (open.interrupter)();
+    /// Ends what the destination is doing, with nothing changed. Never waits.
+    pub(super) fn interrupt(&self) {
+        if let Some(interrupter) = self.interrupter().as_ref() {
+            interrupter();
         }
+    }
+
+    fn interrupter(&self) -> std::sync::MutexGuard<'_, Option<Interrupter>> {
+        let interrupter = self.shared.interrupter.lock();
+        interrupter.unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Keeps the destination open for as long as what this returns lives. Where it was released, it is opened again.
+    pub(super) async fn hold(&self) -> Result<Hold> {
+        let held = Arc::clone(&self.shared.holds);
+        self.requests().await?;
+        Ok(Hold { _held: held })
     }
 
     /// Has the destination do something, after what it is asked already. Where it was released, it is opened again.
@@ -86,7 +127,15 @@ impl Loader {
         if let Some(open) = open.as_ref() {
             return Ok(open.requests.clone());
         }
-        let again = self.open_again().await?;
+        let Shared {
+            destination,
+            dataset,
+            stop,
+            ..
+        } = self.shared.as_ref();
+        // It was there a moment ago: what hinders now, others did.
+        let waited_for = |error: &Error| matches!(error, Error::Destination(_));
+        let again = Open::patiently(destination, dataset, stop, waited_for).await?;
         if again.id != self.id {
             return Err(
                 Error::destination("another destination stands where this run's was")
@@ -94,43 +143,82 @@ impl Loader {
             );
         }
         let requests = again.requests.clone();
+        *self.interrupter() = Some(Arc::clone(&again.interrupter));
         *open = Some(again);
+        if stop.is_cancelled() {
+            self.interrupt();
+        }
         Ok(requests)
     }
 
-    /// Opens what was released. Whoever looks into it meanwhile is waited for.
-    async fn open_again(&self) -> Result<Open> {
-        let began = Instant::now();
-        let mut told = false;
-        loop {
-            let opened = Open::open(&self.shared.destination, &self.shared.dataset).await;
-            let Err(error @ Error::Destination(_)) = opened else {
-                return opened;
-            };
-            if began.elapsed() >= PATIENCE {
-                return Err(error);
-            }
-            if !told && began.elapsed() >= Duration::from_secs(1) {
-                told = true;
-                tracing::warn!(%error, "waiting for the destination");
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    }
-
-    /// Closes the destination, for others to open it meanwhile. The next call opens it again.
+    /// Closes the destination, for others to open it meanwhile, unless it is held. The next call opens it again.
     pub(super) async fn release(&self) -> Result<()> {
-        let Some(open) = self.shared.open.lock().await.take() else {
+        let mut open = self.shared.open.lock().await;
+        if Arc::strong_count(&self.shared.holds) > 1 {
             return Ok(());
-        };
-        drop(open.requests);
-        open.thread.await.map_err(|error| {
-            Error::internal("the destination's thread ended unexpectedly").cause(error)
-        })
+        }
+        let closing = open.take();
+        *self.interrupter() = None;
+        drop(open);
+        match closing {
+            Some(open) => open.close().await,
+            None => Ok(()),
+        }
     }
 }
 
 impl Open {
+    /// Opens the destination; where that fails with what is to be waited for, again and again, for as long as it says.
+    async fn patiently(
+        destination: &config::Destination,
+        dataset: &str,
+        stop: &CancellationToken,
+        waited_for: impl Fn(&Error) -> bool,
+    ) -> Result<Self> {
+        let began = Instant::now();
+        let mut told = false;
+        loop {
+            if stop.is_cancelled() {
+                return Err(Error::Interrupted);
+            }
+            let opened = tokio::select! {
+                opened = Self::open(destination, dataset) => opened,
+                () = stop.cancelled() => return Err(Error::Interrupted),
+            };
+            let error = match opened {
+                Err(error) if waited_for(&error) => error,
+                opened => return opened,
+            };
+            if destination.wait.is_zero() {
+                return Err(error);
+            }
+            let waited = began.elapsed();
+            if waited >= destination.wait {
+                let remedy = error.remedy_text().unwrap_or("run again").to_owned();
+                let seconds = destination.wait.as_secs();
+                return Err(error.remedy(format!(
+                    "{remedy}. It was waited for {seconds} s: `wait` of the destination says how long"
+                )));
+            }
+            if !told && waited >= SILENCE {
+                told = true;
+                let seconds = destination.wait.saturating_sub(waited).as_secs();
+                tracing::warn!("waiting for the destination, {seconds} s more at most: {error}");
+            }
+            tokio::select! {
+                () = tokio::time::sleep(PAUSE) => {}
+                () = stop.cancelled() => return Err(Error::Interrupted),
+            }
+        }
+    }
+
+    async fn close(self) -> Result<()> {
+        drop(self.requests);
+        self.thread.await.map_err(|error| {
+            Error::internal("the destination's thread ended unexpectedly").cause(error)
+        })
+    }
+
     async fn open(destination: &config::Destination, dataset: &str) -> Result<Self> {
         let (requests, mut inbox) = mpsc::channel::<Request>(1);
         let (opened, is_open) = oneshot::channel();
@@ -144,16 +232,21 @@ impl Open {
                     return;
                 }
             };
-            let _ = opened.send(Ok((destination.id().clone(), destination.interrupter())));
+            let _ = opened.send(Ok((
+                destination.id().clone(),
+                destination.interrupter(),
+                destination.warnings(),
+            )));
             while let Some(request) = inbox.blocking_recv() {
                 request(destination.as_mut());
             }
         });
-        let (id, interrupter) = is_open.await.map_err(|_| ended())??;
+        let (id, interrupter, warnings) = is_open.await.map_err(|_| ended())??;
         Ok(Self {
             requests,
             id,
             interrupter,
+            warnings,
             thread,
         })
     }

@@ -1,7 +1,7 @@
 //! A run: every stream of a pipeline taken along the one path, several at a time, each on its own.
 //!
 //! `stream_run` is the path itself, `replication_run` what streams of changes share on it; `recovery` is what a run does
-//! first, `prune` what it does last; `load_step` takes a landed load into the destination, and `loader` is that one's
+//! first, `prune` and `record` what it does last; `load_step` takes a landed load into the destination, and `loader` is that one's
 //! thread; `replay` goes the path from the landing area on; `check`, `plan`, `status` and `holdings` look without
 //! touching; `progress` and `report` tell what happened.
 
@@ -30,6 +30,7 @@ mod loader;
 pub mod plan;
 pub mod progress;
 pub mod prune;
+mod record;
 mod recovery;
 pub mod replay;
 mod replication_run;
@@ -40,6 +41,7 @@ mod wait;
 
 use loader::Loader;
 use progress::Progress;
+use record::Record;
 use replication_run::ReplicationRun;
 pub use replication_run::{Followed, OnFollowed};
 use report::{RunReport, StreamReport};
@@ -66,9 +68,17 @@ pub struct RunOptions {
 /// # Errors
 /// Where the run could not begin at all: the landing area or the destination cannot be opened.
 pub async fn run(pipeline: Pipeline, options: RunOptions) -> Result<RunReport> {
-    let began = Instant::now();
     let landing = open_landing(&pipeline)?;
-    let loader = Loader::open(&pipeline.destination, &pipeline.dataset).await?;
+    let record = Record::of(&pipeline, &landing);
+    let ended = carry(pipeline, options, landing).await;
+    record.note(&ended).await;
+    ended
+}
+
+async fn carry(pipeline: Pipeline, options: RunOptions, landing: Landing) -> Result<RunReport> {
+    let began = Instant::now();
+    let opened = Loader::open(&pipeline.destination, &pipeline.dataset, &options.interrupt);
+    let (loader, warnings) = opened.await?;
     let states = loader.call(|destination| destination.states()).await?;
     let pipeline = Arc::new(pipeline);
     let mut alone = Vec::new();
@@ -80,6 +90,7 @@ pub async fn run(pipeline: Pipeline, options: RunOptions) -> Result<RunReport> {
             landing: landing.clone(),
             loader: loader.clone(),
             state: states.get(&stream.name).cloned(),
+            newest: None,
             full_refresh: options.full_refresh,
             counters: options.progress.add(&stream.name),
             stop: options.interrupt.child_token(),
@@ -124,6 +135,9 @@ pub async fn run(pipeline: Pipeline, options: RunOptions) -> Result<RunReport> {
     let looking = join_all(without_changes.iter().copied().map(look));
     let (mut reports, left) = tokio::join!(working, looking);
     reports.sort_by_key(|(place, _)| *place);
+    if let Some((_, report)) = reports.first_mut() {
+        report.warnings.extend(warnings);
+    }
     for (source, warnings) in without_changes.iter().zip(left) {
         let of_source =
             |(place, _): &&mut (usize, StreamReport)| source_of(&pipeline, *place) == *source;
@@ -213,13 +227,19 @@ fn open_landing(pipeline: &Pipeline) -> Result<Landing> {
     Landing::open(&pipeline.landing)
 }
 
-/// Replaces the word STREAM in a remedy by the stream's name.
-fn name_stream(error: Error, stream: &crate::names::StreamName) -> Error {
+/// Replaces the words STREAM and SOURCE in a remedy by the names of the stream and its source.
+fn name_stream(error: Error, stream: &config::Stream) -> Error {
     match error.remedy_text() {
-        Some(remedy) if remedy.contains("STREAM") => {
-            let remedy = remedy.replace("STREAM", stream.as_str());
+        Some(remedy) => {
+            let remedy = named(remedy, stream);
             error.remedy(remedy)
         }
-        _ => error,
+        None => error,
     }
+}
+
+/// A text with the words STREAM and SOURCE replaced by the names of the stream and its source.
+fn named(text: &str, stream: &config::Stream) -> String {
+    text.replace("STREAM", stream.name.as_str())
+        .replace("SOURCE", &stream.source)
 }

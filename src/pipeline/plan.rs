@@ -62,7 +62,7 @@ pub async fn plan(pipeline: &Pipeline, full_refresh: bool) -> Result<Vec<StreamP
             error: None,
         };
         if let Err(error) = look(pipeline, stream, state, &mut plan).await {
-            plan.error = Some(super::name_stream(error, &stream.name).report());
+            plan.error = Some(super::name_stream(error, stream).report());
         }
         plans.push(plan);
     }

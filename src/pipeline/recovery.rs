@@ -3,12 +3,16 @@
 //! Of this destination's loads in the landing area, those that the ledger has are done. A folder without a manifest is an
 //! extract that was not finished, and goes. A manifest that the ledger lacks is applied if it follows on the ledger's
 //! position; others stay where they are, and the report names them.
+//!
+//! What is pending never stands in a stream's way: where the configuration is another since, everything is to be read anew,
+//! or the destination refuses the load, it is set aside, and its rows are read from the source again, where they still are.
 
+use crate::config::Stream;
 use crate::destination::StreamState;
 use crate::error::{Error, Result};
 use crate::landing::manifest::{Manifest, Mode};
 use crate::landing::{Landing, LoadAddress};
-use crate::names::{DestinationId, LoadId, StreamName};
+use crate::names::{DestinationId, LoadId, StreamName, shortened};
 
 use super::loader::Loader;
 
@@ -21,6 +25,39 @@ pub(super) struct Leftovers {
     pub(super) unloaded: Vec<(LoadAddress, Manifest)>,
     /// Loads whose manifest is damaged.
     pub(super) damaged: Vec<(LoadAddress, Error)>,
+    /// The newest load of the destination, whatever became of it.
+    pub(super) newest: Option<LoadId>,
+}
+
+/// Why a load that was landed is not what the stream is to load now; none where it is.
+pub(super) fn outdated(manifest: &Manifest, stream: &Stream) -> Option<String> {
+    let now = stream.fingerprint();
+    if manifest
+        .configuration
+        .as_ref()
+        .is_some_and(|then| *then != now)
+    {
+        return Some("the stream's configuration is another since".to_owned());
+    }
+    let key = stream.primary_key.as_ref();
+    let other = |what: &str| Some(format!("the stream's {what} is another since"));
+    if manifest.table != stream.table {
+        Some(format!(
+            "it was landed for the table {}, and the stream's is {} now",
+            shortened(&manifest.table),
+            stream.table
+        ))
+    } else if manifest.mode != stream.mode {
+        other("mode")
+    } else if manifest.disposition != stream.disposition || manifest.changes != stream.changes {
+        other("disposition")
+    } else if manifest.cursor.as_ref() != stream.cursor.as_ref().map(|cursor| &cursor.column) {
+        other("cursor")
+    } else if key.is_some_and(|key| *key != manifest.primary_key) {
+        other("primary_key")
+    } else {
+        None
+    }
 }
 
 /// Looks for what an earlier run left.
@@ -54,7 +91,11 @@ pub(super) async fn look(
 ) -> Result<Leftovers> {
     let mut leftovers = Leftovers::default();
     for load_id in landing.loads(pipeline, stream).await? {
-        if !load_id.is_for(destination) || done(&load_id) {
+        if !load_id.is_for(destination) {
+            continue;
+        }
+        leftovers.newest = leftovers.newest.max(Some(load_id.clone()));
+        if done(&load_id) {
             continue;
         }
         let address = LoadAddress {

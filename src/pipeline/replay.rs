@@ -51,7 +51,8 @@ pub async fn replay(pipeline: Pipeline, options: ReplayOptions) -> Result<RunRep
     let began = Instant::now();
     let landing = open_landing(&pipeline)?;
     let asked = find(&landing, &pipeline, &options.loads).await?;
-    let loader = Loader::open(&pipeline.destination, &pipeline.dataset).await?;
+    let opened = Loader::open(&pipeline.destination, &pipeline.dataset, &options.interrupt);
+    let (loader, warnings) = opened.await?;
     let states = loader.call(|destination| destination.states()).await?;
     let replays: Vec<StreamReplay> = pipeline
         .streams
@@ -72,11 +73,14 @@ pub async fn replay(pipeline: Pipeline, options: ReplayOptions) -> Result<RunRep
             },
         })
         .collect();
-    let streams = stream::iter(replays)
+    let mut streams: Vec<StreamReport> = stream::iter(replays)
         .map(StreamReplay::carry)
         .buffered(options.jobs.get())
         .collect()
         .await;
+    if let Some(report) = streams.first_mut() {
+        report.warnings.extend(warnings);
+    }
     loader.release().await?;
     Ok(RunReport {
         pipeline: pipeline.name,
@@ -145,7 +149,7 @@ impl StreamReplay {
                 let error = if self.step.stop.is_cancelled() {
                     Error::Interrupted
                 } else {
-                    name_stream(error, &self.stream.name).on(format!("stream {}", self.stream.name))
+                    name_stream(error, &self.stream).on(format!("stream {}", self.stream.name))
                 };
                 report.fail(&error);
                 self.step.counters.enter(Phase::Failed);
@@ -217,6 +221,17 @@ impl StreamReplay {
         };
         if self.step.stop.is_cancelled() {
             return Err(Error::Interrupted);
+        }
+        if manifest.table != self.stream.table {
+            return Err(Error::landing(format!(
+                "load {} was landed for the table {}, and the stream's is {} now",
+                manifest.load_id, manifest.table, self.stream.table
+            ))
+            .remedy(format!(
+                "set destination_table = \"{}\" for the stream to replay it; or have `acequia run STREAM --full-refresh` \
+                 read everything anew",
+                manifest.table
+            )));
         }
         self.catch_up(manifest).await?;
         let applied = self

@@ -61,6 +61,8 @@ pub struct StreamReport {
     pub seconds: f64,
     /// What went wrong, with causes and remedy.
     pub error: Option<String>,
+    /// How the columns of its table changed, as those of the source did.
+    pub schema_changes: Vec<String>,
     /// What went well but should be known.
     pub warnings: Vec<String>,
 }
@@ -91,6 +93,7 @@ impl StreamReport {
             position_after: None,
             seconds: 0.0,
             error: None,
+            schema_changes: Vec::new(),
             warnings: Vec::new(),
         }
     }

@@ -1,6 +1,6 @@
 //! How each stream stands: what the ledger says, and what waits in the landing area. Nothing is touched.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -10,6 +10,8 @@ use crate::config::{self, Pipeline, Target};
 use crate::destination::duckdb::DuckDb;
 use crate::destination::{Destination, LedgerRow, StreamState, postgres};
 use crate::error::{Error, Result};
+use crate::landing::Landing;
+use crate::landing::failures::Failure;
 use crate::landing::manifest::Mode;
 use crate::names::{DestinationId, LoadId, StreamName};
 use crate::position::Position;
@@ -25,8 +27,29 @@ pub struct StatusReport {
     pub destination: String,
     /// Each stream.
     pub streams: Vec<StreamStatus>,
+    /// Streams that are no longer in the configuration and have left something behind. Looked for only where every stream
+    /// is asked for.
+    pub left_behind: Vec<LeftStream>,
     /// The replication slots of the sources of streams of changes.
     pub slots: Vec<SlotStatus>,
+}
+
+/// What a stream left that is no longer in the configuration.
+#[derive(Debug, Clone, Serialize)]
+pub struct LeftStream {
+    /// The stream.
+    pub stream: StreamName,
+    /// Its last load, where the ledger has one: its table is there as well, unless it was dropped.
+    pub load_id: Option<LoadId>,
+    /// Its folder in the landing area, where it has one.
+    pub folder: Option<String>,
+}
+
+impl StatusReport {
+    /// Whether no stream's last run failed.
+    pub fn is_ok(&self) -> bool {
+        self.streams.iter().all(|stream| stream.failure.is_none())
+    }
 }
 
 /// How a stream stands.
@@ -54,6 +77,8 @@ pub struct StreamStatus {
     pub pending: Vec<String>,
     /// Landed loads that no longer follow on the position.
     pub set_aside: Vec<String>,
+    /// How its last run failed, if it did.
+    pub failure: Option<Failure>,
 }
 
 /// What a destination says of itself. Empty where there is none yet.
@@ -112,10 +137,13 @@ fn open_read_only(
     })
 }
 
-/// How each stream of the pipeline stands.
-pub async fn status(pipeline: &Pipeline) -> Result<StatusReport> {
+/// How each stream of the pipeline stands. `every_stream` tells that these are all that the configuration has.
+pub async fn status(pipeline: &Pipeline, every_stream: bool) -> Result<StatusReport> {
     let view = look_at_destination(pipeline).await?;
     let landing = super::open_landing(pipeline)?;
+    let mut failures = landing
+        .failures(&pipeline.name, &pipeline.destination.name)
+        .await?;
     let mut streams = Vec::with_capacity(pipeline.streams.len());
     for stream in &pipeline.streams {
         let state = view.states.get(&stream.name);
@@ -132,16 +160,20 @@ pub async fn status(pipeline: &Pipeline) -> Result<StatusReport> {
             position: state.and_then(|state| state.position.clone()),
             pending: Vec::new(),
             set_aside: Vec::new(),
+            failure: failures.remove(&stream.name),
         };
         if let Some(id) = &view.id {
             let done = |load_id: &LoadId| view.loaded.contains(load_id);
             let mut left =
                 recovery::look(&landing, id, &done, &pipeline.name, &stream.name).await?;
-            let next = left.take_next(state);
-            status.pending = next
-                .into_iter()
-                .map(|(address, _)| landing.describe(&address))
-                .collect();
+            if let Some((address, manifest)) = left.take_next(state) {
+                let place = landing.describe(&address);
+                match recovery::outdated(&manifest, stream) {
+                    None => status.pending.push(place),
+                    // The next run moves it out of the way.
+                    Some(_) => left.unloaded.push((address, manifest)),
+                }
+            }
             let aside = left.unloaded.iter().map(|(address, _)| address);
             let damaged = left.damaged.iter().map(|(address, _)| address);
             status.set_aside = aside
@@ -151,12 +183,40 @@ pub async fn status(pipeline: &Pipeline) -> Result<StatusReport> {
         }
         streams.push(status);
     }
+    let left_behind = if every_stream {
+        left_behind(pipeline, &landing, &view).await?
+    } else {
+        Vec::new()
+    };
     Ok(StatusReport {
+        left_behind,
         pipeline: pipeline.name.clone(),
         destination: pipeline.destination.name.clone(),
         streams,
         slots: Vec::new(),
     })
+}
+
+/// The streams that the ledger or the landing area has, and the configuration has not.
+async fn left_behind(
+    pipeline: &Pipeline,
+    landing: &Landing,
+    view: &DestinationView,
+) -> Result<Vec<LeftStream>> {
+    let folders: BTreeSet<StreamName> =
+        landing.streams(&pipeline.name).await?.into_iter().collect();
+    let mut names: BTreeSet<&StreamName> = folders.iter().chain(view.states.keys()).collect();
+    for stream in &pipeline.streams {
+        names.remove(&stream.name);
+    }
+    let left = |name: &StreamName| LeftStream {
+        stream: name.clone(),
+        load_id: view.states.get(name).map(|state| state.load_id.clone()),
+        folder: folders
+            .contains(name)
+            .then(|| format!("{}/{}/{name}", landing.location(), pipeline.name)),
+    };
+    Ok(names.into_iter().map(left).collect())
 }
 
 /// How the replication slots stand of a pipeline whose sources are known.

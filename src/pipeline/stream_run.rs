@@ -3,23 +3,26 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use chrono::Utc;
+use chrono::{DateTime, TimeDelta, Utc};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::load_step::LoadStep;
-use super::loader::Loader;
+use super::loader::{Hold, Loader};
 use super::progress::{Counters, Phase};
 use super::report::{Status, StreamReport};
 use super::wait::unless_stopped;
-use super::{name_stream, recovery};
+use super::{name_stream, named, recovery};
 use crate::config::{Pipeline, Stream};
 use crate::destination::StreamState;
 use crate::error::{Error, Result};
-use crate::evolution::{SchemaContract, foresee, number, with_misfits, without_unused};
+use crate::evolution::{
+    SchemaContract, differences, foresee, number, with_misfits, without_unused,
+};
 use crate::landing::manifest::{Disposition, FORMAT_VERSION, Manifest, Mode};
 use crate::landing::writer::{Landed, LoadWriter};
-use crate::landing::{Landing, LoadAddress};
+use crate::landing::{Aside, Landing, LoadAddress};
 use crate::names::LoadId;
 use crate::position::{CursorPosition, CursorValue, Position};
 use crate::schema::{Column, Schema};
@@ -33,6 +36,8 @@ pub(super) struct StreamRun {
     pub(super) landing: Landing,
     pub(super) loader: Loader,
     pub(super) state: Option<StreamState>,
+    /// The newest load in the landing area.
+    pub(super) newest: Option<LoadId>,
     pub(super) full_refresh: bool,
     pub(super) counters: Counters,
     pub(super) stop: CancellationToken,
@@ -67,6 +72,9 @@ impl StreamRun {
         ended: Result<()>,
     ) -> StreamReport {
         report.position_after = self.position().cloned();
+        for warning in &mut report.warnings {
+            *warning = named(warning, &self.stream);
+        }
         report.seconds = began.elapsed().as_secs_f64();
         match ended {
             Ok(()) => {
@@ -77,7 +85,7 @@ impl StreamRun {
                 let error = if self.stop.is_cancelled() {
                     Error::Interrupted
                 } else {
-                    name_stream(error, &self.stream.name).on(format!("stream {}", self.stream.name))
+                    name_stream(error, &self.stream).on(format!("stream {}", self.stream.name))
                 };
                 report.fail(&error);
                 self.counters.enter(Phase::Failed);
@@ -103,6 +111,8 @@ impl StreamRun {
         opened: OpenStream,
         report: &mut StreamReport,
     ) -> Result<()> {
+        // What has no manifest yet is removed by whoever holds the destination.
+        let _hold = self.loader.hold().await?;
         let (address, manifest) = self.extract(opened, report).await?;
         if manifest.is_idle() {
             self.landing.discard(&address).await?;
@@ -154,6 +164,7 @@ impl StreamRun {
         let address = self.address();
         let writer = self.writer(&address, None);
         let stop = self.stop.child_token();
+        let (extract, hold) = self.held(extract).await?;
         let (landed, outcome) = self.land(extract, &address, &writer, &stop).await?;
         report.warnings.extend(outcome.warnings);
         if let Some(reason) = outcome.restart {
@@ -173,7 +184,33 @@ impl StreamRun {
         manifest.position_after = Some(after);
         report.rows_extracted += manifest.rows;
         report.bytes_landed += manifest.bytes;
-        Ok(Changes::Landed(address, Box::new(manifest)))
+        Ok(Changes::Landed(address, Box::new(manifest), hold))
+    }
+
+    /// Waits until an extract has rows, and holds the destination from then on: until the rows are loaded, what is landed of
+    /// them is for no other run to find. An extract that has none holds up nobody.
+    async fn held(&self, mut extract: Extract) -> Result<(Extract, Option<Hold>)> {
+        let mut hold = None;
+        for lane in &mut extract.lanes {
+            let (sender, batches) = mpsc::channel(1);
+            let mut came = std::mem::replace(&mut lane.batches, batches);
+            let Some(first) = came.recv().await else {
+                continue;
+            };
+            if hold.is_none() {
+                hold = Some(self.loader.hold().await?);
+            }
+            tokio::spawn(async move {
+                let mut next = Some(first);
+                while let Some(batch) = next {
+                    if sender.send(batch).await.is_err() {
+                        break;
+                    }
+                    next = came.recv().await;
+                }
+            });
+        }
+        Ok((extract, hold))
     }
 
     /// Applies landed changes; where there are none, the position alone is taken on.
@@ -183,7 +220,7 @@ impl StreamRun {
         report: &mut StreamReport,
     ) -> Result<()> {
         match changes {
-            Changes::Landed(address, manifest) => {
+            Changes::Landed(address, manifest, _hold) => {
                 self.publish_and_load(&address, *manifest, report).await
             }
             Changes::None(after) => match self.position().cloned() {
@@ -210,7 +247,12 @@ impl StreamRun {
         LoadAddress {
             pipeline: self.pipeline.name.clone(),
             stream: self.stream.name.clone(),
-            load_id: LoadId::new(self.loader.id()),
+            load_id: LoadId::after(
+                self.newest
+                    .as_ref()
+                    .max(self.state.as_ref().map(|state| &state.load_id)),
+                self.loader.id(),
+            ),
         }
     }
 
@@ -260,6 +302,7 @@ impl StreamRun {
         let name = &self.stream.name;
         let mut leftovers =
             recovery::find(&self.landing, &self.loader, &self.pipeline.name, name).await?;
+        self.newest = leftovers.newest.take();
         for address in &leftovers.unfinished {
             tracing::info!(load = %address.load_id, "removing an extract that was not finished");
             self.landing.discard(address).await?;
@@ -272,8 +315,24 @@ impl StreamRun {
             return Err(error);
         }
         while let Some((address, manifest)) = leftovers.take_next(self.state.as_ref()) {
+            let outdated = if self.full_refresh {
+                Some("everything is read anew (--full-refresh)".to_owned())
+            } else {
+                recovery::outdated(&manifest, &self.stream)
+            };
+            if let Some(reason) = outdated {
+                self.set_refused_aside(&address, &reason, report).await?;
+                continue;
+            }
             tracing::info!(load = %address.load_id, "loading what an earlier run landed");
-            self.load(&address, manifest, report).await?;
+            match self.load(&address, manifest, report).await {
+                Err(error) if error.refuses_load() && !self.stop.is_cancelled() => {
+                    let error = name_stream(error, &self.stream).report();
+                    let reason = format!("the destination refuses it: {error}");
+                    self.set_refused_aside(&address, &reason, report).await?;
+                }
+                loaded => loaded?,
+            }
         }
         for (address, _) in leftovers.unloaded {
             report.warnings.push(format!(
@@ -308,8 +367,11 @@ impl StreamRun {
         let afresh = before.is_none() && self.stream.disposition != Disposition::Replace;
         let checked = !afresh || self.stream.contract == SchemaContract::Freeze;
         if let Some(known) = known.as_ref().filter(|_| !self.full_refresh && checked) {
-            let steps = foresee(known, &schema, misfits)?;
-            self.stream.contract.check(&steps)?;
+            match foresee(known, &schema, misfits) {
+                Ok(steps) => self.stream.contract.check(&steps)?,
+                Err(error) if !self.rebuilds_at_will() => return Err(error),
+                Err(_) => {}
+            }
         }
         if let (None, Some(rows)) = (&before, description.estimated_rows) {
             self.counters.expect_rows(rows);
@@ -385,6 +447,7 @@ impl StreamRun {
             previous: self.state.as_ref().map(|state| state.load_id.clone()),
             full_refresh: false,
             key_is_unique: false,
+            configuration: Some(self.stream.fingerprint()),
             cursor: cursor.map(|cursor| cursor.column.clone()),
             marks: None,
             schema,
@@ -393,9 +456,22 @@ impl StreamRun {
             rows: landed.parts.iter().map(|part| part.rows).sum(),
             bytes: landed.parts.iter().map(|part| part.bytes).sum(),
             parts: landed.parts,
-            extracted_at: Utc::now(),
+            extracted_at: self.now(),
             acequia_version: env!("CARGO_PKG_VERSION").to_owned(),
         }
+    }
+
+    /// Whether a table that cannot take what a column has become is made anew with it: it is made anew with each load.
+    fn rebuilds_at_will(&self) -> bool {
+        self.stream.disposition == Disposition::Replace
+            && self.stream.contract == SchemaContract::Evolve
+    }
+
+    /// The time, but never before what is known of the stream already: a clock may have been put back.
+    fn now(&self) -> DateTime<Utc> {
+        let known = self.state.as_ref().map(|state| state.updated_at);
+        let next = known.and_then(|known| known.checked_add_signed(TimeDelta::microseconds(1)));
+        next.map_or_else(Utc::now, |next| next.max(Utc::now()))
     }
 
     /// Applies a landed load.
@@ -412,8 +488,17 @@ impl StreamRun {
             counters: self.counters.clone(),
             stop: self.stop.clone(),
         };
+        let changes = self.state.as_ref().map_or_else(Vec::new, |state| {
+            differences(&state.schema, &manifest.schema)
+        });
         match step.apply(address, manifest, report).await {
-            Ok(state) => self.state = state,
+            Ok(state) => {
+                self.state = state;
+                let changes = changes.into_iter();
+                report
+                    .schema_changes
+                    .extend(changes.filter(|change| !change.contains("`_acequia_")));
+            }
             Err(error @ Error::Damaged(_)) => {
                 return Err(self.set_damaged_aside(address, error).await);
             }
@@ -423,9 +508,25 @@ impl StreamRun {
         Ok(())
     }
 
+    /// Moves a load that was never applied, and is not to be, out of the way, and says so. Its rows are read anew.
+    async fn set_refused_aside(
+        &self,
+        address: &LoadAddress,
+        reason: &str,
+        report: &mut StreamReport,
+    ) -> Result<()> {
+        let place = self.landing.set_aside(address, Aside::Refused).await?;
+        report.warnings.push(format!(
+            "load {}, which an earlier run landed, is not loaded, and its rows are read from the source anew: {reason}\n  It \
+             is kept at {place} until the next one is",
+            address.load_id
+        ));
+        Ok(())
+    }
+
     /// Moves a damaged load out of the way, so that the next run extracts its rows anew, and says so.
     async fn set_damaged_aside(&self, address: &LoadAddress, error: Error) -> Error {
-        match self.landing.quarantine(address).await {
+        match self.landing.set_aside(address, Aside::Damaged).await {
             Ok(place) => error.remedy(format!(
                 "run again: the load was never applied, and its rows are read from the source anew. The damaged files are \
                  kept at {place}"
@@ -488,7 +589,7 @@ pub(super) fn start_position<'a>(
 #[derive(Debug)]
 pub(super) enum Changes {
     /// They are landed.
-    Landed(LoadAddress, Box<Manifest>),
+    Landed(LoadAddress, Box<Manifest>, Option<Hold>),
     /// There were none up to that position.
     None(Position),
     /// They are of no use: why the stream has to begin anew.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use percent_encoding::percent_decode_str;
 use postgres_openssl::MakeTlsConnector;
 use tokio_postgres::config::Host;
-use tokio_postgres::error::SqlState;
+use tokio_postgres::error::{DbError, SqlState};
 
 use super::tls::{Tls, TlsParameters};
 use crate::config::Secret;
@@ -261,9 +261,9 @@ impl Server {
             _ => {
                 let text = format!("{error:?}").to_lowercase();
                 if text.contains("refused") {
-                    format!("start the server, or mend host and port in {url}")
+                    format!("start the server, or correct host and port in {url}")
                 } else if text.contains("lookup") || text.contains("resolve") || text.contains("not known") {
-                    format!("mend the host's name in {url}")
+                    format!("correct the host's name in {url}")
                 } else if text.contains("timed out") || text.contains("timedout") {
                     format!(
                         "see that the host is reachable from here, through every firewall, or raise connect_timeout in \
@@ -300,8 +300,19 @@ pub async fn version(client: &tokio_postgres::Client) -> Result<i32> {
     Ok(row.get(0))
 }
 
-/// What a failed statement means. The server's message is kept where it cannot hold a cell's value: not for the class
-/// "data exception" (22) and for integrity violations (23), whose messages quote values.
+/// The server's message, where it cannot hold a cell's value: none for the classes "data exception" (22) and "integrity
+/// constraint violation" (23), whose messages quote values, and none of what a function or trigger raised, which may say
+/// whatever it likes, under whatever SQLSTATE (its context names the function).
+pub(crate) fn message_of(db: &DbError) -> Option<&str> {
+    let class = db.code().code().get(..2).unwrap_or_default();
+    let in_function = |context: &str| context.contains("PL/") || context.contains("function");
+    let is_raised = class == "P0"
+        || db.routine() == Some("exec_stmt_raise")
+        || db.where_().is_some_and(in_function);
+    (!is_raised && !["22", "23"].contains(&class)).then(|| db.message())
+}
+
+/// What a failed statement means. The server's message is kept where it cannot hold a cell's value ([`message_of`]).
 pub fn failed(what: impl Into<String>, error: &tokio_postgres::Error) -> Error {
     let fault = Error::source(what);
     let Some(db) = error.as_db_error() else {
@@ -315,13 +326,12 @@ pub fn failed(what: impl Into<String>, error: &tokio_postgres::Error) -> Error {
         };
     };
     let code = db.code().code();
-    let fault = if code.starts_with("22") || code.starts_with("23") {
-        fault.cause(format!(
-            "the server reports {} (SQLSTATE {code})",
+    let fault = match message_of(db) {
+        Some(message) => fault.cause(format!("{message} (SQLSTATE {code})")),
+        None => fault.cause(format!(
+            "the server reports {} (SQLSTATE {code}; its message may show a value and is left out)",
             condition(code)
-        ))
-    } else {
-        fault.cause(format!("{} (SQLSTATE {code})", db.message()))
+        )),
     };
     match db.code() {
         // The routine, as the message may be in any language.
@@ -335,12 +345,12 @@ pub fn failed(what: impl Into<String>, error: &tokio_postgres::Error) -> Error {
         code if *code == SqlState::INSUFFICIENT_PRIVILEGE => {
             fault.remedy("grant the source's user the right to read it: GRANT USAGE ON SCHEMA … TO …; GRANT SELECT ON … TO …")
         }
-        code if *code == SqlState::UNDEFINED_TABLE => fault.remedy("mend the name, or create the table"),
+        code if *code == SqlState::UNDEFINED_TABLE => fault.remedy("correct the name, or create the table"),
         code if *code == SqlState::UNDEFINED_COLUMN => {
-            fault.remedy("mend the column's name in the stream's keys")
+            fault.remedy("correct the column's name in the stream's keys")
         }
         code if *code == SqlState::SYNTAX_ERROR => {
-            fault.remedy("mend the SQL in the stream's `query` or `where`")
+            fault.remedy("correct the SQL in the stream's `query` or `where`")
         }
         code if [
             SqlState::ADMIN_SHUTDOWN,
@@ -367,6 +377,9 @@ pub(crate) fn condition(code: &str) -> &'static str {
         "22012" => "a division by zero",
         "22021" => "a text that is not of the database's encoding",
         "22P02" => "a text that is not a value of the type it is cast to",
+        _ if !code.starts_with("22") && !code.starts_with("23") => {
+            "what a function or trigger raised"
+        }
         _ => "a value that the statement cannot take",
     }
 }

@@ -191,9 +191,17 @@ fn a_server_that_crashes_amid_an_extract_loses_nothing() {
 #[test]
 fn a_destination_held_by_another_process_is_told_with_its_pid() {
     let project = seeded("locked", 10);
+    in_duckdb(&project, "path = \"formacion.duckdb\"\nwait = \"0s\"");
     let _held = project.duckdb();
     let pid = std::process::id().to_string();
     assert_told(&project.acequia(&["run"]), 1, &["formacion.duckdb", &pid]);
+}
+
+/// Writes these keys for the DuckDB file instead of its path.
+fn in_duckdb(project: &Project, keys: &str) {
+    let path = project.path("acequia.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(path, text.replace("path = \"formacion.duckdb\"", keys)).unwrap();
 }
 
 #[test]

@@ -9,7 +9,10 @@ use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, RecordBatch, StringArray, UInt64Array, make_comparator,
 };
 use arrow::compute::{SortOptions, concat};
-use arrow::datatypes::{DataType, Field, SchemaRef};
+use arrow::datatypes::{
+    DataType, Date32Type, Field, SchemaRef, Time64MicrosecondType, TimeUnit,
+    TimestampMicrosecondType,
+};
 use arrow::error::ArrowError;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use parquet::arrow::arrow_reader::statistics::StatisticsConverter;
@@ -300,12 +303,12 @@ impl Sample {
             .collect::<Result<Vec<_>, _>>()?;
         for row in 0..batch.num_rows() {
             let cells = columns.iter().zip(&formatters).map(|(column, formatter)| {
-                column
-                    .is_valid(row)
-                    .then(|| formatter.value(row).try_to_string())
-                    .transpose()
+                column.is_valid(row).then(|| {
+                    let text = formatter.value(row).try_to_string();
+                    shown(text, column, row)
+                })
             });
-            self.rows.push(cells.collect::<Result<_, _>>()?);
+            self.rows.push(cells.collect());
         }
         Ok(())
     }
@@ -316,7 +319,64 @@ fn cell(values: &ArrayRef, index: usize) -> Option<String> {
     let options = FormatOptions::default();
     let values = in_utc(values).ok()?;
     let formatter = ArrayFormatter::try_new(&values, &options).ok()?;
-    formatter.value(index).try_to_string().ok()
+    let text = formatter.value(index).try_to_string();
+    Some(shown(text, &values, index))
+}
+
+/// Arrow's text of a value, or another where it has none. Of a list it writes what is wrong in the place of an element.
+fn shown(text: Result<String, ArrowError>, values: &ArrayRef, index: usize) -> String {
+    let is_list = matches!(values.data_type(), DataType::List(_));
+    match text {
+        Ok(text) if !(is_list && text.contains("ERROR: ")) => text,
+        _ => beyond(values, index),
+    }
+}
+
+/// A value that Arrow has no text for: PostgreSQL's infinities, and the hour 24.
+fn beyond(values: &ArrayRef, index: usize) -> String {
+    let text = match values.data_type() {
+        DataType::Time64(TimeUnit::Microsecond) => {
+            let micros = values.as_primitive_opt::<Time64MicrosecondType>();
+            micros.map(|values| clock(values.value(index)))
+        }
+        DataType::Timestamp(TimeUnit::Microsecond, _) => {
+            let micros = values.as_primitive_opt::<TimestampMicrosecondType>();
+            micros.map(|values| match values.value(index) {
+                i64::MAX => "infinity".to_owned(),
+                i64::MIN..=-9_223_372_036_854_775_807 => "-infinity".to_owned(),
+                micros => format!("{micros} µs since 1970"),
+            })
+        }
+        DataType::Date32 => {
+            let days = values.as_primitive_opt::<Date32Type>();
+            days.map(|values| match values.value(index) {
+                i32::MAX => "infinity".to_owned(),
+                i32::MIN..=-2_147_483_647 => "-infinity".to_owned(),
+                days => format!("{days} days since 1970"),
+            })
+        }
+        DataType::List(_) => values.as_list_opt::<i32>().map(|lists| {
+            let list = lists.value(index);
+            let cells = (0..list.len()).map(|index| {
+                let known = list.is_valid(index).then(|| cell(&list, index)).flatten();
+                known.unwrap_or_else(|| "NULL".to_owned())
+            });
+            format!("[{}]", cells.collect::<Vec<_>>().join(", "))
+        }),
+        _ => None,
+    };
+    text.unwrap_or_else(|| "?".to_owned())
+}
+
+/// Microseconds since midnight as a time of day, 24:00:00 included.
+fn clock(micros: i64) -> String {
+    let (seconds, rest) = (micros / 1_000_000, micros % 1_000_000);
+    let (minutes, hours) = (seconds / 60 % 60, seconds / 3600);
+    let fraction = match rest {
+        0 => String::new(),
+        rest => format!(".{rest:06}"),
+    };
+    format!("{hours:02}:{minutes:02}:{:02}{fraction}", seconds % 60)
 }
 
 /// Timestamps that carry the zone's name, UTC, with its offset instead: Arrow writes those without a database of zones.

@@ -1,3 +1,4 @@
+use std::fs;
 use std::sync::Arc;
 
 use acequia::landing::manifest::{Disposition, Mode, Part};
@@ -74,6 +75,7 @@ fn load(folder: &Path) {
         primary_key: vec!["id".to_owned()],
         key_is_unique: true,
         marks: None,
+        configuration: None,
         cursor: None,
         schema: schema(),
         position_before: None,
@@ -199,4 +201,77 @@ fn a_manifest_reaches_no_file_outside_its_folder() {
 fn a_long_cell_is_cut_to_one_line() {
     assert_eq!(cut("a\nb"), "a\\nb");
     assert_eq!(cut(&"ñ".repeat(61)), format!("{}…", "ñ".repeat(60)));
+}
+
+/// PostgreSQL has infinities and the hour 24; Arrow has no text for them.
+#[test]
+fn values_beyond_what_arrow_writes_are_shown() {
+    use arrow::array::{Date32Array, ListArray, Time64MicrosecondArray, TimestampMicrosecondArray};
+    use arrow::datatypes::TimestampMicrosecondType;
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("part-00000.parquet");
+    let times = [Some(86_400_000_000), Some(3_723_000_001), Some(0)];
+    let instants = [Some(i64::MAX), Some(-i64::MAX), Some(0)];
+    let columns: Vec<(&str, ArrayRef)> = vec![
+        ("t", Arc::new(Time64MicrosecondArray::from(times.to_vec()))),
+        (
+            "ts",
+            Arc::new(TimestampMicrosecondArray::from(instants.to_vec())),
+        ),
+        (
+            "tz",
+            Arc::new(TimestampMicrosecondArray::from(instants.to_vec()).with_timezone("UTC")),
+        ),
+        (
+            "d",
+            Arc::new(Date32Array::from(vec![i32::MAX, -i32::MAX, 0])),
+        ),
+        (
+            "l",
+            Arc::new(ListArray::from_iter_primitive::<
+                TimestampMicrosecondType,
+                _,
+                _,
+            >(
+                instants.map(|instant| Some(vec![instant, None]))
+            )),
+        ),
+    ];
+    let batch = RecordBatch::try_from_iter(columns).unwrap();
+    let file = fs::File::create(&path).unwrap();
+    let mut writer = ArrowWriter::try_new(file, batch.schema(), None).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+    let mut parts = Parts::new(3);
+    parts.read(&path).unwrap();
+    let (columns, _, sample) = parts.finish();
+    let cells = |row: usize| -> Vec<&str> {
+        sample.rows[row]
+            .iter()
+            .map(|cell| cell.as_deref().unwrap())
+            .collect()
+    };
+    assert_eq!(
+        cells(0),
+        [
+            "24:00:00",
+            "infinity",
+            "infinity",
+            "infinity",
+            "[infinity, NULL]"
+        ]
+    );
+    assert_eq!(
+        cells(1),
+        [
+            "01:02:03.000001",
+            "-infinity",
+            "-infinity",
+            "-infinity",
+            "[-infinity, NULL]"
+        ]
+    );
+    assert_eq!(columns[0].max.as_deref(), Some("24:00:00"));
+    assert_eq!(columns[1].min.as_deref(), Some("-infinity"));
 }

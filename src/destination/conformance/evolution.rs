@@ -108,14 +108,18 @@ pub(crate) fn what_the_table_cannot_take_is_refused_until_a_full_refresh<S: Subj
     let before = fixture.everything();
     let text = Load::full("cursos", &[("a", "text", texts(["x"]))]);
     for load in [
-        &text,
+        &text.clone().frozen(),
         &sales(Merge, Some(1), 2).with("importe", "text", texts(["x"])),
     ] {
         let error = fixture.try_load(load).unwrap_err().report();
         assert!(error.contains("--full-refresh"), "{error}");
     }
     assert_eq!(fixture.everything(), before);
-    fixture.load(&text.full_refresh());
+    // What is made anew with each load is made with another column.
+    fixture.load(&text);
+    assert_eq!(fixture.query("SELECT a FROM replica.cursos"), ["x"]);
+    let back = Load::full("cursos", &[("a", "int64", longs([7]))]);
+    fixture.load(&back.full_refresh());
     fixture.load(&sales(Merge, None, 2).with("importe", "text", texts(["x"])));
 }
 

@@ -207,6 +207,7 @@ pub(crate) fn stage(
             previous: None,
             full_refresh: load.full_refresh,
             key_is_unique: load.key_is_unique,
+            configuration: None,
             cursor: load.cursor.clone(),
             marks: load.marks.clone(),
             schema,

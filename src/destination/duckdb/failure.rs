@@ -31,6 +31,17 @@ const OF_VALUES: [&str; 7] = [
     "Object Size",
 ];
 
+/// Kinds that say nothing of the load: the disk, the memory or the file is not in order.
+const FOR_NOW: [&str; 7] = [
+    "IO",
+    "Out of Memory",
+    "FATAL",
+    "INTERNAL",
+    "Data Corruption",
+    "Resource In Use",
+    "Connection",
+];
+
 /// What DuckDB says, as an error of acequia.
 pub(super) fn told(error: duckdb::Error) -> Error {
     let duckdb::Error::DuckDBFailure(_, Some(message)) = error else {
@@ -47,6 +58,11 @@ pub(super) fn told(error: duckdb::Error) -> Error {
         .remedy("give the column another type under [streams.STREAM.types], or leave it out with `exclude`");
     }
     let error = Error::destination(format!("DuckDB failed ({kind} Error)"));
+    let error = if FOR_NOW.contains(&kind) {
+        error.for_now()
+    } else {
+        error
+    };
     let error = match safe(&message) {
         Some(line) => error.cause(line),
         None => error,
@@ -60,6 +76,11 @@ pub(super) fn told(error: duckdb::Error) -> Error {
 /// Whether DuckDB ran out of the memory that it was allowed.
 pub(super) fn is_out_of_memory(error: &Error) -> bool {
     matches!(error, Error::Destination(_)) && error.to_string().contains("(Out of Memory Error)")
+}
+
+/// Whether the disk has no room left.
+pub(super) fn is_disk_full(error: &Error) -> bool {
+    matches!(error, Error::Destination(_)) && error.report().contains("No space left on device")
 }
 
 /// The kind of a message: what stands before ` Error: `.
@@ -88,7 +109,7 @@ fn remedy(kind: &str, message: &str) -> Option<&'static str> {
         // At the commit, where the index was made in the transaction.
         "TransactionContext" if message.contains("constraint") => remedy("Constraint", message),
         "Constraint" => Some(
-            "the table has a constraint or a unique index that acequia did not make: drop it, or mend the source's rows",
+            "the table has a constraint or a unique index that acequia did not make: drop it, or fix the source's rows",
         ),
         "Dependency" | "Catalog" if message.contains("depend") => {
             Some("drop the index or other object that depends on the table, then run again")

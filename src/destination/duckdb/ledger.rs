@@ -9,6 +9,7 @@ use crate::destination::ledger::{
     DESTINATION, LOADS, STATE, bigint, damaged, from_json, parse, positions, stands_at, time,
     to_json, utc,
 };
+use crate::destination::place::{PLACE, moved};
 use crate::destination::{LedgerRow, LoadOutcome, StreamState};
 use crate::error::Result;
 use crate::evolution::TableSchema;
@@ -18,23 +19,73 @@ use crate::position::Position;
 
 use super::session::Session;
 
-/// Makes the dataset's schema and ledger where they are missing. The destination's id.
-pub(super) fn prepare(session: &Session) -> Result<DestinationId> {
+/// Makes the dataset's schema and ledger where they are missing. The destination's id, and what is to be known where it was
+/// made at another place.
+pub(super) fn prepare(session: &Session, here: &str) -> Result<(DestinationId, Option<String>)> {
     session.transaction(|| {
-        if let Some(id) = find_id(session)? {
-            return Ok(id);
-        }
-        create(session)?;
-        let id = DestinationId::random();
-        session.execute(
-            &format!(
-                "INSERT INTO {} VALUES (?, CAST(? AS TIMESTAMPTZ), ?)",
-                session.table(DESTINATION)
-            ),
-            params![id.as_str(), utc(Utc::now()), env!("CARGO_PKG_VERSION")],
-        )?;
-        Ok(id)
+        let known = find_id(session)?;
+        let place = known_place(session)?;
+        let moved = match (&known, place) {
+            (Some(_), Some(place)) if place != here => Some(moved(&place, here)),
+            _ => None,
+        };
+        let id = match known {
+            Some(id) if moved.is_none() => id,
+            Some(_) => renew(session)?,
+            None => make(session)?,
+        };
+        note_place(session, here)?;
+        Ok((id, moved))
     })
+}
+
+/// Where the ledger was last, if that was ever noted.
+fn known_place(session: &Session) -> Result<Option<String>> {
+    if !has_table(session, PLACE)? {
+        return Ok(None);
+    }
+    let places = session.rows(
+        &format!("SELECT place FROM {}", session.table(PLACE)),
+        [],
+        |row| row.get::<_, String>(0),
+    )?;
+    Ok(places.into_iter().next())
+}
+
+fn note_place(session: &Session, here: &str) -> Result<()> {
+    if known_place(session)?.as_deref() == Some(here) {
+        return Ok(());
+    }
+    let table = session.table(PLACE);
+    session.execute(
+        &format!("CREATE OR REPLACE TABLE {table} (place VARCHAR NOT NULL)"),
+        [],
+    )?;
+    session.execute(&format!("INSERT INTO {table} VALUES (?)"), params![here])?;
+    Ok(())
+}
+
+/// Gives the destination another id.
+fn renew(session: &Session) -> Result<DestinationId> {
+    let id = DestinationId::random();
+    session.execute(
+        &format!("UPDATE {} SET id = ?", session.table(DESTINATION)),
+        params![id.as_str()],
+    )?;
+    Ok(id)
+}
+
+fn make(session: &Session) -> Result<DestinationId> {
+    create(session)?;
+    let id = DestinationId::random();
+    session.execute(
+        &format!(
+            "INSERT INTO {} VALUES (?, CAST(? AS TIMESTAMPTZ), ?)",
+            session.table(DESTINATION)
+        ),
+        params![id.as_str(), utc(Utc::now()), env!("CARGO_PKG_VERSION")],
+    )?;
+    Ok(id)
 }
 
 fn create(session: &Session) -> Result<()> {
@@ -71,15 +122,27 @@ fn create(session: &Session) -> Result<()> {
     Ok(())
 }
 
-/// The destination's id, where the dataset has a ledger.
-pub(super) fn find_id(session: &Session) -> Result<Option<DestinationId>> {
-    let tables = session.row(
-        "SELECT count(*) FROM duckdb_tables() WHERE database_name = ? AND lower(schema_name) = lower(?) AND \
+/// What tells a ledger that is only looked at from others: at another place than its own it is not yet known by an id.
+pub(super) fn seen_id(session: &Session, here: &str) -> Result<Option<DestinationId>> {
+    let id = find_id(session)?;
+    Ok(match known_place(session)? {
+        Some(place) if place != here => id.map(|_| DestinationId::random()),
+        _ => id,
+    })
+}
+
+fn has_table(session: &Session, name: &str) -> Result<bool> {
+    session.row(
+        "SELECT count(*) > 0 FROM duckdb_tables() WHERE database_name = ? AND lower(schema_name) = lower(?) AND \
          table_name = ?",
-        params![session.catalog(), session.dataset(), DESTINATION],
-        |row| row.get::<_, i64>(0),
-    )?;
-    if tables == 0 {
+        params![session.catalog(), session.dataset(), name],
+        |row| row.get(0),
+    )
+}
+
+/// The destination's id, where the dataset has a ledger.
+fn find_id(session: &Session) -> Result<Option<DestinationId>> {
+    if !has_table(session, DESTINATION)? {
         return Ok(None);
     }
     let ids = session.rows(
@@ -224,7 +287,8 @@ pub(super) fn record(
     outcome: &LoadOutcome,
     schema: &TableSchema,
 ) -> Result<()> {
-    let now = utc(Utc::now());
+    // Along a chain of loads time never goes back, whatever the clock did.
+    let now = utc(Utc::now().max(manifest.extracted_at));
     let (position_before, position_after) = positions(manifest)?;
     session.execute(
         &format!(
@@ -279,7 +343,7 @@ pub(super) fn advance(
     stands_at(stream, state, before)?;
     session.execute(
         &format!(
-            "UPDATE {} SET position = ?, updated_at = CAST(? AS TIMESTAMPTZ) WHERE stream = ?",
+            "UPDATE {} SET position = ?, updated_at = greatest(updated_at, CAST(? AS TIMESTAMPTZ)) WHERE stream = ?",
             session.table(STATE)
         ),
         params![to_json(after)?, utc(Utc::now()), stream.as_str()],

@@ -12,7 +12,7 @@ use std::path::Path;
 
 use crate::destination::apply::marks;
 use crate::destination::{
-    Destination, Interrupter, LedgerRow, LoadOutcome, StagedLoad, StreamState,
+    Destination, Interrupter, LedgerRow, LoadOutcome, StagedLoad, StreamState, place,
 };
 use crate::error::{Error, Result};
 use crate::landing::manifest::Disposition;
@@ -81,6 +81,8 @@ pub struct DuckDb {
     session: Session,
     memory_limit: MemoryLimit,
     id: DestinationId,
+    /// What is to be known where its ledger was made at another place.
+    moved: Option<String>,
     read_only: bool,
 }
 
@@ -101,11 +103,13 @@ impl DuckDb {
     ) -> Result<Self> {
         let memory_limit = memory_limit.into();
         let session = open::writable(name, path, memory_limit.now, dataset)?;
-        let id = ledger::prepare(&session).map_err(|error| error.on(open::subject(name, path)))?;
+        let prepared = ledger::prepare(&session, &place::of_file(path));
+        let (id, moved) = prepared.map_err(|error| error.on(open::subject(name, path)))?;
         Ok(Self {
             session,
             memory_limit,
             id,
+            moved,
             read_only: false,
         })
     }
@@ -119,11 +123,13 @@ impl DuckDb {
         let Some(session) = open::readable(name, path, dataset)? else {
             return Ok(None);
         };
-        let id = ledger::find_id(&session).map_err(|error| error.on(open::subject(name, path)))?;
+        let id = ledger::seen_id(&session, &place::of_file(path))
+            .map_err(|error| error.on(open::subject(name, path)))?;
         Ok(id.map(|id| Self {
             session,
             memory_limit: MemoryLimit::default(),
             id,
+            moved: None,
             read_only: true,
         }))
     }
@@ -136,6 +142,10 @@ impl Destination for DuckDb {
 
     fn interrupter(&self) -> Interrupter {
         self.session.interrupter()
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        self.moved.iter().cloned().collect()
     }
 
     fn states(&mut self) -> Result<BTreeMap<StreamName, StreamState>> {
@@ -168,6 +178,11 @@ impl Destination for DuckDb {
         }
         loop {
             let outcome = load::load(&self.session, load);
+            if outcome.as_ref().is_err_and(failure::is_disk_full) {
+                // What was written is undone, but keeps its room in the file until a checkpoint.
+                let given_back = self.session.execute("CHECKPOINT", []);
+                tracing::debug!(?given_back, "the disk is full");
+            }
             let (Err(error), Some(raised)) = (&outcome, self.memory_limit.raised()) else {
                 return outcome;
             };

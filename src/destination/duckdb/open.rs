@@ -150,6 +150,9 @@ fn obstacle(message: &str) -> Error {
         )
     };
     let mut error = Error::destination(what);
+    if has("Could not set lock") {
+        error = error.until_released();
+    }
     if let Some(line) = failure::safe(message) {
         error = error.cause(line);
     }

@@ -415,13 +415,13 @@ fn refused(name: &str, error: EncodeError) -> Error {
     ));
     match error {
         EncodeError::Nul => fault.remedy(format!(
-            "mend the text in the source, or leave the column out with exclude = [\"{name}\"] for [streams.STREAM]"
+            "fix the text in the source, or leave the column out with exclude = [\"{name}\"] for [streams.STREAM]"
         )),
         EncodeError::Date | EncodeError::Timestamp => fault.remedy(format!(
             "carry it as text: {name} = \"text\" under [streams.STREAM.types]"
         )),
         EncodeError::Time | EncodeError::TooLarge => fault.remedy(format!(
-            "mend the value in the source, or leave the column out with exclude = [\"{name}\"] for [streams.STREAM]"
+            "fix the value in the source, or leave the column out with exclude = [\"{name}\"] for [streams.STREAM]"
         )),
         EncodeError::OtherType => fault,
     }

@@ -6,7 +6,7 @@
 use postgres::error::{DbError, SqlState};
 
 use crate::error::Error;
-use crate::postgres::connection::condition;
+use crate::postgres::connection::{condition, message_of};
 
 use super::index;
 
@@ -15,9 +15,11 @@ pub(super) fn told(error: &postgres::Error) -> Error {
     let Some(db) = error.as_db_error() else {
         let gone = error.is_closed() || format!("{error:?}").contains("kind: Io");
         return if gone {
-            Error::destination("the connection to the destination's server was lost").remedy(
-                "see the server's log, and run again: what was not committed is loaded then, and nothing comes twice",
-            )
+            Error::destination("the connection to the destination's server was lost")
+                .remedy(
+                    "see the server's log, and run again: what was not committed is loaded then, and nothing comes twice",
+                )
+                .for_now()
         } else {
             Error::internal("PostgreSQL's answer could not be read").cause(error.to_string())
         };
@@ -61,13 +63,22 @@ fn of_a_constraint(db: &DbError) -> Error {
         db.code().code()
     ))
     .remedy(
-        "the table has a constraint or a unique index that acequia did not make: drop it, or mend the source's rows",
+        "the table has a constraint or a unique index that acequia did not make: drop it, or fix the source's rows",
     )
 }
 
 fn of_the_server(db: &DbError) -> Error {
     let code = db.code();
-    let error = Error::destination(format!("PostgreSQL failed: {}", db.message()));
+    let what = match message_of(db) {
+        Some(message) => format!("PostgreSQL failed: {message}"),
+        None => "a function or trigger of the database failed (its message may show a value and is left out)".to_owned(),
+    };
+    let error = Error::destination(what);
+    let error = if is_for_now(code) {
+        error.for_now()
+    } else {
+        error
+    };
     let cause = format!("SQLSTATE {}", code.code());
     // The detail names what depends on what.
     let error = match db.detail() {
@@ -85,8 +96,15 @@ fn of_the_server(db: &DbError) -> Error {
     }
 }
 
+/// Whether it says nothing of the load: the connection, the server's means, its administrator, a lock, a right.
+fn is_for_now(code: &SqlState) -> bool {
+    let class = code.code().get(..2).unwrap_or_default();
+    ["08", "25", "28", "40", "53", "55", "57", "58", "XX"].contains(&class)
+        || *code == SqlState::INSUFFICIENT_PRIVILEGE
+}
+
 fn remedy(code: &SqlState) -> Option<&'static str> {
-    let remedies: [(&SqlState, &str); 14] = [
+    let remedies: [(&SqlState, &str); 15] = [
         (
             &SqlState::INSUFFICIENT_PRIVILEGE,
             "give the destination's user the right: `acequia check` says which GRANT it takes",
@@ -121,6 +139,11 @@ fn remedy(code: &SqlState) -> Option<&'static str> {
             "see who holds the table (pg_locks), or raise lock_timeout of the destination's user, and run again",
         ),
         (&SqlState::T_R_DEADLOCK_DETECTED, "run again"),
+        (
+            &SqlState::RAISE_EXCEPTION,
+            "a trigger or rule of the destination's table refuses its rows: see the server's log for what it says, and drop \
+             or correct it",
+        ),
         (
             &SqlState::PROGRAM_LIMIT_EXCEEDED,
             "the key, or a column that has an index, holds a value too long for one (2,700 bytes): choose another key with \

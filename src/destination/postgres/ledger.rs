@@ -10,6 +10,7 @@ use crate::destination::ledger::{
     self, DESTINATION, LOADS, STATE, bigint, damaged, from_json, parse, positions, stands_at,
     to_json, utc,
 };
+use crate::destination::place::{PLACE, moved};
 use crate::destination::{LedgerRow, LoadOutcome, StreamState};
 use crate::error::{Error, Result};
 use crate::evolution::TableSchema;
@@ -20,28 +21,93 @@ use crate::position::Position;
 use super::session::{Param, Session};
 use super::sql::identifier;
 
-/// Makes the dataset's schema and ledger where they are missing. The destination's id.
-pub(super) fn prepare(session: &mut Session) -> Result<DestinationId> {
+/// Where the dataset is: in which database of which server, as far as that can be told.
+pub(super) fn place(session: &mut Session) -> Result<String> {
+    let row = session.row(
+        "SELECT oid::int8 FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()",
+        &[],
+    )?;
+    let database: i64 = value(&row, 0)?;
+    // A server may keep its functions of the kind from those that are not its administrators.
+    let system = session
+        .row(
+            "SELECT system_identifier::text FROM pg_catalog.pg_control_system()",
+            &[],
+        )
+        .and_then(|row| value::<String>(&row, 0))
+        .unwrap_or_else(|_| "unknown".to_owned());
+    let dataset = session.dataset();
+    Ok(format!(
+        "dataset {dataset} of database {database} on server {system}"
+    ))
+}
+
+/// Makes the dataset's schema and ledger where they are missing. The destination's id, and what is to be known where it was
+/// made at another place.
+pub(super) fn prepare(
+    session: &mut Session,
+    here: &str,
+) -> Result<(DestinationId, Option<String>)> {
     session.transaction(|session| {
-        if let Some(id) = find_id(session)? {
-            return Ok(id);
-        }
-        create(session)?;
-        let id = DestinationId::random();
-        let insert = format!(
-            "INSERT INTO {} (id, created_at, acequia_version) VALUES ($1, CAST($2::text AS timestamptz), $3)",
-            session.table(DESTINATION)
-        );
-        session.execute(
-            &insert,
-            &[
-                &id.as_str(),
-                &utc(Utc::now()),
-                &env!("CARGO_PKG_VERSION"),
-            ],
-        )?;
-        Ok(id)
+        let known = find_id(session)?;
+        let place = known_place(session)?;
+        let moved = match (&known, place) {
+            (Some(_), Some(place)) if place != here => Some(moved(&place, here)),
+            _ => None,
+        };
+        let id = match known {
+            Some(id) if moved.is_none() => id,
+            Some(_) => renew(session)?,
+            None => make(session)?,
+        };
+        note_place(session, here)?;
+        Ok((id, moved))
     })
+}
+
+/// Where the ledger was last, if that was ever noted.
+fn known_place(session: &mut Session) -> Result<Option<String>> {
+    if !has_table(session, PLACE)? {
+        return Ok(None);
+    }
+    let select = format!("SELECT place FROM {}", session.table(PLACE));
+    let places = session.rows(&select, &[])?;
+    places.first().map(|row| value(row, 0)).transpose()
+}
+
+fn note_place(session: &mut Session, here: &str) -> Result<()> {
+    if known_place(session)?.as_deref() == Some(here) {
+        return Ok(());
+    }
+    let table = session.table(PLACE);
+    session.batch(&format!(
+        "CREATE TABLE IF NOT EXISTS {table} (place text NOT NULL)"
+    ))?;
+    session.execute(&format!("DELETE FROM {table}"), &[])?;
+    session.execute(&format!("INSERT INTO {table} VALUES ($1)"), &[&here])?;
+    Ok(())
+}
+
+/// Gives the destination another id.
+fn renew(session: &mut Session) -> Result<DestinationId> {
+    let id = DestinationId::random();
+    let update = format!("UPDATE {} SET id = $1", session.table(DESTINATION));
+    session.execute(&update, &[&id.as_str()])?;
+    Ok(id)
+}
+
+fn make(session: &mut Session) -> Result<DestinationId> {
+    create(session)?;
+    let id = DestinationId::random();
+    let insert = format!(
+        "INSERT INTO {} (id, created_at, acequia_version) VALUES ($1, CAST($2::text AS timestamptz), $3)",
+        session.table(DESTINATION)
+    );
+    session.execute(
+        &insert,
+        &[&id.as_str(), &utc(Utc::now()), &env!("CARGO_PKG_VERSION")],
+    )?;
+    Ok(id)
 }
 
 fn create(session: &mut Session) -> Result<()> {
@@ -87,15 +153,28 @@ pub(super) fn has_schema(session: &mut Session) -> Result<bool> {
     value(&row, 0)
 }
 
-/// The destination's id, where the dataset has a ledger.
-pub(super) fn find_id(session: &mut Session) -> Result<Option<DestinationId>> {
+/// What tells a ledger that is only looked at from others: at another place than its own it is not yet known by an id.
+pub(super) fn seen_id(session: &mut Session, here: &str) -> Result<Option<DestinationId>> {
+    let id = find_id(session)?;
+    Ok(match known_place(session)? {
+        Some(place) if place != here => id.map(|_| DestinationId::random()),
+        _ => id,
+    })
+}
+
+fn has_table(session: &mut Session, name: &str) -> Result<bool> {
     let dataset = session.dataset().to_owned();
     let found = session.row(
         "SELECT EXISTS (SELECT FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n \
          ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = $2)",
-        &[&dataset, &DESTINATION],
+        &[&dataset, &name],
     )?;
-    if !value::<bool>(&found, 0)? {
+    value(&found, 0)
+}
+
+/// The destination's id, where the dataset has a ledger.
+fn find_id(session: &mut Session) -> Result<Option<DestinationId>> {
+    if !has_table(session, DESTINATION)? {
         return Ok(None);
     }
     let select = format!("SELECT id FROM {}", session.table(DESTINATION));
@@ -213,7 +292,8 @@ pub(super) fn record(
     outcome: &LoadOutcome,
     schema: &TableSchema,
 ) -> Result<()> {
-    let now = utc(Utc::now());
+    // Along a chain of loads time never goes back, whatever the clock did.
+    let now = utc(Utc::now().max(manifest.extracted_at));
     let (position_before, position_after) = positions(manifest)?;
     let insert = format!(
         "INSERT INTO {} (load_id, stream, mode, disposition, rows_extracted, inserted, updated, deleted, schema_hash, \
@@ -271,7 +351,8 @@ pub(super) fn advance(
     let state = state(session, stream)?;
     stands_at(stream, state, before)?;
     let update = format!(
-        "UPDATE {} SET \"position\" = CAST($1::text AS jsonb), updated_at = CAST($2::text AS timestamptz) \
+        "UPDATE {} SET \"position\" = CAST($1::text AS jsonb), \
+         updated_at = greatest(updated_at, CAST($2::text AS timestamptz)) \
          WHERE stream = $3",
         session.table(STATE)
     );

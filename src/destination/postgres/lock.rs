@@ -60,7 +60,8 @@ fn held(session: &mut Session, key: i64) -> Result<Error> {
         return Ok(Error::destination(format!(
             "another run held the dataset `{dataset}` just now"
         ))
-        .remedy("run again"));
+        .remedy("run again")
+        .until_released());
     };
     let pid: i32 = value(row, 0)?;
     let (user, host, since): (String, String, String) =
@@ -71,5 +72,6 @@ fn held(session: &mut Session, key: i64) -> Result<Error> {
     .remedy(format!(
         "wait until it ends, and run again: a dataset takes one run at a time. If it is certain that nothing runs there \
          any more: SELECT pg_terminate_backend({pid})"
-    )))
+    ))
+    .until_released())
 }

@@ -48,6 +48,8 @@ use session::Session;
 pub struct Postgres {
     session: Session,
     id: DestinationId,
+    /// What is to be known where its ledger was made at another place.
+    moved: Option<String>,
     read_only: bool,
 }
 
@@ -65,10 +67,12 @@ impl Postgres {
         let opened = || {
             let mut session = Session::open(&server, dataset)?;
             lock::take(&mut session)?;
-            let id = ledger::prepare(&mut session)?;
+            let here = ledger::place(&mut session)?;
+            let (id, moved) = ledger::prepare(&mut session, &here)?;
             Ok(Self {
                 session,
                 id,
+                moved,
                 read_only: false,
             })
         };
@@ -86,10 +90,12 @@ impl Postgres {
         let opened = || {
             let mut session = Session::open(&server, dataset)?;
             session.batch("SET default_transaction_read_only = on")?;
-            let id = ledger::find_id(&mut session)?;
+            let here = ledger::place(&mut session)?;
+            let id = ledger::seen_id(&mut session, &here)?;
             Ok(id.map(|id| Self {
                 session,
                 id,
+                moved: None,
                 read_only: true,
             }))
         };
@@ -113,6 +119,10 @@ impl Destination for Postgres {
 
     fn interrupter(&self) -> Interrupter {
         self.session.interrupter()
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        self.moved.iter().cloned().collect()
     }
 
     fn states(&mut self) -> Result<BTreeMap<StreamName, StreamState>> {

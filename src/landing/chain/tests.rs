@@ -45,6 +45,7 @@ fn holding(load_id: LoadId, previous: Option<LoadId>, from: Option<i64>, to: i64
             full_refresh: false,
             key_is_unique: true,
             marks: None,
+            configuration: None,
             cursor: Some("updated_at".to_owned()),
             schema: Schema {
                 columns: Vec::new(),
@@ -349,4 +350,35 @@ proptest! {
         prop_assert_eq!(gaps.is_empty(), reached || newest.is_none(), "{:?} {:?}", loads, gaps);
         prop_assert_eq!(elsewhere, None);
     }
+}
+
+/// The clock was put back after the second load: its followers have older ids.
+#[test]
+fn loads_are_in_the_order_of_their_chain_whatever_their_ids_say() {
+    let holdings = vec![
+        base(&id(10, 'a'), None),
+        next(&id(11, 'a'), &id(10, 'a')),
+        next(&id(3, 'a'), &id(11, 'a')),
+        next(&id(4, 'a'), &id(3, 'a')),
+    ];
+    let lineage = Lineage::new(&holdings);
+    let days = |loads: &[&Holding]| -> Vec<String> {
+        let day = |load: &&Holding| load.load_id().as_str()[6..8].to_owned();
+        loads.iter().map(day).collect()
+    };
+    let destination = destination('e');
+    let standing = |load_id| Standing {
+        destination: &destination,
+        load_id,
+    };
+    assert_eq!(
+        days(&lineage.choose(&standing(None)).loads),
+        ["10", "11", "03", "04"]
+    );
+    let (then, last) = (id(11, 'a'), id(4, 'a'));
+    let choice = lineage.choose(&standing(Some(&then)));
+    assert_eq!(days(&choice.loads), ["03", "04"]);
+    let choice = lineage.choose(&standing(Some(&last)));
+    assert!(choice.loads.is_empty() && choice.gaps.is_empty());
+    assert_eq!(days(&lineage.newest().unwrap()).len(), 4);
 }

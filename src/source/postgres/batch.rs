@@ -137,7 +137,7 @@ pub(super) fn refused(name: &str, error: FieldError) -> Error {
             "carry it as text: {name} = \"text\" under [streams.STREAM.types]"
         )),
         FieldError::NotUtf8 => fault.remedy(format!(
-            "mend the text in the source (the database's encoding is not enforced), or leave it out with exclude = \
+            "fix the text in the source (the database's encoding is not enforced), or leave it out with exclude = \
              [\"{name}\"]"
         )),
         FieldError::UnexpectedNull | FieldError::Malformed | FieldError::TooLarge => fault,

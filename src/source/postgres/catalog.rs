@@ -518,8 +518,8 @@ async fn no_such_table(client: &Client, qualified: &str, name: &str, place: &str
         Err(_) => Vec::new(),
     };
     if known.is_empty() {
-        fault.remedy("mend `table`, or the database's name in the source's `url`")
+        fault.remedy("correct `table`, or the database's name in the source's `url`")
     } else {
-        fault.remedy(format!("mend `table`; there is {}", known.join(", ")))
+        fault.remedy(format!("correct `table`; there is {}", known.join(", ")))
     }
 }

@@ -38,7 +38,7 @@ fn what_refuses_a_connection_speaks_of_the_destination() {
     for (url, told) in [
         (
             "postgres://nadie@127.0.0.1:1/nada".to_owned(),
-            "mend host and port in the destination's `url`",
+            "correct host and port in the destination's `url`",
         ),
         (
             format!("postgres://postgres@127.0.0.1:{port}/no_hay"),

@@ -1,0 +1,171 @@
+//! The parts of a load as local files, with the sizes and checksums that the manifest gives.
+
+use std::io::Read;
+use std::path::{Path as FilePath, PathBuf};
+
+use futures::TryStreamExt;
+use object_store::ObjectStoreExt;
+use object_store::path::Path;
+use sha2::{Digest, Sha256};
+use tokio::io::AsyncWriteExt;
+
+use super::folder::{Folder, Found};
+use super::manifest::{Manifest, Part};
+use super::{Landing, LoadAddress, blocking};
+use crate::error::{Error, Result};
+use crate::names::hex;
+
+/// Bytes of a local part that are hashed at a time.
+const HASH_BUFFER: usize = 1 << 20;
+
+/// The parts of a load as local files, checked against the manifest's checksums. Copies of remote parts go when this is
+/// dropped.
+#[derive(Debug)]
+pub struct LocalParts {
+    /// The files, in the manifest's order.
+    pub files: Vec<PathBuf>,
+    _copies: Option<tempfile::TempDir>,
+}
+
+impl Landing {
+    /// The load's parts as local files whose checksums are right. Remote parts are copied to a temporary folder.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] that names the part which is missing or not as the manifest says.
+    pub async fn local_parts(
+        &self,
+        address: &LoadAddress,
+        manifest: &Manifest,
+    ) -> Result<LocalParts> {
+        manifest.check(address).map_err(|fault| {
+            Error::damaged(format!(
+                "the manifest of {}: {fault}",
+                self.describe(address)
+            ))
+        })?;
+        let mut files = Vec::with_capacity(manifest.parts.len());
+        if let Some(folder) = &self.folder {
+            self.own(address)?;
+            for part in &manifest.parts {
+                files.push(self.checked(folder, address, part).await?);
+            }
+            return Ok(LocalParts {
+                files,
+                _copies: None,
+            });
+        }
+        let copies = tempfile::tempdir().map_err(|error| {
+            Error::landing("cannot make a temporary folder for the load's parts").cause(error)
+        })?;
+        for (number, part) in manifest.parts.iter().enumerate() {
+            let file = copies.path().join(format!("{number}.parquet"));
+            self.download(&address.file(&part.path), part, &file)
+                .await?;
+            files.push(file);
+        }
+        Ok(LocalParts {
+            files,
+            _copies: Some(copies),
+        })
+    }
+
+    /// The file of a local part.
+    async fn checked(
+        &self,
+        folder: &Folder,
+        address: &LoadAddress,
+        part: &Part,
+    ) -> Result<PathBuf> {
+        let path = address.file(&part.path);
+        match folder
+            .look(&path)
+            .map_err(|error| self.unread(&path, error))?
+        {
+            Found::Nothing => return Err(self.missing(&path)),
+            Found::Folder | Found::Foreign => {
+                return Err(self.damaged_part(&path, "it is no file"));
+            }
+            Found::File(bytes) => self.check_size(part, &path, bytes)?,
+        }
+        let file = folder.path(&path);
+        let hashed = file.clone();
+        let sha256 = blocking(move || hash_file(&hashed))
+            .await?
+            .map_err(|error| {
+                if error.kind() == std::io::ErrorKind::NotFound {
+                    return self.missing(&path);
+                }
+                Error::landing(format!(
+                    "cannot read the part {}",
+                    self.describe_file(&path)
+                ))
+                .cause(error)
+            })?;
+        self.check_sum(part, &path, &sha256)?;
+        Ok(file)
+    }
+
+    async fn download(&self, path: &Path, part: &Part, file: &FilePath) -> Result<()> {
+        let failed = |error: std::io::Error| {
+            Error::landing(format!("cannot copy a part to {}", file.display())).cause(error)
+        };
+        let found = self.store.get(path).await.map_err(|error| match error {
+            object_store::Error::NotFound { .. } => self.missing(path),
+            error => self.fault("cannot read the part", path, error),
+        })?;
+        // What is larger than it says need not be read to be damaged.
+        self.check_size(part, path, found.meta.size)?;
+        let mut stream = found.into_stream();
+        let mut copy = tokio::fs::File::create(file).await.map_err(failed)?;
+        let mut hash = Sha256::new();
+        while let Some(chunk) = stream
+            .try_next()
+            .await
+            .map_err(|error| self.fault("cannot read the part", path, error))?
+        {
+            hash.update(&chunk);
+            copy.write_all(&chunk).await.map_err(failed)?;
+        }
+        copy.flush().await.map_err(failed)?;
+        self.check_sum(part, path, &hex(&hash.finalize()))
+    }
+
+    fn check_size(&self, part: &Part, path: &Path, bytes: u64) -> Result<()> {
+        if bytes == part.bytes {
+            return Ok(());
+        }
+        let detail = format!("it has {bytes} bytes and the manifest says {}", part.bytes);
+        Err(self.damaged_part(path, &detail))
+    }
+
+    fn check_sum(&self, part: &Part, path: &Path, sha256: &str) -> Result<()> {
+        if sha256 == part.sha256 {
+            return Ok(());
+        }
+        Err(self.damaged_part(path, "its checksum is not the manifest's"))
+    }
+
+    fn damaged_part(&self, path: &Path, detail: &str) -> Error {
+        Error::damaged(format!(
+            "the part {} is damaged: {detail}",
+            self.describe_file(path)
+        ))
+    }
+
+    fn missing(&self, path: &Path) -> Error {
+        Error::damaged(format!("the part {} is missing", self.describe_file(path)))
+    }
+}
+
+fn hash_file(file: &FilePath) -> std::io::Result<String> {
+    let mut file = std::fs::File::open(file)?;
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0; HASH_BUFFER];
+    loop {
+        let read = file.read(&mut buffer)?;
+        match buffer.get(..read).filter(|chunk| !chunk.is_empty()) {
+            Some(chunk) => hash.update(chunk),
+            None => return Ok(hex(&hash.finalize())),
+        }
+    }
+}
