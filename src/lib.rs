@@ -18,6 +18,7 @@ pub mod pipeline;
 pub mod position;
 pub mod postgres;
 pub mod schema;
+pub mod shape;
 pub mod size;
 pub mod source;
 pub mod watermark;

@@ -29,6 +29,7 @@ pub mod chain;
 pub mod inventory;
 pub mod manifest;
 pub mod part;
+pub mod slot;
 pub mod writer;
 
 use manifest::{FORMAT_VERSION, MANIFEST, Manifest, Part};

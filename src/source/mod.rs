@@ -79,6 +79,8 @@ pub struct Outcome {
     pub schema: Option<Schema>,
     /// Why the stream has to begin anew: what was read is of no use.
     pub restart: Option<String>,
+    /// Whether the columns themselves are news, though no row came.
+    pub reshaped: bool,
 }
 
 /// One lane of an extract: its batches, and who produces them. The batches are complete only once the producer has ended

@@ -145,6 +145,9 @@ impl Engine for &Session {
     }
 
     fn execute(&mut self, sql: &str) -> Result<u64> {
+        if sql.starts_with("CREATE ") && sql.contains(" TABLE ") && sql.contains(" AS ") {
+            return self.counted(sql);
+        }
         Session::execute(self, sql, [])
     }
 

@@ -8,6 +8,7 @@ use super::replication::pgoutput::RelationColumn;
 use super::sql::{literal, quote};
 use super::types::{BaseType, CatalogColumn};
 use crate::error::{Error, Result};
+use crate::identity::{ColumnIdentity, RelationIdentity, ServerIdentity};
 
 /// A relation as the catalog has it.
 #[derive(Debug, Clone)]
@@ -161,6 +162,27 @@ pub async fn index_columns(
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
+/// Whether an index sees to it, at once and for all rows, that these columns together come once: none of them is ever NULL.
+pub async fn is_unique(
+    client: &Client,
+    table: Oid,
+    columns: &[String],
+) -> Result<bool, tokio_postgres::Error> {
+    let row = client
+        .query_one(
+            "SELECT EXISTS (
+               SELECT FROM pg_index i
+               WHERE i.indrelid = $1 AND i.indisunique AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL
+                 AND NOT EXISTS (SELECT FROM unnest(i.indkey) WITH ORDINALITY AS k (attnum, place)
+                                 LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
+                                   AND a.attname = ANY ($2::text[]) AND a.attnotnull
+                                 WHERE k.place <= i.indnkeyatts AND a.attnum IS NULL))",
+            &[&table, &columns],
+        )
+        .await?;
+    Ok(row.get(0))
+}
+
 /// Looks a query's columns up, by having the server prepare it.
 pub async fn query(client: &Client, text: &str, place: &str) -> Result<CatalogRelation> {
     let what = || format!("the server cannot run the stream's query at {place}");
@@ -261,6 +283,63 @@ pub async fn columns_with_defaults(
         .await
         .map_err(|error| failed("cannot look the defaults of a table up", &error))?;
     Ok(rows.iter().map(|row| row.get(0)).collect())
+}
+
+/// Which server's data this is, as of which of its histories; none where the user may not ask for it.
+///
+/// # Errors
+/// Where the connection is lost.
+pub async fn server_identity(client: &Client) -> Result<Option<ServerIdentity>> {
+    // A primary writes the timeline that its next file of the log is named after. A standby has one it was promoted from
+    // or follows at the latest by its next restart point.
+    let asked = client
+        .query_one(
+            "SELECT (SELECT system_identifier::text FROM pg_control_system()),
+                    CASE WHEN pg_is_in_recovery()
+                         THEN (SELECT GREATEST(c.timeline_id, r.min_recovery_end_timeline)::int8
+                               FROM pg_control_checkpoint() AS c, pg_control_recovery() AS r)
+                         ELSE ('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::int8 END",
+            &[],
+        )
+        .await;
+    let row = match asked {
+        Ok(row) => row,
+        Err(error) if error.as_db_error().is_some() => {
+            tracing::debug!(%error, "the server does not tell which it is");
+            return Ok(None);
+        }
+        Err(error) => return Err(failed("cannot ask which server this is", &error)),
+    };
+    let timeline: i64 = row.get(1);
+    Ok(u32::try_from(timeline).ok().map(|timeline| ServerIdentity {
+        system: row.get(0),
+        timeline,
+    }))
+}
+
+/// What tells a table and its columns from others of their names.
+///
+/// # Errors
+/// Where the server cannot be asked.
+pub async fn relation_identity(client: &Client, table: Oid) -> Result<RelationIdentity> {
+    let rows = client
+        .query(
+            "SELECT attname::text, attnum, atttypid, atttypmod FROM pg_attribute
+             WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
+            &[&table],
+        )
+        .await
+        .map_err(|error| failed("cannot look a table's columns up", &error))?;
+    let column = |row: &tokio_postgres::Row| ColumnIdentity {
+        name: row.get(0),
+        number: row.get(1),
+        type_oid: row.get(2),
+        modifier: row.get(3),
+    };
+    Ok(RelationIdentity {
+        oid: table,
+        columns: rows.iter().map(column).collect(),
+    })
 }
 
 /// How many rows of a relation have NULL in a column.
