@@ -19,6 +19,7 @@ pub mod position;
 pub mod postgres;
 pub mod schema;
 pub mod seen;
+pub mod shape;
 pub mod size;
 pub mod source;
 pub mod watermark;

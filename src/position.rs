@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::schema::ColumnType;
 use crate::seen::Seen;
+use crate::shape::TableShape;
 
 /// The position of a stream in its source. It lives in the destination's `_acequia_state` only.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +39,42 @@ pub struct LsnPosition {
     /// OIDs of its partitions.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub partitions: Vec<u32>,
+    /// The timeline that the server wrote: a restored copy and a promoted standby begin a new one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeline: Option<u32>,
+    /// When the server had started: it cannot have been replaced by an older copy of itself since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started: Option<String>,
+    /// The last that was read of the table: what a server has whose log is the one that was read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last: Option<LastRead>,
+    /// The table as the catalog had it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shape: Option<TableShape>,
+}
+
+/// The last that a stream of changes read of its table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastRead {
+    /// Where the last transaction's commit stands that had changes of the table; of a snapshot, its position.
+    pub lsn: Lsn,
+    /// When that was committed: microseconds since 2000-01-01 UTC. None for a snapshot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time: Option<i64>,
+}
+
+impl LsnPosition {
+    /// Up to where a server's slot may be confirmed for the stream. Where the server was started anew since, its log may be
+    /// another from the last on that was read, and the slot has to keep what tells.
+    pub fn durable(&self, started: &str) -> Lsn {
+        match (&self.started, self.last) {
+            (Some(known), Some(last)) if known != started => {
+                let kept = last.lsn.0.saturating_sub(u64::from(last.time.is_none()));
+                self.lsn.min(Lsn(kept))
+            }
+            _ => self.lsn,
+        }
+    }
 }
 
 /// A position in PostgreSQL's write-ahead log, written as the server writes it: `16/B374D848`.

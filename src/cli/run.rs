@@ -98,6 +98,11 @@ async fn carry(
 fn told(followed: &Followed) -> String {
     match followed {
         Followed::CaughtUp => "caught up; following the changes until Ctrl-C".to_owned(),
+        Followed::Broken { wait } => format!(
+            "the connection to the source was lost; trying again in {}",
+            figures::elapsed(*wait)
+        ),
+        Followed::Connected => "connected to the source again; following the changes".to_owned(),
         Followed::Batch { changes, late } => format!(
             "{}, in the destination {} after {} committed",
             figures::plural(usize::try_from(*changes).unwrap_or(usize::MAX), "change"),

@@ -1,5 +1,7 @@
 //! Whether a load comes in turn, and what it means for its table, before any SQL: the same for every destination.
 
+use crate::destination::apply::own::VALID_TO;
+use crate::destination::found::Found;
 use crate::destination::{StagedLoad, StreamState};
 use crate::error::{Error, Result};
 use crate::evolution::{Evolution, SchemaContract, TableSchema, evolve, rebuild};
@@ -12,7 +14,7 @@ use crate::schema::Column;
 pub(super) fn evolution(state: Option<&StreamState>, load: &StagedLoad) -> Result<Evolution> {
     let manifest = &load.manifest;
     let known = state.map(|state| &state.schema);
-    let afresh = manifest.full_refresh
+    let afresh = (manifest.full_refresh && manifest.disposition != Disposition::Scd2)
         || (manifest.rebuilds() && manifest.disposition != Disposition::Replace);
     match known {
         Some(known) if !afresh => match evolve(known, &manifest.schema) {
@@ -27,6 +29,11 @@ pub(super) fn evolution(state: Option<&StreamState>, load: &StagedLoad) -> Resul
             {
                 Ok(made_anew(Some(known), manifest))
             }
+            Err(error) if refreshes_versions(manifest) => Err(error.remedy(format!(
+                "the versions that table {} has cannot be kept beside those that come: rename or drop it in the \
+                 destination, and run again",
+                manifest.table
+            ))),
             Err(error) => Err(error),
         },
         known => Ok(made_anew(known, manifest)),
@@ -61,14 +68,28 @@ pub(super) fn cursor_of<'a>(
     Ok((cursor, position))
 }
 
-/// Whether a load makes its table anew.
-pub(super) fn makes_anew(manifest: &Manifest, state: Option<&StreamState>) -> bool {
+/// Whether a load makes its table anew. A table of versions keeps them: a full refresh closes those that the source has no
+/// more.
+pub(super) fn makes_anew(
+    manifest: &Manifest,
+    state: Option<&StreamState>,
+    table: &dyn Found,
+) -> bool {
+    if refreshes_versions(manifest) && state.is_some() && table.data_type(VALID_TO).is_some() {
+        return false;
+    }
     manifest.rebuilds() || manifest.full_refresh || (manifest.mode == Mode::Full && state.is_none())
+}
+
+/// Whether a load has all rows anew, for a table that keeps versions.
+pub(super) fn refreshes_versions(manifest: &Manifest) -> bool {
+    manifest.full_refresh && manifest.disposition == Disposition::Scd2
 }
 
 /// The state of a stream that a load adds to: the load has to begin where the stream stands.
 pub(super) fn in_turn(manifest: &Manifest, state: Option<StreamState>) -> Result<StreamState> {
-    let state = state.filter(|state| manifest.follows(state.position.as_ref()));
+    let state = state
+        .filter(|state| refreshes_versions(manifest) || manifest.follows(state.position.as_ref()));
     state.ok_or_else(|| {
         Error::destination(format!(
             "stream {} does not stand where the load begins: another load came in between, or one before it is missing",

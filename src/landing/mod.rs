@@ -32,6 +32,7 @@ pub mod inventory;
 pub mod manifest;
 pub mod part;
 mod parts;
+pub mod slot;
 pub mod writer;
 
 use folder::{Folder, Found};

@@ -76,10 +76,16 @@ impl LoadWriter {
     pub fn land(&self, mut batches: mpsc::Receiver<RecordBatch>) -> Result<Landed> {
         let mut landed = Landed::default();
         let mut open: Option<OpenPart> = None;
+        let mut columns: Option<SchemaRef> = None;
         while let Some(batch) = batches.blocking_recv() {
-            if batch.num_rows() == 0 {
+            // Without rows a batch tells columns, where there are others.
+            let others = columns
+                .as_ref()
+                .is_some_and(|columns| *columns != batch.schema());
+            if batch.num_rows() == 0 && !others {
                 continue;
             }
+            columns = Some(batch.schema());
             if let Some(cursor) = &self.cursor
                 && let Some(values) = batch.column_by_name(&cursor.name)
             {

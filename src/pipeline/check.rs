@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::slot_owner::Reader;
 use super::stream_run::start_position;
 use crate::config::{self, Pipeline, Target};
 use crate::destination::StreamState;
@@ -181,9 +182,14 @@ async fn check_replication(
         Ok(notes) => notes,
         Err(error) => return vec![Finding::failed(subject, &error)],
     };
-    notes
+    let foreign = match Postgres::new(url, replication, *reader) {
+        Ok(source) => refuse_foreign_slot(pipeline, &source).await.err(),
+        Err(_) => None,
+    };
+    foreign
+        .map(|error| Finding::failed(&subject, &error))
         .into_iter()
-        .map(|note| {
+        .chain(notes.into_iter().map(|note| {
             let subject = note.stream.as_ref().map_or_else(
                 || subject.clone(),
                 |stream| format!("stream {stream}, replication"),
@@ -202,8 +208,28 @@ async fn check_replication(
                     Finding::failed(subject, &error)
                 }
             }
-        })
+        }))
         .collect()
+}
+
+/// Refuses a slot that exists and that another reads.
+async fn refuse_foreign_slot(pipeline: &Pipeline, source: &Postgres) -> Result<()> {
+    let (server, names) = source.replication();
+    if !survey::has_slot(server, names).await? {
+        return Ok(());
+    }
+    // What hinders the look is told where the destination is looked at.
+    let Ok(view) = super::status::look_at_destination(pipeline).await else {
+        return Ok(());
+    };
+    let landing = super::open_landing(pipeline)?;
+    let reader = Reader {
+        pipeline,
+        landing: &landing,
+        id: view.id.as_ref(),
+        states: &view.states,
+    };
+    reader.refuse_foreign(&names.slot).await.map(drop)
 }
 
 async fn check_landing(pipeline: &Pipeline) -> Finding {

@@ -5,7 +5,7 @@
 //! those that have none or have to begin anew, and last confirms to the server what is durable. Following, it goes on
 //! in small batches.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,22 +18,24 @@ use tokio_util::sync::CancellationToken;
 use super::loader::Loader;
 use super::progress::Phase;
 use super::report::StreamReport;
+use super::slot_owner::Reader;
 use super::stream_run::{Changes, StreamRun};
 use crate::destination::StreamState;
 use crate::error::{Error, Result};
 use crate::names::StreamName;
-use crate::position::{Lsn, LsnPosition, Position};
+use crate::position::{LastRead, Lsn, LsnPosition, Position};
+use crate::shape::Seen;
 use crate::source::postgres::Postgres;
 use crate::source::postgres::replication::feed::Feed;
 use crate::source::postgres::replication::pass::Until;
-use crate::source::postgres::replication::setup::Table;
-use crate::source::postgres::replication::{self, Replication, Start};
+use crate::source::postgres::replication::setup::{Slot, Table};
+use crate::source::postgres::replication::{self, Replication, Resume, Standing, Start};
 use crate::source::postgres::session::Following;
 use crate::source::{Extract, LANE_CAPACITY, Lane, OpenStream, Outcome};
 
 /// Who is told of what a run that follows does.
 #[derive(Clone)]
-pub struct OnFollowed(Arc<dyn Fn(&Followed) + Send + Sync>);
+pub struct OnFollowed(pub(super) Arc<dyn Fn(&Followed) + Send + Sync>);
 
 impl OnFollowed {
     /// Calls `told`.
@@ -53,6 +55,13 @@ impl std::fmt::Debug for OnFollowed {
 pub enum Followed {
     /// What was there when it began is loaded; it waits for more.
     CaughtUp,
+    /// The connection to the source broke; it tries again after a while.
+    Broken {
+        /// How long it waits before.
+        wait: Duration,
+    },
+    /// It has connected again, and goes on.
+    Connected,
     /// It has loaded a batch.
     Batch {
         /// Its changes.
@@ -76,12 +85,12 @@ pub(super) struct ReplicationRun {
 }
 
 /// A stream under way.
-struct Carried {
-    run: StreamRun,
-    report: StreamReport,
+pub(super) struct Carried {
+    pub(super) run: StreamRun,
+    pub(super) report: StreamReport,
     began: Instant,
     /// Why it goes no further.
-    failure: Option<Error>,
+    pub(super) failure: Option<Error>,
     table: Option<Table>,
     next: Option<Next>,
 }
@@ -89,22 +98,26 @@ struct Carried {
 /// What a stream does next.
 enum Next {
     /// It reads changes from its position on.
-    Resume,
+    Resume(Resume),
     /// It begins with a snapshot.
     Snapshot,
 }
 
 impl ReplicationRun {
     /// The lowest position of the streams that the slot is kept for.
-    fn lowest(&self, states: &BTreeMap<StreamName, StreamState>, system: &str) -> Option<Lsn> {
+    fn lowest(
+        &self,
+        states: &BTreeMap<StreamName, StreamState>,
+        replication: &Replication,
+    ) -> Option<Lsn> {
         states
             .iter()
             .filter(|(name, _)| self.configured.contains(name))
             .filter_map(|(_, state)| state.position.as_ref()?.lsn())
             .filter(|position| position.slot == self.source.slot_name())
             // A position of another server says nothing of this one.
-            .filter(|position| position.system == system)
-            .map(|position| position.lsn)
+            .filter(|position| position.system == replication.system())
+            .map(|position| position.durable(replication.started()))
             .min()
     }
 
@@ -142,13 +155,13 @@ impl ReplicationRun {
         self.take_snapshots(&mut replication, carried).await?;
         self.confirm(&mut replication).await?;
         if let Some(told) = &self.follow {
-            self.follow(&mut replication, carried, told).await?;
+            replication = self.follow_on(replication, carried, told).await?;
         }
         replication.close().await
     }
 
     /// Connects, sees to publication and slot, and decides where each stream begins.
-    async fn open(&self, carried: &mut [Carried]) -> Result<Replication> {
+    pub(super) async fn open(&self, carried: &mut [Carried]) -> Result<Replication> {
         let mut replication = self.source.replicate().await?;
         let streams: Vec<_> = carried.iter().map(|one| one.run.stream.clone()).collect();
         let tables = replication
@@ -156,44 +169,95 @@ impl ReplicationRun {
             .await?;
         fail::fail_point!("cdc.published", crate::failpoint::abort);
         if let Some(one) = carried.first_mut() {
-            one.report.warnings.extend(replication.left_behind().await?);
+            one.report.warn(replication.left_behind().await?);
         }
-        let slot = replication.slot().await?;
+        let slot = self.own_slot(&replication, carried).await?;
         let now = replication.now().await?;
+        let oids: Vec<u32> = tables.iter().flatten().map(|table| table.oid).collect();
+        let seen = replication.look(&oids).await?;
         for (one, table) in carried.iter_mut().zip(tables) {
             let started = table.and_then(|table| {
+                let start = one.start(&replication, &table, &seen, slot.as_ref(), now)?;
                 let position = one.run.position().and_then(Position::lsn);
-                let start = if one.run.full_refresh || one.run.state.is_none() {
-                    Start::Snapshot(None)
-                } else if one.run.position().is_some() && position.is_none() {
-                    return Err(Error::config("the stream was read by a cursor so far").remedy(
-                        "begin its changes with a snapshot: `acequia run STREAM --full-refresh`",
-                    ));
-                } else {
-                    replication.start_of(position, &table, slot.as_ref(), now)?
-                };
-                one.report
-                    .warnings
-                    .extend(partitions_changed(position, &table));
+                one.report.warn(partitions_changed(position, &table));
+                one.report.warn(table.notes.iter().cloned());
                 one.table = Some(table);
                 Ok(start)
             });
             match started {
-                Ok(Start::Resume) => one.next = Some(Next::Resume),
+                Ok(Start::Resume(resume)) => one.next = Some(Next::Resume(resume)),
                 Ok(Start::Snapshot(reason)) => one.begin_anew(reason),
                 Err(error) => one.settle(Err(error)),
             }
         }
-        let wanted = carried.iter().any(|one| one.failure.is_none());
-        match slot {
-            Some(slot) if wanted => replication::refuse_lost(&slot, self.source.slot_name())?,
-            None if wanted => {
-                replication.create_slot().await?;
-                fail::fail_point!("cdc.slot_made", crate::failpoint::abort);
+        if !carried.iter().any(|one| one.failure.is_none()) {
+            return Ok(replication);
+        }
+        let begins = carried.iter().any(Carried::begins);
+        let slot = match slot {
+            Some(slot) if slot.is_lost() && begins => {
+                // Its streams begin anew, or have said that their changes are lost.
+                replication.drop_slot().await?;
+                None
             }
-            _ => {}
+            slot => slot,
+        };
+        if let Some(slot) = slot {
+            replication::refuse_lost(&slot, self.source.slot_name())?;
+        } else {
+            self.note_slot(carried).await?;
+            replication.create_slot().await?;
+            fail::fail_point!("cdc.slot_made", crate::failpoint::abort);
         }
         Ok(replication)
+    }
+
+    /// The slot, where there is one.
+    ///
+    /// # Errors
+    /// Where it is not the pipeline's own.
+    async fn own_slot(
+        &self,
+        replication: &Replication,
+        carried: &[Carried],
+    ) -> Result<Option<Slot>> {
+        let Some(slot) = replication.finished_slot().await? else {
+            return Ok(None);
+        };
+        let Some(one) = carried.first() else {
+            return Ok(Some(slot));
+        };
+        let states = self.loader.call(|destination| destination.states()).await?;
+        let reader = self.reader(one, &states);
+        let name = self.source.slot_name();
+        if !reader.refuse_foreign(name).await? {
+            reader.note(name).await?;
+        }
+        Ok(Some(slot))
+    }
+
+    async fn note_slot(&self, carried: &[Carried]) -> Result<()> {
+        match carried.first() {
+            Some(one) => {
+                let states = BTreeMap::new();
+                let reader = self.reader(one, &states);
+                reader.note(self.source.slot_name()).await
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn reader<'a>(
+        &'a self,
+        one: &'a Carried,
+        states: &'a BTreeMap<StreamName, StreamState>,
+    ) -> Reader<'a> {
+        Reader {
+            pipeline: &one.run.pipeline,
+            landing: &one.run.landing,
+            id: Some(self.loader.id()),
+            states,
+        }
     }
 
     /// Reads the log once for the streams that have a position, and loads each. Tells whether there was anything.
@@ -209,19 +273,22 @@ impl ReplicationRun {
         let mut from: Option<Lsn> = None;
         let mut tables = Vec::new();
         for one in carried.iter_mut().filter(|one| one.resumes()) {
-            let (Some(table), Some(state)) = (&one.table, &one.run.state) else {
+            let (Some(table), Some(state), Some(Next::Resume(resume))) =
+                (&one.table, &one.run.state, &mut one.next)
+            else {
                 continue;
             };
             let Some(position) = state.position.as_ref().and_then(Position::lsn) else {
                 continue;
             };
-            from = Some(from.map_or(position.lsn, |from| from.min(position.lsn)));
+            from = Some(from.map_or(resume.reads_from(), |from| from.min(resume.reads_from())));
             let (sender, batches) = mpsc::channel(LANE_CAPACITY);
             feeds.push(Feed::new(
                 &one.run.stream,
                 table,
                 &state.schema,
                 position,
+                *resume,
                 sender,
             ));
             tables.push((table.clone(), position.lsn));
@@ -250,11 +317,13 @@ impl ReplicationRun {
                             .zip(&tables)
                             .map(|(end, (table, at))| {
                                 let lsn = passed.reached.max(*at);
-                                let position = replication.position(table, lsn);
                                 end.map(|end| Outcome {
-                                    position: Some(Position::Lsn(position)),
+                                    position: Some(Position::Lsn(
+                                        replication.position(table, lsn, end.last, end.shape),
+                                    )),
                                     schema: end.schema,
                                     restart: end.restart,
+                                    reshaped: end.reshaped,
                                     ..Outcome::default()
                                 })
                             });
@@ -284,7 +353,7 @@ impl ReplicationRun {
     }
 
     /// Takes one snapshot for the streams that begin with one, and loads each.
-    async fn take_snapshots(
+    pub(super) async fn take_snapshots(
         &self,
         replication: &mut Replication,
         carried: &mut [Carried],
@@ -309,41 +378,62 @@ impl ReplicationRun {
             () = self.stop.cancelled() => return Err(Error::Interrupted),
         };
         fail::fail_point!("cdc.snapshot_exported", crate::failpoint::abort);
-        let mut opened = Vec::new();
-        for one in carried.iter_mut().filter(|one| one.begins()) {
+        let beginning: Vec<_> = carried.iter_mut().filter(|one| one.begins()).collect();
+        let tables: Vec<Table> = beginning
+            .iter()
+            .filter_map(|one| one.table.clone())
+            .collect();
+        // The tables stay as they are until each has its turn.
+        let held = tokio::select! {
+            held = replication.hold(&snapshot, &tables) => held?,
+            () = self.stop.cancelled() => return Err(Error::Interrupted),
+        };
+        let mark = snapshot.mark;
+        let publication = replication.publication().to_owned();
+        let mut carrying = Vec::with_capacity(beginning.len());
+        for one in beginning {
             let Some(table) = one.table.clone() else {
                 continue;
             };
-            let position = replication.position(&table, snapshot.mark.lsn);
-            let following = Following {
-                snapshot: &snapshot,
-                table: &table,
-                position: &position,
+            let last = LastRead {
+                lsn: mark.lsn,
+                time: None,
             };
-            match self.source.open_snapshot(&one.run.stream, &following).await {
-                Ok(session) => opened.push((one, OpenStream::Postgres(Box::new(session)))),
-                Err(error) => one.settle(Err(error)),
-            }
-        }
-        // Every session holds the snapshot itself now.
-        drop(snapshot);
-        let mut carrying = Vec::with_capacity(opened.len());
-        for (one, opened) in opened {
-            carrying.push(one.carry_snapshot(opened));
+            // What the table looked like in the snapshot is added by whoever reads it.
+            let position = replication.position(&table, mark.lsn, Some(last), None);
+            let (snapshot, publication) = (&snapshot, publication.as_str());
+            carrying.push(async move {
+                let following = Following {
+                    snapshot,
+                    table: &table,
+                    position: &position,
+                    publication,
+                };
+                let opened = self.source.open_snapshot(&one.run.stream, &following).await;
+                match opened {
+                    Ok(session) => {
+                        let opened = OpenStream::Postgres(Box::new(session));
+                        one.carry_snapshot(opened, mark.lsn).await;
+                    }
+                    Err(error) => one.settle(Err(error)),
+                }
+            });
         }
         let carrying = stream::iter(carrying)
             .buffer_unordered(self.jobs.max(1))
             .collect::<Vec<()>>();
-        tokio::select! {
+        let carried = tokio::select! {
             _ = carrying => Ok(()),
             error = replication.keep_alive() => Err(error),
-        }
+        };
+        drop(held);
+        carried
     }
 
     /// Tells the server what is durable: what every stream that the slot is kept for has passed.
-    async fn confirm(&self, replication: &mut Replication) -> Result<()> {
+    pub(super) async fn confirm(&self, replication: &mut Replication) -> Result<()> {
         let states = self.loader.call(|destination| destination.states()).await?;
-        if let Some(lsn) = self.lowest(&states, replication.system()) {
+        if let Some(lsn) = self.lowest(&states, replication) {
             fail::fail_point!("cdc.before_confirm", crate::failpoint::abort);
             tokio::select! {
                 confirmed = replication.confirm(lsn) => confirmed?,
@@ -355,14 +445,13 @@ impl ReplicationRun {
         Ok(())
     }
 
-    /// Goes on in small batches until it is stopped. Between them the destination is closed.
-    async fn follow(
+    /// Goes on in small batches until it is stopped or the connection breaks. Between them the destination is closed.
+    pub(super) async fn follow(
         &self,
         replication: &mut Replication,
         carried: &mut [Carried],
         told: &OnFollowed,
     ) -> Result<()> {
-        (told.0)(&Followed::CaughtUp);
         while carried.iter().any(Carried::resumes) {
             self.loader.release().await?;
             let came = match self.read(replication, carried, Until::Changes).await {
@@ -416,14 +505,14 @@ impl Carried {
     }
 
     fn resumes(&self) -> bool {
-        self.failure.is_none() && matches!(self.next, Some(Next::Resume))
+        self.failure.is_none() && matches!(self.next, Some(Next::Resume(_)))
     }
 
     fn begins(&self) -> bool {
         self.failure.is_none() && matches!(self.next, Some(Next::Snapshot))
     }
 
-    fn settle(&mut self, done: Result<()>) {
+    pub(super) fn settle(&mut self, done: Result<()>) {
         if let Err(error) = done {
             self.failure.get_or_insert(error);
         }
@@ -444,19 +533,54 @@ impl Carried {
             Ok(changes) => {
                 let Self { run, report, .. } = self;
                 let applied = run.apply_changes(changes, report).await;
+                if let Some(position) = run.position().and_then(Position::lsn) {
+                    self.next = Some(Next::Resume(Resume::at(position.lsn)));
+                }
                 self.settle(applied);
             }
             Err(error) => self.settle(Err(error)),
         }
     }
 
-    async fn carry_snapshot(&mut self, opened: OpenStream) {
+    async fn carry_snapshot(&mut self, opened: OpenStream, from: Lsn) {
         let Self { run, report, .. } = self;
         run.counters.enter(Phase::Extracting);
         let carried = run.carry_opened(opened, report).await;
         run.full_refresh = false;
         self.settle(carried);
-        self.next = Some(Next::Resume);
+        self.next = Some(Next::Resume(Resume::at(from)));
+    }
+
+    /// Where the stream begins.
+    fn start(
+        &self,
+        replication: &Replication,
+        table: &Table,
+        seen: &HashMap<u32, Seen>,
+        slot: Option<&Slot>,
+        now: Lsn,
+    ) -> Result<Start> {
+        let run = &self.run;
+        let Some(state) = run.state.as_ref().filter(|_| !run.full_refresh) else {
+            return Ok(Start::Snapshot(None));
+        };
+        let Some(position) = &state.position else {
+            return Ok(Start::Snapshot(None));
+        };
+        let Some(position) = position.lsn() else {
+            return Err(Error::config("the stream was read by a cursor so far")
+                .remedy("begin its changes with a snapshot: `acequia run STREAM --full-refresh`"));
+        };
+        let columns = state.schema.columns.iter();
+        replication.start_of(&Standing {
+            stream: &run.stream,
+            position,
+            columns: &columns.map(|column| column.column.name.clone()).collect(),
+            table,
+            seen: seen.get(&table.oid),
+            slot,
+            now,
+        })
     }
 
     fn finish(self) -> StreamReport {

@@ -77,6 +77,15 @@ impl RunReport {
 }
 
 impl StreamReport {
+    /// Adds what should be known, once.
+    pub(super) fn warn(&mut self, warnings: impl IntoIterator<Item = String>) {
+        for warning in warnings {
+            if !self.warnings.contains(&warning) {
+                self.warnings.push(warning);
+            }
+        }
+    }
+
     /// A stream that was not begun.
     pub fn skipped(stream: &StreamName, mode: Mode) -> Self {
         Self {

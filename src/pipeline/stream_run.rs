@@ -175,8 +175,8 @@ impl StreamRun {
             return Err(Error::internal("changes came without a position"));
         };
         let schema = match outcome.schema {
-            Some(schema) if !landed.parts.is_empty() => schema,
-            _ => return Ok(Changes::None(after)),
+            Some(schema) if !landed.parts.is_empty() || outcome.reshaped => schema,
+            _ => return Ok(Changes::None(Box::new(after))),
         };
         let mut manifest = self.manifest(&address, schema, before, landed);
         manifest.primary_key = primary_key.to_vec();
@@ -224,7 +224,7 @@ impl StreamRun {
                 self.publish_and_load(&address, *manifest, report).await
             }
             Changes::None(after) => match self.position().cloned() {
-                Some(before) if before != after => self.advance(before, after).await,
+                Some(before) if before != *after => self.advance(before, *after).await,
                 _ => Ok(()),
             },
             Changes::Restart(_) => Err(Error::internal("changes that are of no use were applied")),
@@ -591,7 +591,7 @@ pub(super) enum Changes {
     /// They are landed.
     Landed(LoadAddress, Box<Manifest>, Option<Hold>),
     /// There were none up to that position.
-    None(Position),
+    None(Box<Position>),
     /// They are of no use: why the stream has to begin anew.
     Restart(String),
 }

@@ -106,6 +106,8 @@ pub struct Outcome {
     pub restart: Option<String>,
     /// The column that is NULL only in rows that mark a record, where there are any.
     pub marks: Option<String>,
+    /// Whether the columns themselves are news, though no row came.
+    pub reshaped: bool,
 }
 
 /// One lane of an extract: its batches, and who produces them. The batches are complete only once the producer has ended

@@ -45,6 +45,7 @@ pub(crate) fn apply(
         outcome.inserted = insert_snapshot(engine, target, &log)?;
         if let Some(changelog) = target.changelog {
             let snapshot = log.only(&is("r", &[Op::Snapshot]));
+            changelog::mark_new_snapshot(engine, changelog, manifest, Some(&snapshot))?;
             changelog::append(engine, changelog, &log, &snapshot)?;
         }
         if log.counts.snapshot == log.counts.all {

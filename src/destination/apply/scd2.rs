@@ -33,7 +33,7 @@ pub(crate) fn apply(
         Some(rows) => Some(keys::settle(engine, &mut scratch, manifest, rows)?),
         None => None,
     };
-    if manifest.mode == Mode::Full {
+    if manifest.mode == Mode::Full || manifest.full_refresh {
         outcome.deleted = close_missing(engine, table, manifest, rows.as_ref())?;
     }
     if let Some(rows) = rows {

@@ -47,7 +47,15 @@ pub(super) fn apply(
     let net = count_net(engine, scratch, log, &identity, &since)?;
     outcome.deleted += take_away(engine, scratch, log, target, &net)?;
     outcome.inserted = add(engine, log, target, &net, &identity, &since)?;
-    Ok(outcome)
+    let more = count_more(engine, &net)?;
+    if i64::try_from(outcome.inserted) == Ok(more) {
+        return Ok(outcome);
+    }
+    Err(Error::destination(format!(
+        "stream {}: {more} rows came, and the destination found {} of them again",
+        log.manifest.stream, outcome.inserted
+    ))
+    .remedy("make the table anew: `acequia run STREAM --full-refresh`"))
 }
 
 /// A relation of distinct rows, and how many expressions tell them apart.
@@ -109,6 +117,19 @@ fn count_net(
         table,
         columns: names.iter().map(|name| format!("m.{name}")).collect(),
     })
+}
+
+/// How many rows there are more.
+fn count_more(engine: &mut dyn Engine, net: &Net) -> Result<i64> {
+    let more = of("m", MORE);
+    let counted = engine.numbers(&format!(
+        "SELECT CAST(coalesce(sum({more}), 0) AS BIGINT) FROM {} AS m WHERE {more} > 0",
+        net.table
+    ))?;
+    match counted.as_slice() {
+        &[more] => Ok(more),
+        _ => Err(Error::internal("the destination's answer is no count")),
+    }
 }
 
 /// Takes away rows of which there are fewer: all that are equal, and what stays of them is put back as it was.

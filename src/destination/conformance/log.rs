@@ -109,6 +109,10 @@ pub(crate) fn at(lsn: i64) -> Position {
         relation: 1,
         membership: Some(1),
         partitions: Vec::new(),
+        timeline: None,
+        started: None,
+        last: None,
+        shape: None,
     })
 }
 

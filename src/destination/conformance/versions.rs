@@ -166,9 +166,34 @@ pub(crate) fn scd2_keeps_every_version<S: Subject>() {
         fixture.query("SELECT count(*), count(_acequia_valid_to) FROM replica.ventas"),
         ["6|6"]
     );
+    // A full refresh keeps the versions, and closes those that the source does not have.
+    apply_at(&mut fixture, &all(Scd2, &[(1, 10, 1), (2, 22, 1)]), 600);
     let refresh = all(Scd2, &[(1, 10, 1)]).full_refresh();
-    assert_eq!(apply_at(&mut fixture, &refresh, 600), (1, 0, 0));
-    assert_eq!(versions(&fixture), ["1|10|600|NULL"]);
+    assert_eq!(apply_at(&mut fixture, &refresh, 700), (0, 0, 1));
+    assert_eq!(
+        versions(&fixture)[1..],
+        [
+            "1|10|600|NULL",
+            "2|20|100|200",
+            "2|21|200|400",
+            "2|22|600|700",
+            "3|30|100|200",
+            "3|30|400|500",
+            "4|40|200|400",
+        ]
+    );
+    let mut by_cursor = Fixture::<S>::new();
+    apply_at(
+        &mut by_cursor,
+        &Load::sales(Scd2, None, &[(1, 10, 1), (2, 20, 2)]),
+        100,
+    );
+    let refresh = Load::sales(Scd2, None, &[(2, 21, 3)]).full_refresh();
+    assert_eq!(apply_at(&mut by_cursor, &refresh, 200), (0, 1, 1));
+    assert_eq!(
+        versions(&by_cursor),
+        ["1|10|100|200", "2|20|100|200", "2|21|200|NULL"]
+    );
 }
 
 pub(crate) fn scd2_by_cursor_closes_nothing_that_is_not_there<S: Subject>() {

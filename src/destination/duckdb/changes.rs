@@ -2,15 +2,15 @@
 
 use crate::change::DELETED_AT;
 use crate::destination::LoadOutcome;
-use crate::destination::apply::changelog::{self, Need, needs};
+use crate::destination::apply::changelog::{self, Need, mark_new_snapshot, needs};
 use crate::destination::apply::changes::{Target, apply};
 use crate::destination::apply::{Rows, own};
 use crate::destination::found::Found;
 use crate::error::Result;
 use crate::evolution::Evolution;
 use crate::landing::manifest::Manifest;
+use crate::schema::ColumnType;
 
-use super::indices::Indices;
 use super::session::Session;
 use super::sql::parse_type;
 use super::table::Table;
@@ -36,6 +36,9 @@ pub(super) fn load(
         _ => None,
     };
     let Some(rows) = rows else {
+        if let Some(changelog) = changelog.filter(|_| anew) {
+            mark_new_snapshot(&mut &*session, &changelog.sql, manifest, None)?;
+        }
         return Ok(LoadOutcome::default());
     };
     let columns = table.names_after(&evolution.table, manifest, anew);
@@ -48,14 +51,12 @@ pub(super) fn load(
     apply(&mut &*session, target, manifest, rows)
 }
 
-/// Sees to the table of changes. It is begun anew only by a full refresh.
+/// Sees to the table of changes. It keeps what it has, also where its stream begins anew.
 fn changelog(session: &Session, manifest: &Manifest, evolution: &Evolution) -> Result<Table> {
     let table = Table::find(session, manifest, &changelog::table_name(&manifest.table))?;
     let columns = evolution.table.columns.iter().map(|column| &column.column);
-    if !table.exists() || manifest.full_refresh {
-        let indices = Indices::of(session, &table)?;
+    if !table.exists() {
         table.create_changelog(session, columns)?;
-        indices.restore(session, &table)?;
         return Ok(table);
     }
     let existing: Vec<_> = table
@@ -66,6 +67,7 @@ fn changelog(session: &Session, manifest: &Manifest, evolution: &Evolution) -> R
         match need {
             Need::Column(column) => table.add(session, &column.name, &column.column_type)?,
             Need::Type(column) => table.widen(session, &column.name, &column.column_type)?,
+            Need::Text(column) => table.widen(session, &column.name, &ColumnType::Text)?,
         }
     }
     Ok(table)

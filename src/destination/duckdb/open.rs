@@ -65,6 +65,10 @@ fn connect(
         duckdb::Error::DuckDBFailure(_, Some(message)) => obstacle(message),
         _ => failure::told(error),
     })?;
+    // DuckDB takes -0.0 and 0.0 for a run of one value. Among the settings to open with, it is not heeded.
+    connection
+        .execute_batch("SET GLOBAL disabled_compression_methods = 'rle'")
+        .map_err(failure::told)?;
     Session::new(connection, dataset)
 }
 

@@ -75,11 +75,14 @@ pub(super) fn cast(expression: &str, column_type: &ColumnType) -> String {
 }
 
 /// The expressions that are all equal, or all NULL, where two values of that type are the same value. To SQL, -0.0
-/// equals 0.0; here they differ.
+/// equals 0.0; here they differ. Of what a window is divided by DuckDB gives back another zero, so that is not the value itself.
 pub(super) fn identity(expression: &str, column_type: &ColumnType) -> Vec<String> {
     match column_type {
         ColumnType::Float32 | ColumnType::Float64 => {
-            vec![expression.to_owned(), format!("signbit({expression})")]
+            vec![
+                format!("abs({expression})"),
+                format!("signbit({expression})"),
+            ]
         }
         ColumnType::List(element)
             if matches!(**element, ColumnType::Float32 | ColumnType::Float64) =>

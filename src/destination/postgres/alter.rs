@@ -83,13 +83,12 @@ impl Table {
         &mut self,
         session: &mut Session,
         schema: &TableSchema,
-        known: Option<&TableSchema>,
     ) -> Result<()> {
         let columns = schema.columns.iter().map(|column| &column.column);
         let columns = columns
             .map(|column| (column.name.clone(), type_name(column)))
             .chain([(LOAD_ID_COLUMN.to_owned(), "text".to_owned())]);
-        self.make_of(session, columns.collect(), known)
+        self.make_of(session, columns.collect(), None)
     }
 
     /// Adds columns of acequia's that the table was made without: that which marks deleted rows, where deletes were hard

@@ -1,15 +1,14 @@
 //! A load of changes into its table, and into `<table>__changes` where those are kept.
 
-use crate::destination::apply::changelog::{self, Need, needs};
+use crate::destination::apply::changelog::{self, Need, mark_new_snapshot, needs};
 use crate::destination::apply::changes::{Target, apply};
 use crate::destination::found::Found;
 use crate::destination::{LoadOutcome, StagedLoad};
 use crate::error::Result;
 use crate::evolution::Evolution;
 use crate::landing::manifest::Manifest;
-use crate::schema::Column;
+use crate::schema::{Column, ColumnType};
 
-use super::ledger;
 use super::session::Session;
 use super::sql::{parse_type, type_name};
 use super::stage;
@@ -32,6 +31,9 @@ pub(super) fn load(
         _ => None,
     };
     if load.files.is_empty() {
+        if let Some(changelog) = changelog.filter(|_| anew) {
+            mark_new_snapshot(session, &changelog.sql, manifest, None)?;
+        }
         return Ok(LoadOutcome::default());
     }
     let rows = stage::fill(session, load, columns)?;
@@ -45,14 +47,12 @@ pub(super) fn load(
     apply(session, target, manifest, &rows)
 }
 
-/// Sees to the table of changes. It is begun anew only by a full refresh.
+/// Sees to the table of changes. It keeps what it has, also where its stream begins anew.
 fn changelog(session: &mut Session, manifest: &Manifest, evolution: &Evolution) -> Result<Table> {
     let name = changelog::table_name(&manifest.table);
     let mut table = Table::find(session, manifest, &name)?;
-    if !table.exists() || manifest.full_refresh {
-        table.empty(session)?;
-        let known = ledger::state(session, &manifest.stream)?.map(|state| state.schema);
-        table.make_changelog(session, &evolution.table, known.as_ref())?;
+    if !table.exists() {
+        table.make_changelog(session, &evolution.table)?;
         return Ok(table);
     }
     let existing: Vec<_> = table
@@ -63,6 +63,13 @@ fn changelog(session: &mut Session, manifest: &Manifest, evolution: &Evolution) 
         match need {
             Need::Column(column) => table.add(session, &column.name, &type_name(column))?,
             Need::Type(column) => table.widen(session, column)?,
+            Need::Text(column) => {
+                let text = Column {
+                    column_type: ColumnType::Text,
+                    ..column.clone()
+                };
+                table.widen(session, &text)?;
+            }
         }
     }
     table.make_json(session, &evolution.table)?;

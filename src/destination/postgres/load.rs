@@ -42,7 +42,7 @@ fn apply(session: &mut Session, load: &StagedLoad) -> Result<LoadOutcome> {
     }
     let state = ledger::state(session, &manifest.stream)?;
     let mut table = Table::find(session, manifest, &manifest.table)?;
-    let anew = makes_anew(manifest, state.as_ref());
+    let anew = makes_anew(manifest, state.as_ref(), &table);
     let evolution = evolution(state.as_ref(), load)?;
     check_names(&evolution.table, manifest)?;
     if anew {

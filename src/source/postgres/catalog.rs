@@ -193,6 +193,27 @@ pub async fn index_columns(
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
+/// Whether an index sees to it, at once and for all rows, that these columns together come once: none of them is ever NULL.
+pub async fn is_unique(
+    client: &Client,
+    table: Oid,
+    columns: &[String],
+) -> Result<bool, tokio_postgres::Error> {
+    let row = client
+        .query_one(
+            "SELECT EXISTS (
+               SELECT FROM pg_index i
+               WHERE i.indrelid = $1 AND i.indisunique AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL
+                 AND NOT EXISTS (SELECT FROM unnest(i.indkey) WITH ORDINALITY AS k (attnum, place)
+                                 LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
+                                   AND a.attname = ANY ($2::text[]) AND a.attnotnull
+                                 WHERE k.place <= i.indnkeyatts AND a.attnum IS NULL))",
+            &[&table, &columns],
+        )
+        .await?;
+    Ok(row.get(0))
+}
+
 /// Looks a query's columns up, by having the server prepare it.
 pub async fn query(client: &Client, text: &str, place: &str) -> Result<CatalogRelation> {
     let what = || format!("the server cannot run the stream's query at {place}");

@@ -15,6 +15,7 @@ use super::reader::{LaneQuery, ReadyLane};
 use super::replication::Snapshot;
 use super::replication::change::SnapshotMark;
 use super::replication::setup::Table;
+use super::replication::shapes;
 use super::sql::{Range, Selection, cursor_condition, key_ranges, literal, page_ranges, quote};
 use super::types::{ColumnPlan, plan};
 use crate::change;
@@ -23,6 +24,7 @@ use crate::error::{Error, Result};
 use crate::landing::manifest::Mode;
 use crate::position::{CursorPosition, CursorValue, LsnPosition, Position};
 use crate::schema::{ColumnSpec, ColumnType, Schema};
+use crate::shape::TableShape;
 use crate::source::{Description, Extract, Outcome};
 
 /// Pages below which a table is read by one connection: 64 MiB.
@@ -63,6 +65,8 @@ pub struct Following<'a> {
     pub table: &'a Table,
     /// Where the changes begin.
     pub position: &'a LsnPosition,
+    /// The publication that they come by.
+    pub publication: &'a str,
 }
 
 impl Session {
@@ -101,14 +105,17 @@ impl Session {
         // What was looked up before the lock may have changed; now it cannot.
         let mut relation = look_up(&client, &stream.relation, place).await?;
         let mut conditions = Vec::new();
-        if let Some(follow) = follow {
-            refuse_rewritten(&client, follow.table).await?;
-            let published = &follow.table.columns;
-            relation
-                .columns
-                .retain(|column| published.contains(&column.name));
-            conditions.extend(follow.table.filter.clone());
-        }
+        let follows = match follow {
+            Some(follow) => {
+                let published = &follow.table.columns;
+                relation
+                    .columns
+                    .retain(|column| published.contains(&column.name));
+                conditions.extend(follow.table.filter.clone());
+                Some(follow.beginning(&client).await?)
+            }
+            None => None,
+        };
         let server_version = version(&client).await?;
 
         let mut plans = column_plans(&relation, stream)?;
@@ -123,7 +130,7 @@ impl Session {
         let cursor = CursorColumn::of(&client, &relation, stream, read, activity).await?;
         let own_path = !relation.is_table || !conditions.is_empty();
         let (primary_key, key_is_unique) = match follow {
-            Some(follow) => (follow.table.key.clone(), true),
+            Some(follow) => (follow.table.key.clone(), follow.table.key_is_unique),
             None => key(&relation, stream, &plans)?,
         };
         let lanes = stream.parallel.map_or_else(
@@ -144,7 +151,7 @@ impl Session {
             server: server.clone(),
             reader,
             client,
-            follows: follow.map(|follow| (follow.snapshot.mark, follow.position.clone())),
+            follows,
             description: Description {
                 columns,
                 primary_key,
@@ -323,6 +330,33 @@ pub(super) fn row_security_setting(row_security: bool) -> &'static str {
     } else {
         "SET row_security = off"
     }
+}
+
+impl Following<'_> {
+    /// What marks the snapshot's rows, and where the changes begin, with the table as the snapshot has it.
+    async fn beginning(&self, client: &Client) -> Result<(SnapshotMark, LsnPosition)> {
+        refuse_rewritten(client, self.table).await?;
+        let position = LsnPosition {
+            shape: Some(shape(client, self).await?),
+            ..self.position.clone()
+        };
+        Ok((self.snapshot.mark, position))
+    }
+}
+
+/// The table as the catalog had it when the snapshot was taken.
+async fn shape(client: &Client, follow: &Following<'_>) -> Result<TableShape> {
+    let oid = follow.table.oid;
+    shapes::make_room(client).await?;
+    let seen = shapes::look(client, &[oid], follow.publication).await?;
+    let shape = seen.into_values().next().map(|seen| seen.shape);
+    shape.ok_or_else(|| {
+        Error::source(format!(
+            "{} was dropped while its snapshot was taken",
+            follow.table.from
+        ))
+        .remedy("run again: the snapshot begins anew")
+    })
 }
 
 /// A table that was truncated or rewritten after a snapshot was taken looks empty in it.

@@ -8,14 +8,19 @@ use testkit::Cluster;
 
 use crate::support::{Project, stream_report};
 
+mod copies;
 mod crashes;
+mod ddl;
+mod ddl_fuzz;
 mod folding;
 mod following;
+mod history;
 mod identities;
 mod positions;
 mod publications;
 mod schemas;
 mod server;
+mod slots;
 mod snapshots;
 mod soak;
 mod values;

@@ -41,7 +41,7 @@ fn a_log_that_the_server_has_removed_fails_clearly() {
     assert_eq!(output.status, Some(1), "{output:?}");
     let text = error(&output.json(), "t");
     assert!(
-        text.contains("max_slot_wal_keep_size") && text.contains("acequia replication drop"),
+        text.contains("max_slot_wal_keep_size") && text.contains("--full-refresh"),
         "{text}"
     );
     let status = project.acequia(&["status"]);

@@ -179,6 +179,11 @@ impl ChangeBuilder {
         self.unchanged.append(unchanged);
     }
 
+    /// A batch without changes, which tells the columns.
+    pub fn empty(&self) -> RecordBatch {
+        RecordBatch::new_empty(Arc::clone(&self.schema))
+    }
+
     /// Whether the batch should be taken.
     pub fn is_full(&self) -> bool {
         self.op.len() >= BATCH_ROWS || self.bytes >= BATCH_BYTES

@@ -13,7 +13,8 @@ use tokio_postgres::error::SqlState;
 
 use crate::config;
 use crate::error::{Error, Result};
-use crate::position::{Lsn, LsnPosition};
+use crate::position::{LastRead, Lsn, LsnPosition};
+use crate::shape::{Seen, TableShape};
 
 use super::connection::{Server, failed, version};
 use super::sql::{literal, quote};
@@ -21,9 +22,12 @@ use super::sql::{literal, quote};
 pub mod body;
 pub mod change;
 pub mod feed;
+mod identities;
 pub mod pass;
 pub mod pgoutput;
 pub mod setup;
+pub mod shapes;
+mod start;
 pub mod survey;
 pub mod wire;
 
@@ -32,6 +36,7 @@ use change::SnapshotMark;
 use pass::Until;
 use pgoutput::Relation;
 use setup::{Slot, Table};
+pub use start::{Resume, Standing, Start};
 use wire::ReplicationConnection;
 
 /// How often the server hears from us in any case: well below its `wal_sender_timeout`.
@@ -55,6 +60,10 @@ pub struct Replication {
     client: Client,
     wire: ReplicationConnection,
     system: String,
+    timeline: Option<u32>,
+    /// Where each timeline ended that the server's came from.
+    branches: Vec<(u32, Lsn)>,
+    started: String,
     version: i32,
     reading: Option<Reading>,
     confirmed: Lsn,
@@ -83,15 +92,6 @@ pub struct Snapshot {
     _exporter: ReplicationConnection,
 }
 
-/// Where a stream begins.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Start {
-    /// At its position.
-    Resume,
-    /// With a snapshot; why, where that is not its first.
-    Snapshot(Option<String>),
-}
-
 impl Replication {
     /// Connects, and looks whether the server can replicate at all.
     pub async fn open(server: &Server, names: &config::Replication) -> Result<Self> {
@@ -101,16 +101,21 @@ impl Replication {
                 Error::source(format!("{lack} (PostgreSQL at {})", server.place())).remedy(remedy),
             );
         }
+        shapes::make_room(&client).await?;
         let mut wire = ReplicationConnection::connect(server).await?;
         let identity = wire
             .query("IDENTIFY_SYSTEM")
             .await
             .map_err(|error| error.told("cannot begin to replicate", server.place()))?;
-        let system = identity
-            .into_iter()
-            .next()
-            .and_then(|row| row.into_iter().next().flatten())
-            .unwrap_or_default();
+        let mut identity = identity.into_iter().next().unwrap_or_default().into_iter();
+        let system = identity.next().flatten().unwrap_or_default();
+        let timeline: Option<u32> = identity.next().flatten().and_then(|text| text.parse().ok());
+        let branches = start::branches(&mut wire, timeline).await;
+        let started: String = client
+            .query_one("SELECT pg_catalog.pg_postmaster_start_time()::text", &[])
+            .await
+            .map_err(|error| failed("cannot ask when the server was started", &error))?
+            .get(0);
         let version = version(&client).await?;
         Ok(Self {
             server: server.clone(),
@@ -118,6 +123,9 @@ impl Replication {
             client,
             wire,
             system,
+            timeline,
+            branches,
+            started,
             version,
             reading: None,
             confirmed: Lsn(0),
@@ -163,6 +171,55 @@ impl Replication {
         setup::slot(&self.client, &self.names.slot).await
     }
 
+    /// The slot, where there is one, and no other run is about to make it.
+    pub async fn finished_slot(&self) -> Result<Option<Slot>> {
+        let finished = async {
+            loop {
+                match self.slot().await? {
+                    // Whoever makes it may have been stopped; the server then takes it away.
+                    Some(slot) if slot.is_unfinished => tokio::time::sleep(RETRY).await,
+                    slot => return Ok(slot),
+                }
+            }
+        };
+        patiently(finished).await
+    }
+
+    /// Drops the slot.
+    pub async fn drop_slot(&self) -> Result<()> {
+        let name = &self.names.slot;
+        let what = || format!("cannot drop the replication slot `{name}`");
+        tracing::info!(slot = name, "dropping a replication slot whose log is gone");
+        let dropped = self
+            .client
+            .execute("SELECT pg_drop_replication_slot($1)", &[name])
+            .await;
+        dropped.map(drop).map_err(|error| failed(what(), &error))
+    }
+
+    /// Holds tables as they are in a snapshot, for as long as the session lasts: where its user may lock them.
+    pub async fn hold(&self, snapshot: &Snapshot, tables: &[Table]) -> Result<Client> {
+        let client = self.server.connect().await?;
+        let begin = format!(
+            "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; SET TRANSACTION SNAPSHOT {}",
+            literal(&snapshot.name)
+        );
+        let held = |error| failed("cannot hold the tables for a snapshot", &error);
+        client.batch_execute(&begin).await.map_err(held)?;
+        for table in tables {
+            let lock = format!(
+                "SAVEPOINT held; LOCK TABLE {} IN ACCESS SHARE MODE; RELEASE SAVEPOINT held",
+                table.from
+            );
+            if let Err(error) = client.batch_execute(&lock).await {
+                tracing::debug!(table = table.from, %error, "not held until its turn");
+                let back = client.batch_execute("ROLLBACK TO SAVEPOINT held").await;
+                back.map_err(held)?;
+            }
+        }
+        Ok(client)
+    }
+
     /// Makes the slot. Waits for transactions that are under way.
     pub async fn create_slot(&mut self) -> Result<()> {
         let command = format!(
@@ -190,63 +247,19 @@ impl Replication {
             .map_err(|error| Error::internal("the server's position cannot be read").cause(error))
     }
 
-    /// Where a stream begins, with its position, its table and the slot as they are now.
-    ///
-    /// # Errors
-    /// Where changes since the position are lost.
-    pub fn start_of(
-        &self,
-        position: Option<&LsnPosition>,
-        table: &Table,
-        slot: Option<&Slot>,
-        now: Lsn,
-    ) -> Result<Start> {
-        let name = &self.names.slot;
-        let Some(position) = position else {
-            return Ok(Start::Snapshot(None));
-        };
-        if position.slot != *name {
-            let reason = format!(
-                "its position is one of the slot `{}`, and the slot is `{name}`",
-                position.slot
-            );
-            return Ok(Start::Snapshot(Some(reason)));
-        }
-        if position.system != self.system {
-            return Err(Error::source(format!(
-                "the server at {} is not the one that the stream was read from so far",
-                self.server.place()
-            ))
-            .remedy(ANEW));
-        }
-        let Some(slot) = slot else {
-            return Err(self.gone(position.lsn));
-        };
-        refuse_lost(slot, name)?;
-        if slot.confirmed > position.lsn {
-            return Err(self.moved(slot, position.lsn));
-        }
-        if position.lsn > now {
-            return Err(Error::source(format!(
-                "the server's write-ahead log ends at {now}, before the stream's position {}: it was restored from an \
-                 older copy",
-                position.lsn
-            ))
-            .remedy(ANEW));
-        }
-        if table.oid != position.relation {
-            let reason = format!("{} was dropped and made anew", table.from);
-            return Ok(Start::Snapshot(Some(reason)));
-        }
-        if table.membership != position.membership {
-            let reason = format!("{} was not published for a while", table.from);
-            return Ok(Start::Snapshot(Some(reason)));
-        }
-        Ok(Start::Resume)
+    /// The tables as the catalog has them now.
+    pub async fn look(&self, tables: &[u32]) -> Result<HashMap<u32, Seen>> {
+        shapes::look(&self.client, tables, &self.names.publication).await
     }
 
     /// The position of a stream of that table which was read up to there.
-    pub fn position(&self, table: &Table, lsn: Lsn) -> LsnPosition {
+    pub fn position(
+        &self,
+        table: &Table,
+        lsn: Lsn,
+        last: Option<LastRead>,
+        shape: Option<TableShape>,
+    ) -> LsnPosition {
         LsnPosition {
             lsn,
             slot: self.names.slot.clone(),
@@ -254,6 +267,10 @@ impl Replication {
             relation: table.oid,
             membership: table.membership,
             partitions: table.partitions.clone(),
+            timeline: self.timeline,
+            started: Some(self.started.clone()),
+            last,
+            shape,
         }
     }
 
@@ -394,6 +411,16 @@ impl Replication {
         &self.system
     }
 
+    /// When the server was started.
+    pub fn started(&self) -> &str {
+        &self.started
+    }
+
+    /// What the publication has.
+    pub fn publication(&self) -> &str {
+        &self.names.publication
+    }
+
     /// Tells the server that everything before is durable.
     pub async fn confirm(&mut self, lsn: Lsn) -> Result<()> {
         if lsn <= self.confirmed {
@@ -488,8 +515,8 @@ pub fn refuse_lost(slot: &Slot, name: &str) -> Result<()> {
          max_slot_wal_keep_size allows"
     ))
     .remedy(
-        "`acequia replication drop SOURCE`, then `acequia run STREAM --full-refresh` for each of its cdc streams; and run \
-         more often, or raise max_slot_wal_keep_size",
+        "take new snapshots, which make the slot anew: `acequia run --full-refresh` with each of its cdc streams; and run more \
+         often, or raise max_slot_wal_keep_size",
     ))
 }
 
@@ -521,4 +548,25 @@ async fn patiently<T>(work: impl Future<Output = T>) -> T {
          (SELECT pid, xact_start, query FROM pg_stat_activity WHERE backend_xid IS NOT NULL)"
     );
     work.await
+}
+
+/// Whether an error is that the connection broke, or that the server does not take one at the moment.
+pub fn is_broken(error: &Error) -> bool {
+    let passes = |code: &str| code.starts_with("08") || code.starts_with("57P");
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        if error.is::<std::io::Error>() {
+            return true;
+        }
+        if let Some(error) = error.downcast_ref::<WireError>() {
+            return matches!(error, WireError::Io(_)) || error.code().is_some_and(passes);
+        }
+        if let Some(error) = error.downcast_ref::<tokio_postgres::Error>()
+            && (error.is_closed() || error.code().is_some_and(|code| passes(code.code())))
+        {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }

@@ -178,12 +178,29 @@ impl<'a> Pass<'a> {
         for index in 0..self.feeds.len() {
             self.send(index, true).await?;
         }
+        self.compare().await?;
         Ok(Passed {
             feeds: self.feeds.into_iter().map(Feed::finish).collect(),
             reached: self.reached,
             changes: self.changes,
             first_commit: self.first_commit,
         })
+    }
+
+    /// Compares the tables as they are now, after all that was read, with what they were.
+    async fn compare(&mut self) -> Result<()> {
+        let tables: Vec<u32> = self.feeds.iter().map(|feed| feed.table().oid).collect();
+        let replication = &mut *self.replication;
+        replication.send_status(false).await?;
+        let seen = replication.look(&tables).await?;
+        for feed in &mut self.feeds {
+            let seen = seen.get(&feed.table().oid);
+            feed.compare_with(&replication.client, seen).await;
+        }
+        for index in 0..self.feeds.len() {
+            self.send(index, false).await?;
+        }
+        Ok(())
     }
 
     /// The query has given all that was committed before its end.
@@ -223,6 +240,9 @@ impl<'a> Pass<'a> {
                 commit_lsn,
                 commit_time,
             } => {
+                for feed in &mut self.feeds {
+                    feed.meet(commit_lsn, commit_time);
+                }
                 self.transaction = Some(Transaction {
                     commit_lsn,
                     commit_time,
@@ -344,6 +364,7 @@ impl<'a> Pass<'a> {
                 return Ok(None);
             }
         }
+        feed.note(transaction.commit_lsn, transaction.commit_time);
         let mark = Mark {
             lsn: transaction.commit_lsn,
             seq: transaction.seq + 1,

@@ -80,6 +80,8 @@ pub struct Relation {
     pub name: String,
     /// The columns that are published, in order.
     pub columns: Vec<RelationColumn>,
+    /// Whether old rows come whole (REPLICA IDENTITY FULL).
+    pub whole: bool,
 }
 
 /// A column of a table.
@@ -91,6 +93,8 @@ pub struct RelationColumn {
     pub type_oid: u32,
     /// The type's modifier, -1 for none.
     pub modifier: i32,
+    /// Whether it is one of those that old rows are told by.
+    pub identifies: bool,
 }
 
 /// A row's values: where each stands in the message.
@@ -238,14 +242,13 @@ impl<'a> Reader<'a> {
         let oid = self.u32()?;
         let schema = self.text()?;
         let name = self.text()?;
-        // The replica identity: what a row's old values are is told by each message.
-        self.skip(1)?;
+        let whole = self.u8()? == b'f';
         let count = self.u16()?;
         let mut columns = Vec::with_capacity(count.min(1600).into());
         for _ in 0..count {
-            // Whether the column is of the identity.
-            self.skip(1)?;
+            let identifies = self.u8()? & 1 != 0;
             columns.push(RelationColumn {
+                identifies,
                 name: self.text()?,
                 type_oid: self.u32()?,
                 modifier: self.array().map(i32::from_be_bytes)?,
@@ -256,6 +259,7 @@ impl<'a> Reader<'a> {
             schema,
             name,
             columns,
+            whole,
         })
     }
 

@@ -6,11 +6,12 @@
 use tokio_postgres::Client;
 use tokio_postgres::types::Oid;
 
+use super::identities::{self, refuse_inherited};
 use crate::config::{Relation, Replication, Stream};
 use crate::error::{Error, Result};
 use crate::landing::manifest::Deletes;
 use crate::position::Lsn;
-use crate::source::postgres::catalog::{self, KeyIndex};
+use crate::source::postgres::catalog;
 use crate::source::postgres::connection::failed;
 use crate::source::postgres::sql::quote;
 
@@ -30,10 +31,16 @@ pub struct Table {
     pub partitions: Vec<Oid>,
     /// The key that its changes tell rows apart by; none where whole rows are.
     pub key: Vec<String>,
+    /// Whether the server sees to it that the key comes once.
+    pub key_is_unique: bool,
     /// The columns that are published.
     pub columns: Vec<String>,
+    /// Whether the publication names its columns, so that one that is new is not published.
+    pub lists_columns: bool,
     /// The condition that published rows meet, where the publication has one.
     pub filter: Option<String>,
+    /// What its owner should know, in each run.
+    pub notes: Vec<String>,
 }
 
 /// The publication as it is.
@@ -43,11 +50,20 @@ pub struct Publication {
     all_tables: bool,
     /// Whether updates or deletes are published: the server then refuses them on a table without identity.
     changes_rows: bool,
+    /// Whether it publishes each kind of change: inserts, updates, deletes, truncations.
+    publishes: [bool; 4],
+    /// Whether it publishes stored generated columns.
+    generated: bool,
 }
+
+/// The kinds of changes that a publication may name.
+const KINDS: [&str; 4] = ["insert", "update", "delete", "truncate"];
 
 /// The slot as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Slot {
+    /// Whether somebody is still making it.
+    pub is_unfinished: bool,
     /// Whether somebody reads it.
     pub active: bool,
     /// Everything before was confirmed.
@@ -58,6 +74,13 @@ pub struct Slot {
     pub wal_status: String,
 }
 
+impl Slot {
+    /// Whether the server has removed the log that it needs.
+    pub fn is_lost(&self) -> bool {
+        self.wal_status == "lost"
+    }
+}
+
 /// Something that replication lacks: what, and what mends it.
 pub type Lack = (String, String);
 
@@ -65,7 +88,9 @@ pub type Lack = (String, String);
 pub async fn publication(client: &Client, name: &str) -> Result<Option<Publication>> {
     let row = client
         .query_opt(
-            "SELECT oid, puballtables, pubupdate OR pubdelete FROM pg_publication WHERE pubname = $1",
+            "SELECT oid, puballtables, pubupdate OR pubdelete, pubinsert, pubupdate, pubdelete, pubtruncate,
+                    COALESCE(to_jsonb(p) ->> 'pubgencols', 'n') IN ('s', 't', 'true')
+             FROM pg_publication p WHERE pubname = $1",
             &[&name],
         )
         .await
@@ -74,6 +99,8 @@ pub async fn publication(client: &Client, name: &str) -> Result<Option<Publicati
         oid: row.get(0),
         all_tables: row.get(1),
         changes_rows: row.get(2),
+        publishes: [row.get(3), row.get(4), row.get(5), row.get(6)],
+        generated: row.get(7),
     }))
 }
 
@@ -86,7 +113,8 @@ pub async fn slot(client: &Client, name: &str) -> Result<Option<Slot>> {
         .query_opt(
             "SELECT slot_type, plugin::text, database::text, database = current_database(), active,
                     COALESCE(confirmed_flush_lsn, '0/0')::text,
-                    GREATEST(pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn), 0)::int8, COALESCE(wal_status, 'lost')
+                    GREATEST(pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn), 0)::int8, COALESCE(wal_status, 'lost'),
+                    confirmed_flush_lsn IS NULL AND active
              FROM pg_replication_slots WHERE slot_name = $1",
             &[&name],
         )
@@ -110,6 +138,7 @@ pub async fn slot(client: &Client, name: &str) -> Result<Option<Slot>> {
     let confirmed: String = row.get(5);
     let retained: Option<i64> = row.get(6);
     Ok(Some(Slot {
+        is_unfinished: row.get(8),
         active: row.get(4),
         confirmed: confirmed.parse().unwrap_or_default(),
         retained: retained
@@ -129,13 +158,18 @@ pub struct IdleSlot {
 }
 
 /// The pipeline's slots in this database that nobody reads.
+///
+/// A longer name may be that of another pipeline: where a publication is called as the slot begins, it is that one's.
 pub async fn idle_slots(client: &Client, base: &str) -> Result<Vec<IdleSlot>> {
     let rows = client
         .query(
             "SELECT slot_name::text, GREATEST(pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn), 0)::int8
              FROM pg_replication_slots
              WHERE NOT active AND NOT temporary AND plugin = 'pgoutput' AND database = current_database()
-               AND (starts_with(slot_name::text, $1 || '_') OR slot_name = $1) ORDER BY 1",
+               AND (starts_with(slot_name::text, $1 || '_') OR slot_name = $1)
+               AND NOT EXISTS (SELECT FROM pg_publication p WHERE length(p.pubname) > length($1)
+                               AND (slot_name = p.pubname OR starts_with(slot_name::text, p.pubname::text || '_')))
+             ORDER BY 1",
             &[&base],
         )
         .await
@@ -229,6 +263,7 @@ pub async fn table(
         return Err(found.filtered());
     }
     let what = || format!("cannot look at the replication of {}", found.from);
+    let generated = published.is_some_and(|publication| publication.generated);
     if !found.is_table {
         return Err(Error::config(format!("{} is no table", found.from))
             .remedy("only tables have a log of changes: name the table, or use mode = \"full\" or \"incremental\""));
@@ -238,9 +273,11 @@ pub async fn table(
             "SELECT c.oid, c.relreplident::text, c.relpersistence::text,
                     ARRAY(SELECT relid::oid FROM pg_partition_tree(c.oid) WHERE relid::oid <> c.oid ORDER BY 1),
                     ARRAY(SELECT attname::text FROM pg_attribute WHERE attrelid = c.oid AND attnum > 0
-                          AND NOT attisdropped AND attgenerated = '' ORDER BY attnum)
+                          AND NOT attisdropped AND (attgenerated = '' OR (attgenerated = 's' AND $2)) ORDER BY attnum),
+                    ARRAY(SELECT i.inhrelid::regclass::text FROM pg_inherits i
+                          WHERE i.inhparent = c.oid AND c.relkind = 'r' ORDER BY 1)
              FROM pg_class c WHERE c.oid = $1::text::regclass",
-            &[&found.from],
+            &[&found.from, &generated],
         )
         .await
         .map_err(|error| failed(what(), &error))?;
@@ -254,27 +291,44 @@ pub async fn table(
         ))
         .remedy(format!("ALTER TABLE {} SET LOGGED;", found.from)));
     }
+    let heirs: Vec<String> = row.get(5);
+    refuse_inherited(&found.from, &heirs)?;
     let mut table = Table {
         oid,
         from: found.from.clone(),
         membership: None,
         partitions: row.get(3),
         key: Vec::new(),
+        key_is_unique: true,
         columns: row.get(4),
+        lists_columns: false,
         filter: None,
+        notes: Vec::new(),
     };
     if let Some(publication) = published {
         membership(client, publication, &mut table, version).await?;
     }
     let changes_rows = published.is_none_or(|publication| publication.changes_rows);
-    let identity_key = identity_key(client, &table, &identity, &found.primary_key).await?;
-    table.key = key(
+    table.key = identities::key_of(
+        client,
         stream,
         &table,
-        identity_key,
+        &identity,
         &found.primary_key,
         changes_rows,
-    )?;
+    )
+    .await?;
+    if let Some(publication) = published {
+        table.notes.extend(unpublished(publication, &table.from));
+    }
+    table.key_is_unique = table.key.is_empty()
+        || catalog::is_unique(client, table.oid, &table.key)
+            .await
+            .map_err(|error| failed(what(), &error))?;
+    if !table.key_is_unique {
+        let note = identities::not_unique(&table);
+        table.notes.push(note);
+    }
     if stream
         .changes
         .is_some_and(|changes| changes.deletes == Deletes::Soft)
@@ -289,135 +343,20 @@ pub async fn table(
     Ok(table)
 }
 
-/// What a deleted or changed row is told by.
-enum Identity {
-    /// These columns.
-    Columns(Vec<String>),
-    /// The whole row.
-    Whole,
-    /// Nothing.
-    Nothing,
-}
-
-/// A partition's identity counts, not that of the table above it.
-async fn identity_key(
-    client: &Client,
-    table: &Table,
-    identity: &str,
-    primary_key: &[String],
-) -> Result<Identity> {
-    let what = |error| {
-        failed(
-            format!("cannot look at the replica identity of {}", table.from),
-            &error,
+/// What a publication leaves out, where it leaves any out.
+fn unpublished(publication: Publication, from: &str) -> Option<String> {
+    let kinds = KINDS.iter().zip(publication.publishes);
+    let left_out: Vec<&str> = kinds
+        .filter(|(_, published)| !published)
+        .map(|(kind, _)| *kind)
+        .collect();
+    (!left_out.is_empty()).then(|| {
+        format!(
+            "the publication leaves out what it does not name in `publish`: {} of {from} never come. Where they should: ALTER \
+             PUBLICATION … SET (publish = 'insert, update, delete, truncate');",
+            left_out.join(", ")
         )
-    };
-    if !table.partitions.is_empty() {
-        let rows = client
-            .query(
-                "SELECT DISTINCT c.relreplident::text FROM pg_class c WHERE c.oid = ANY($1) AND c.relkind = 'r'",
-                &[&table.partitions],
-            )
-            .await
-            .map_err(what)?;
-        let kinds: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
-        return Ok(
-            if !kinds.is_empty() && kinds.iter().all(|kind| kind == "f") {
-                Identity::Whole
-            } else if kinds.iter().all(|kind| kind == "d" || kind == "f") && !primary_key.is_empty()
-            {
-                Identity::Columns(primary_key.to_vec())
-            } else {
-                Identity::Nothing
-            },
-        );
-    }
-    Ok(match identity {
-        "f" => Identity::Whole,
-        "d" if !primary_key.is_empty() => Identity::Columns(primary_key.to_vec()),
-        "i" => {
-            let columns = catalog::index_columns(client, table.oid, KeyIndex::ReplicaIdentity)
-                .await
-                .map_err(what)?;
-            if columns.is_empty() {
-                Identity::Nothing
-            } else {
-                Identity::Columns(columns)
-            }
-        }
-        _ => Identity::Nothing,
     })
-}
-
-/// The key that changes are matched by.
-fn key(
-    stream: &Stream,
-    table: &Table,
-    identity: Identity,
-    primary_key: &[String],
-    changes_rows: bool,
-) -> Result<Vec<String>> {
-    let wanted = stream.primary_key.as_ref();
-    let key = match identity {
-        Identity::Whole => wanted.map_or_else(|| primary_key.to_vec(), Clone::clone),
-        Identity::Columns(columns) => {
-            let same = |wanted: &&Vec<String>| {
-                wanted.len() == columns.len() && wanted.iter().all(|name| columns.contains(name))
-            };
-            if let Some(wanted) = wanted.filter(|wanted| !same(wanted)) {
-                return Err(Error::config(format!(
-                    "primary_key is ({}), and the log tells the rows of {} apart by ({})",
-                    wanted.join(", "),
-                    table.from,
-                    columns.join(", ")
-                ))
-                .remedy(format!(
-                    "leave primary_key out; or have the log tell whole rows: ALTER TABLE {} REPLICA IDENTITY FULL;",
-                    table.from
-                )));
-            }
-            columns
-        }
-        // Inserts alone need no identity.
-        Identity::Nothing if !changes_rows => {
-            wanted.map_or_else(|| primary_key.to_vec(), Clone::clone)
-        }
-        Identity::Nothing => {
-            return Err(Error::config(format!(
-                "{} has no replica identity: once it is published, the server refuses every UPDATE and DELETE on it",
-                table.from
-            ))
-            .remedy(format!(
-                "give it a primary key; or ALTER TABLE {0} REPLICA IDENTITY USING INDEX …; (a unique index of NOT NULL \
-                 columns), or ALTER TABLE {0} REPLICA IDENTITY FULL; (on a partitioned table, on each partition). A \
-                 publication of inserts alone needs none",
-                table.from
-            )));
-        }
-    };
-    for name in &key {
-        let left_out = stream.exclude.contains(name)
-            || stream
-                .columns
-                .as_ref()
-                .is_some_and(|columns| !columns.contains(name));
-        if left_out {
-            return Err(Error::config(format!(
-                "the key column `{name}` is left out by `columns` or `exclude`"
-            ))
-            .remedy(format!(
-                "take `{name}`: without it, changes cannot be matched to rows"
-            )));
-        }
-        if !table.columns.contains(name) {
-            return Err(Error::config(format!(
-                "the key column `{name}` is not among the columns that are published of {}",
-                table.from
-            ))
-            .remedy("correct `primary_key`, or publish the column"));
-        }
-    }
-    Ok(key)
 }
 
 /// Looks at how the publication has the table.
@@ -467,6 +406,7 @@ async fn membership(
         table.filter = row.get(1);
         if let Some(columns) = row.get::<_, Option<Vec<String>>>(2) {
             table.columns = columns;
+            table.lists_columns = true;
         }
     }
     Ok(())

@@ -97,6 +97,13 @@ pub async fn survey(
                     stream: Some(stream.name.clone()),
                     found: Found::Well(format!("changes of {}, {key}", table.from)),
                 });
+                for told in table.notes {
+                    let (message, remedy) = told.split_once(". ").unwrap_or((&told, ""));
+                    notes.push(Note {
+                        stream: Some(stream.name.clone()),
+                        found: Found::Warning(message.to_owned(), remedy.to_owned()),
+                    });
+                }
                 if table.membership.is_none() {
                     missing.push(table.from);
                 }
@@ -129,6 +136,12 @@ pub async fn survey(
         notes.insert(0, note(Found::Well(what)));
     }
     Ok(notes)
+}
+
+/// Whether the source has a slot of the name.
+pub async fn has_slot(server: &Server, names: &Replication) -> Result<bool> {
+    let client = server.connect().await?;
+    Ok(setup::slot(&client, &names.slot).await?.is_some())
 }
 
 /// Why the tables that are not published yet could not be.
@@ -274,7 +287,9 @@ pub async fn standing(server: &Server, names: &Replication) -> Result<Standing> 
     let others: bool = client
         .query_one(
             "SELECT EXISTS (SELECT FROM pg_replication_slots WHERE database = current_database() AND slot_name <> $1
-                            AND (starts_with(slot_name::text, $2 || '_') OR slot_name = $2))",
+                            AND (starts_with(slot_name::text, $2 || '_') OR slot_name = $2)
+                            AND NOT EXISTS (SELECT FROM pg_publication p WHERE length(p.pubname) > length($2)
+                                            AND (slot_name = p.pubname OR starts_with(slot_name::text, p.pubname::text || '_'))))",
             &[&names.slot, &names.base],
         )
         .await

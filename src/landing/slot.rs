@@ -1,0 +1,62 @@
+//! Whose a replication slot is: a note beside the streams' folders, written before the slot is made. A server tells of a
+//! slot no more than its name, and names clash.
+//!
+//! ```text
+//! <landing>/<pipeline>/_slot-<slot>.json
+//! ```
+
+use object_store::path::Path;
+use object_store::{ObjectStoreExt, PutPayload};
+use serde::{Deserialize, Serialize};
+
+use super::Landing;
+use crate::error::{Error, Result};
+use crate::names::StreamName;
+
+/// The destination that a replication slot is read for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SlotOwner {
+    /// The destination's id.
+    pub destination: String,
+    /// Where it is: one that was removed and made anew at its place may go on with the slot.
+    pub place: String,
+}
+
+impl Landing {
+    /// Whose a slot is, as far as is noted here.
+    pub async fn slot_owner(&self, pipeline: &StreamName, slot: &str) -> Result<Option<SlotOwner>> {
+        let path = note(pipeline, slot);
+        let bytes = match self.store.get(&path).await {
+            Ok(found) => found.bytes().await,
+            Err(object_store::Error::NotFound { .. }) => return Ok(None),
+            Err(error) => Err(error),
+        };
+        let bytes =
+            bytes.map_err(|error| self.fault("cannot read whose a slot is", &path, error))?;
+        serde_json::from_slice(&bytes).map(Some).map_err(|_| {
+            Error::landing(format!("the note {} is damaged", self.describe_file(&path)))
+                .remedy("remove it, if the replication slot is this pipeline's and destination's")
+        })
+    }
+
+    /// Notes whose a slot is.
+    pub async fn note_slot_owner(
+        &self,
+        pipeline: &StreamName,
+        slot: &str,
+        owner: &SlotOwner,
+    ) -> Result<()> {
+        let path = note(pipeline, slot);
+        let bytes = serde_json::to_vec(owner)
+            .map_err(|error| Error::internal("cannot write a note as JSON").cause(error))?;
+        self.store
+            .put(&path, PutPayload::from(bytes))
+            .await
+            .map_err(|error| self.fault("cannot note whose a slot is", &path, error))?;
+        Ok(())
+    }
+}
+
+fn note(pipeline: &StreamName, slot: &str) -> Path {
+    Path::from_iter([pipeline.as_str(), &format!("_slot-{slot}.json")])
+}

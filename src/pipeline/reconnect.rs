@@ -1,0 +1,91 @@
+//! Following over a source that restarts: it is tried again, ever less often, as a service would.
+
+use std::time::Duration;
+
+use super::replication_run::{Carried, Followed, OnFollowed, ReplicationRun};
+use crate::error::{Error, Result};
+use crate::source::postgres::replication::{Replication, is_broken};
+
+/// How long is waited before the first attempt, and at most before a later one.
+const WAIT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+
+impl ReplicationRun {
+    /// Follows until it is stopped, by a new connection where one breaks.
+    pub(super) async fn follow_on(
+        &self,
+        mut replication: Replication,
+        carried: &mut [Carried],
+        told: &OnFollowed,
+    ) -> Result<Replication> {
+        (told.0)(&Followed::CaughtUp);
+        let mut followed = Ok(());
+        loop {
+            if followed.is_ok() {
+                followed = self.follow(&mut replication, carried, told).await;
+            }
+            let failures = carried.iter().filter_map(|one| one.failure.as_ref());
+            let broken = failures.chain(followed.as_ref().err()).any(is_broken);
+            if !broken || self.stop.is_cancelled() {
+                return followed.map(|()| replication);
+            }
+            tracing::warn!("the connection to the source was lost");
+            drop(replication);
+            replication = self.connect_again(carried, told).await?;
+            followed = self.take_up(&mut replication, carried).await;
+        }
+    }
+
+    /// Connects again, and sees to publication, slot and streams anew.
+    async fn connect_again(
+        &self,
+        carried: &mut [Carried],
+        told: &OnFollowed,
+    ) -> Result<Replication> {
+        let mut wait = WAIT.0;
+        loop {
+            (told.0)(&Followed::Broken { wait });
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = self.stop.cancelled() => return Err(Error::Interrupted),
+            }
+            self.recover(carried).await?;
+            let opened = tokio::select! {
+                opened = self.open(carried) => opened,
+                () = self.stop.cancelled() => return Err(Error::Interrupted),
+            };
+            match opened {
+                Ok(replication) => {
+                    (told.0)(&Followed::Connected);
+                    return Ok(replication);
+                }
+                Err(error) if is_broken(&error) => {
+                    tracing::info!(error = %error.report(), "the source cannot be read yet");
+                    wait = (wait * 2).min(WAIT.1);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// What was under way when the connection broke may be loaded, or landed and not loaded yet.
+    async fn recover(&self, carried: &mut [Carried]) -> Result<()> {
+        let mut states = self.loader.call(|destination| destination.states()).await?;
+        for one in carried {
+            if one.failure.as_ref().is_some_and(is_broken) {
+                one.failure = None;
+            }
+            if one.failure.is_none() {
+                one.run.state = states.remove(&one.run.stream.name);
+                let recovered = one.run.recover(&mut one.report).await;
+                one.settle(recovered);
+            }
+        }
+        Ok(())
+    }
+
+    /// Goes on after a new connection: streams that have to begin anew do so first.
+    async fn take_up(&self, replication: &mut Replication, carried: &mut [Carried]) -> Result<()> {
+        self.take_snapshots(replication, carried).await?;
+        self.confirm(replication).await
+    }
+}

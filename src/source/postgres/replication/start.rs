@@ -1,0 +1,203 @@
+//! Where a stream begins: at its position, if the server, its log, the slot and the table are those that were read so far; else
+//! with a snapshot, or not at all.
+
+use std::collections::BTreeSet;
+
+use super::setup::{Slot, Table};
+use super::wire::ReplicationConnection;
+use super::{ANEW, Replication, feed, refuse_lost};
+use crate::config;
+use crate::error::{Error, Result};
+use crate::position::{LastRead, Lsn, LsnPosition};
+use crate::shape::Seen;
+
+/// Where a stream begins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Start {
+    /// At its position.
+    Resume(Resume),
+    /// With a snapshot; why, where that is not its first.
+    Snapshot(Option<String>),
+}
+
+/// How a stream goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Resume {
+    /// Changes of transactions that were committed from there on are taken.
+    pub from: Lsn,
+    /// The transaction that the log must have, so that it is the one that was read: where the server may have been restored
+    /// from an older copy.
+    pub expects: Option<LastRead>,
+}
+
+impl Resume {
+    /// From a position on, in the log that was read.
+    pub fn at(from: Lsn) -> Self {
+        Self {
+            from,
+            expects: None,
+        }
+    }
+
+    /// From where the log has to be read for it.
+    pub fn reads_from(&self) -> Lsn {
+        self.expects.map_or(self.from, |last| last.lsn)
+    }
+}
+
+/// What decides where a stream begins.
+#[derive(Debug, Clone, Copy)]
+pub struct Standing<'a> {
+    /// The stream.
+    pub stream: &'a config::Stream,
+    /// Its position.
+    pub position: &'a LsnPosition,
+    /// The columns that its table has.
+    pub columns: &'a BTreeSet<String>,
+    /// The source's table.
+    pub table: &'a Table,
+    /// That table as the catalog has it.
+    pub seen: Option<&'a Seen>,
+    /// The slot.
+    pub slot: Option<&'a Slot>,
+    /// Where the log ends.
+    pub now: Lsn,
+}
+
+impl Replication {
+    /// Where a stream begins, with its position, its table and the slot as they are now.
+    ///
+    /// # Errors
+    /// Where changes since the position are lost, or the stream's contract forbids what came of its table.
+    pub fn start_of(&self, standing: &Standing<'_>) -> Result<Start> {
+        let name = &self.names.slot;
+        let Standing {
+            position,
+            table,
+            now,
+            ..
+        } = *standing;
+        let anew = |reason: String| Ok(Start::Snapshot(Some(reason)));
+        if position.slot != *name {
+            return anew(format!(
+                "its position is one of the slot `{}`, and the slot is `{name}`",
+                position.slot
+            ));
+        }
+        if position.system != self.system {
+            return Err(Error::source(format!(
+                "the server at {} is not the one that the stream was read from so far",
+                self.server.place()
+            ))
+            .remedy(ANEW));
+        }
+        self.refuse_branch(position)?;
+        let Some(slot) = standing.slot else {
+            return Err(self.gone(position.lsn));
+        };
+        refuse_lost(slot, name)?;
+        if slot.confirmed > position.lsn {
+            return Err(self.moved(slot, position.lsn));
+        }
+        if position.lsn > now {
+            return Err(Error::source(format!(
+                "the server's write-ahead log ends at {now}, before the stream's position {}: it was restored from an \
+                 older copy",
+                position.lsn
+            ))
+            .remedy(ANEW));
+        }
+        if table.oid != position.relation {
+            return anew(format!("{} was dropped and made anew", table.from));
+        }
+        if table.membership != position.membership {
+            return anew(format!("{} was not published for a while", table.from));
+        }
+        if let Some(seen) = standing.seen {
+            let known = position.shape.as_ref();
+            let since = feed::since(known, seen, standing.stream, standing.columns)?;
+            if let Err(reason) = since {
+                return anew(reason);
+            }
+        }
+        Ok(match self.resume(position, slot) {
+            Some(resume) => Start::Resume(resume),
+            None => Start::Snapshot(Some(
+                "the server was started anew before it was told that the last snapshot is loaded, and may have been \
+                 restored from an older copy"
+                    .to_owned(),
+            )),
+        })
+    }
+
+    /// Refuses a position on a timeline that the server's did not come from, or left before it.
+    fn refuse_branch(&self, position: &LsnPosition) -> Result<()> {
+        let (Some(known), Some(timeline)) = (position.timeline, self.timeline) else {
+            return Ok(());
+        };
+        let left = self.branches.iter().find(|(branch, _)| *branch == known);
+        if known == timeline || left.is_some_and(|(_, end)| position.lsn <= *end) {
+            return Ok(());
+        }
+        Err(Error::source(format!(
+            "the server writes timeline {timeline}, which does not have all that the stream read of timeline {known}, up to \
+             {}: it was restored from a copy, or a standby took its place that lacked the last changes",
+            position.lsn
+        ))
+        .remedy(ANEW))
+    }
+
+    /// How a stream goes on from a position. None where it cannot be told whether the log is the one that was read.
+    ///
+    /// A server that was started anew may have been restored from an older copy of itself. Its slot then stands where the
+    /// copy had it. What was confirmed to that is the same in both; what was read after it has to be in the log.
+    fn resume(&self, position: &LsnPosition, slot: &Slot) -> Option<Resume> {
+        let trusted = Resume::at(position.lsn);
+        let restarted = position
+            .started
+            .as_ref()
+            .is_some_and(|known| *known != self.started);
+        if !restarted || slot.confirmed >= position.lsn {
+            return Some(trusted);
+        }
+        let last = position.last?;
+        match last.time {
+            Some(_) if last.lsn >= slot.confirmed => Some(Resume {
+                from: Lsn(last.lsn.0.saturating_add(1)),
+                expects: Some(last),
+            }),
+            None if last.lsn > slot.confirmed => None,
+            _ => Some(Resume::at(slot.confirmed)),
+        }
+    }
+}
+
+/// Where each timeline ended that a server's came from. None are known where it does not tell.
+pub(super) async fn branches(
+    wire: &mut ReplicationConnection,
+    timeline: Option<u32>,
+) -> Vec<(u32, Lsn)> {
+    let Some(timeline) = timeline.filter(|timeline| *timeline > 1) else {
+        return Vec::new();
+    };
+    let told = wire.query(&format!("TIMELINE_HISTORY {timeline}")).await;
+    let history = match told {
+        Ok(rows) => rows
+            .into_iter()
+            .next()
+            .and_then(|row| row.into_iter().nth(1).flatten()),
+        Err(error) => {
+            tracing::debug!(%error, "the server does not tell the history of its timeline");
+            None
+        }
+    };
+    let branch = |line: &str| {
+        let mut words = line.split_whitespace();
+        Some((words.next()?.parse().ok()?, words.next()?.parse().ok()?))
+    };
+    history
+        .unwrap_or_default()
+        .lines()
+        .filter_map(branch)
+        .collect()
+}
