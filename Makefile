@@ -5,7 +5,10 @@ CARGO := scripts/cargo.sh
 # Where the demo loads: duckdb or postgres.
 DESTINATION ?= duckdb
 
-.PHONY: demo test lint format bench setup matrix
+.PHONY: demo test lint format bench setup matrix soak
+
+# How many minutes each soak and fuzz runs.
+MINUTES ?= 60
 
 demo: setup
 	$(CARGO) build --release --bin acequia --example demo
@@ -17,6 +20,10 @@ test: setup
 # Every test against each PostgreSQL that acequia is tested with.
 matrix:
 	scripts/matrix.sh
+
+# Soaks and fuzzers, for as long as MINUTES says; ACEQUIA_SEED repeats one.
+soak: setup
+	ACEQUIA_SOAK=$(MINUTES) $(CARGO) test --release --workspace --test it -- --nocapture --test-threads 1 soak fuzz following_is_stopped
 
 lint: setup
 	cargo fmt --all --check

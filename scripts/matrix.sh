@@ -10,7 +10,7 @@ scripts/setup.sh --matrix
 failed=()
 for major in ${VERSIONS:-14 15 16 17 18}; do
     printf '\nPostgreSQL %s\n' "$major"
-    TESTKIT_POSTGRES="$TOOLS/postgresql-$major/bin" scripts/cargo.sh test --release "$@" || failed+=("$major")
+    TESTKIT_POSTGRES="$TOOLS/postgresql-$major/bin" scripts/cargo.sh test --release --workspace "$@" || failed+=("$major")
 done
 if [ "${#failed[@]}" -gt 0 ]; then
     printf 'matrix: tests failed against PostgreSQL %s\n' "${failed[*]}" >&2
