@@ -213,6 +213,24 @@ impl Position {
     }
 }
 
+impl Position {
+    /// Where it stands, without what it remembers of the source: for reports.
+    #[must_use]
+    pub fn brief(&self) -> Self {
+        let mut brief = self.clone();
+        match &mut brief {
+            Self::Cursor(cursor) => cursor.seen = None,
+            Self::HubSpot(_) => {}
+            Self::Lsn(position) => {
+                position.started = None;
+                position.last = None;
+                position.shape = None;
+            }
+        }
+        brief
+    }
+}
+
 impl HubSpotPosition {
     /// Whether another position remembers the same, but for the time up to which changes were read.
     pub fn remembers_as(&self, other: &Self) -> bool {

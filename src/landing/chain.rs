@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use super::inventory::{Content, Holding};
-use super::manifest::{Manifest, Mode};
+use super::manifest::{Disposition, Manifest, Mode};
 use crate::names::{DestinationId, LoadId};
 
 #[cfg(test)]
@@ -122,10 +122,15 @@ impl<'a> Lineage<'a> {
         }
     }
 
-    /// Whether a load begins a chain: it makes its table anew, or it is the first of a stream that is read in full.
+    /// Whether a load begins a chain: it makes its table anew, or it is the first of a stream that is read in full. A refresh
+    /// of a table that keeps versions closes those that are no more: it follows on what the table had.
     fn begins(&self, manifest: &Manifest) -> bool {
-        let is_first = || manifest.full_refresh || self.previous(manifest).is_none();
-        manifest.rebuilds() || (manifest.mode == Mode::Full && is_first())
+        let is_first = || self.previous(manifest).is_none();
+        if manifest.full_refresh && manifest.disposition == Disposition::Scd2 {
+            return is_first();
+        }
+        manifest.rebuilds()
+            || (manifest.mode == Mode::Full && (manifest.full_refresh || is_first()))
     }
 
     /// The loads, newest first.

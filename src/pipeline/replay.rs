@@ -131,14 +131,14 @@ impl StreamReplay {
     async fn carry(mut self) -> StreamReport {
         let began = Instant::now();
         let mut report = StreamReport::skipped(&self.stream.name, self.stream.mode);
-        report.position_before = self.position().cloned();
+        report.position_before = self.position().map(Position::brief);
         self.step.counters.enter(Phase::Extracting);
         let ended = if self.step.stop.is_cancelled() {
             Err(Error::Interrupted)
         } else {
             self.apply_all(&mut report).await
         };
-        report.position_after = self.position().cloned();
+        report.position_after = self.position().map(Position::brief);
         report.seconds = began.elapsed().as_secs_f64();
         match ended {
             Ok(()) => {
@@ -254,13 +254,6 @@ impl StreamReplay {
         let (Some(before), Some(after)) = (&state.position, &manifest.position_before) else {
             return Ok(());
         };
-        let is_taken_on = matches!(
-            (before, after),
-            (Position::Lsn(_), Position::Lsn(_)) | (Position::HubSpot(_), Position::HubSpot(_))
-        );
-        if !is_taken_on {
-            return Ok(());
-        }
         if before == after || manifest.previous.as_ref() != Some(&state.load_id) {
             return Ok(());
         }

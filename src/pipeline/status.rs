@@ -157,7 +157,7 @@ pub async fn status(pipeline: &Pipeline, every_stream: bool) -> Result<StatusRep
             updated: last.map_or(0, |row| row.updated),
             deleted: last.map_or(0, |row| row.deleted),
             loaded_at: last.map(|row| row.loaded_at),
-            position: state.and_then(|state| state.position.clone()),
+            position: state.and_then(|state| state.position.as_ref().map(Position::brief)),
             pending: Vec::new(),
             set_aside: Vec::new(),
             failure: failures.remove(&stream.name),

@@ -60,7 +60,7 @@ impl StreamRun {
     /// A report that nothing has happened.
     pub(super) fn begin(&self) -> StreamReport {
         let mut report = StreamReport::skipped(&self.stream.name, self.stream.mode);
-        report.position_before = self.position().cloned();
+        report.position_before = self.position().map(Position::brief);
         report
     }
 
@@ -71,7 +71,7 @@ impl StreamRun {
         began: Instant,
         ended: Result<()>,
     ) -> StreamReport {
-        report.position_after = self.position().cloned();
+        report.position_after = self.position().map(Position::brief);
         for warning in &mut report.warnings {
             *warning = named(warning, &self.stream);
         }
@@ -542,9 +542,9 @@ impl StreamRun {
         self.state.as_ref()?.position.as_ref()
     }
 
-    /// Where the extract begins: nowhere for a full one.
+    /// Where the extract begins: nowhere for a full one, nor for the snapshot that a stream of changes begins with.
     fn start_position(&self) -> Result<Option<&Position>> {
-        if self.full_refresh {
+        if self.full_refresh || self.stream.mode == Mode::Cdc {
             return Ok(None);
         }
         start_position(&self.stream, self.position())

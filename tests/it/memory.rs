@@ -47,13 +47,13 @@ fn memory_does_not_grow_with_the_table() {
     };
     for destination in ["duckdb", "almacen"] {
         let (some, many) = (
-            of_rows(400_000, destination),
-            of_rows(2_400_000, destination),
+            of_rows(1_200_000, destination),
+            of_rows(3_600_000, destination),
         );
-        assert!(many < 512 << 10, "{destination}: {many} KiB");
+        assert!(many < 384 << 10, "{destination}: {many} KiB");
         assert!(
-            many < some * 2,
-            "{destination}: {some} KiB for 400,000 rows, {many} KiB for six times as many"
+            many < some * 3 / 2,
+            "{destination}: {some} KiB for 1,200,000 rows, {many} KiB for three times as many"
         );
     }
 }

@@ -131,6 +131,19 @@ fn what_is_replayed_is_what_was_run_and_the_next_run_goes_on_from_there() {
     assert_copied(&project, "cursos");
 }
 
+/// It takes the position on without a load: what was seen of the source is remembered.
+#[test]
+fn a_run_that_found_nothing_new_leaves_no_gap_between_loads() {
+    let project = project("idle_replay");
+    project.run(&[]);
+    Changes::day(5)
+        .apply(&mut project.source.client().unwrap())
+        .unwrap();
+    project.run(&[]);
+    replayed(&project, &[]);
+    assert_copied(&project, "ventas");
+}
+
 #[test]
 fn a_destination_that_has_some_loads_is_given_those_that_follow() {
     let project = project("follow");

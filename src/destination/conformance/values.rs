@@ -349,6 +349,13 @@ pub(crate) fn dates_and_times<S: Subject>() {
         None => text.to_owned(),
     });
     let expected: Vec<&str> = expected.iter().map(String::as_str).collect();
+    // DuckDB shows times with a zone by way of milliseconds in floating point, exact until the year 287396.
+    let mut times = times;
+    let mut expected = expected;
+    if let (Some(time), Some(shown)) = (times.last_mut(), expected.last_mut()) {
+        *time = Some(9_000_000_000_000_000_000);
+        *shown = "287168-08-24 16:00:00+00";
+    }
     carries::<S>(
         "timestamptz",
         Arc::new(TimestampMicrosecondArray::from(times).with_timezone("UTC")),

@@ -134,7 +134,7 @@ fn obstacle(message: &str) -> Error {
         )
     } else if has("No space left on device") {
         ("no space left on its disk".to_owned(), "free disk space")
-    } else if failure::kind(message) == "Data Corruption" {
+    } else if failure::kind(message) == "Data Corruption" || has("orrupt database file") {
         (
             "the file is damaged".to_owned(),
             "restore it from a copy; or move it away, and let acequia fill a new one",

@@ -250,7 +250,7 @@ mod tests {
             assert_eq!(plan.wire, Wire::Text);
             assert_eq!(
                 plan.expression,
-                "CASE WHEN \"c\" IS NOT NULL THEN concat(\"c\") END"
+                "CASE WHEN \"c\" IS NOT NULL THEN pg_catalog.concat(\"c\") END"
             );
         }
         for kind in ['c', 'r', 'm', 'e', 'p'] {

@@ -382,14 +382,14 @@ fn a_table_that_others_inherit_is_refused_before_it_is_published() {
     let output = project.acequia(&["run", "--output", "json"]);
     assert_eq!(output.status, Some(1), "{output:?}");
     assert!(
-        error(&output.json(), "t").contains("inherited by hija"),
+        error(&output.json(), "t").contains("inherited by public.hija"),
         "{output:?}"
     );
     assert!(
         project
             .acequia(&["check"])
             .stdout
-            .contains("inherited by hija")
+            .contains("inherited by public.hija")
     );
     // The application goes on.
     project

@@ -270,7 +270,7 @@ fn two_runs_at_once() {
     while project.slot("active") != "true" && Instant::now() < deadline {
         std::thread::sleep(Duration::from_millis(2));
     }
-    // Whoever comes to the slot then is told so; a run that comes to the destination loses nothing.
+    // Whoever comes to the slot then is told so; a run that comes to the destination waits for its turn.
     let mut other = project.client();
     let refused = other
         .query(
@@ -280,7 +280,8 @@ fn two_runs_at_once() {
         .unwrap_err();
     assert_eq!(refused.code().unwrap().code(), "55006");
     let third = project.acequia(&["run", "--output", "json"]);
-    assert_ne!(third.status, Some(0), "{third:?}");
+    assert_eq!(third.status, Some(0), "{third:?}");
+    assert_eq!(counts(&third.json(), "t").0, 0, "{third:?}");
     let output = first.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(0));
     project.run(&[]);
