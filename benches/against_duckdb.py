@@ -27,8 +27,8 @@ mode = "full"
 """
 
 EXTENSION = """
-import duckdb, duckdb_extension_postgres, pathlib, sys
-found = next(pathlib.Path(duckdb_extension_postgres.__file__).parent.rglob("postgres.duckdb_extension"))
+import duckdb, duckdb_extension_postgres_scanner as package, pathlib, sys
+found = next(pathlib.Path(package.__file__).parent.rglob("*.duckdb_extension"))
 connection = duckdb.connect("bench.duckdb", config={"allow_unsigned_extensions": "true"})
 connection.execute(f"LOAD '{found}'")
 connection.execute(f"ATTACH '{sys.argv[1]}' AS source (TYPE postgres, READ_ONLY)")

@@ -10,7 +10,7 @@ rows=${ROWS:-5000000}
 python=$TOOLS/python-duckdb-1.5.5
 if [ ! -x "$python/bin/python" ]; then
     python3 -m venv "$python"
-    "$python/bin/pip" install --quiet duckdb==1.5.5 duckdb-extension-postgres==1.5.5
+    "$python/bin/pip" install --quiet duckdb==1.5.5 duckdb-extension-postgres-scanner==1.5.5
 fi
 scripts/cargo.sh build --release --workspace --bins
 target=${CARGO_TARGET_DIR:-target}/release
@@ -19,7 +19,7 @@ target=${CARGO_TARGET_DIR:-target}/release
 coproc testkit { exec "$target/testkit" serve --ventas "$rows" --participantes 1 --actividades 1; }
 url=
 while [ -z "$url" ] && read -r line <&"${testkit[0]}"; do
-    case $line in *postgres://*) url=postgres://${line#*postgres://} ;; esac
+    case $line in postgres*://*) url=$line ;; esac
 done
 [ -n "$url" ] || { echo "the server did not start" >&2; exit 1; }
 "$python/bin/python" benches/against_duckdb.py "$target/acequia" "${url%% *}" "${ROUNDS:-5}"
