@@ -291,23 +291,21 @@ impl TableSchema {
 
 /// How the columns of a load differ from those of the table, for people.
 pub fn differences(known: &TableSchema, load: &Schema) -> Vec<String> {
-    match evolve(known, load) {
-        Ok(evolution) => evolution.steps.iter().map(Step::to_string).collect(),
-        Err(_) => {
-            let columns = load.columns.iter().filter_map(|incoming| {
-                let column = known.column(&incoming.name)?;
-                common_type(&column.column_type, &incoming.column_type)
-                    .is_none()
-                    .then(|| {
-                        format!(
-                            "column `{}` changed from {} to {}, and its table was made anew",
-                            column.name, column.column_type, incoming.column_type
-                        )
-                    })
-            });
-            columns.collect()
-        }
+    if let Ok(evolution) = evolve(known, load) {
+        return evolution.steps.iter().map(Step::to_string).collect();
     }
+    let columns = load.columns.iter().filter_map(|incoming| {
+        let column = known.column(&incoming.name)?;
+        common_type(&column.column_type, &incoming.column_type)
+            .is_none()
+            .then(|| {
+                format!(
+                    "column `{}` changed from {} to {}, and its table was made anew",
+                    column.name, column.column_type, incoming.column_type
+                )
+            })
+    });
+    columns.collect()
 }
 
 /// The type that holds every value of both, where one of the two does.
@@ -362,14 +360,14 @@ fn incompatible(columns: &[(Column, &Column)]) -> Error {
         .iter()
         .map(|(table, _)| format!("`{} = \"{}\"`", table.name, table.column_type))
         .collect();
-    let [column, type_] = if columns.len() == 1 {
+    let [left_out, old_type] = if columns.len() == 1 {
         ["the column", "the old type"]
     } else {
         ["the columns", "the old types"]
     };
     Error::data(what.join("; ")).remedy(format!(
-        "rebuild the table with `acequia run STREAM --full-refresh`, or keep {type_} with {} under \
-         [streams.STREAM.types], or leave {column} out with `exclude`",
+        "rebuild the table with `acequia run STREAM --full-refresh`, or keep {old_type} with {} under \
+         [streams.STREAM.types], or leave {left_out} out with `exclude`",
         types.join(", "),
     ))
 }

@@ -226,14 +226,14 @@ impl Document {
         let place = format!("{} wait", table("destinations", &name));
         let wait = match config.wait.as_deref() {
             None => DEFAULT_WAIT,
-            Some(text) => match units::duration(text).and_then(|wait| wait.to_std().ok()) {
-                Some(wait) => wait,
-                None => {
+            Some(text) => {
+                let wait = units::duration(text).and_then(|wait| wait.to_std().ok());
+                wait.ok_or_else(|| {
                     let what = "this is no length of time";
                     let remedy = "write a whole number and a unit, as in \"90s\", \"5m\" or \"1h\"";
-                    return Err(problems.add(&place, what, remedy));
-                }
-            },
+                    problems.add(&place, what, remedy)
+                })?
+            }
         };
         Ok(Destination { name, target, wait })
     }

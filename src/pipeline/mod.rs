@@ -127,7 +127,9 @@ async fn carry(pipeline: Pipeline, options: RunOptions, landing: Landing) -> Res
         }));
     }
     for (place, run) in alone {
-        work.push(Box::pin(async move { vec![(place, run.carry().await)] }));
+        work.push(Box::pin(async move {
+            vec![(place, Box::pin(run.carry()).await)]
+        }));
     }
     let working = stream::iter(work)
         .buffer_unordered(options.jobs.get())

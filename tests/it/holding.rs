@@ -46,14 +46,14 @@ fn reader() {
     let (Ok(path), Ok(ready)) = (std::env::var("READER_OF"), std::env::var("READER_READY")) else {
         return;
     };
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_mins(1);
     while Instant::now() < deadline {
         let config = duckdb::Config::default()
             .access_mode(duckdb::AccessMode::ReadOnly)
             .unwrap();
         if let Ok(_connection) = duckdb::Connection::open_with_flags(&path, config) {
             std::fs::write(&ready, "").unwrap();
-            std::thread::sleep(Duration::from_secs(60));
+            std::thread::sleep(Duration::from_mins(1));
         }
         std::thread::sleep(Duration::from_millis(2));
     }
