@@ -275,6 +275,13 @@ impl Output {
     }
 }
 
+/// The major version of the tests' servers.
+pub fn postgres_major() -> i32 {
+    let mut client = Cluster::shared().unwrap().admin().unwrap();
+    let version = "SELECT current_setting('server_version_num')::int4 / 10000";
+    client.query_one(version, &[]).unwrap().get(0)
+}
+
 /// What a report says of a stream.
 pub fn stream_report(report: &Value, stream: &str) -> Value {
     report["streams"]

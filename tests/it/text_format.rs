@@ -14,7 +14,7 @@ use testkit::{Cluster, TestDb};
 use tokio_postgres::types::{FromSql, Type};
 use tokio_postgres::{Client, SimpleQueryMessage};
 
-use crate::types::{MATRIX, MATRIX_TYPES};
+use crate::types::{MATRIX, MATRIX_TYPES, known_type};
 
 /// Columns that are read as a type other than their own: source type, type asked for, values.
 const CONVERTED: &[(&str, &str, &[&str])] = &[
@@ -100,13 +100,14 @@ fn create(database: &TestDb, columns: &[(&str, &[&str])]) {
     let types: Vec<String> = columns
         .iter()
         .enumerate()
-        .map(|(n, (column_type, _))| format!("c{n} {column_type}"))
+        .map(|(n, (column_type, _))| format!("c{n} {}", known_type(column_type)))
         .collect();
     let mut sql = format!(
         "SET timezone TO 'UTC'; CREATE TABLE t (n serial, {}); INSERT INTO t DEFAULT VALUES;",
         types.join(", ")
     );
     for (n, (column_type, values)) in columns.iter().enumerate() {
+        let column_type = known_type(column_type);
         for value in *values {
             sql.push_str(&format!(
                 "INSERT INTO t (c{n}) VALUES (CAST({value} AS {column_type}));"

@@ -2,12 +2,12 @@
 
 use super::project;
 use crate::support::counts;
-use crate::types::{MATRIX, MATRIX_TYPES};
+use crate::types::{MATRIX, MATRIX_TYPES, known_type};
 
 #[test]
 fn the_snapshot_and_the_stream_give_the_same_values() {
     let columns: Vec<String> = (0..MATRIX.len())
-        .map(|n| format!("c{n} {}", MATRIX[n].0))
+        .map(|n| format!("c{n} {}", known_type(MATRIX[n].0)))
         .collect();
     let ddl = format!(
         "{MATRIX_TYPES} CREATE TABLE t (id int PRIMARY KEY, {});",
@@ -25,6 +25,7 @@ fn the_snapshot_and_the_stream_give_the_same_values() {
     let mut inserts = String::new();
     let mut id = 0;
     for (n, (column_type, values)) in MATRIX.iter().enumerate() {
+        let column_type = known_type(column_type);
         for value in *values {
             id += 1;
             inserts.push_str(&format!(
