@@ -428,6 +428,16 @@ mod tests {
     }
 
     #[test]
+    fn several_hosts_and_options_are_understood() {
+        let uri = "postgres://ana@uno:5432,dos:5433/operativa?options=-c%20work_mem%3D8MB&sslmode=disable";
+        let server = Server::parse(&Secret::new(uri)).unwrap();
+        assert_eq!(server.place(), "uno:5432,dos:5433/operativa");
+        assert_eq!(server.config().get_options(), Some("-c work_mem=8MB"));
+        let system = "postgres://ana@uno/operativa?sslrootcert=system&sslmode=require";
+        assert!(Server::parse(&Secret::new(system)).is_err());
+    }
+
+    #[test]
     fn a_wrong_uri_is_refused_without_repeating_it() {
         for wrong in [
             "mysql://ana:s3cr3t@h/d",
