@@ -1,7 +1,7 @@
 //! What PostgreSQL's catalog says of a relation: columns and types, key, size, and what may be read.
 
 use tokio_postgres::Client;
-use tokio_postgres::types::Oid;
+use tokio_postgres::types::{Oid, ToSql};
 
 use super::connection::{CATALOG_PATH, OWN_PATH, failed};
 use super::replication::pgoutput::RelationColumn;
@@ -76,12 +76,15 @@ pub async fn table(
         None => quote(name),
     };
     let what = || format!("cannot look up table {qualified} at {place}");
-    // Where no schema is given, the role's own path says which table it is.
     let select = "SELECT pg_catalog.to_regclass($1::pg_catalog.text)::pg_catalog.oid";
-    let oid: Option<Oid> = on_own_path(client, client.query_one(select, &[&qualified]))
-        .await
-        .map_err(|error| failed(what(), &error))?
-        .get(0);
+    let parameters: [&(dyn ToSql + Sync); 1] = [&qualified];
+    let asked = client.query_one(select, &parameters);
+    // Where no schema is given, the role's own path says which table it is.
+    let named = match schema {
+        Some(_) => asked.await,
+        None => on_own_path(client, asked).await,
+    };
+    let oid: Option<Oid> = named.map_err(|error| failed(what(), &error))?.get(0);
     let found = client
         .query_opt(
             "SELECT c.oid, n.nspname::text, c.relname::text, c.relkind::text, c.reltuples::float8, c.relrowsecurity,
