@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 
 rows=${ROWS:-5000000}
 python=$TOOLS/python-duckdb-1.5.5
-if [ ! -x "$python/bin/python" ]; then
+if ! "$python/bin/python" -c "import duckdb, duckdb_extension_postgres_scanner" 2>/dev/null; then
     python3 -m venv "$python"
     "$python/bin/pip" install --quiet duckdb==1.5.5 duckdb-extension-postgres-scanner==1.5.5
 fi

@@ -82,7 +82,7 @@ pub struct DestinationConfig {
     /// PostgreSQL: the connection URI, as in `postgres://user@host:5432/database?sslmode=verify-full`.
     #[serde(default)]
     pub url: Option<String>,
-    /// DuckDB: how much memory it may use, as in "512MB". Default: 256 MB, and up to 4 GB where a load of wide rows needs it.
+    /// DuckDB: how much memory it may use, as in "512MB". Default: 96 MB, and up to 6 GB for a load of wide rows that needs it.
     #[serde(default)]
     #[schemars(transform = size_pattern)]
     pub memory_limit: Option<String>,

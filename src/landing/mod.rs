@@ -131,6 +131,15 @@ impl Landing {
         })
     }
 
+    /// Bytes of a part that are written at a time.
+    fn chunk_bytes(&self) -> usize {
+        if self.folder.is_some() {
+            part::WRITE_BYTES
+        } else {
+            part::UPLOAD_BYTES
+        }
+    }
+
     /// Where a load is, for people.
     pub fn describe(&self, address: &LoadAddress) -> String {
         format!("{}/{}", self.location, address.path())

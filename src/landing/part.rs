@@ -14,8 +14,10 @@ use tokio::sync::mpsc;
 const ROW_GROUP_ROWS: usize = 1 << 19;
 /// Bytes of a row group, encoded: what one part writer holds in memory.
 const ROW_GROUP_BYTES: usize = 32 << 20;
-/// Bytes handed to the store at a time. S3 takes no less than 5 MiB in all but the last.
-pub(super) const CHUNK_BYTES: usize = 8 << 20;
+/// Bytes handed at a time to an object store: S3 takes no less than 5 MiB in all but the last part of an upload.
+pub(super) const UPLOAD_BYTES: usize = 8 << 20;
+/// Bytes written at a time to a folder. Several of these chunks are held by each lane.
+pub(super) const WRITE_BYTES: usize = 1 << 20;
 
 /// The writer's properties for a schema.
 ///
@@ -61,17 +63,19 @@ pub(super) fn properties(schema: &Schema) -> WriterProperties {
 /// Takes a part's bytes from the Parquet writer, hashes them and hands them on in chunks, over a bounded channel.
 pub(super) struct ChunkSink {
     chunks: mpsc::Sender<Bytes>,
+    chunk_bytes: usize,
     buffer: Vec<u8>,
     hash: Sha256,
     bytes: u64,
 }
 
 impl ChunkSink {
-    /// A sink that hands its chunks to `chunks`.
-    pub(super) fn new(chunks: mpsc::Sender<Bytes>) -> Self {
+    /// A sink that hands chunks of `chunk_bytes` to `chunks`.
+    pub(super) fn new(chunks: mpsc::Sender<Bytes>, chunk_bytes: usize) -> Self {
         Self {
             chunks,
-            buffer: Vec::with_capacity(CHUNK_BYTES),
+            chunk_bytes,
+            buffer: Vec::with_capacity(chunk_bytes),
             hash: Sha256::new(),
             bytes: 0,
         }
@@ -87,7 +91,7 @@ impl ChunkSink {
         if self.buffer.is_empty() {
             return Ok(());
         }
-        let chunk = std::mem::replace(&mut self.buffer, Vec::with_capacity(CHUNK_BYTES));
+        let chunk = std::mem::replace(&mut self.buffer, Vec::with_capacity(self.chunk_bytes));
         self.hash.update(&chunk);
         self.bytes += chunk.len() as u64;
         self.chunks
@@ -99,7 +103,7 @@ impl ChunkSink {
 impl Write for ChunkSink {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.buffer.extend_from_slice(bytes);
-        if self.buffer.len() >= CHUNK_BYTES {
+        if self.buffer.len() >= self.chunk_bytes {
             self.send()?;
         }
         Ok(bytes.len())

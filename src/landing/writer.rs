@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::manifest::Part;
-use super::part::{CHUNK_BYTES, ChunkSink, properties};
+use super::part::{ChunkSink, properties};
 use super::{Landing, LoadAddress};
 use crate::error::{Error, Result};
 use crate::pipeline::progress::Counters;
@@ -126,7 +126,7 @@ impl LoadWriter {
         let (sender, receiver) = mpsc::channel(UPLOADS);
         let upload = Handle::current().spawn(upload(self.landing.clone(), path.clone(), receiver));
         let writer = ArrowWriter::try_new(
-            ChunkSink::new(sender),
+            ChunkSink::new(sender, self.landing.chunk_bytes()),
             Arc::clone(&schema),
             Some(properties(&schema)),
         )
@@ -222,9 +222,12 @@ fn unwritten(path: &Path, load: &LoadWriter, error: ParquetError) -> Error {
 
 /// Uploads a part as its chunks come.
 async fn upload(landing: Landing, path: Path, mut chunks: mpsc::Receiver<Bytes>) -> Result<()> {
-    let mut writer =
-        BufWriter::with_capacity(Arc::clone(&landing.store), path.clone(), CHUNK_BYTES)
-            .with_max_concurrency(UPLOADS);
+    let mut writer = BufWriter::with_capacity(
+        Arc::clone(&landing.store),
+        path.clone(),
+        landing.chunk_bytes(),
+    )
+    .with_max_concurrency(UPLOADS);
     while let Some(chunk) = chunks.recv().await {
         writer
             .put(chunk)

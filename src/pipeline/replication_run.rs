@@ -150,8 +150,7 @@ impl ReplicationRun {
             opened = self.open(carried) => opened?,
             () = self.stop.cancelled() => return Err(Error::Interrupted),
         };
-        let until = Until::Reached(replication.now().await?);
-        self.read(&mut replication, carried, until).await?;
+        self.catch_up(&mut replication, carried).await?;
         self.take_snapshots(&mut replication, carried).await?;
         self.confirm(&mut replication).await?;
         if let Some(told) = &self.follow {
@@ -260,6 +259,24 @@ impl ReplicationRun {
         }
     }
 
+    /// Reads the log to its present end, in windows, each of which is loaded and confirmed before the next is read.
+    async fn catch_up(&self, replication: &mut Replication, carried: &mut [Carried]) -> Result<()> {
+        let target = replication.now().await?;
+        loop {
+            let came = self
+                .read(replication, carried, Until::Reached(target))
+                .await?;
+            // Where a pass failed, the streams have said so.
+            if came.is_none_or(|came| came.reached >= target) {
+                return Ok(());
+            }
+            if self.stop.is_cancelled() {
+                return Err(Error::Interrupted);
+            }
+            self.confirm(replication).await?;
+        }
+    }
+
     /// Reads the log once for the streams that have a position, and loads each. Tells whether there was anything.
     async fn read(
         &self,
@@ -307,6 +324,7 @@ impl ReplicationRun {
             let (outcomes, came, failure) = match passed {
                 Ok(passed) => {
                     let came = Came {
+                        reached: passed.reached,
                         changes: passed.changes,
                         commit: passed.first_commit,
                     };
@@ -467,6 +485,7 @@ impl ReplicationRun {
             if let Some(Came {
                 changes,
                 commit: Some(commit),
+                ..
             }) = came
             {
                 let late = Utc::now().timestamp_micros().saturating_sub(commit).max(0);
@@ -486,6 +505,7 @@ impl ReplicationRun {
 
 /// What a pass brought.
 struct Came {
+    reached: Lsn,
     changes: u64,
     commit: Option<i64>,
 }

@@ -50,16 +50,16 @@ fn memory_does_not_grow_with_the_table() {
             of_rows(1_200_000, destination),
             of_rows(3_600_000, destination),
         );
-        assert!(many < 384 << 10, "{destination}: {many} KiB");
+        // A little more at first, until each buffer has been as full as it gets.
         assert!(
-            many < some * 3 / 2,
+            many < 288 << 10 && many < some + (48 << 10),
             "{destination}: {some} KiB for 1,200,000 rows, {many} KiB for three times as many"
         );
     }
 }
 
 /// A transaction is decoded and landed in pieces, whether the server sends its changes as the rows of a query or as a
-/// stream, and loaded within DuckDB's limit of 256 MB.
+/// stream, and loaded within DuckDB's first limit.
 #[test]
 #[cfg(target_os = "linux")]
 fn memory_is_bounded_whatever_the_transaction() {

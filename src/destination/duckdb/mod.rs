@@ -40,7 +40,8 @@ use session::Session;
 /// How much memory DuckDB may use, in bytes: so much at first, and so much at most where a load cannot do with it.
 ///
 /// What a load needs grows with the width of its rows (DuckDB gathers 122,880 of them for each thread before it writes
-/// them out), not with their number. A wide table is thus taken with more memory, rather than not at all.
+/// them out), not with their number. A wide table is thus taken with more memory, rather than not at all. What DuckDB is
+/// allowed it also fills, with blocks that it may need again: the limit begins low, because more of it makes a load no faster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MemoryLimit {
     now: u64,
@@ -55,12 +56,12 @@ impl MemoryLimit {
     }
 }
 
-/// From 256 MB to 4 GB.
+/// From 96 MB to 6 GB.
 impl Default for MemoryLimit {
     fn default() -> Self {
         Self {
-            now: 256_000_000,
-            most: 4_096_000_000,
+            now: 96_000_000,
+            most: 6_144_000_000,
         }
     }
 }
@@ -176,24 +177,30 @@ impl Destination for DuckDb {
                 "a load on a destination that was opened to be read",
             ));
         }
-        loop {
+        let mut limit = self.memory_limit;
+        let outcome = loop {
             let outcome = load::load(&self.session, load);
             if outcome.as_ref().is_err_and(failure::is_disk_full) {
                 // What was written is undone, but keeps its room in the file until a checkpoint.
                 let given_back = self.session.execute("CHECKPOINT", []);
                 tracing::debug!(?given_back, "the disk is full");
             }
-            let (Err(error), Some(raised)) = (&outcome, self.memory_limit.raised()) else {
-                return outcome;
+            let (Err(error), Some(raised)) = (&outcome, limit.raised()) else {
+                break outcome;
             };
             if !failure::is_out_of_memory(error) {
-                return outcome;
+                break outcome;
             }
-            // The transaction was rolled back: the load begins anew.
+            // The transaction was rolled back: the load begins anew. One thread needs half as much as two.
             tracing::info!(bytes = raised.now, "DuckDB needs more memory for this load");
-            let set = format!("SET memory_limit = '{}B'", raised.now);
-            self.session.execute(&set, [])?;
-            self.memory_limit = raised;
+            self.session.allow(raised.now, 1)?;
+            limit = raised;
+        };
+        if limit != self.memory_limit
+            && let Err(error) = self.session.allow(self.memory_limit.now, open::threads())
+        {
+            tracing::debug!(%error, "DuckDB keeps the memory that it was given");
         }
+        outcome
     }
 }

@@ -75,13 +75,12 @@ fn connect(
 /// Extensions are never fetched: what acequia needs is built in, and a batch run must not depend on the network.
 /// The order of rows is not kept, so that threads need not wait for one another and memory stays bounded.
 fn settings(path: &Path, mode: AccessMode, memory_limit: Option<u64>) -> duckdb::Result<Config> {
-    let threads = thread::available_parallelism().map_or(1, usize::from);
     let mut config = Config::default()
         .access_mode(mode)?
         .enable_autoload_extension(false)?
         .with("preserve_insertion_order", "false")?
         .with("temp_directory", format!("{}.tmp", path.display()))?
-        .with("threads", threads.to_string())?
+        .with("threads", threads().to_string())?
         .custom_user_agent(concat!("acequia/", env!("CARGO_PKG_VERSION")))?;
     if !path.exists() {
         config = config.with("storage_compatibility_version", STORAGE_VERSION)?;
@@ -90,6 +89,11 @@ fn settings(path: &Path, mode: AccessMode, memory_limit: Option<u64>) -> duckdb:
         config = config.with("memory_limit", format!("{bytes}B"))?;
     }
     Ok(config)
+}
+
+/// Threads of a load: as many as there are processors.
+pub(super) fn threads() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// What stands in the way, from DuckDB's message.

@@ -92,6 +92,13 @@ impl Session {
         Ok(rows as u64)
     }
 
+    /// Sets how much memory DuckDB may use, in bytes, and how many threads.
+    pub(super) fn allow(&self, memory: u64, threads: usize) -> Result<()> {
+        self.execute(&format!("SET threads = {threads}"), [])?;
+        self.execute(&format!("SET memory_limit = '{memory}B'"), [])?;
+        Ok(())
+    }
+
     /// Runs a statement that answers with the number of rows that it wrote, as `CREATE TABLE … AS` does: of it DuckDB does not
     /// tell how many rows it changed.
     pub(super) fn counted(&self, sql: &str) -> Result<u64> {

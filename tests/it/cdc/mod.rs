@@ -25,6 +25,7 @@ mod snapshots;
 mod soak;
 mod values;
 mod warehouse;
+mod windows;
 
 /// A server of its own, with room for a slot of each test: what the other tests leave open would keep slots waiting.
 pub fn cluster() -> &'static Cluster {

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
+use tokio_postgres::types::ToSql;
 
 use crate::config;
 use crate::error::{Error, Result};
@@ -48,9 +49,12 @@ const RELEASE: Duration = Duration::from_secs(5);
 const ANEW: &str = "take a new snapshot: `acequia run STREAM --full-refresh`";
 /// How soon it is tried again.
 const RETRY: Duration = Duration::from_millis(100);
-/// How much log the server may have to go through for a query at most. It decodes all of it before it sends any, and keeps
-/// the answer in temporary files.
-const QUERIED: u64 = 1 << 30;
+/// How much log one query asks for at most. The server decodes all of it before it sends any, and keeps the answer in
+/// temporary files: what is longer is read in several windows, each loaded and confirmed before the next.
+const WINDOW: u64 = 1 << 30;
+/// How much log the server may have to decode for one query, in windows. A transaction that spans windows is decoded from
+/// its beginning for each of them.
+const DECODED_WINDOWS: u64 = 2;
 
 /// The slot of a source, held for a run.
 #[derive(Debug)]
@@ -308,13 +312,14 @@ impl Replication {
         })
     }
 
-    /// Begins to read, from the lowest of the streams' positions on.
+    /// Begins to read, from the lowest of the streams' positions on, and tells how far: as far as was asked for, or to the end
+    /// of a window before.
     ///
     /// What is near is asked for by a query: the server sends its rows in buffers, where a stream costs it a system call
     /// for each change. Of a stream it sends each transaction as it decodes it, and stores no answer.
-    async fn begin(&mut self, from: Lsn, until: Until) -> Result<()> {
+    async fn begin(&mut self, from: Lsn, until: Until) -> Result<Until> {
         match self.reading {
-            Some(Reading::Stream) => return Ok(()),
+            Some(Reading::Stream) => return Ok(until),
             Some(Reading::Query | Reading::Broken) => {
                 return Err(Error::source(format!(
                     "reading the write-ahead log of PostgreSQL at {} broke off before",
@@ -327,10 +332,10 @@ impl Replication {
         let slot = self.names.slot.clone();
         let publication = literal(&quote(&self.names.publication));
         if let Until::Reached(target) = until
-            && self.is_near().await?
+            && let Some(end) = self.window(from, target).await?
         {
             let query = format!(
-                "COPY (SELECT data FROM pg_logical_slot_peek_binary_changes({}, '{target}', NULL, 'proto_version', '1', \
+                "COPY (SELECT data FROM pg_logical_slot_peek_binary_changes({}, '{end}', NULL, 'proto_version', '1', \
                  'publication_names', {})) TO STDOUT (FORMAT binary)",
                 literal(&slot),
                 publication,
@@ -342,7 +347,8 @@ impl Replication {
                 Err(error) => return Err(self.unreadable(error)),
                 Ok(()) => {
                     self.reading = Some(Reading::Query);
-                    return self.refuse_moved(from).await;
+                    self.refuse_moved(from).await?;
+                    return Ok(Until::Reached(end));
                 }
             }
         }
@@ -354,7 +360,8 @@ impl Replication {
         let begun = self.start(&command).await;
         begun.map_err(|error| self.unreadable(error))?;
         self.reading = Some(Reading::Stream);
-        self.refuse_moved(from).await
+        self.refuse_moved(from).await?;
+        Ok(until)
     }
 
     /// Begins to read by a command, once the slot is free.
@@ -374,11 +381,16 @@ impl Replication {
         )
     }
 
-    /// Whether the slot is so near to the log's end that a query may ask for what is between.
-    async fn is_near(&self) -> Result<bool> {
-        let slot = self.slot().await?;
-        // Not from where it is confirmed: a transaction comes whole, with what it wrote before.
-        Ok(slot.is_some_and(|slot| slot.retained <= QUERIED))
+    /// How far the next query goes on the way to `target`; none where the server would have to decode too much for it.
+    async fn window(&self, from: Lsn, target: Lsn) -> Result<Option<Lsn>> {
+        let Some(slot) = self.slot().await? else {
+            return Ok(None);
+        };
+        let window = window_bytes();
+        let end = Lsn(from.max(slot.confirmed).0.saturating_add(window)).min(target);
+        let decoded = end.0.saturating_sub(slot.restart.0);
+        tracing::debug!(%from, %end, decoded, "a window of the write-ahead log");
+        Ok((decoded <= window.saturating_mul(DECODED_WINDOWS)).then_some(end))
     }
 
     /// Refuses a slot that somebody moved since the streams' positions were compared with it. While it is read it stays.
@@ -434,22 +446,37 @@ impl Replication {
         }
     }
 
-    /// Tells it where nothing streams.
+    /// Confirms `lsn` with `pg_replication_slot_advance`, where no stream is open.
+    ///
+    /// The server moves the place that it decodes from only as far as the first mark behind it (it leaves one every 15 s),
+    /// but past all marks that were confirmed before it passes them. Where these are far away, the slot is therefore moved
+    /// in two steps: else the next read would decode once more what this one did.
     async fn advance(&self, lsn: Lsn) -> Result<()> {
+        let before = Lsn(lsn.0.saturating_sub(1));
+        let far = i64::try_from(window_bytes() / 64).unwrap_or(i64::MAX);
+        self.advance_from_afar(before, far).await?;
+        if self.advance_from_afar(lsn, 0).await? == 0 && self.slot().await?.is_none() {
+            return Err(self.gone(lsn));
+        }
+        Ok(())
+    }
+
+    /// Confirms `lsn` where the server decodes from at least `distance` bytes before it. The number of slots moved.
+    async fn advance_from_afar(&self, lsn: Lsn, distance: i64) -> Result<u64> {
         let sql = "SELECT pg_replication_slot_advance(slot_name, $2::text::pg_lsn) FROM pg_replication_slots
                    WHERE slot_name = $1 AND confirmed_flush_lsn < $2::text::pg_lsn
-                     AND $2::text::pg_lsn <= pg_current_wal_flush_lsn()";
+                     AND $2::text::pg_lsn <= pg_current_wal_flush_lsn()
+                     AND pg_wal_lsn_diff($2::text::pg_lsn, restart_lsn) >= $3::int8";
         let to = lsn.to_string();
         let advanced = once_free(
-            async || self.client.execute(sql, &[&self.names.slot, &to]).await,
+            async || {
+                let parameters: [&(dyn ToSql + Sync); 3] = [&self.names.slot, &to, &distance];
+                self.client.execute(sql, &parameters).await
+            },
             |error| error.code() == Some(&SqlState::OBJECT_IN_USE),
         )
         .await;
-        match advanced {
-            Ok(0) if self.slot().await?.is_none() => Err(self.gone(lsn)),
-            Ok(_) => Ok(()),
-            Err(error) => Err(self.unconfirmed(&error)),
-        }
+        advanced.map_err(|error| self.unconfirmed(&error))
     }
 
     fn unconfirmed(&self, error: &tokio_postgres::Error) -> Error {
@@ -494,6 +521,14 @@ impl Replication {
             Err(_) => Ok(()),
         }
     }
+}
+
+/// Bytes of log in a window.
+fn window_bytes() -> u64 {
+    fail::fail_point!("cdc.window", |bytes| bytes
+        .and_then(|bytes| bytes.parse().ok())
+        .unwrap_or(WINDOW));
+    WINDOW
 }
 
 /// Whether the server may be able to send as a stream what it does not give as the answer to a query.

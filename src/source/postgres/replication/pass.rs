@@ -58,7 +58,8 @@ struct Transaction {
 }
 
 impl Replication {
-    /// Reads the log once for all feeds, to the end of a transaction.
+    /// Reads the log once for all feeds, to the end of a transaction: as far as is asked for, or to the end of a window
+    /// before; [`Passed::reached`] tells.
     pub async fn pass(
         &mut self,
         from: Lsn,
@@ -67,10 +68,10 @@ impl Replication {
         stop: &CancellationToken,
     ) -> Result<Passed> {
         let read = async {
-            tokio::select! {
+            let until = tokio::select! {
                 begun = self.begin(from, until) => begun?,
                 () = stop.cancelled() => return Err(Error::Interrupted),
-            }
+            };
             Pass::new(&mut *self, from, feeds, stop).read(until).await
         }
         .await;

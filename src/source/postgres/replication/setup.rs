@@ -68,6 +68,9 @@ pub struct Slot {
     pub active: bool,
     /// Everything before was confirmed.
     pub confirmed: Lsn,
+    /// Where the server begins to decode whenever the slot is read: the beginning of the oldest transaction that was not
+    /// over at `confirmed`, or before.
+    pub restart: Lsn,
     /// Bytes of the write-ahead log that the server keeps for it.
     pub retained: u64,
     /// `reserved`, `extended`, `unreserved`, `lost`.
@@ -114,7 +117,7 @@ pub async fn slot(client: &Client, name: &str) -> Result<Option<Slot>> {
             "SELECT slot_type, plugin::text, database::text, database = current_database(), active,
                     COALESCE(confirmed_flush_lsn, '0/0')::text,
                     GREATEST(pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn), 0)::int8, COALESCE(wal_status, 'lost'),
-                    confirmed_flush_lsn IS NULL AND active
+                    confirmed_flush_lsn IS NULL AND active, COALESCE(restart_lsn, '0/0')::text
              FROM pg_replication_slots WHERE slot_name = $1",
             &[&name],
         )
@@ -135,12 +138,13 @@ pub async fn slot(client: &Client, name: &str) -> Result<Option<Slot>> {
         ))
         .remedy("choose another name with `slot` under [sources.….replication]"));
     }
-    let confirmed: String = row.get(5);
+    let (confirmed, restart): (String, String) = (row.get(5), row.get(9));
     let retained: Option<i64> = row.get(6);
     Ok(Some(Slot {
         is_unfinished: row.get(8),
         active: row.get(4),
         confirmed: confirmed.parse().unwrap_or_default(),
+        restart: restart.parse().unwrap_or_default(),
         retained: retained
             .and_then(|bytes| u64::try_from(bytes).ok())
             .unwrap_or(0),
