@@ -10,6 +10,7 @@ pub mod config;
 pub mod destination;
 pub mod error;
 pub mod evolution;
+mod exact;
 pub mod failpoint;
 pub mod identity;
 pub mod landing;
