@@ -5,16 +5,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use chrono::DateTime;
 use futures::stream::{self, Stream, StreamExt};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::client::{Answer, Client, NoAnswer, Request};
-use super::json::{Flaw, Malformed};
+use super::json::{self, Flaw};
 use super::listing::{Listing, Turn};
 use super::object::CrmObject;
 use super::pacing::Allowance;
-use super::page::PageEnd;
+use super::page::{PageEnd, Paging};
 use super::search::{Next, SearchPage, Walk};
 use crate::error::{Error, Result};
 
@@ -95,25 +96,6 @@ struct IdPage {
     results: Vec<IdHead>,
     #[serde(default)]
     paging: Option<Paging>,
-}
-
-/// Whether a page has another behind it. The last one has none of this, or an empty one.
-#[derive(Debug, Deserialize)]
-pub struct Paging {
-    #[serde(default)]
-    next: Option<NextPage>,
-}
-
-#[derive(Debug, Deserialize)]
-struct NextPage {
-    after: String,
-}
-
-impl Paging {
-    /// What to ask the next page by.
-    pub fn after(&self) -> Option<&str> {
-        self.next.as_ref().map(|next| next.after.as_str())
-    }
 }
 
 impl Notes {
@@ -340,8 +322,7 @@ impl Reader {
             listing.after(),
         );
         let decode = |body: &[u8]| -> Result<(Vec<IdHead>, PageEnd), Flaw> {
-            let page: IdPage =
-                serde_json::from_slice(body).map_err(|error| Malformed { at: error.column() })?;
+            let page: IdPage = json::parse(body)?;
             let end = PageEnd {
                 after: page
                     .paging
@@ -455,16 +436,16 @@ impl BatchOf {
     }
 }
 
+/// What is escaped in an address: all but what RFC 3986 calls unreserved.
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'~');
+
 /// Appends a text to an address, with what has a meaning there escaped.
 pub fn encode(address: &mut String, text: &str) {
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~') {
-            address.push(char::from(byte));
-        } else {
-            use std::fmt::Write as _;
-            let _ = write!(address, "%{byte:02X}");
-        }
-    }
+    address.extend(utf8_percent_encode(text, RESERVED));
 }
 
 #[cfg(test)]

@@ -7,11 +7,12 @@ use arrow::array::RecordBatch;
 use futures::StreamExt;
 use tokio::sync::mpsc;
 
+use super::builder::{Fate, Head, MERGED_IDS, RecordBuilder};
 use super::client::NoAnswer;
 use super::ids::IdSet;
 use super::json::{Flaw, Malformed};
 use super::listing::Listing;
-use super::page::{Fate, Head, MERGED_IDS, PageEnd, RecordBuilder};
+use super::page::PageEnd;
 use super::properties::PropertyColumn;
 use super::reading::{BatchOf, IdHead, IdSource, LIST_PAGE, Reader, Shelf};
 use crate::error::{Error, Result};
