@@ -55,7 +55,10 @@ pub fn pgoutput(bytes: &[u8]) {
     };
     for value in new.0 {
         if let Value::Text(place) | Value::Binary(place) = value {
-            assert!(bytes.get(place).is_some(), "a value lies outside its message");
+            assert!(
+                bytes.get(place).is_some(),
+                "a value lies outside its message"
+            );
         }
     }
 }
@@ -159,7 +162,15 @@ fn types() -> impl Iterator<Item = Column> {
 
 /// Records with a property of each type.
 fn records() -> (Schema, Vec<PropertyColumn>) {
-    let kinds = ["string", "number", "bool", "date", "datetime", "json", "enumeration"];
+    let kinds = [
+        "string",
+        "number",
+        "bool",
+        "date",
+        "datetime",
+        "json",
+        "enumeration",
+    ];
     let properties: Vec<Property> = kinds
         .into_iter()
         .map(|kind| Property {

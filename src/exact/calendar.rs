@@ -51,8 +51,8 @@ mod tests {
     #[test]
     fn the_calendar_reaches_beyond_the_years_of_chrono() {
         assert_eq!(days_from_civil(1970, 1, 1), Some(0));
-        assert_eq!(days_from_civil(5_874_897, 12, 31), Some(2_145_042_541));
-        assert_eq!(days_from_civil(i32::MAX, 12, 31), Some(784_352_295_938));
+        assert_eq!(days_from_civil(5_874_897, 12, 31), Some(2_145_042_905));
+        assert_eq!(days_from_civil(i32::MAX, 12, 31), Some(784_351_576_776));
         assert_eq!(days_from_civil(i32::MIN, 1, 1), Some(-784_353_015_833));
     }
 }

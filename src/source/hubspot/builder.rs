@@ -237,7 +237,7 @@ impl RecordBuilder {
     ) -> Result<u64, Malformed> {
         let row = self.rows;
         let unfit = self.unfit.len();
-        let malformed = Malformed { at: 0 };
+        let malformed = Malformed { at: 1 };
         let [
             id_column,
             created_at,

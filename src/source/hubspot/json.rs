@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the answer is not the JSON that was expected (byte {at})")]
 pub struct Malformed {
-    /// Where it was noticed, in bytes.
+    /// The byte at which it was noticed, counted from one.
     pub at: usize,
 }
 
@@ -37,7 +37,7 @@ impl From<Malformed> for Flaw {
 /// Where it is no JSON, or not what is expected. `serde_json`'s own message is left out, as it may quote values.
 pub fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Malformed> {
     let text = std::str::from_utf8(body).map_err(|error| Malformed {
-        at: error.valid_up_to(),
+        at: error.valid_up_to() + 1,
     })?;
     serde_json::from_str(text).map_err(|error| {
         let lines = text
@@ -55,7 +55,7 @@ pub fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Malformed> {
 /// Where an escape in a string stands for no character.
 pub fn text(value: &RawValue) -> Result<Option<Cow<'_, str>>, Malformed> {
     let raw = value.get();
-    let malformed = Malformed { at: 0 };
+    let malformed = Malformed { at: 1 };
     match raw.as_bytes() {
         b"null" => Ok(None),
         [b'"', inner @ .., b'"'] if !inner.contains(&b'\\') => raw
@@ -92,15 +92,15 @@ mod tests {
             assert_eq!(text(value).unwrap().as_deref(), expected, "{json}");
         }
         let lone: &RawValue = parse(b"\"\\ud83d\"").unwrap();
-        assert_eq!(text(lone), Err(Malformed { at: 0 }));
+        assert_eq!(text(lone), Err(Malformed { at: 1 }));
     }
 
     #[test]
     fn a_fault_is_told_by_its_byte() {
         let at = |body: &[u8]| parse::<&RawValue>(body).unwrap_err().at;
         assert_eq!(at(b"{\"a\":1}{"), 8);
-        assert_eq!(at(b"{\n\"a\":\n[1,,2]}"), 12);
-        assert_eq!(at(b"{\"\xff\":1}"), 2);
+        assert_eq!(at(b"{\n\"a\":\n[1,,2]}"), 11);
+        assert_eq!(at(b"{\"\xff\":1}"), 3);
     }
 
     #[test]
