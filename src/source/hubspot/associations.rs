@@ -11,11 +11,11 @@ use serde_json::json;
 use tokio::sync::mpsc;
 
 use super::json::{self, Flaw};
-use super::listing::Trail;
+use super::listing::{Shelf, Trail};
 use super::object::CrmObject;
 use super::pacing::Allowance;
 use super::page::{Missing, NumberOrText, Paging};
-use super::reading::{IdSource, Reader, Shelf};
+use super::reading::{IdSource, Reader};
 use super::rows::{RowBuilder, fixed_columns, hand_on_rows};
 use crate::error::Result;
 use crate::schema::{ColumnSpec, ColumnType, Schema};

@@ -10,8 +10,9 @@ use tokio::sync::mpsc;
 
 use super::ids::IdSet;
 use super::json;
-use super::page::Missing;
-use super::reading::{BatchOf, IdHead, IdSource, Reader, Shelf};
+use super::listing::Shelf;
+use super::page::{IdHead, Missing};
+use super::reading::{BatchOf, IdSource, Reader};
 use super::records::Start;
 use super::rows::{RowBuilder, fixed_columns, hand_on_rows};
 use crate::error::Result;

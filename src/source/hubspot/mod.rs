@@ -35,7 +35,8 @@ pub mod search;
 pub mod session;
 pub mod value;
 
-use client::{Client, NoAnswer};
+use client::Client;
+use failure::NoAnswer;
 use object::{ApiVersion, CrmObject};
 use reading::Reader;
 use session::Session;

@@ -4,9 +4,12 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
+use chrono::DateTime;
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
+
+use crate::error::{Error, Result};
 
 /// A page of records. Values are those of the answer, where they lie in it.
 #[derive(Debug, Deserialize)]
@@ -51,6 +54,30 @@ pub struct Properties<'a>(pub Vec<(Cow<'a, str>, &'a RawValue)>);
 /// A key, which is only copied where it has escapes.
 #[derive(Deserialize)]
 struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// A page of records of which only ids and times are wanted.
+#[derive(Debug, Deserialize)]
+pub struct IdPage {
+    /// The records.
+    pub results: Vec<IdHead>,
+    /// What comes after it.
+    #[serde(default)]
+    pub paging: Option<Paging>,
+}
+
+/// What a list says of a record.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct IdHead {
+    /// Its id, as text.
+    pub id: String,
+    /// When it was last changed.
+    #[serde(default)]
+    pub updated_at: Option<String>,
+    /// When it was archived.
+    #[serde(default)]
+    pub archived_at: Option<String>,
+}
 
 /// What a page says besides its records.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -120,6 +147,39 @@ impl Page<'_> {
     }
 }
 
+impl IdHead {
+    /// Of a record of which no more is known.
+    pub fn of(id: u64) -> Self {
+        Self {
+            id: id.to_string(),
+            updated_at: None,
+            archived_at: None,
+        }
+    }
+
+    /// The id.
+    pub fn number(&self) -> Result<u64> {
+        self.id
+            .parse()
+            .map_err(|_| Error::data("HubSpot gave a record whose id is no number"))
+    }
+
+    /// Whether it was changed or archived at or after that time, milliseconds since 1970. One that does not say when counts
+    /// as changed.
+    pub fn is_since(&self, since: i64) -> bool {
+        if self.updated_at.is_none() {
+            return true;
+        }
+        [&self.updated_at, &self.archived_at]
+            .into_iter()
+            .flatten()
+            .any(|time| {
+                DateTime::parse_from_rfc3339(time)
+                    .map_or(true, |time| time.timestamp_millis() >= since)
+            })
+    }
+}
+
 impl Paging {
     /// What to ask the next page by.
     pub fn after(&self) -> Option<&str> {
@@ -178,5 +238,26 @@ impl TryFrom<Vec<BatchError>> for Missing {
             missing.extend(ids.filter_map(|id| id.parse::<u64>().ok()));
         }
         Ok(Self(missing))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_head_is_since_when_it_was_changed_or_archived() {
+        let head = IdHead {
+            id: "1".to_owned(),
+            updated_at: Some("2026-01-01T00:00:00Z".to_owned()),
+            archived_at: Some("2026-01-02T00:00:00.000Z".to_owned()),
+        };
+        let time = |text: &str| {
+            DateTime::parse_from_rfc3339(text)
+                .unwrap()
+                .timestamp_millis()
+        };
+        assert!(head.is_since(time("2026-01-02T00:00:00Z")));
+        assert!(!head.is_since(time("2026-01-02T00:00:01Z")));
     }
 }

@@ -8,8 +8,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::json::{self, Flaw};
-use super::page::Paging;
-use super::reading::IdHead;
+use super::page::{IdHead, Paging};
 
 /// Hits of a page of a search, at most.
 pub const SEARCH_PAGE: u64 = 200;
