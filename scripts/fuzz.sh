@@ -6,8 +6,8 @@
 # run once on such a file by
 #   scripts/fuzz.sh TARGET FILE
 #
-# The flags are those of cargo-fuzz, without its sanitizers: these need a nightly toolchain, and there is no `unsafe` here for
-# them to look into.
+# It works on the stable toolchain. There are no sanitizers: these need a nightly one, and there is no `unsafe` here for them to
+# look into.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/tools.sh
@@ -19,16 +19,9 @@ else
     printf 'fuzz: there is no libduckdb.so: run scripts/setup.sh\n' >&2
     exit 1
 fi
-# With a target triple, the flags are not for what runs while building.
-host=$(rustc -vV | sed -n 's/^host: //p')
-export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/fuzz"
-mkdir -p "$CARGO_TARGET_DIR"
-CARGO_TARGET_DIR=$(cd "$CARGO_TARGET_DIR" && pwd)
-RUSTFLAGS="-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
--Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
--Cllvm-args=-sanitizer-coverage-trace-compares" \
-    cargo build --release --locked --manifest-path fuzz/Cargo.toml --target "$host"
-binaries=$CARGO_TARGET_DIR/$host/release
+export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$PWD/target}"
+RUSTC_WRAPPER="$PWD/scripts/fuzz-rustc.sh" cargo build --release --locked --manifest-path fuzz/Cargo.toml
+binaries=$CARGO_TARGET_DIR/release
 
 if [ "$#" -eq 2 ] && [ -f "$2" ]; then
     exec "$binaries/$1" "$2"
