@@ -8,8 +8,8 @@ use std::hint::black_box;
 
 use acequia::evolution::{number, with_misfits};
 use acequia::schema::Schema;
+use acequia::source::hubspot::builder::{ENVELOPE, RecordBuilder, envelope_columns};
 use acequia::source::hubspot::column::ColumnBuilder;
-use acequia::source::hubspot::page::{ENVELOPE, RecordBuilder, envelope_columns};
 use acequia::source::hubspot::properties::{Property, PropertyColumn, columns};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use serde_json::Value;

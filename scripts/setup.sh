@@ -71,7 +71,7 @@ install_missing() {
     fi
     printf 'setup: installing %s\n' "${missing[*]}" >&2
     log=$(mktemp)
-    # A stale list of packages is mended by one update.
+    # A stale list of packages is fixed by one update.
     if ! apt install -y -q --no-install-recommends "${missing[@]}" >"$log" 2>&1; then
         if ! { apt update -q && apt install -y -q --no-install-recommends "${missing[@]}"; } >>"$log" 2>&1; then
             tail -n 20 "$log" >&2

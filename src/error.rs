@@ -1,7 +1,7 @@
 //! What can go wrong, cut by who must act.
 //!
 //! Each error says what failed and on what (stream, table, file, URL without its secrets), and, where there is one,
-//! how to mend it. The cause stays attached and is printed once, in `main`. No cell value and no secret is put here.
+//! how to fix it. The cause stays attached and is printed once, in `main`. No cell value and no secret is put here.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -13,7 +13,7 @@ pub type Cause = Box<dyn StdError + Send + Sync>;
 /// The result of everything in this library that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What failed, how to mend it, and why it failed.
+/// What failed, how to fix it, and why it failed.
 #[derive(Debug, Clone)]
 pub struct Fault {
     what: String,
@@ -25,7 +25,7 @@ pub struct Fault {
 /// Whether what failed would fail again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum Lasts {
-    /// As long as nobody mends it, or what was asked for is another.
+    /// As long as nobody fixes it, or what was asked for is another.
     #[default]
     Always,
     /// Until whoever was asked is in order again: it says nothing of what was asked for.
@@ -91,7 +91,7 @@ impl Error {
         Self::Internal(Fault::new(what))
     }
 
-    /// Adds how to mend it.
+    /// Adds how to fix it.
     #[must_use]
     pub fn remedy(mut self, remedy: impl Into<String>) -> Self {
         if let Some(fault) = self.fault_mut() {
@@ -152,7 +152,7 @@ impl Error {
         of_the_load && lasts == Some(Lasts::Always)
     }
 
-    /// How to mend it, where that is known.
+    /// How to fix it, where that is known.
     pub fn remedy_text(&self) -> Option<&str> {
         self.fault().and_then(|fault| fault.remedy.as_deref())
     }

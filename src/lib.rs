@@ -10,7 +10,11 @@ pub mod config;
 pub mod destination;
 pub mod error;
 pub mod evolution;
+mod exact;
 pub mod failpoint;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod identity;
 pub mod landing;
 pub mod names;

@@ -7,6 +7,7 @@ use chrono::{DateTime, Datelike, Days, NaiveDate, NaiveDateTime, TimeDelta, Utc}
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::exact::decimal;
 use crate::schema::ColumnType;
 use crate::seen::Seen;
 use crate::shape::TableShape;
@@ -387,7 +388,7 @@ impl CursorValue {
     pub fn text(&self) -> String {
         match self {
             Self::Integer(value) => value.to_string(),
-            Self::Decimal(value, scale) => decimal_text(*value, *scale),
+            Self::Decimal(value, scale) => decimal::text(*value, *scale),
             Self::Date(days) => date_of(*days).map_or_else(String::new, |date| date.to_string()),
             Self::Timestamp(micros) => naive_of(*micros)
                 .format("%Y-%m-%dT%H:%M:%S%.6f")
@@ -478,25 +479,8 @@ impl TryFrom<TypedText> for CursorValue {
     }
 }
 
-/// An unscaled decimal as text.
-pub(crate) fn decimal_text(unscaled: i128, scale: u8) -> String {
-    let digits = unscaled.unsigned_abs().to_string();
-    let sign = if unscaled < 0 { "-" } else { "" };
-    let scale = usize::from(scale);
-    if scale == 0 {
-        return format!("{sign}{digits}");
-    }
-    let padded = format!("{digits:0>width$}", width = scale + 1);
-    let (whole, fraction) = padded.split_at(padded.len() - scale);
-    format!("{sign}{whole}.{fraction}")
-}
-
 fn parse_decimal(text: &str, scale: u8) -> Option<CursorValue> {
-    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
-    let missing = usize::from(scale).checked_sub(fraction.len())?;
-    let unscaled = format!("{whole}{fraction}{}", "0".repeat(missing));
-    unscaled
-        .parse()
+    decimal::unscaled(text.as_bytes(), scale)
         .ok()
         .map(|value| CursorValue::Decimal(value, scale))
 }

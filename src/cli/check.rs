@@ -44,7 +44,7 @@ pub(crate) fn run(args: SelectionArgs, context: &mut Context) -> Result<Exit> {
             print(finding, printer)?;
         }
         if failed > 0 {
-            printer.line(format!("{} to fix", figures::plural(failed, "fault")))?;
+            printer.line(format!("{} to fix", figures::plural(failed, "problem")))?;
         }
     }
     Ok(if failed > 0 { Exit::Failed } else { Exit::Ok })

@@ -44,7 +44,7 @@ Exit status:
   0 all well, 1 a stream or a check failed, 2 the command line or the configuration is wrong,
   130 interrupted";
 
-/// Carries rows from PostgreSQL and HubSpot, through a Parquet landing area, into DuckDB.
+/// Carries rows from PostgreSQL and HubSpot, through a Parquet landing area, into DuckDB or PostgreSQL.
 #[derive(Debug, Parser)]
 #[command(name = "acequia", version, after_help = EXAMPLES, max_term_width = 100)]
 pub(crate) struct Cli {
@@ -100,7 +100,7 @@ pub(crate) enum Command {
     Init(InitArgs),
     /// See whether the configuration, its connections and their privileges work
     ///
-    /// Prints the SQL or the setting that fixes each fault. Changes nothing.
+    /// Prints the SQL or the setting that fixes each problem. Changes nothing.
     Check(SelectionArgs),
     /// Carry the streams from their sources into the destination
     ///

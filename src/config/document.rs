@@ -46,6 +46,17 @@ impl Document {
         })
     }
 
+    /// A configuration's text without a file, and without a `.env`.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn of_text(text: &str) -> Result<Self> {
+        let path = Path::new("/acequia.toml");
+        Ok(Self {
+            config: parse(text).map_err(|mistake| mistake.into_error(path, text))?,
+            environment: Environment::without_file(path),
+            path: path.to_owned(),
+        })
+    }
+
     /// The file's absolute path.
     pub fn path(&self) -> &Path {
         &self.path

@@ -54,6 +54,15 @@ impl Environment {
         Ok(Self { file, variables })
     }
 
+    /// The process environment alone.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn without_file(config: &Path) -> Self {
+        Self {
+            file: config.with_file_name(".env"),
+            variables: BTreeMap::new(),
+        }
+    }
+
     /// Puts the values of variables in the place of each `${NAME}`; `$${` becomes `${`.
     pub fn expand(&self, text: &str) -> Result<String, BadVariable> {
         let mut expanded = String::with_capacity(text.len());
@@ -77,7 +86,7 @@ impl Environment {
         Ok(expanded)
     }
 
-    /// How to mend what [`expand`](Self::expand) complains of.
+    /// How to fix what [`expand`](Self::expand) complains of.
     pub fn remedy(&self, error: &BadVariable) -> String {
         match error {
             BadVariable::Unset(name) => format!(

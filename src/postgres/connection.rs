@@ -238,7 +238,7 @@ impl Server {
         [SESSION_SETTINGS, NOTICE_A_DEAD_CLIENT]
     }
 
-    /// Why a connection could not be made, and what mends it.
+    /// Why a connection could not be made, and what fixes it.
     fn refused(&self, error: tokio_postgres::Error) -> Error {
         let what = format!("cannot connect to PostgreSQL at {}", self.place);
         let fault = self.role.error(what);

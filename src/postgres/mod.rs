@@ -9,8 +9,6 @@ pub mod wire;
 pub(crate) const EPOCH_MICROS: i64 = 946_684_800_000_000;
 /// Days from 1970-01-01 to 2000-01-01.
 pub(crate) const EPOCH_DAYS: i32 = 10_957;
-/// Microseconds of a day: PostgreSQL's 24:00:00, the highest time.
-pub(crate) const DAY_MICROS: i64 = 86_400_000_000;
 
 /// An identifier, quoted.
 pub fn quote(name: &str) -> String {

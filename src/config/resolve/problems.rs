@@ -24,7 +24,7 @@ struct Problem {
 }
 
 impl Problems {
-    /// Adds what is wrong at a place such as `[streams.ventas] cursor`, and how to mend it.
+    /// Adds what is wrong at a place such as `[streams.ventas] cursor`, and how to fix it.
     pub(super) fn add(
         &mut self,
         place: &str,

@@ -16,7 +16,8 @@ use arrow::datatypes::{
 };
 
 use crate::error::{Error, Result};
-use crate::postgres::{DAY_MICROS, EPOCH_DAYS, EPOCH_MICROS};
+use crate::exact::calendar::DAY_MICROS;
+use crate::postgres::{EPOCH_DAYS, EPOCH_MICROS};
 use crate::schema::{Column, ColumnType};
 
 use super::numeric::put_numeric;

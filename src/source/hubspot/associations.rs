@@ -10,14 +10,13 @@ use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::mpsc;
 
-use super::json::{Flaw, Malformed, Scanner};
-use super::listing::Trail;
+use super::json::{self, Flaw};
+use super::listing::{Shelf, Trail};
 use super::object::CrmObject;
 use super::pacing::Allowance;
-use super::page::expect_only_missing;
-use super::reading::{IdSource, Paging, Reader, Shelf};
-use super::rows::{RowBuilder, hand_on_rows};
-use super::session::fixed_columns;
+use super::page::{Missing, NumberOrText, Paging};
+use super::reading::{IdSource, Reader};
+use super::rows::{RowBuilder, fixed_columns, hand_on_rows};
 use crate::error::Result;
 use crate::schema::{ColumnSpec, ColumnType, Schema};
 
@@ -29,10 +28,11 @@ const INPUTS: usize = 1_000;
 const AT_ONCE: usize = 4;
 
 #[derive(Debug, Deserialize)]
-struct Page<'a> {
+struct Page {
     results: Vec<Links>,
-    #[serde(borrow, default)]
-    errors: Option<&'a serde_json::value::RawValue>,
+    // A record without associations comes as an error, too.
+    #[serde(rename = "errors", default)]
+    _errors: Option<Missing>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -45,13 +45,13 @@ struct Links {
 
 #[derive(Debug, Deserialize)]
 struct From {
-    id: Id,
+    id: NumberOrText,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Link {
-    to_object_id: Id,
+    to_object_id: NumberOrText,
     association_types: Vec<Kind>,
 }
 
@@ -63,14 +63,6 @@ struct Kind {
     category: Option<String>,
     #[serde(default)]
     label: Option<String>,
-}
-
-/// An id, which the documents call a text and the answers often write as a number.
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-enum Id {
-    Number(u64),
-    Text(String),
 }
 
 /// One kind of object, and the other.
@@ -167,9 +159,9 @@ async fn all_of(reader: &Reader, to: &CrmObject, mut inputs: Vec<Input>) -> Resu
             request.subject = format!("the associations of {} with {to}", reader.object);
             request.scopes.extend(to.scopes());
             let sound = |body: &[u8]| -> Result<Vec<Links>, Flaw> {
-                let results = parse(body)?;
+                let Page { results, .. } = json::parse(body)?;
                 for links in &results {
-                    if let Some(trail) = trails.get(&links.from.id.to_string()) {
+                    if let Some(trail) = trails.get(&links.from.id.0) {
                         trail.check(links.after())?;
                     }
                 }
@@ -178,7 +170,7 @@ async fn all_of(reader: &Reader, to: &CrmObject, mut inputs: Vec<Input>) -> Resu
             let results = reader.client.ask(&request, &reader.stop, sound).await?;
             for links in results {
                 if let Some(after) = links.after() {
-                    let from = links.from.id.to_string();
+                    let from = links.from.id.0.clone();
                     trails.entry(from.clone()).or_default().follow(after);
                     further.push((from, Some(after.to_owned())));
                 }
@@ -196,20 +188,10 @@ impl Links {
     }
 }
 
-fn parse(body: &[u8]) -> Result<Vec<Links>, Malformed> {
-    let page: Page<'_> =
-        serde_json::from_slice(body).map_err(|error| Malformed { at: error.column() })?;
-    if let Some(errors) = page.errors {
-        // A record without associations comes as an error, too.
-        expect_only_missing(&mut Scanner::new(errors.get().as_bytes())?)?;
-    }
-    Ok(page.results)
-}
-
 fn write(links: Links, builder: &mut RowBuilder) -> Result<()> {
-    let from = links.from.id.to_string();
+    let from = links.from.id.0;
     for link in links.to {
-        let to = link.to_object_id.to_string();
+        let to = link.to_object_id.0;
         for kind in link.association_types {
             builder.row(&[
                 Some(Cow::Borrowed(&from)),
@@ -221,13 +203,4 @@ fn write(links: Links, builder: &mut RowBuilder) -> Result<()> {
         }
     }
     Ok(())
-}
-
-impl std::fmt::Display for Id {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Number(number) => write!(f, "{number}"),
-            Self::Text(text) => f.write_str(text),
-        }
-    }
 }

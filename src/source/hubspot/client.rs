@@ -12,7 +12,7 @@ use reqwest::header::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::failure::{MAX_ODD, Meaning, Refusal, back_off, meaning, span};
+use super::failure::{MAX_ODD, Meaning, NoAnswer, Refusal, back_off, meaning, span};
 use super::json::Flaw;
 use super::object::ApiVersion;
 use super::pacing::{Allowance, Pacer, WindowHeaders};
@@ -64,31 +64,6 @@ pub struct Answer {
     pub body: Bytes,
     /// When it was given, by the server's clock.
     pub date: Option<DateTime<Utc>>,
-}
-
-/// Why there is no answer.
-#[derive(Debug)]
-pub enum NoAnswer {
-    /// The address is too long.
-    TooLong,
-    /// The token is good, but may not ask this.
-    Forbidden(Error),
-    /// The answer, asked for again, still says what cannot be: this.
-    Odd(String, Error),
-    /// Anything else.
-    Failed(Error),
-}
-
-impl From<NoAnswer> for Error {
-    fn from(no_answer: NoAnswer) -> Self {
-        match no_answer {
-            NoAnswer::TooLong => {
-                Self::source("HubSpot finds the address of a request too long (414)")
-                    .remedy("take fewer properties with `properties`")
-            }
-            NoAnswer::Forbidden(error) | NoAnswer::Odd(_, error) | NoAnswer::Failed(error) => error,
-        }
-    }
 }
 
 impl Client {

@@ -11,7 +11,7 @@ use arrow::buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 
 use super::value;
 use crate::error::{Error, Result};
-use crate::schema::{Column, ColumnType};
+use crate::schema::{Column, ColumnType, Schema};
 
 /// A text that is no value of the column's type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +51,14 @@ enum Values {
     F64(Vec<f64>),
     F32(Vec<f32>),
     Bool(BooleanBufferBuilder),
+}
+
+/// The columns of a schema, each empty.
+///
+/// # Errors
+/// Those of [`ColumnBuilder::new`].
+pub fn builders(schema: &Schema) -> Result<Vec<ColumnBuilder>> {
+    schema.columns.iter().map(ColumnBuilder::new).collect()
 }
 
 impl ColumnBuilder {
@@ -103,11 +111,6 @@ impl ColumnBuilder {
     /// Whether it has no row.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
-    }
-
-    /// Whether every text is a value of it.
-    pub fn takes_any_text(&self) -> bool {
-        self.kind == Kind::Text
     }
 
     /// Appends what a text says.

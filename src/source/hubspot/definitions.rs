@@ -7,11 +7,10 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 
-use super::json::Malformed;
+use super::json;
 use super::pacing::Allowance;
 use super::reading::Reader;
-use super::rows::{RowBuilder, hand_on_rows};
-use super::session::fixed_columns;
+use super::rows::{RowBuilder, fixed_columns, hand_on_rows};
 use crate::error::Result;
 use crate::schema::{ColumnSpec, ColumnType, Schema};
 
@@ -165,16 +164,11 @@ async fn definitions(reader: &Reader) -> Result<Vec<Definition>> {
         );
         let mut request = reader.request(path, None, Allowance::Window);
         request.subject = format!("the properties of {}", reader.object);
-        let decode = |body: &[u8]| -> Result<List, Malformed> {
-            serde_json::from_slice(body).map_err(|error| Malformed { at: error.column() })
-        };
-        all.extend(
-            reader
-                .client
-                .ask(&request, &reader.stop, decode)
-                .await?
-                .results,
-        );
+        let list: List = reader
+            .client
+            .ask(&request, &reader.stop, |body: &[u8]| json::parse(body))
+            .await?;
+        all.extend(list.results);
     }
     Ok(all)
 }

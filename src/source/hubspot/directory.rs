@@ -7,13 +7,13 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 
-use super::json::{Flaw, Malformed};
+use super::json::{self, Flaw};
 use super::listing::Trail;
 use super::object::CrmObject;
 use super::pacing::Allowance;
-use super::reading::{Paging, Reader, encode};
-use super::rows::{RowBuilder, hand_on_rows};
-use super::session::fixed_columns;
+use super::page::Paging;
+use super::reading::{Reader, encode};
+use super::rows::{RowBuilder, fixed_columns, hand_on_rows};
 use crate::error::Result;
 use crate::schema::{ColumnSpec, ColumnType, Schema};
 
@@ -136,7 +136,7 @@ pub async fn read_owners(
             }
             let request = reader.request(path, None, Allowance::Window);
             let sound = |body: &[u8]| -> Result<OwnerPage, Flaw> {
-                let page: OwnerPage = parse(body)?;
+                let page: OwnerPage = json::parse(body)?;
                 trail.check(page.paging.as_ref().and_then(Paging::after))?;
                 Ok(page)
             };
@@ -189,7 +189,10 @@ pub async fn read_pipelines(
         );
         request.subject = format!("the pipelines of {object}");
         request.scopes = object.scopes();
-        let list: PipelineList = reader.client.ask(&request, &reader.stop, parse).await?;
+        let list: PipelineList = reader
+            .client
+            .ask(&request, &reader.stop, |body: &[u8]| json::parse(body))
+            .await?;
         for pipeline in &list.results {
             let mut row = |stage: Option<&Stage>| {
                 builder.row(&[
@@ -218,8 +221,4 @@ pub async fn read_pipelines(
         }
     }
     hand_on_rows(&mut builder, &batches, true).await
-}
-
-fn parse<T: for<'a> Deserialize<'a>>(body: &[u8]) -> Result<T, Malformed> {
-    serde_json::from_slice(body).map_err(|error| Malformed { at: error.column() })
 }

@@ -164,6 +164,31 @@ pub fn meaning(refusal: &Refusal<'_>) -> Meaning {
     }
 }
 
+/// Why there is no answer.
+#[derive(Debug)]
+pub enum NoAnswer {
+    /// The address is too long.
+    TooLong,
+    /// The token is good, but may not ask this.
+    Forbidden(Error),
+    /// The answer, asked for again, still says what cannot be: this.
+    Odd(String, Error),
+    /// Anything else.
+    Failed(Error),
+}
+
+impl From<NoAnswer> for Error {
+    fn from(no_answer: NoAnswer) -> Self {
+        match no_answer {
+            NoAnswer::TooLong => {
+                Self::source("HubSpot finds the address of a request too long (414)")
+                    .remedy("take fewer properties with `properties`")
+            }
+            NoAnswer::Forbidden(error) | NoAnswer::Odd(_, error) | NoAnswer::Failed(error) => error,
+        }
+    }
+}
+
 /// How long to wait before a request is sent again, after so many faults: twice as long each time, spread by `chance` so
 /// that streams do not ask again all at once.
 pub fn back_off(faults: u32, chance: u32) -> Duration {

@@ -9,12 +9,12 @@ use serde::Deserialize;
 use tokio::sync::mpsc;
 
 use super::ids::IdSet;
-use super::json::{Malformed, Scanner};
-use super::page::expect_only_missing;
-use super::reading::{BatchOf, IdHead, IdSource, Reader, Shelf};
+use super::json;
+use super::listing::Shelf;
+use super::page::{IdHead, Missing};
+use super::reading::{BatchOf, IdSource, Reader};
 use super::records::Start;
-use super::rows::{RowBuilder, hand_on_rows};
-use super::session::fixed_columns;
+use super::rows::{RowBuilder, fixed_columns, hand_on_rows};
 use crate::error::Result;
 use crate::schema::{ColumnSpec, ColumnType, Schema};
 
@@ -25,8 +25,8 @@ pub const KEY: [&str; 4] = ["id", "property", "timestamp", "seq"];
 struct Page<'a> {
     #[serde(borrow)]
     results: Vec<Record<'a>>,
-    #[serde(borrow, default)]
-    errors: Option<&'a serde_json::value::RawValue>,
+    #[serde(rename = "errors", default)]
+    _errors: Option<Missing>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -107,32 +107,18 @@ pub async fn read(
         let mut answers = std::pin::pin!(answers);
         while let Some(answer) = answers.next().await {
             let answer = answer?;
-            let body = reader.decode(answer, whole).await?;
-            write(&body, &mut builder, &mut seen)?;
+            reader
+                .decode(answer, |body| {
+                    json::parse(body).map(|page| write(page, &mut builder, &mut seen))
+                })
+                .await??;
             hand_on_rows(&mut builder, &batches, false).await?;
         }
     }
     hand_on_rows(&mut builder, &batches, true).await
 }
 
-/// The body, where it is whole.
-fn whole(body: &[u8]) -> Result<Vec<u8>, Malformed> {
-    parse(body).map(|_| body.to_vec())
-}
-
-fn parse(body: &[u8]) -> Result<Page<'_>, Malformed> {
-    let page: Page<'_> =
-        serde_json::from_slice(body).map_err(|error| Malformed { at: error.column() })?;
-    if let Some(errors) = page.errors {
-        expect_only_missing(&mut Scanner::new(errors.get().as_bytes())?)?;
-    }
-    Ok(page)
-}
-
-fn write(body: &[u8], builder: &mut RowBuilder, seen: &mut IdSet) -> Result<()> {
-    let Ok(page) = parse(body) else {
-        return Ok(());
-    };
+fn write(page: Page<'_>, builder: &mut RowBuilder, seen: &mut IdSet) -> Result<()> {
     for record in page.results {
         if record.id.parse().is_ok_and(|id| !seen.insert(id)) {
             continue;

@@ -1,9 +1,12 @@
-//! A set of record ids in about two bytes each, so that what was read can be remembered for a whole portal. No I/O.
+//! A set of record ids in about three bytes each, so that what was read can be remembered for a whole portal. No I/O.
+//!
+//! Ids of one portal may lie far apart. A roaring bitmap, which keeps ids by their upper bits, was measured at 4 bytes an
+//! id where they lie 1,000 apart, and at 55 to 70 where they lie 200,000 apart or more; this set at 2, and at 3 to 4.
 
 use std::collections::BTreeSet;
 
-/// Ids that a block holds.
-const BLOCK: usize = 1024;
+/// Ids that a block holds: each look into one goes over half of them.
+const BLOCK: usize = 128;
 
 /// A set of ids. Those that come in ascending order, as lists give them, are kept as their differences.
 #[derive(Debug, Clone, Default)]

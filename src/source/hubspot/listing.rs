@@ -4,8 +4,16 @@ use std::collections::HashSet;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 
 use super::json::Flaw;
-use super::page::PageEnd;
-use super::reading::{IdHead, Shelf};
+use super::page::{IdHead, PageEnd};
+
+/// Which records a list shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shelf {
+    /// Those in use.
+    Live,
+    /// Those in the archive, where they are kept for 90 days.
+    Archived,
+}
 
 /// The cursors by which pages were asked for. One that comes again would lead round and round for ever.
 #[derive(Debug, Clone, Default)]

@@ -1,8 +1,9 @@
 //! HubSpot as a source: every object of its CRM, owners and pipelines, as typed columns.
 //!
-//! `session` opens a stream and says what its columns are (`properties`); `reading` asks for ids and records, `records`,
-//! `history`, `associations` and `directory` read one kind of stream each; `page`, `column`, `value` and `json` make Arrow
-//! of what comes, with no I/O; `client` sends requests, as `pacing` allows them and as `failure` judges their answers.
+//! `open` opens a stream and says what its columns are (`properties`), `session` begins to read it; `reading` asks for ids
+//! and records, `records`, `history`, `associations` and `directory` read one kind of stream each; `json` and `page` read
+//! what comes, `builder`, `rows`, `column` and `value` make Arrow of it, with no I/O; `client` sends requests, as `pacing`
+//! allows them and as `failure` judges their answers.
 
 use chrono::Utc;
 
@@ -10,6 +11,7 @@ use crate::config::{Secret, Stream};
 use crate::error::{Error, Result};
 
 pub mod associations;
+pub mod builder;
 pub mod client;
 pub mod column;
 pub mod definitions;
@@ -21,6 +23,7 @@ pub mod incremental;
 pub mod json;
 pub mod listing;
 pub mod object;
+mod open;
 pub mod pacing;
 pub mod page;
 pub mod patience;
@@ -32,7 +35,8 @@ pub mod search;
 pub mod session;
 pub mod value;
 
-use client::{Client, NoAnswer};
+use client::Client;
+use failure::NoAnswer;
 use object::{ApiVersion, CrmObject};
 use reading::Reader;
 use session::Session;

@@ -6,8 +6,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio_util::sync::CancellationToken;
 
-use super::client::NoAnswer;
-use super::failure::{MAX_FAULTS, MAX_UNREACHABLE, MAX_WAITED, OUTAGE, back_off, span};
+use super::failure::{MAX_FAULTS, MAX_UNREACHABLE, MAX_WAITED, NoAnswer, OUTAGE, back_off, span};
 use super::json::Malformed;
 use crate::error::{Error, Result};
 

@@ -3,18 +3,18 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use chrono::DateTime;
 use futures::stream::{self, Stream, StreamExt};
-use serde::Deserialize;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use super::client::{Answer, Client, NoAnswer, Request};
-use super::json::{Flaw, Malformed};
-use super::listing::{Listing, Turn};
+use super::client::{Answer, Client, Request};
+use super::failure::NoAnswer;
+use super::json::{self, Flaw};
+use super::listing::{Listing, Shelf, Turn};
 use super::object::CrmObject;
 use super::pacing::Allowance;
-use super::page::PageEnd;
+use super::page::{IdHead, IdPage, PageEnd, Paging};
 use super::search::{Next, SearchPage, Walk};
 use crate::error::{Error, Result};
 
@@ -28,15 +28,6 @@ pub const HISTORY_BATCH: usize = 50;
 const AT_ONCE: usize = 6;
 /// The longest address that is asked for: HubSpot refuses them from 8,000 letters on.
 const LONGEST_ADDRESS: usize = 7_000;
-
-/// Which records a list shows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Shelf {
-    /// Those in use.
-    Live,
-    /// Those in the archive, where they are kept for 90 days.
-    Archived,
-}
 
 /// An object of an account, to read from.
 #[derive(Debug, Clone)]
@@ -57,20 +48,6 @@ pub struct Reader {
 #[derive(Debug, Clone, Default)]
 pub struct Notes(Arc<Mutex<Vec<String>>>);
 
-/// What a list says of a record.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct IdHead {
-    /// Its id, as text.
-    pub id: String,
-    /// When it was last changed.
-    #[serde(default)]
-    pub updated_at: Option<String>,
-    /// When it was archived.
-    #[serde(default)]
-    pub archived_at: Option<String>,
-}
-
 /// Where ids come from.
 #[derive(Debug)]
 pub enum IdSource {
@@ -90,32 +67,6 @@ pub enum IdSource {
     End,
 }
 
-#[derive(Debug, Deserialize)]
-struct IdPage {
-    results: Vec<IdHead>,
-    #[serde(default)]
-    paging: Option<Paging>,
-}
-
-/// Whether a page has another behind it. The last one has none of this, or an empty one.
-#[derive(Debug, Deserialize)]
-pub struct Paging {
-    #[serde(default)]
-    next: Option<NextPage>,
-}
-
-#[derive(Debug, Deserialize)]
-struct NextPage {
-    after: String,
-}
-
-impl Paging {
-    /// What to ask the next page by.
-    pub fn after(&self) -> Option<&str> {
-        self.next.as_ref().map(|next| next.after.as_str())
-    }
-}
-
 impl Notes {
     /// Adds something, once.
     pub fn add(&self, note: String) {
@@ -128,39 +79,6 @@ impl Notes {
     /// All of them.
     pub fn take(&self) -> Vec<String> {
         std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-impl IdHead {
-    /// Of a record of which no more is known.
-    pub fn of(id: u64) -> Self {
-        Self {
-            id: id.to_string(),
-            updated_at: None,
-            archived_at: None,
-        }
-    }
-
-    /// The id.
-    pub fn number(&self) -> Result<u64> {
-        self.id
-            .parse()
-            .map_err(|_| Error::data("HubSpot gave a record whose id is no number"))
-    }
-
-    /// Whether it was changed or archived at or after that time, milliseconds since 1970. One that does not say when counts
-    /// as changed.
-    pub fn is_since(&self, since: i64) -> bool {
-        if self.updated_at.is_none() {
-            return true;
-        }
-        [&self.updated_at, &self.archived_at]
-            .into_iter()
-            .flatten()
-            .any(|time| {
-                DateTime::parse_from_rfc3339(time)
-                    .map_or(true, |time| time.timestamp_millis() >= since)
-            })
     }
 }
 
@@ -340,8 +258,7 @@ impl Reader {
             listing.after(),
         );
         let decode = |body: &[u8]| -> Result<(Vec<IdHead>, PageEnd), Flaw> {
-            let page: IdPage =
-                serde_json::from_slice(body).map_err(|error| Malformed { at: error.column() })?;
+            let page: IdPage = json::parse(body)?;
             let end = PageEnd {
                 after: page
                     .paging
@@ -455,16 +372,16 @@ impl BatchOf {
     }
 }
 
+/// What is escaped in an address: all but what RFC 3986 calls unreserved.
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'~');
+
 /// Appends a text to an address, with what has a meaning there escaped.
 pub fn encode(address: &mut String, text: &str) {
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~') {
-            address.push(char::from(byte));
-        } else {
-            use std::fmt::Write as _;
-            let _ = write!(address, "%{byte:02X}");
-        }
-    }
+    address.extend(utf8_percent_encode(text, RESERVED));
 }
 
 #[cfg(test)]
@@ -476,21 +393,5 @@ mod tests {
         let mut address = String::new();
         encode(&mut address, "a b&ñ_1=");
         assert_eq!(address, "a%20b%26%C3%B1_1%3D");
-    }
-
-    #[test]
-    fn a_head_is_since_when_it_was_changed_or_archived() {
-        let head = IdHead {
-            id: "1".to_owned(),
-            updated_at: Some("2026-01-01T00:00:00Z".to_owned()),
-            archived_at: Some("2026-01-02T00:00:00.000Z".to_owned()),
-        };
-        let time = |text: &str| {
-            DateTime::parse_from_rfc3339(text)
-                .unwrap()
-                .timestamp_millis()
-        };
-        assert!(head.is_since(time("2026-01-02T00:00:00Z")));
-        assert!(!head.is_since(time("2026-01-02T00:00:01Z")));
     }
 }

@@ -7,13 +7,14 @@ use arrow::array::RecordBatch;
 use futures::StreamExt;
 use tokio::sync::mpsc;
 
-use super::client::NoAnswer;
+use super::builder::{Fate, Head, MERGED_IDS, RecordBuilder};
+use super::failure::NoAnswer;
 use super::ids::IdSet;
 use super::json::{Flaw, Malformed};
-use super::listing::Listing;
-use super::page::{Fate, Head, MERGED_IDS, PageEnd, RecordBuilder};
+use super::listing::{Listing, Shelf};
+use super::page::{IdHead, PageEnd};
 use super::properties::PropertyColumn;
-use super::reading::{BatchOf, IdHead, IdSource, LIST_PAGE, Reader, Shelf};
+use super::reading::{BatchOf, IdSource, LIST_PAGE, Reader};
 use crate::error::{Error, Result};
 use crate::schema::Schema;
 

@@ -1,4 +1,4 @@
-//! Rows of fixed columns, each value given as text: for what comes in small numbers. No I/O.
+//! Rows of fixed columns, each value given as text: for what comes in small numbers.
 
 use std::borrow::Cow;
 
@@ -6,10 +6,23 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use tokio::sync::mpsc;
 
-use super::column::ColumnBuilder;
-use super::page::{BATCH_BYTES, BATCH_ROWS};
+use super::builder::{BATCH_BYTES, BATCH_ROWS};
+use super::column::{self, ColumnBuilder};
 use crate::error::{Error, Result};
-use crate::schema::Schema;
+use crate::schema::{ColumnSpec, ColumnType, Schema};
+
+/// Columns that do not depend on the account: names and types, and whether they may be NULL.
+pub fn fixed_columns(columns: &[(&str, ColumnType, bool)]) -> Vec<ColumnSpec> {
+    columns
+        .iter()
+        .map(|(name, column_type, nullable)| ColumnSpec {
+            name: (*name).to_owned(),
+            column_type: column_type.clone(),
+            nullable: *nullable,
+            source_type: column_type.to_string(),
+        })
+        .collect()
+}
 
 /// Gathers rows of fixed columns, each value given as text: for what comes in small numbers.
 #[derive(Debug)]
@@ -24,11 +37,7 @@ impl RowBuilder {
     pub fn new(schema: &Schema) -> Result<Self> {
         Ok(Self {
             schema: schema.arrow(),
-            columns: schema
-                .columns
-                .iter()
-                .map(ColumnBuilder::new)
-                .collect::<Result<_>>()?,
+            columns: column::builders(schema)?,
             rows: 0,
         })
     }

@@ -7,8 +7,8 @@
 use serde::Deserialize;
 use serde_json::json;
 
-use super::json::{Flaw, Malformed};
-use super::reading::{IdHead, Paging};
+use super::json::{self, Flaw};
+use super::page::{IdHead, Paging};
 
 /// Hits of a page of a search, at most.
 pub const SEARCH_PAGE: u64 = 200;
@@ -89,8 +89,7 @@ impl Walk {
     /// # Errors
     /// What cannot be.
     pub fn page(&self, body: &[u8]) -> Result<SearchPage, Flaw> {
-        let page: SearchPage =
-            serde_json::from_slice(body).map_err(|error| Malformed { at: error.column() })?;
+        let page: SearchPage = json::parse(body)?;
         let mut last = self.last;
         for head in &page.results {
             let id = head

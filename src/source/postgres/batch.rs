@@ -123,7 +123,7 @@ impl BatchBuilder {
     }
 }
 
-/// Why a column's field cannot be carried, and what mends it.
+/// Why a column's field cannot be carried, and what fixes it.
 pub(super) fn refused(name: &str, error: FieldError) -> Error {
     let fault = Error::data(format!(
         "column `{name}` cannot be carried exactly: {error}"

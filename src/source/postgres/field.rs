@@ -14,7 +14,8 @@ use arrow::array::{
 use arrow::buffer::{OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::{DataType, FieldRef};
 
-use crate::postgres::{DAY_MICROS, EPOCH_DAYS, EPOCH_MICROS};
+use crate::exact::calendar::DAY_MICROS;
+use crate::postgres::{EPOCH_DAYS, EPOCH_MICROS};
 use crate::schema::{Column, ColumnType};
 
 /// What arrives in a field: the `send` format to expect.
@@ -530,11 +531,11 @@ pub(super) mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::position::decimal_text;
+    use crate::exact::decimal;
 
     /// `numeric_send` of an unscaled value, for the way back.
     pub(crate) fn send_numeric(unscaled: i128, scale: u8) -> Vec<u8> {
-        let text = decimal_text(unscaled, scale);
+        let text = decimal::text(unscaled, scale);
         let text = text.trim_start_matches('-');
         let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
         let whole = format!("{whole:0>width$}", width = whole.len().div_ceil(4) * 4);

@@ -81,7 +81,7 @@ pub fn plan(column: &CatalogColumn, wanted: Option<&ColumnType>) -> Result<Colum
 
 type Reading = (ColumnType, Wire, Option<&'static str>);
 
-/// The type that DESIGN's table gives: what is outside of it travels as PostgreSQL's own text.
+/// The type that `docs/types.md` gives: what is outside of it travels as PostgreSQL's own text.
 fn natural(column: &CatalogColumn) -> Reading {
     if let Some(element) = &column.element {
         return match scalar(element) {

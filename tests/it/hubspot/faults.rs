@@ -134,6 +134,47 @@ fn s10_a_batch_that_is_cut_off_is_asked_again_and_nothing_of_it_stays() {
     }
 }
 
+/// What is not quite JSON, and could be gone over by whoever only looks for brackets and quotes.
+const NOT_QUITE_JSON: [&str; 6] = [
+    "[1,,2]",
+    "truefalse",
+    "{\"b\" 1}",
+    "1-+.e5",
+    "{\"b\":1:2}",
+    "\"uno\ndos\"",
+];
+
+#[test]
+fn s10_what_is_not_quite_json_is_refused_by_name_and_nothing_of_it_is_loaded() {
+    let crm = Crm::of(250, FULL);
+    // One more than a request is sent again: each of these stands in two places at which nobody looks, or where text is
+    // taken as it comes.
+    for round in 0..2 {
+        for broken in NOT_QUITE_JSON {
+            let (beside, value) = if round == 0 {
+                (broken, "\"uno\"")
+            } else {
+                ("null", broken)
+            };
+            let page = format!(
+                "{{\"results\":[{{\"id\":\"1\",\"createdAt\":\"2026-01-01T00:00:00Z\",\"updatedAt\":\
+                 \"2026-01-01T00:00:00Z\",\"archived\":false,\"beside\":{beside},\"properties\":{{\"name\":{value}}}}}]}}"
+            );
+            crm.server.inject(Fault::body("after=cursor", 200, &page));
+        }
+    }
+    let error = crm.run_failing("companies");
+    assert!(
+        error.contains("HubSpot's answer for the companies is cut off or is no JSON")
+            && error.contains("8 times in a row"),
+        "{error}"
+    );
+    assert!(crm.columns("companies").is_empty(), "a table was made");
+    // The rest of them, and then it is whole.
+    crm.run();
+    crm.assert_complete();
+}
+
 #[test]
 fn s11_a_token_that_is_refused_ends_the_run_and_is_never_shown() {
     let mut crm = Crm::of(20, FULL);

@@ -23,7 +23,7 @@ pub enum Event {
 }
 
 /// An event of the log's stream.
-pub(super) fn log_event(mut body: Bytes) -> WireResult<Event> {
+pub(crate) fn log_event(mut body: Bytes) -> WireResult<Event> {
     match body.first() {
         // start, end, the server's clock: 8 bytes each.
         Some(b'w') if body.len() >= 25 => {
@@ -42,7 +42,7 @@ pub(super) fn log_event(mut body: Bytes) -> WireResult<Event> {
 }
 
 /// The field of a row of one field. None where the data end.
-pub(super) fn copied_field(body: &Bytes) -> WireResult<Option<Bytes>> {
+pub(crate) fn copied_field(body: &Bytes) -> WireResult<Option<Bytes>> {
     let other = || WireError::Protocol("a row that is not one field");
     match row(body)? {
         Row::End => Ok(None),

@@ -1,7 +1,7 @@
 //! What replication needs of the server: settings, rights, publication, slot, and of each table an identity.
 //!
-//! [`survey`] looks at it without touching anything; [`prepare`] makes the publication and tells what each stream's table
-//! is. What is missing is told with the SQL that mends it.
+//! [`lacks`], [`slot()`] and [`table`] look at it without touching anything; [`publish_tables`] makes the publication or
+//! adds tables to it. What is missing is told with the SQL that fixes it.
 
 use tokio_postgres::Client;
 use tokio_postgres::types::Oid;

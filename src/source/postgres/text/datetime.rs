@@ -1,14 +1,14 @@
 //! Dates and times in the style `ISO`, as `EncodeDateTime` writes them (the server's `datetime.c`).
 
+use crate::exact::calendar::{DAY_MICROS, days_from_civil};
 use crate::source::postgres::field::FieldError;
 
-const DAY_MICROS: i64 = 86_400_000_000;
 const SECOND_MICROS: i64 = 1_000_000;
 
 /// The last year of a `date`.
-const LAST_YEAR: i64 = 5_874_897;
+const LAST_YEAR: i32 = 5_874_897;
 /// The year of the first `date`, before Christ.
-const FIRST_YEAR: i64 = 4714;
+const FIRST_YEAR: i32 = 4714;
 
 /// Days since 1970 of a `date`.
 pub(super) fn date(text: &[u8]) -> Result<i32, FieldError> {
@@ -75,16 +75,13 @@ fn era(text: &[u8]) -> (&[u8], bool) {
 
 /// A date as it is written.
 struct Date {
-    year: i64,
-    month: i64,
-    day: i64,
+    year: i32,
+    month: u8,
+    day: u8,
 }
 
 impl Date {
     /// Days since 1970, in the Gregorian calendar, which PostgreSQL has reach back for ever.
-    ///
-    /// Years begin in March here, so that the day that some have more is the last; eras are of 400 years, after which
-    /// the calendar repeats. See Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", `days_from_civil`.
     fn days(&self, before_christ: bool) -> Result<i64, FieldError> {
         let last = if before_christ { FIRST_YEAR } else { LAST_YEAR };
         if !(1..=last).contains(&self.year) {
@@ -95,25 +92,7 @@ impl Date {
         } else {
             self.year
         };
-        if !(1..=days_of_month(year, self.month)?).contains(&self.day) {
-            return Err(FieldError::Malformed);
-        }
-        let year = year - i64::from(self.month <= 2);
-        let era = year.div_euclid(400);
-        let year_of_era = year.rem_euclid(400);
-        let day_of_year = (153 * ((self.month + 9) % 12) + 2) / 5 + self.day - 1;
-        let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
-        Ok(era * 146_097 + day_of_era - 719_468)
-    }
-}
-
-fn days_of_month(year: i64, month: i64) -> Result<i64, FieldError> {
-    match month {
-        1 | 3 | 5 | 7 | 8 | 10 | 12 => Ok(31),
-        4 | 6 | 9 | 11 => Ok(30),
-        2 if year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) => Ok(29),
-        2 => Ok(28),
-        _ => Err(FieldError::Malformed),
+        days_from_civil(year, self.month, self.day).ok_or(FieldError::Malformed)
     }
 }
 
@@ -135,7 +114,7 @@ impl Scan<'_> {
         self.0 = rest;
         let year = year
             .iter()
-            .fold(0, |year, digit| year * 10 + i64::from(digit & 0x0F));
+            .fold(0, |year, digit| year * 10 + i32::from(digit & 0x0F));
         self.byte(b'-')?;
         let month = self.two()?;
         self.byte(b'-')?;
@@ -145,7 +124,7 @@ impl Scan<'_> {
 
     /// `08:00:00`, and up to six digits of a second. An hour more than a day has is refused by who knows whether it is.
     fn time(&mut self) -> Result<i64, FieldError> {
-        let hours = self.two()?;
+        let hours = i64::from(self.two()?);
         self.byte(b':')?;
         let minutes = self.sixtieths()?;
         self.byte(b':')?;
@@ -189,7 +168,7 @@ impl Scan<'_> {
             }
             _ => return Ok(0),
         };
-        let mut seconds = self.two()? * 3600;
+        let mut seconds = i64::from(self.two()?) * 3600;
         for unit in [60, 1] {
             if self.0.is_empty() {
                 break;
@@ -201,21 +180,18 @@ impl Scan<'_> {
     }
 
     fn sixtieths(&mut self) -> Result<i64, FieldError> {
-        self.two().and_then(|value| {
-            if value < 60 {
-                Ok(value)
-            } else {
-                Err(FieldError::Malformed)
-            }
-        })
+        match self.two()? {
+            value @ 0..60 => Ok(value.into()),
+            _ => Err(FieldError::Malformed),
+        }
     }
 
     /// Two digits.
-    fn two(&mut self) -> Result<i64, FieldError> {
+    fn two(&mut self) -> Result<u8, FieldError> {
         match self.0 {
             [tens @ b'0'..=b'9', ones @ b'0'..=b'9', rest @ ..] => {
                 self.0 = rest;
-                Ok(i64::from(tens - b'0') * 10 + i64::from(ones - b'0'))
+                Ok((tens - b'0') * 10 + (ones - b'0'))
             }
             _ => Err(FieldError::Malformed),
         }

@@ -7,8 +7,8 @@ use super::super::field::tests::{all_types, send_numeric};
 use super::super::field::{ColumnBuilder, FieldError, Wire};
 use super::super::types::{BaseType, CatalogColumn, plan};
 use super::TextForm;
+use crate::exact::decimal;
 use crate::names::hex;
-use crate::position::decimal_text;
 use crate::schema::Column;
 
 const EPOCH_MICROS: i64 = 946_684_800_000_000;
@@ -193,7 +193,7 @@ proptest! {
         let value = value / 10_i128.pow(digits);
         let column_type = format!("decimal({},{column_scale})", column_precision.max(column_scale));
         prop_assert_eq!(
-            text(&column_type, decimal_text(value, scale)),
+            text(&column_type, decimal::text(value, scale)),
             binary(&column_type, send_numeric(value, scale))
         );
     }
@@ -201,7 +201,7 @@ proptest! {
     #[test]
     fn an_exponent_moves_the_point(value in -(10_i128.pow(19))..10_i128.pow(19), exponent in -19_i32..=19) {
         let moved = if exponent < 0 {
-            decimal_text(value, u8::try_from(-exponent).unwrap())
+            decimal::text(value, u8::try_from(-exponent).unwrap())
         } else {
             (value * 10_i128.pow(exponent.unsigned_abs())).to_string()
         };

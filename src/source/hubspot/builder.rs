@@ -1,0 +1,358 @@
+//! From pages of records to Arrow columns: each value's text goes from where it lies in the answer into its column. No I/O.
+
+use std::collections::HashMap;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+
+use super::column::{self, ColumnBuilder, Misfit};
+use super::json::{self, Malformed};
+use super::page::{Page, PageEnd, Properties, Record};
+use super::properties::PropertyColumn;
+use super::value;
+use crate::error::{Error, Result};
+use crate::schema::{ColumnSpec, ColumnType, Schema};
+
+/// The columns that every stream of records has, besides its properties.
+pub const ENVELOPE: [&str; 7] = [
+    "id",
+    "created_at",
+    "updated_at",
+    "archived",
+    "archived_at",
+    "merged_into",
+    "deleted_at",
+];
+/// The column without which a row is only a mark: every record says when it was made.
+pub const MARK: &str = "created_at";
+/// The property that names the records that were merged into one.
+pub const MERGED_IDS: &str = "hs_merged_object_ids";
+
+/// Rows of a batch at most.
+pub const BATCH_ROWS: usize = 8 << 10;
+/// Bytes of a batch, roughly at most: one page may be larger.
+pub const BATCH_BYTES: usize = 8 << 20;
+
+/// Gathers records.
+#[derive(Debug)]
+pub struct RecordBuilder {
+    schema: SchemaRef,
+    columns: Vec<ColumnBuilder>,
+    envelope: [usize; 7],
+    slots: Vec<Slot>,
+    by_name: HashMap<String, usize>,
+    rows: usize,
+    /// What did not fit its column since the page began, by property.
+    unfit: Vec<usize>,
+    merged_ids: String,
+}
+
+/// Where a property's values go.
+#[derive(Debug)]
+struct Slot {
+    name: String,
+    column: usize,
+    misfit: Option<usize>,
+    misfits: u64,
+    /// The property that came after it in the last record: in the next one it most likely does again.
+    next: usize,
+}
+
+/// What a record says of itself.
+#[derive(Debug)]
+pub struct Head<'a> {
+    /// Its id.
+    pub id: u64,
+    /// When it was last changed, microseconds since 1970.
+    pub updated_at: Option<i64>,
+    /// The records that were merged into it.
+    pub merged_ids: &'a str,
+}
+
+/// What became of a record that is no more.
+#[derive(Debug)]
+pub enum Fate<'a> {
+    /// It was merged into that one.
+    MergedInto(&'a str),
+    /// It is gone for good, since that time at the latest.
+    DeletedAt(&'a str),
+}
+
+/// The columns that every stream of records has.
+pub fn envelope_columns() -> Vec<ColumnSpec> {
+    ENVELOPE
+        .into_iter()
+        .map(|name| ColumnSpec {
+            name: name.to_owned(),
+            column_type: match name {
+                "id" | "merged_into" => ColumnType::Text,
+                "archived" => ColumnType::Boolean,
+                _ => ColumnType::TimestampTz,
+            },
+            nullable: !matches!(name, "id" | "archived"),
+            source_type: match name {
+                "id" | "merged_into" => "id",
+                "archived" => "bool",
+                _ => "datetime",
+            }
+            .to_owned(),
+        })
+        .collect()
+}
+
+impl RecordBuilder {
+    /// For batches of `schema`, which has the envelope's columns and those of the properties.
+    pub fn new(schema: &Schema, properties: &[PropertyColumn]) -> Result<Self> {
+        let place = |name: &str| {
+            schema
+                .position(name)
+                .ok_or_else(|| Error::internal(format!("the schema has no column `{name}`")))
+        };
+        let mut envelope = [0; 7];
+        for (slot, name) in envelope.iter_mut().zip(ENVELOPE) {
+            *slot = place(name)?;
+        }
+        let slots = properties
+            .iter()
+            .enumerate()
+            .map(|(number, property)| {
+                Ok(Slot {
+                    name: property.property.clone(),
+                    column: place(&property.column.name)?,
+                    misfit: property
+                        .misfit
+                        .as_deref()
+                        .and_then(|name| schema.position(name)),
+                    misfits: 0,
+                    next: number + 1,
+                })
+            })
+            .collect::<Result<Vec<_>>>()?;
+        Ok(Self {
+            schema: schema.arrow(),
+            columns: column::builders(schema)?,
+            envelope,
+            by_name: properties
+                .iter()
+                .enumerate()
+                .map(|(number, property)| (property.property.clone(), number))
+                .collect(),
+            slots,
+            rows: 0,
+            unfit: Vec::new(),
+            merged_ids: String::new(),
+        })
+    }
+
+    /// Gathers the records of a page for which `admit` holds.
+    ///
+    /// # Errors
+    /// Where the page is cut off or is no page; nothing of it is kept then.
+    pub fn page(
+        &mut self,
+        body: &[u8],
+        mut admit: impl FnMut(&Head<'_>) -> bool,
+    ) -> Result<PageEnd, Malformed> {
+        let page: Page<'_> = json::parse(body)?;
+        let before = self.rows;
+        self.unfit.clear();
+        let mut highest = 0;
+        for record in &page.results {
+            match self.record(record, &mut admit) {
+                Ok(id) => highest = highest.max(id),
+                Err(malformed) => {
+                    self.take_back(before);
+                    return Err(malformed);
+                }
+            }
+        }
+        for place in self.unfit.drain(..) {
+            if let Some(slot) = self.slots.get_mut(place) {
+                slot.misfits += 1;
+            }
+        }
+        Ok(page.end(highest))
+    }
+
+    /// Appends a mark: a record of which nothing is known but that it was merged into another, or is gone for good since
+    /// some time (RFC 3339). All else of it stays as it was ([`MARK`]).
+    pub fn mark(&mut self, id: u64, fate: &Fate<'_>) -> Result<()> {
+        let [id_column, _, _, archived, _, merged_into, deleted_at] = self.envelope;
+        let id = id.to_string();
+        let fate = match fate {
+            Fate::MergedInto(other) => (merged_into, other),
+            Fate::DeletedAt(time) => (deleted_at, time),
+        };
+        for (column, text) in [
+            (id_column, id.as_str()),
+            (archived, "true"),
+            (fate.0, *fate.1),
+        ] {
+            if let Some(column) = self.columns.get_mut(column) {
+                column.pad(self.rows);
+                column
+                    .push(text)
+                    .map_err(|_| Error::internal("a mark could not be written"))?;
+            }
+        }
+        self.rows += 1;
+        Ok(())
+    }
+
+    /// Whether the batch should be taken.
+    pub fn is_full(&self) -> bool {
+        self.rows >= BATCH_ROWS
+            || self.columns.iter().map(ColumnBuilder::bytes).sum::<usize>() >= BATCH_BYTES
+    }
+
+    /// Takes the batch, if it has rows.
+    pub fn take(&mut self) -> Result<Option<RecordBatch>> {
+        if self.rows == 0 {
+            return Ok(None);
+        }
+        let mut arrays = Vec::with_capacity(self.columns.len());
+        for column in &mut self.columns {
+            column.pad(self.rows);
+            arrays.push(column.finish()?);
+        }
+        self.rows = 0;
+        RecordBatch::try_new(self.schema.clone(), arrays)
+            .map(Some)
+            .map_err(|error| Error::internal("a batch does not fit its schema").cause(error))
+    }
+
+    /// How many values did not fit their columns, by column.
+    pub fn misfits(&self) -> impl Iterator<Item = (&str, &str, u64)> {
+        self.slots.iter().filter_map(|slot| {
+            let beside = self.schema.fields().get(slot.misfit?)?.name();
+            let column = self.schema.fields().get(slot.column)?.name();
+            Some((column.as_str(), beside.as_str(), slot.misfits))
+        })
+    }
+
+    fn record(
+        &mut self,
+        record: &Record<'_>,
+        admit: &mut impl FnMut(&Head<'_>) -> bool,
+    ) -> Result<u64, Malformed> {
+        let row = self.rows;
+        let unfit = self.unfit.len();
+        let malformed = Malformed { at: 1 };
+        let [
+            id_column,
+            created_at,
+            updated_at,
+            archived,
+            archived_at,
+            _,
+            _,
+        ] = self.envelope;
+        let id = json::text(record.id)?.ok_or(malformed)?;
+        self.set(id_column, &id).map_err(|_| malformed)?;
+        let id = id.parse().map_err(|_| malformed)?;
+        let mut updated = None;
+        for (column, value) in [
+            (created_at, record.created_at),
+            (updated_at, record.updated_at),
+            (archived, record.archived),
+            (archived_at, record.archived_at),
+        ] {
+            let Some(text) = value.map_or(Ok(None), json::text)? else {
+                continue;
+            };
+            self.set(column, &text).map_err(|_| malformed)?;
+            if column == updated_at {
+                updated = value::instant(&text);
+            }
+        }
+        // Records of some objects do not say that they are not archived.
+        if let Some(column) = self.columns.get_mut(archived)
+            && column.len() == row
+        {
+            column.push("false").map_err(|_| malformed)?;
+        }
+        self.properties(&record.properties)?;
+        let head = Head {
+            id,
+            updated_at: updated,
+            merged_ids: &self.merged_ids,
+        };
+        if admit(&head) {
+            self.rows += 1;
+        } else {
+            self.take_back(row);
+            self.unfit.truncate(unfit);
+        }
+        Ok(id)
+    }
+
+    fn properties(&mut self, properties: &Properties<'_>) -> Result<(), Malformed> {
+        self.merged_ids.clear();
+        let mut last: Option<usize> = None;
+        let mut guess = 0;
+        for (name, value) in &properties.0 {
+            let place = match self.slots.get(guess) {
+                Some(slot) if slot.name == *name => Some(guess),
+                _ => self.by_name.get(name.as_ref()).copied(),
+            };
+            let text = match place {
+                Some(_) => json::text(value)?,
+                None if name == MERGED_IDS => json::text(value)?,
+                None => None,
+            };
+            if let Some(ids) = text.as_ref().filter(|_| name == MERGED_IDS) {
+                self.merged_ids.push_str(ids);
+            }
+            let Some(place) = place else {
+                continue;
+            };
+            if let Some(previous) = last.and_then(|last| self.slots.get_mut(last)) {
+                previous.next = place;
+            }
+            last = Some(place);
+            if let Some(text) = text {
+                self.property(place, &text);
+            }
+            guess = self.slots.get(place).map_or(0, |slot| slot.next);
+        }
+        Ok(())
+    }
+
+    /// Puts a property's value where it belongs: what does not fit goes beside.
+    fn property(&mut self, place: usize, text: &str) {
+        let Some(slot) = self.slots.get(place) else {
+            return;
+        };
+        let (column, misfit) = (slot.column, slot.misfit);
+        // Text that is empty is a value that was cleared: NULL where the type has no such value.
+        if text.is_empty() && misfit.is_some() {
+            return;
+        }
+        if self.set(column, text).is_err() {
+            self.unfit.push(place);
+            if let Some(beside) = misfit {
+                let _ = self.set(beside, text);
+            }
+        }
+    }
+
+    /// Sets the value of the row under way. A value that came already is replaced.
+    fn set(&mut self, place: usize, text: &str) -> Result<(), Misfit> {
+        let Some(column) = self.columns.get_mut(place) else {
+            return Ok(());
+        };
+        column.truncate(self.rows);
+        column.pad(self.rows);
+        column.push(text)
+    }
+
+    fn take_back(&mut self, rows: usize) {
+        for column in &mut self.columns {
+            column.truncate(rows);
+        }
+        self.rows = rows;
+    }
+}
+
+#[cfg(test)]
+mod tests;

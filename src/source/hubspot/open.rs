@@ -1,0 +1,298 @@
+//! Opening a stream in HubSpot: its columns are asked for, and its scopes found sufficient, before anything is read.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+
+use super::builder::{ENVELOPE, envelope_columns};
+use super::client::Client;
+use super::incremental::{Incremental, LOOKBACK, judge_clock};
+use super::json;
+use super::listing::Shelf;
+use super::object::CrmObject;
+use super::pacing::Allowance;
+use super::properties::{Property, PropertyList, Selection, columns};
+use super::reading::Reader;
+use super::session::{Content, Session, misfits};
+use super::{associations, definitions, directory, history};
+use crate::config::{Calculated, CrmPart, CrmRelation, Relation, Stream};
+use crate::error::{Error, Result};
+use crate::landing::manifest::Mode;
+use crate::position::{CursorValue, Lag};
+use crate::schema::{ColumnSpec, ColumnType};
+use crate::source::Description;
+
+impl Session {
+    /// Asks for what the stream's columns are, and whether its records may be read.
+    pub async fn open(client: &Client, stream: &Stream, began: DateTime<Utc>) -> Result<Self> {
+        let Relation::Crm(relation) = &stream.relation else {
+            return Err(Error::internal("a stream of HubSpot reads something else"));
+        };
+        let reader = Reader::new(client, CrmObject::new(&relation.object));
+        let mut session = Self {
+            reader,
+            content: Content::Owners,
+            description: Description {
+                columns: Vec::new(),
+                primary_key: Vec::new(),
+                key_is_unique: true,
+                estimated_rows: None,
+                reading: String::new(),
+                misfits: BTreeMap::new(),
+            },
+            incremental: None,
+            advice: Vec::new(),
+        };
+        let date = match &relation.part {
+            CrmPart::Owners => session.open_owners().await?,
+            CrmPart::Pipelines(objects) => session.open_pipelines(objects).await?,
+            CrmPart::Associations(to) => session.open_associations(to).await?,
+            CrmPart::Properties | CrmPart::Options => {
+                session.open_definitions(&relation.part).await?
+            }
+            CrmPart::Records => session.open_records(relation, stream).await?,
+            CrmPart::History(wanted) => session.open_history(wanted, stream.mode).await?,
+        };
+        if let (Mode::Incremental, Some(cursor)) = (stream.mode, &stream.cursor) {
+            session.incremental = Some(Incremental {
+                column: cursor.column.clone(),
+                initial: cursor.initial_value.as_deref().map(initial).transpose()?,
+                lookback: match cursor.lag {
+                    Some(Lag::Time(lag)) => lag,
+                    _ => LOOKBACK,
+                },
+                began: judge_clock(date, began, &mut session.advice),
+                compare: relation.compare,
+                reread: match relation.calculated {
+                    Calculated::Every(time) => Some(time),
+                    Calculated::Warn | Calculated::Ignore => None,
+                },
+                compares: false,
+                rereads: false,
+                compared: None,
+                reread_at: None,
+            });
+            if relation.calculated == Calculated::Warn {
+                session.warn_of_calculated();
+            }
+        }
+        Ok(session)
+    }
+
+    async fn open_records(
+        &mut self,
+        relation: &CrmRelation,
+        stream: &Stream,
+    ) -> Result<Option<DateTime<Utc>>> {
+        let (properties, date) = self.properties().await?;
+        if stream.mode == Mode::Incremental {
+            self.find_modified(&properties)?;
+        }
+        let selection = Selection {
+            wanted: relation.properties.clone(),
+            excluded: stream.exclude.clone(),
+        };
+        let chosen = selection.choose(&relation.object, properties)?;
+        let mut columns = columns(&chosen, &ENVELOPE, &stream.types);
+        for column in &mut columns {
+            column.is_chosen = stream.types.contains_key(&column.column.name);
+        }
+        if let Some(unknown) = stream
+            .types
+            .keys()
+            .find(|name| !columns.iter().any(|column| column.column.name == **name))
+        {
+            return Err(Error::config(format!(
+                "[streams.STREAM.types] names `{unknown}`, which is no column of the stream"
+            ))
+            .remedy("correct the name, or take it out"));
+        }
+        self.probe().await?;
+        let names: Vec<&str> = columns
+            .iter()
+            .map(|column| column.property.as_str())
+            .collect();
+        let reading = match stream.mode {
+            Mode::Incremental => "search for what changed, and batches of 100",
+            Mode::Cdc => "nothing: HubSpot has no log of changes",
+            Mode::Full if self.reader.fits_an_address(&names) => "pages of 100",
+            Mode::Full => "batches of 100, several at once",
+        };
+        reading.clone_into(&mut self.description.reading);
+        self.description.columns = envelope_columns();
+        self.description
+            .columns
+            .extend(columns.iter().map(|column| column.column.clone()));
+        self.description.misfits = misfits(&columns);
+        self.description.primary_key = vec!["id".to_owned()];
+        self.content = Content::Records(columns);
+        Ok(date)
+    }
+
+    async fn open_history(
+        &mut self,
+        wanted: &[String],
+        mode: Mode,
+    ) -> Result<Option<DateTime<Utc>>> {
+        let (properties, date) = self.properties().await?;
+        if mode == Mode::Incremental {
+            self.find_modified(&properties)?;
+        }
+        let selection = Selection {
+            wanted: Some(wanted.to_vec()),
+            excluded: Vec::new(),
+        };
+        let chosen = selection.choose(self.reader.object.as_str(), properties)?;
+        self.probe().await?;
+        "batches of 50, several at once".clone_into(&mut self.description.reading);
+        self.describe(history::columns(), &history::KEY);
+        self.content = Content::History(chosen.into_iter().map(|property| property.name).collect());
+        Ok(date)
+    }
+
+    async fn open_associations(&mut self, to: &str) -> Result<Option<DateTime<Utc>>> {
+        self.probe().await?;
+        "batches of 1,000, several at once".clone_into(&mut self.description.reading);
+        self.describe(associations::columns(), &associations::KEY);
+        self.content = Content::Associations(CrmObject::new(to));
+        Ok(None)
+    }
+
+    async fn open_definitions(&mut self, part: &CrmPart) -> Result<Option<DateTime<Utc>>> {
+        let (_, date) = self.properties().await?;
+        "two requests".clone_into(&mut self.description.reading);
+        if *part == CrmPart::Properties {
+            self.describe(
+                definitions::property_columns(),
+                &definitions::PROPERTIES_KEY,
+            );
+            self.content = Content::Properties;
+        } else {
+            self.describe(definitions::option_columns(), &definitions::OPTIONS_KEY);
+            self.content = Content::Options;
+        }
+        Ok(date)
+    }
+
+    async fn open_owners(&mut self) -> Result<Option<DateTime<Utc>>> {
+        let path = format!("{}?limit=1", self.reader.client.version.owners());
+        self.ask(path).await?;
+        "pages of 100".clone_into(&mut self.description.reading);
+        self.describe(directory::owner_columns(), &directory::OWNERS_KEY);
+        Ok(None)
+    }
+
+    async fn open_pipelines(&mut self, objects: &[String]) -> Result<Option<DateTime<Utc>>> {
+        let objects: Vec<CrmObject> = objects.iter().map(CrmObject::new).collect();
+        for object in &objects {
+            let mut request = self.reader.request(
+                self.reader.client.version.pipelines(object),
+                None,
+                Allowance::Window,
+            );
+            request.subject = format!("the pipelines of {object}");
+            request.scopes = object.scopes();
+            self.reader
+                .client
+                .fetch(&request, &self.reader.stop)
+                .await?;
+        }
+        "one request for each object".clone_into(&mut self.description.reading);
+        self.describe(directory::pipeline_columns(), &[]);
+        self.content = Content::Pipelines(objects);
+        Ok(None)
+    }
+
+    /// Which property tells when a record was last changed: the one that the object has.
+    fn find_modified(&mut self, properties: &[Property]) -> Result<()> {
+        let usual = self.reader.modified.clone();
+        let names = [usual.as_str(), "hs_lastmodifieddate", "lastmodifieddate"];
+        let found = names
+            .into_iter()
+            .find(|name| properties.iter().any(|property| property.name == *name));
+        let Some(found) = found else {
+            return Err(Error::config(format!(
+                "{} of HubSpot do not tell when they were last changed (no property `{usual}`)",
+                self.reader.object
+            ))
+            .remedy("read them with mode = \"full\""));
+        };
+        found.clone_into(&mut self.reader.modified);
+        Ok(())
+    }
+
+    /// Says which columns go stale where records are read by what changed.
+    fn warn_of_calculated(&mut self) {
+        let Content::Records(properties) = &self.content else {
+            return;
+        };
+        let names: Vec<String> = properties
+            .iter()
+            .filter(|property| property.calculated)
+            .map(|property| format!("`{}`", property.column.name))
+            .collect();
+        if names.is_empty() {
+            return;
+        }
+        self.advice.push((
+            format!(
+                "{} column(s) are calculated by HubSpot, which does not tell when they change; each is as it was when its record \
+                 last changed otherwise: {}",
+                names.len(),
+                names.join(", ")
+            ),
+            "set calculated = \"1d\" to read all records again so often, \"full\" for in each run, or \"ignore\"; or leave \
+             the columns out with `exclude`"
+                .to_owned(),
+        ));
+    }
+
+    fn describe(&mut self, columns: Vec<ColumnSpec>, key: &[&str]) {
+        self.description.columns = columns;
+        self.description.primary_key = key.iter().map(|column| (*column).to_owned()).collect();
+    }
+
+    /// The object's properties, and HubSpot's time.
+    async fn properties(&self) -> Result<(Vec<Property>, Option<DateTime<Utc>>)> {
+        let path = self.reader.client.version.properties(&self.reader.object);
+        let mut request = self.reader.request(path, None, Allowance::Window);
+        request.subject = format!("the properties of {}", self.reader.object);
+        let answer = self
+            .reader
+            .client
+            .fetch(&request, &self.reader.stop)
+            .await?;
+        let date = answer.date;
+        let list = self
+            .reader
+            .decode((request, answer), |body| json::parse::<PropertyList>(body))
+            .await?;
+        Ok((list.results, date))
+    }
+
+    /// Asks for one record, so that a missing scope is found before anything is read.
+    async fn probe(&self) -> Result<()> {
+        let request = self
+            .reader
+            .list_request(Shelf::Live, 1, &["hs_object_id"], None);
+        self.ask(request.path).await
+    }
+
+    async fn ask(&self, path: String) -> Result<()> {
+        let request = self.reader.request(path, None, Allowance::Window);
+        self.reader
+            .client
+            .fetch(&request, &self.reader.stop)
+            .await?;
+        Ok(())
+    }
+}
+
+fn initial(text: &str) -> Result<DateTime<Utc>> {
+    match CursorValue::parse(text, &ColumnType::TimestampTz)? {
+        CursorValue::TimestampTz(micros) => {
+            Ok(DateTime::from_timestamp_micros(micros).unwrap_or_default())
+        }
+        _ => Err(Error::internal("a time was read as something else")),
+    }
+}
