@@ -13,15 +13,11 @@ use crate::landing::manifest::{Disposition, Manifest};
 use crate::names::{DestinationId, LoadId, StreamName};
 use crate::position::Position;
 
-pub(crate) mod apply;
 #[cfg(test)]
 pub(crate) mod conformance;
 pub mod duckdb;
-mod found;
-mod ledger;
-mod place;
 pub mod postgres;
-mod turn;
+pub(crate) mod sql;
 
 /// The column that tells which load brought a row.
 pub const LOAD_ID_COLUMN: &str = "_acequia_load_id";
@@ -56,7 +52,7 @@ pub trait Destination: Send {
     /// # Errors
     /// [`crate::Error::Data`] where the schema or a key forbids it, [`crate::Error::Destination`] where the destination
     /// fails. In both cases nothing has changed.
-    fn load(&mut self, load: &StagedLoad) -> Result<LoadOutcome>;
+    fn load(&mut self, load: &StagedLoad) -> Result<Loaded>;
 
     /// Takes a stream's position on, from `before` to `after`, where nothing was to be loaded in between.
     ///
@@ -93,6 +89,15 @@ pub struct StagedLoad {
     pub files: Vec<PathBuf>,
     /// What the stream allows its source to change.
     pub contract: SchemaContract,
+}
+
+/// A load that was applied.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Loaded {
+    /// What it did.
+    pub outcome: LoadOutcome,
+    /// What is known of its stream since.
+    pub state: StreamState,
 }
 
 /// What a load did.

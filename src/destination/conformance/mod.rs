@@ -142,7 +142,7 @@ impl<S: Subject> Fixture<S> {
 
     pub(crate) fn try_load(&mut self, load: &Load) -> Result<LoadOutcome> {
         let staged = self.stage(load);
-        self.db.load(&staged)
+        Ok(self.db.load(&staged)?.outcome)
     }
 
     /// Rows inserted and updated by a load that deletes none.

@@ -19,8 +19,8 @@ use crate::error::{Error, Result};
 use crate::postgres::{DAY_MICROS, EPOCH_DAYS, EPOCH_MICROS};
 use crate::schema::{Column, ColumnType};
 
+use super::dialect::is_jsonb;
 use super::numeric::put_numeric;
-use super::sql::is_jsonb;
 
 /// What a binary COPY begins with: its signature, no flags, no extension.
 pub(super) const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 
+use crate::destination::sql::SqlEngine as _;
 use crate::error::{Error, Result};
 
-use super::ledger::value;
-use super::session::Session;
+use super::session::{Session, value};
 
 /// How long to wait for the lock of a run that has just died: its server process needs a moment to notice.
 const PATIENCE: Duration = Duration::from_secs(3);

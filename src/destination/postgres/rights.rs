@@ -1,12 +1,12 @@
 //! What the destination's user may do, and the GRANT that gives what is missing.
 
 use crate::config::Secret;
+use crate::destination::sql::{Dialect as _, SqlEngine as _};
 use crate::error::Result;
 use crate::postgres::connection::{Role, Server};
 
-use super::ledger::{has_schema, value};
-use super::session::Session;
-use super::sql::identifier;
+use super::dialect::PostgresSql;
+use super::session::{Session, value};
 use super::{place, subject};
 
 /// What was found of a destination that is reachable.
@@ -52,7 +52,7 @@ fn look_around(session: &mut Session, tables: &[String]) -> Result<Rights> {
     let (is_standby, may_create, may_stage): (bool, bool, bool) =
         (value(&row, 4)?, value(&row, 5)?, value(&row, 6)?);
     let mut missing = Vec::new();
-    let grantee = identifier(&user);
+    let grantee = PostgresSql.identifier(&user);
     if is_standby {
         missing.push((
             "the server is a standby, which takes no writes".to_owned(),
@@ -65,11 +65,11 @@ fn look_around(session: &mut Session, tables: &[String]) -> Result<Rights> {
             format!("{user} may not make temporary tables in the database {database}"),
             format!(
                 "GRANT TEMPORARY ON DATABASE {} TO {grantee};",
-                identifier(&database)
+                PostgresSql.identifier(&database)
             ),
         ));
     }
-    if has_schema(session)? {
+    if session.has_schema()? {
         missing.extend(of_schema(session, &dataset, &user)?);
         missing.extend(of_tables(session, &dataset, &user, tables)?);
     } else if !may_create {
@@ -77,7 +77,7 @@ fn look_around(session: &mut Session, tables: &[String]) -> Result<Rights> {
             format!("the schema {dataset} does not exist, and {user} may not make it"),
             format!(
                 "CREATE SCHEMA {} AUTHORIZATION {grantee};",
-                identifier(&dataset)
+                PostgresSql.identifier(&dataset)
             ),
         ));
     }
@@ -103,8 +103,8 @@ fn of_schema(session: &mut Session, dataset: &str, user: &str) -> Result<Vec<(St
         format!("{user} may not make tables in the schema {dataset}"),
         format!(
             "GRANT USAGE, CREATE ON SCHEMA {} TO {};",
-            identifier(dataset),
-            identifier(user)
+            PostgresSql.identifier(dataset),
+            PostgresSql.identifier(user)
         ),
     )])
 }
@@ -130,9 +130,9 @@ fn of_tables(
                 format!("the table {dataset}.{table} belongs to another than {user}, who therefore cannot alter it"),
                 format!(
                     "ALTER TABLE {}.{} OWNER TO {};",
-                    identifier(dataset),
-                    identifier(&table),
-                    identifier(user)
+                    PostgresSql.identifier(dataset),
+                    PostgresSql.identifier(&table),
+                    PostgresSql.identifier(user)
                 ),
             ))
         })
