@@ -316,3 +316,73 @@ fn filter(conditions: &[&str]) -> String {
         conditions => format!(" WHERE {}", conditions.join(" AND ")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::destination::duckdb::dialect::DuckDbSql;
+
+    #[test]
+    fn a_merge_is_a_statement_for_each_of_its_parts() {
+        let key = ["it's".to_owned(), "n".to_owned()];
+        let insert = Insert::rows("rows").columns(&DuckDbSql, NEW, ["it's", "n"]);
+        let merge = Merge {
+            empties: false,
+            unmatched: Some(Unmatched {
+                keys: Some("rows".to_owned()),
+                condition: "live".to_owned(),
+                set: vec![("a\"b", "1".to_owned())],
+                from: None,
+            }),
+            matched: vec![
+                Matched {
+                    keys: "gone".to_owned(),
+                    condition: None,
+                    action: Action::Delete,
+                },
+                Matched {
+                    keys: "rows".to_owned(),
+                    condition: Some("differs".to_owned()),
+                    action: Action::Update(vec![("n".to_owned(), "2".to_owned())]),
+                },
+            ],
+            insert: Some(insert.value("x", "NULL".to_owned()).only("y").only_new()),
+            ..Merge::new("t", &key)
+        };
+        let on =
+            r#"_acequia_old."it's" = _acequia_new."it's" AND _acequia_old."n" = _acequia_new."n""#;
+        assert_eq!(
+            merge.statements(&DuckDbSql),
+            [
+                (
+                    Clause::Unmatched,
+                    concat!(
+                        r#"UPDATE t AS _acequia_old SET "a""b" = 1 WHERE live AND NOT EXISTS (SELECT 1 FROM rows AS "#,
+                        r#"_acequia_key WHERE _acequia_old."it's" = _acequia_key."it's" AND _acequia_old."n" = "#,
+                        r#"_acequia_key."n")"#
+                    )
+                    .to_owned()
+                ),
+                (
+                    Clause::Matched(0),
+                    format!("DELETE FROM t AS _acequia_old USING gone AS _acequia_new WHERE {on}")
+                ),
+                (
+                    Clause::Matched(1),
+                    format!(
+                        "UPDATE t AS _acequia_old SET \"n\" = 2 FROM rows AS _acequia_new WHERE {on} AND differs"
+                    )
+                ),
+                (
+                    Clause::Insert,
+                    concat!(
+                        r#"INSERT INTO t ("it's", "n", "x") SELECT _acequia_new."it's", _acequia_new."n", NULL FROM rows "#,
+                        r#"AS _acequia_new WHERE y AND NOT EXISTS (SELECT 1 FROM t AS _acequia_old WHERE "#,
+                        r#"_acequia_new."it's" = _acequia_old."it's" AND _acequia_new."n" = _acequia_old."n")"#
+                    )
+                    .to_owned()
+                ),
+            ]
+        );
+    }
+}
