@@ -3,7 +3,7 @@
 use duckdb::params;
 
 use crate::destination::sql::table::not_a_table;
-use crate::destination::sql::{Dialect as _, Engine as _, Index, SqlEngine as _, Table};
+use crate::destination::sql::{Dialect as _, Engine as _, Index, Table};
 use crate::error::Result;
 
 use super::dialect::DuckDbSql;

@@ -4,15 +4,15 @@
 //! in one transaction. Nothing passes through Rust but SQL.
 //!
 //! [`open`] opens the file; [`session`] runs SQL on it and tells its failures ([`failure`]); [`catalog`] says what is there.
-//! Loads and the ledger are [`crate::destination::sql`]'s, of which DuckDB has its own way to [`merge`] and to [`stage`]
-//! rows, and its own [`dialect`].
+//! Loads and the ledger are [`crate::destination::sql`]'s; [`engine`] is what DuckDB is to them, with its own way to [`merge`]
+//! and to [`stage`] rows, and its own [`dialect`].
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
 use crate::destination::sql::{Engine as _, SqlEngine as _, ledger, live_ids, place};
 use crate::destination::{Destination, Interrupter, LedgerRow, Loaded, StagedLoad, StreamState};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::failpoint;
 use crate::landing::manifest::Disposition;
 use crate::names::{DestinationId, LoadId, StreamName};
@@ -20,6 +20,7 @@ use crate::position::Position;
 
 mod catalog;
 pub(crate) mod dialect;
+mod engine;
 mod failure;
 mod merge;
 mod open;
@@ -188,17 +189,16 @@ impl Destination for DuckDb {
         }
         loop {
             let loaded = self.load_once(load);
-            if loaded.as_ref().is_err_and(failure::is_disk_full) {
+            let kind = loaded.as_ref().err().map(Error::kind);
+            if kind == Some(Kind::DiskFull) {
                 // What was written is undone, but keeps its room in the file until a checkpoint.
                 let given_back = self.session.execute("CHECKPOINT");
                 tracing::debug!(?given_back, "the disk is full");
             }
-            let (Err(error), Some(raised)) = (&loaded, self.memory_limit.raised()) else {
+            let raised = self.memory_limit.raised();
+            let Some(raised) = raised.filter(|_| kind == Some(Kind::OutOfMemory)) else {
                 return loaded;
             };
-            if !failure::is_out_of_memory(error) {
-                return loaded;
-            }
             // The transaction was rolled back: the load begins anew.
             tracing::info!(bytes = raised.now, "DuckDB needs more memory for this load");
             let set = format!("SET memory_limit = '{}B'", raised.now);

@@ -7,18 +7,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use duckdb::types::ValueRef;
 use duckdb::{Connection, Params, Row};
 
-use crate::destination::sql::statement::Merge;
-use crate::destination::sql::{
-    Dialect, Engine, Index, Rows, Scratch, SqlEngine, Table, TextRow, ledger,
-};
-use crate::destination::{Interrupter, StagedLoad};
+use crate::destination::Interrupter;
+use crate::destination::sql::{Dialect, Engine, TextRow};
 use crate::error::{Error, Result};
-use crate::evolution::TableSchema;
-use crate::landing::manifest::Manifest;
-use crate::schema::Column;
 
 use super::dialect::DuckDbSql;
-use super::{catalog, failure, merge, stage};
+use super::failure;
 
 /// A connection to the file, and the dataset in it.
 pub(super) struct Session {
@@ -58,8 +52,12 @@ impl Session {
         &self.catalog
     }
 
+    pub(super) fn dataset(&self) -> &str {
+        &self.dataset
+    }
+
     /// The dataset's schema, in SQL.
-    fn schema(&self) -> String {
+    pub(super) fn schema(&self) -> String {
         format!(
             "{}.{}",
             DuckDbSql.identifier(&self.catalog),
@@ -162,53 +160,6 @@ fn text(row: &Row<'_>, column: usize) -> Result<Option<String>> {
             ));
         }
     }))
-}
-
-impl SqlEngine for Session {
-    fn dataset(&self) -> &str {
-        &self.dataset
-    }
-
-    fn table(&self, name: &str) -> String {
-        format!("{}.{}", self.schema(), DuckDbSql.identifier(name))
-    }
-
-    fn create_schema(&mut self) -> Result<()> {
-        self.execute(&format!("CREATE SCHEMA IF NOT EXISTS {}", self.schema()))
-            .map(drop)
-    }
-
-    fn columns_of(&mut self, name: &str) -> Result<Vec<(String, String)>> {
-        catalog::columns(self, name)
-    }
-
-    fn stream_of_rows(&mut self, table: &str) -> Result<Option<String>> {
-        ledger::stream_of_rows(self, table)
-    }
-
-    fn create(
-        &mut self,
-        table: &mut Table,
-        columns: Vec<(String, String)>,
-        _known: Option<&TableSchema>,
-    ) -> Result<Vec<Index>> {
-        catalog::create(self, table, columns)
-    }
-
-    fn stage(&mut self, load: &StagedLoad, columns: Vec<Column>) -> Result<Rows> {
-        stage::of_parts(load, columns)
-    }
-
-    fn merge<'a>(
-        &mut self,
-        scratch: &mut Scratch,
-        table: &'a Table,
-        manifest: &'a Manifest,
-        _schema: &TableSchema,
-        rows: &Rows,
-    ) -> Result<Merge<'a>> {
-        merge::merge(self, scratch, table, manifest, rows)
-    }
 }
 
 impl fmt::Debug for Session {

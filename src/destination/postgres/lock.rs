@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 
-use crate::destination::sql::SqlEngine as _;
 use crate::error::{Error, Result};
 
 use super::session::{Session, value};

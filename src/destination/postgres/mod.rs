@@ -5,8 +5,8 @@
 //! takes it. All of it, with its ledger row and the stream's new position, is one transaction.
 //!
 //! [`session`] connects, runs SQL and tells its failures ([`failure`]); [`lock`] keeps a second run out; [`rights`] says what
-//! the user lacks. Loads and the ledger are [`crate::destination::sql`]'s, of which PostgreSQL has its own way to make and
-//! alter a [`table`], to keep its [`index`] and to [`merge`], and its own [`dialect`].
+//! the user lacks. Loads and the ledger are [`crate::destination::sql`]'s; [`engine`] is what PostgreSQL is to them, with
+//! its own way to make and alter a [`table`], to keep its [`index`] and to [`merge`], and its own [`dialect`].
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -23,12 +23,13 @@ use crate::postgres::connection::{Role, Server};
 mod copy;
 mod dialect;
 mod encode;
+mod engine;
 mod failure;
 mod index;
 mod lock;
 mod merge;
 mod numeric;
-pub mod rights;
+pub(super) mod rights;
 mod session;
 mod stage;
 mod table;

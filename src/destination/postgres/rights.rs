@@ -1,7 +1,8 @@
 //! What the destination's user may do, and the GRANT that gives what is missing.
 
 use crate::config::Secret;
-use crate::destination::sql::{Dialect as _, SqlEngine as _};
+use crate::destination::Rights;
+use crate::destination::sql::Dialect as _;
 use crate::error::Result;
 use crate::postgres::connection::{Role, Server};
 
@@ -9,20 +10,16 @@ use super::dialect::PostgresSql;
 use super::session::{Session, value};
 use super::{place, subject};
 
-/// What was found of a destination that is reachable.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rights {
-    /// The server and the user, for people.
-    pub server: String,
-    /// What is missing: what of it, and the SQL that mends it.
-    pub missing: Vec<(String, String)>,
-}
-
 /// Looks at what the user may do with the dataset and with tables of these names in it. Changes nothing. Blocks.
 ///
 /// # Errors
 /// As [`super::Postgres::open`], but for what is missing.
-pub fn look(name: &str, url: &Secret, dataset: &str, tables: &[String]) -> Result<Rights> {
+pub(in crate::destination) fn look(
+    name: &str,
+    url: &Secret,
+    dataset: &str,
+    tables: &[String],
+) -> Result<Rights> {
     let server = Server::parse_as(Role::Destination, url).map_err(|error| error.on(place(name)))?;
     let looked = || {
         let mut session = Session::open(&server, dataset)?;

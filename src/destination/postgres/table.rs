@@ -4,7 +4,7 @@
 //! TABLE, which waits for readers and lets none see half of it.
 
 use crate::destination::sql::table::not_a_table;
-use crate::destination::sql::{Dialect as _, Engine as _, SqlEngine as _, Table};
+use crate::destination::sql::{Dialect as _, Engine as _, Table};
 use crate::error::Result;
 use crate::evolution::TableSchema;
 use crate::landing::manifest::Manifest;
