@@ -8,6 +8,8 @@ use duckdb::types::ValueRef;
 use duckdb::{Connection, Params, Row};
 
 use crate::destination::Interrupter;
+#[cfg(test)]
+use crate::destination::sql::tests::assert_reserved_aliases;
 use crate::destination::sql::{Dialect, Engine, TextRow};
 use crate::error::{Error, Result};
 
@@ -118,6 +120,8 @@ impl Engine for Session {
     }
 
     fn execute(&mut self, sql: &str) -> Result<u64> {
+        #[cfg(test)]
+        assert_reserved_aliases(sql);
         self.check()?;
         let rows = self.connection.execute(sql, []).map_err(failure::told)?;
         Ok(rows as u64)
@@ -131,6 +135,8 @@ impl Engine for Session {
     }
 
     fn query(&mut self, sql: &str, each: &mut dyn FnMut(TextRow) -> Result<()>) -> Result<()> {
+        #[cfg(test)]
+        assert_reserved_aliases(sql);
         let mut statement = self.connection.prepare(sql).map_err(failure::told)?;
         let mut rows = statement.query([]).map_err(failure::told)?;
         while let Some(row) = rows.next().map_err(failure::told)? {

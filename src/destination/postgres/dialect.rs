@@ -72,7 +72,7 @@ impl Dialect for PostgresSql {
         }
     }
 
-    /// Not every server has min() for every type. The text of a UUID is ordered as the UUID is.
+    /// Not every server has `min()` for every type. The text of a UUID is ordered as the UUID is.
     fn lowest(&self, expression: &str, column_type: &ColumnType) -> String {
         match column_type {
             ColumnType::Text | ColumnType::Uuid => {
@@ -138,7 +138,6 @@ impl Dialect for PostgresSql {
 }
 
 /// The name of the type that holds a column, as `format_type` writes it. JSON is `jsonb` where that is what it came from.
-
 fn named(column_type: &ColumnType, is_jsonb: bool) -> String {
     match column_type {
         ColumnType::Boolean => "boolean".to_owned(),

@@ -203,6 +203,8 @@ pub(super) fn value<T: FromSqlOwned>(row: &Row, index: usize) -> Result<T> {
 impl Session {
     /// Runs a statement without parameters: one message there and one back, and all values as text.
     fn simple(&mut self, sql: &str) -> Result<Vec<SimpleQueryMessage>> {
+        #[cfg(test)]
+        crate::destination::sql::tests::assert_reserved_aliases(sql);
         self.check()?;
         let answered = self.client.simple_query(sql);
         answered.map_err(|error| self.told(&error))

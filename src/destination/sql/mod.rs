@@ -35,6 +35,8 @@ mod rows;
 mod scd2;
 pub(crate) mod statement;
 pub(crate) mod table;
+#[cfg(test)]
+pub(crate) mod tests;
 mod turn;
 
 pub(crate) use append::{Missing, Overlap};

@@ -1,8 +1,7 @@
 //! What is to be done to the rows of a table, as values: [`Insert`], and [`Merge`] for what is told apart by key. A
 //! [`Dialect`] writes them down, as several statements or as one. No I/O.
 
-use crate::destination::LOAD_ID_COLUMN;
-use crate::destination::LoadOutcome;
+use crate::destination::{LOAD_ID_COLUMN, LoadOutcome};
 use crate::error::Result;
 use crate::landing::manifest::Manifest;
 
@@ -50,9 +49,9 @@ impl Insert {
         alias: &str,
         names: impl IntoIterator<Item = &'a str>,
     ) -> Self {
-        let named = names.into_iter();
-        self.columns
-            .extend(named.map(|name| (name.to_owned(), d.of(alias, name))));
+        for name in names {
+            self.columns.push((name.to_owned(), d.of(alias, name)));
+        }
         self
     }
 
@@ -85,8 +84,8 @@ impl Insert {
         self.among(d, table, None)
     }
 
-    fn among(&self, d: &dyn Dialect, table: &str, unlike: Option<String>) -> String {
-        let conditions: Vec<&str> = [self.condition.as_deref(), unlike.as_deref()]
+    fn among(&self, d: &dyn Dialect, table: &str, unlike: Option<&str>) -> String {
+        let conditions: Vec<&str> = [self.condition.as_deref(), unlike]
             .into_iter()
             .flatten()
             .collect();
@@ -252,7 +251,10 @@ impl<'a> Merge<'a> {
             let unlike = insert
                 .is_only_new
                 .then(|| self.not_among(d, self.table, OLD, NEW));
-            statements.push((Clause::Insert, insert.among(d, self.table, unlike)));
+            statements.push((
+                Clause::Insert,
+                insert.among(d, self.table, unlike.as_deref()),
+            ));
         }
         statements
     }
