@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::str::FromStr;
 
-use chrono::{DateTime, SecondsFormat, SubsecRound, Utc};
+use chrono::{DateTime, SubsecRound, Utc};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -19,6 +19,7 @@ use crate::position::Position;
 use crate::schema::ColumnType;
 
 use super::dialect::GROUPED;
+use super::own::instant;
 use super::place::{PLACE, moved};
 use super::{Dialect, SqlEngine, TextRow, load as plan};
 
@@ -401,8 +402,7 @@ impl Row {
 
 /// A point in time, in SQL.
 fn time(d: &dyn Dialect, time: DateTime<Utc>) -> String {
-    let time = time.to_rfc3339_opts(SecondsFormat::Micros, true);
-    d.value(&time, &ColumnType::TimestampTz)
+    d.value(&instant(time), &ColumnType::TimestampTz)
 }
 
 /// A count as it is kept.

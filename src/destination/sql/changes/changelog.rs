@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::evolution::TableSchema;
 use crate::landing::manifest::Manifest;
 use crate::position::Position;
-use crate::schema::{Column, ColumnType};
+use crate::schema::ColumnType;
 
 use crate::destination::sql::dialect::NEW;
 use crate::destination::sql::own::instant;
@@ -22,17 +22,6 @@ use super::log::Log;
 /// The name of the table of changes that goes with a table.
 pub(crate) fn table_name(table: &str) -> String {
     format!("{table}__changes")
-}
-
-/// What a table of changes needs to take those of a schema.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Need<'a> {
-    /// A column is missing.
-    Column(&'a Column),
-    /// A column's type is too narrow.
-    Type(&'a Column),
-    /// A column has held values of a type that cannot take the stream's, nor be taken by it: text holds both.
-    Text(&'a Column),
 }
 
 /// Sees to the table of changes. It keeps what it has, also where its stream begins anew.
@@ -50,45 +39,26 @@ pub(super) fn prepare(
         return Ok(table);
     }
     let d = engine.dialect();
-    for need in needs(&table, |name| d.parse_type(name), schema)? {
-        match need {
-            Need::Column(column) => table.add(engine, &column.name, &d.type_of(column))?,
-            Need::Type(column) => table.change_type(engine, &column.name, &d.type_of(column))?,
-            Need::Text(column) => {
-                table.change_type(engine, &column.name, &d.type_name(&ColumnType::Text))?;
-            }
-        }
-    }
-    engine.load_columns(&mut table, manifest, schema)?;
-    Ok(table)
-}
-
-/// What a table of changes needs. `parse` tells what the catalog's name of a type stands for; none where acequia has no
-/// such type.
-fn needs<'a>(
-    table: &Table,
-    parse: impl Fn(&str) -> Option<ColumnType>,
-    schema: &'a TableSchema,
-) -> Result<Vec<Need<'a>>> {
-    let shown = &table.shown;
-    let existing: Vec<_> = table
-        .columns
-        .iter()
-        .map(|(name, data_type)| (name, parse(data_type)))
-        .collect();
-    let mut needs = Vec::new();
     for column in schema.columns.iter().map(|column| &column.column) {
-        match existing.iter().find(|(name, _)| **name == column.name) {
-            None => needs.push(Need::Column(column)),
+        let wanted = d.type_of(column);
+        let Some(known) = table.data_type(&column.name) else {
+            table.add(engine, &column.name, &wanted)?;
+            continue;
+        };
+        match d.parse_type(known) {
             // What is stored exactly the same need not be the same type: JSON is text to some.
-            Some((_, Some(column_type))) if column_type.holds(&column.column_type) => {}
-            Some((_, Some(column_type))) if column.column_type.holds(column_type) => {
-                needs.push(Need::Type(column));
+            Some(known) if known.holds(&column.column_type) => {}
+            Some(known) if column.column_type.holds(&known) => {
+                table.change_type(engine, &column.name, &wanted)?;
             }
             // What it has stays, and what comes is cast.
-            Some((_, Some(ColumnType::Text))) => {}
-            Some((_, Some(_))) => needs.push(Need::Text(column)),
-            Some((_, None)) => {
+            Some(ColumnType::Text) => {}
+            // It has held values of a type that cannot take the stream's, nor be taken by it: text holds both.
+            Some(_) => {
+                table.change_type(engine, &column.name, &d.type_name(&ColumnType::Text))?;
+            }
+            None => {
+                let shown = &table.shown;
                 return Err(Error::data(format!(
                     "column `{}` of {shown} has a type that acequia does not give, and the stream's is {}",
                     column.name, column.column_type
@@ -99,7 +69,8 @@ fn needs<'a>(
             }
         }
     }
-    Ok(needs)
+    engine.load_columns(&mut table, manifest, schema)?;
+    Ok(table)
 }
 
 /// Marks, before the rows of another snapshot, that those so far are no more: what the table had and the snapshot does not
