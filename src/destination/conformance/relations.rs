@@ -3,22 +3,9 @@
 use super::log::{HARD, Log, SOFT, apply, log};
 use super::*;
 
-/// Names that a statement could give to relations, among them those that it does.
-const NAMES: [&str; 14] = [
-    "n",
-    "o",
-    "l",
-    "e",
-    "r",
-    "t",
-    "s",
-    "d",
-    "c",
-    "k",
-    "new",
-    "old",
-    "_acequia_new",
-    "_acequia_old",
+/// Names that a statement could give to relations.
+const NAMES: [&str; 12] = [
+    "n", "o", "l", "e", "r", "t", "s", "d", "c", "k", "new", "old",
 ];
 
 /// The names of fields that could be meant where a column of a relation is.

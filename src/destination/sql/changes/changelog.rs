@@ -6,16 +6,15 @@
 
 use crate::change::{COMMIT_TS, LSN, OP, Op, SEQ};
 use crate::destination::LOAD_ID_COLUMN;
+use crate::destination::sql::dialect::NEW;
+use crate::destination::sql::own::instant;
+use crate::destination::sql::statement::Insert;
+use crate::destination::sql::{Engine, SqlEngine, Table};
 use crate::error::{Error, Result};
 use crate::evolution::TableSchema;
 use crate::landing::manifest::Manifest;
 use crate::position::Position;
 use crate::schema::ColumnType;
-
-use crate::destination::sql::dialect::NEW;
-use crate::destination::sql::own::instant;
-use crate::destination::sql::statement::Insert;
-use crate::destination::sql::{Engine, SqlEngine, Table};
 
 use super::log::Log;
 

@@ -4,14 +4,13 @@
 //! end. Found by aggregation, not by sorting, and from the key's columns alone; the row is fetched by the change's number.
 
 use crate::change::{COMMIT_TS, DELETED_AT, OP, Op};
-use crate::destination::{LOAD_ID_COLUMN, LoadOutcome};
-use crate::error::Result;
-
 use crate::destination::sql::dialect::{GROUPED, INNER, KEY, NEW, OF, OLD};
 use crate::destination::sql::statement::{Action, Insert, Matched, Merge, Unmatched};
 use crate::destination::sql::{Engine, Scratch};
+use crate::destination::{LOAD_ID_COLUMN, LoadOutcome};
+use crate::error::Result;
 
-use super::log::{Log, ORDINAL, STORED};
+use super::log::{END, Log, ORDINAL, ROW, STORED};
 use super::unchanged::Whole;
 
 /// Keys that changed: the number of the change that brought the row, and of the one that took it away.
@@ -20,10 +19,6 @@ const LAST: &str = "_acequia_last";
 const ENDS: &str = "_acequia_ends";
 /// The numbers of truncates.
 const TRUNCATES: &str = "_acequia_truncates";
-/// In [`LAST`], the change that brought the row; NULL where the load brought none.
-pub(super) const ROW: &str = "_acequia_row";
-/// In [`LAST`], the change after it that took it away; NULL where the row lives.
-pub(super) const END: &str = "_acequia_end";
 
 /// What the changes of a load come to, by key.
 pub(super) struct Last {
@@ -51,7 +46,7 @@ pub(super) fn find_last(
     };
     let mut among = format!("{} <> 't'", d.of(NEW, OP));
     if log.counts.truncates > 0 && !soft {
-        among = format!("{among} AND {ordinal} > {}", last_truncate(log));
+        among = format!("{among} AND {ordinal} > {}", log.last_truncate());
     }
     let keys = d.list_of(NEW, log.key());
     let by_key = format!(
@@ -208,16 +203,6 @@ impl Last {
         let changes = u64::try_from(log.counts.all).unwrap_or(u64::MAX);
         log.counts.deletes == 0 && log.counts.truncates == 0 && self.keys == changes
     }
-}
-
-/// The number of the load's last truncate, in SQL.
-pub(super) fn last_truncate(log: &Log<'_>) -> String {
-    format!(
-        "(SELECT max({}) FROM {} AS {INNER} WHERE {})",
-        log.d.of(INNER, ORDINAL),
-        log.relation,
-        log.is(INNER, &[Op::Truncate])
-    )
 }
 
 /// The condition that the change [`NEW`] is the one that brought the row of [`KEY`].

@@ -1,16 +1,20 @@
 //! The changes of a load as a relation in which they are numbered in the order of commits.
 
 use crate::change::{self, COMMIT_TS, LSN, OP, Op, SEQ, UNCHANGED};
+use crate::destination::sql::dialect::{INNER, NEW};
+use crate::destination::sql::{Dialect, Engine, Rows, keys};
 use crate::error::{Error, Result};
 use crate::landing::manifest::Manifest;
 use crate::schema::Column;
 
-use crate::destination::sql::dialect::{INNER, NEW};
-use crate::destination::sql::{Dialect, Engine, Rows, keys};
-
 /// The number of a change: an integer that grows in the order of commits, and that no other change has (but for the rows
 /// of a snapshot, which came at once).
 pub(super) const ORDINAL: &str = "_acequia_ordinal";
+
+/// Of a key: the change that brought its row; NULL where the load brought none.
+pub(super) const ROW: &str = "_acequia_row";
+/// Of a key: the change after it that took the row away; NULL where it lives.
+pub(super) const END: &str = "_acequia_end";
 
 /// Columns of a change that its table has as well.
 pub(super) const STORED: [&str; 3] = [LSN, SEQ, COMMIT_TS];
@@ -139,6 +143,16 @@ impl<'a> Log<'a> {
     pub(super) fn is(&self, alias: &str, ops: &[Op]) -> String {
         let codes: Vec<String> = ops.iter().map(|op| self.d.literal(op.code())).collect();
         format!("{} IN ({})", self.d.of(alias, OP), codes.join(", "))
+    }
+
+    /// The number of the last truncate, in SQL.
+    pub(super) fn last_truncate(&self) -> String {
+        format!(
+            "(SELECT max({}) FROM {} AS {INNER} WHERE {})",
+            self.d.of(INNER, ORDINAL),
+            self.relation,
+            self.is(INNER, &[Op::Truncate])
+        )
     }
 
     /// The names of the key's columns.

@@ -10,10 +10,9 @@
 //! this is done.
 
 use crate::change::{OP, Op, UNCHANGED};
-use crate::error::{Error, Result};
-
 use crate::destination::sql::dialect::{GROUPED, INNER, KEY, NEW, OF};
 use crate::destination::sql::{Dialect, Engine, Scratch};
+use crate::error::{Error, Result};
 
 use super::log::{Log, ORDINAL};
 

@@ -5,13 +5,11 @@
 
 use crate::change::{OP, Op};
 use crate::destination::LoadOutcome;
-use crate::error::{Error, Result};
-
 use crate::destination::sql::dialect::{GROUPED, INNER, KEY, NEW, OLD};
 use crate::destination::sql::statement::Insert;
 use crate::destination::sql::{Engine, Scratch, Table};
+use crate::error::{Error, Result};
 
-use super::fold::last_truncate;
 use super::log::{Log, ORDINAL};
 
 /// Distinct rows of which the load leaves more or fewer.
@@ -37,7 +35,7 @@ pub(super) fn apply(
     let mut since = String::new();
     if log.counts.truncates > 0 {
         outcome.deleted += engine.execute(&format!("DELETE FROM {}", table.sql))?;
-        since = format!(" AND {} > {}", log.d.of(NEW, ORDINAL), last_truncate(log));
+        since = format!(" AND {} > {}", log.d.of(NEW, ORDINAL), log.last_truncate());
     }
     if log.counts.deletes == 0 {
         outcome.inserted = insert_all(engine, log, table, &since)?;

@@ -2,8 +2,7 @@
 
 use crate::change::{DELETED_AT, OP, UNCHANGED};
 use crate::destination::LOAD_ID_COLUMN;
-use crate::destination::sql::changes::fold::{END, ROW};
-use crate::destination::sql::changes::log::{ORDINAL, STORED};
+use crate::destination::sql::changes::log::{END, ORDINAL, ROW, STORED};
 use crate::destination::sql::dialect::{INNER, KEY, NEW, OF, OLD};
 use crate::destination::sql::{Dialect, Engine, Scratch};
 use crate::error::{Error, Result};
