@@ -18,7 +18,7 @@ use super::{
 /// # Errors
 /// Where the load does not follow on the state, the table is not as the ledger says, the schema or a key forbids it, or
 /// the destination fails.
-pub(super) fn apply(
+pub(crate) fn apply(
     engine: &mut dyn SqlEngine,
     load: &StagedLoad,
     state: Option<StreamState>,

@@ -27,7 +27,7 @@ pub(crate) mod dialect;
 mod insert_only;
 mod keys;
 pub(crate) mod ledger;
-mod load;
+pub(crate) mod load;
 mod marks;
 pub(crate) mod own;
 pub(crate) mod place;
