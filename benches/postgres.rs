@@ -244,7 +244,10 @@ fn loads(criterion: &mut Criterion) {
                 (destination, load)
             },
             |(mut destination, load)| {
-                assert_eq!(destination.load(&load).unwrap().inserted, bench.rows);
+                assert_eq!(
+                    destination.load(&load).unwrap().outcome.inserted,
+                    bench.rows
+                );
                 destination
             },
             BatchSize::PerIteration,
@@ -260,7 +263,10 @@ fn loads(criterion: &mut Criterion) {
                 (destination, load)
             },
             |(mut destination, load)| {
-                assert_eq!(destination.load(&load).unwrap().inserted, bench.rows);
+                assert_eq!(
+                    destination.load(&load).unwrap().outcome.inserted,
+                    bench.rows
+                );
                 destination
             },
             BatchSize::PerIteration,
@@ -315,7 +321,7 @@ fn merges(
                 (destination, load)
             },
             |(mut destination, load)| {
-                let outcome = destination.load(&load).unwrap();
+                let outcome = destination.load(&load).unwrap().outcome;
                 assert!(outcome.inserted >= 50_000 && outcome.updated > 40_000, "{outcome:?}");
                 destination
             },

@@ -20,6 +20,19 @@ pub struct Fault {
     remedy: Option<String>,
     cause: Option<Arc<dyn StdError + Send + Sync>>,
     lasts: Lasts,
+    kind: Kind,
+}
+
+/// What ran out, where acequia itself does something about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Kind {
+    /// Nothing of the kind.
+    #[default]
+    Other,
+    /// The memory that the destination may use.
+    OutOfMemory,
+    /// The destination's disk.
+    DiskFull,
 }
 
 /// Whether what failed would fail again.
@@ -136,6 +149,20 @@ impl Error {
         self
     }
 
+    /// Says what ran out.
+    #[must_use]
+    pub(crate) fn of_kind(mut self, kind: Kind) -> Self {
+        if let Some(fault) = self.fault_mut() {
+            fault.kind = kind;
+        }
+        self
+    }
+
+    /// What ran out.
+    pub(crate) fn kind(&self) -> Kind {
+        self.fault().map_or(Kind::Other, |fault| fault.kind)
+    }
+
     /// Whether it ends when somebody else lets go of what was asked for.
     pub fn ends_when_released(&self) -> bool {
         let lasts = self.fault().map(|fault| fault.lasts);
@@ -210,6 +237,7 @@ impl Fault {
             remedy: None,
             cause: None,
             lasts: Lasts::default(),
+            kind: Kind::default(),
         }
     }
 }

@@ -7,10 +7,8 @@ use serde::Serialize;
 
 use super::slot_owner::Reader;
 use super::stream_run::start_position;
-use crate::config::{self, Pipeline, Target};
-use crate::destination::StreamState;
-use crate::destination::apply::changelog;
-use crate::destination::postgres::rights::{self, Rights};
+use crate::config::{self, Pipeline};
+use crate::destination::{self, Rights, StreamState};
 use crate::error::{Error, Result};
 use crate::landing::manifest::Mode;
 use crate::names::StreamName;
@@ -272,17 +270,13 @@ async fn check_destination(
 
 /// What the user may do in a destination that knows of users.
 async fn look_at_rights(pipeline: &Pipeline) -> Result<Option<Rights>> {
-    let Target::Postgres { url } = pipeline.destination.target.clone() else {
-        return Ok(None);
-    };
-    let name = pipeline.destination.name.clone();
-    let dataset = pipeline.dataset.clone();
-    let tables: Vec<String> = pipeline
-        .streams
-        .iter()
-        .flat_map(|stream| [stream.table.clone(), changelog::table_name(&stream.table)])
-        .collect();
-    tokio::task::spawn_blocking(move || rights::look(&name, &url, &dataset, &tables).map(Some))
+    let pipeline = pipeline.clone();
+    let looked = tokio::task::spawn_blocking(move || {
+        let streams = pipeline.streams.iter();
+        let tables: Vec<&str> = streams.map(|stream| stream.table.as_str()).collect();
+        destination::check(&pipeline.destination, &pipeline.dataset, &tables)
+    });
+    looked
         .await
         .map_err(|error| Error::internal("the destination's thread ended").cause(error))?
 }

@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 use super::loader::Loader;
 use super::progress::{Counters, Phase};
 use super::report::StreamReport;
-use crate::destination::{LoadOutcome, StagedLoad, StreamState};
+use crate::destination::{Loaded, StagedLoad, StreamState};
 use crate::error::Result;
 use crate::evolution::SchemaContract;
 use crate::landing::manifest::Manifest;
@@ -42,22 +42,18 @@ impl LoadStep {
             files: parts.files.clone(),
             contract: self.contract,
         };
-        let (outcome, state) = self.hand_over(load).await?;
+        let Loaded { outcome, state } = self.hand_over(load).await?;
         report.load_id = Some(address.load_id.clone());
         report.inserted += outcome.inserted;
         report.updated += outcome.updated;
         report.deleted += outcome.deleted;
-        Ok(state)
+        Ok(Some(state))
     }
 
     /// Hands a load to the destination. A stop interrupts it; the load is then still in the landing area, for the next
     /// run.
-    async fn hand_over(&self, load: StagedLoad) -> Result<(LoadOutcome, Option<StreamState>)> {
-        let applying = self.loader.call(move |destination| {
-            let outcome = destination.load(&load)?;
-            let state = destination.states()?.remove(&load.manifest.stream);
-            Ok((outcome, state))
-        });
+    async fn hand_over(&self, load: StagedLoad) -> Result<Loaded> {
+        let applying = self.loader.call(move |destination| destination.load(&load));
         tokio::pin!(applying);
         tokio::select! {
             applied = &mut applying => applied,

@@ -8,9 +8,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::config;
-use crate::destination::duckdb::{DuckDb, MemoryLimit};
-use crate::destination::postgres::Postgres;
-use crate::destination::{Destination, Interrupter};
+use crate::destination::{self, Destination, Interrupter};
 use crate::error::{Error, Result};
 use crate::names::DestinationId;
 
@@ -225,7 +223,7 @@ impl Open {
         let destination = destination.clone();
         let dataset = dataset.to_owned();
         let thread = tokio::task::spawn_blocking(move || {
-            let mut destination = match open(&destination, &dataset) {
+            let mut destination = match destination::open(&destination, &dataset) {
                 Ok(destination) => destination,
                 Err(error) => {
                     let _ = opened.send(Err(error));
@@ -249,20 +247,6 @@ impl Open {
             warnings,
             thread,
         })
-    }
-}
-
-fn open(destination: &config::Destination, dataset: &str) -> Result<Box<dyn Destination>> {
-    match &destination.target {
-        config::Target::DuckDb { path, memory_limit } => Ok(Box::new(DuckDb::open(
-            &destination.name,
-            path,
-            memory_limit.map_or_else(MemoryLimit::default, MemoryLimit::from),
-            dataset,
-        )?)),
-        config::Target::Postgres { url } => {
-            Ok(Box::new(Postgres::open(&destination.name, url, dataset)?))
-        }
     }
 }
 

@@ -6,9 +6,8 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::recovery;
-use crate::config::{self, Pipeline, Target};
-use crate::destination::duckdb::DuckDb;
-use crate::destination::{Destination, LedgerRow, StreamState, postgres};
+use crate::config::{self, Pipeline};
+use crate::destination::{self, LedgerRow, StreamState};
 use crate::error::{Error, Result};
 use crate::landing::Landing;
 use crate::landing::failures::Failure;
@@ -104,7 +103,7 @@ pub(super) async fn look_at_streams(
     let destination = pipeline.destination.clone();
     let dataset = pipeline.dataset.clone();
     let looked = tokio::task::spawn_blocking(move || {
-        let Some(mut destination) = open_read_only(&destination, &dataset)? else {
+        let Some(mut destination) = destination::open_read_only(&destination, &dataset)? else {
             return Ok(DestinationView::default());
         };
         let mut loaded = HashSet::new();
@@ -121,20 +120,6 @@ pub(super) async fn look_at_streams(
     looked
         .await
         .map_err(|error| Error::internal("the destination's thread ended").cause(error))?
-}
-
-/// Opens the destination only to read its ledger; none where it has none yet.
-fn open_read_only(
-    destination: &config::Destination,
-    dataset: &str,
-) -> Result<Option<Box<dyn Destination>>> {
-    let name = &destination.name;
-    Ok(match &destination.target {
-        Target::DuckDb { path, .. } => DuckDb::open_read_only(name, path, dataset)?
-            .map(|duckdb| Box::new(duckdb) as Box<dyn Destination>),
-        Target::Postgres { url } => postgres::Postgres::open_read_only(name, url, dataset)?
-            .map(|postgres| Box::new(postgres) as Box<dyn Destination>),
-    })
 }
 
 /// How each stream of the pipeline stands. `every_stream` tells that these are all that the configuration has.

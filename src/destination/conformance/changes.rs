@@ -391,7 +391,7 @@ pub(crate) fn parts_of_one_load_may_differ_in_their_columns<S: Subject>() {
     staged.manifest.rows += first.manifest.rows;
     staged.files.extend(first.files);
     staged.manifest.parts.extend(first.manifest.parts);
-    let outcome = fixture.db.load(&staged).unwrap();
+    let outcome = fixture.db.load(&staged).unwrap().outcome;
     assert_eq!((outcome.inserted, outcome.updated), (2, 1));
     assert_eq!(
         fixture.query("SELECT id, n, a, b, extra FROM replica.s ORDER BY id"),

@@ -27,6 +27,7 @@ pub(crate) mod crashes;
 pub(crate) mod evolution;
 mod load;
 pub(crate) mod log;
+pub(crate) mod relations;
 pub(crate) mod replacements;
 pub(crate) mod speed;
 pub(crate) mod values;
@@ -142,7 +143,7 @@ impl<S: Subject> Fixture<S> {
 
     pub(crate) fn try_load(&mut self, load: &Load) -> Result<LoadOutcome> {
         let staged = self.stage(load);
-        self.db.load(&staged)
+        Ok(self.db.load(&staged)?.outcome)
     }
 
     /// Rows inserted and updated by a load that deletes none.
@@ -263,6 +264,10 @@ macro_rules! conformance {
                 rows_whose_cursor_is_null_or_infinite_come_each_time_and_are_met_again,
                 minus_zero_and_nan_are_values,
                 every_type_of_cursor_bounds_the_overlap;
+            relations:
+                a_column_of_records_is_not_taken_for_a_relation,
+                a_column_of_records_is_not_taken_for_changes,
+                columns_may_be_named_as_relations_and_their_fields_are;
             evolution:
                 columns_are_added_widened_dropped_and_taken_up_again,
                 a_row_met_again_with_a_new_column_is_not_appended_twice,

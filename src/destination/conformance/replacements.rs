@@ -222,7 +222,7 @@ pub(crate) fn a_load_that_fails_leaves_everything_as_it_was<S: Subject>() {
     assert_eq!(fixture.everything(), before);
     let again = Load::full("cursos", &[("n", "int64", longs([3, 4]))]);
     staged = fixture.stage(&again);
-    assert_eq!(fixture.db.load(&staged).unwrap().inserted, 2);
+    assert_eq!(fixture.db.load(&staged).unwrap().outcome.inserted, 2);
 }
 
 pub(crate) fn an_interrupt_stops_a_load_and_undoes_it<S: Subject>() {

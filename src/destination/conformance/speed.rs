@@ -144,7 +144,7 @@ fn timed<S: Subject>(fixture: &mut Fixture<S>, what: &str, staged: &StagedLoad) 
     std::fs::write("/proc/self/clear_refs", "5").unwrap();
     let resident = peak();
     let start = Instant::now();
-    let outcome = fixture.db.load(staged).unwrap();
+    let outcome = fixture.db.load(staged).unwrap().outcome;
     eprintln!(
         "{what}: {:.2?}, {resident} before, {} at most; {outcome:?}",
         start.elapsed(),

@@ -31,7 +31,8 @@ fn apply_at<S: Subject>(fixture: &mut Fixture<S>, load: &Load, second: i64) -> (
     let outcome = fixture
         .db
         .load(&staged)
-        .unwrap_or_else(|error| panic!("{}", error.report()));
+        .unwrap_or_else(|error| panic!("{}", error.report()))
+        .outcome;
     (outcome.inserted, outcome.updated, outcome.deleted)
 }
 

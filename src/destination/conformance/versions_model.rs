@@ -111,7 +111,8 @@ pub(crate) fn scd2_keeps_the_history_of_any_loads<S: Subject>() {
                 let outcome = fixture
                     .db
                     .load(&staged)
-                    .map_err(|error| TestCaseError::fail(error.report()))?;
+                    .map_err(|error| TestCaseError::fail(error.report()))?
+                    .outcome;
                 prop_assert_eq!(
                     (outcome.inserted, outcome.updated, outcome.deleted),
                     model.load(mode, rows, at)

@@ -4,7 +4,10 @@
 //! speak of files, names and memory are kept, to the end of their first line (what follows quotes the SQL); of the
 //! others only the kind is.
 
-use crate::error::Error;
+use crate::error::{Error, Kind};
+
+/// What the operating system says of a full disk, within DuckDB's message.
+const NO_SPACE: &str = "No space left on device";
 
 /// Kinds whose messages name files, tables, columns or sizes, and never a value.
 const SAFE: [&str; 10] = [
@@ -63,6 +66,13 @@ pub(super) fn told(error: duckdb::Error) -> Error {
     } else {
         error
     };
+    let error = error.of_kind(if kind == "Out of Memory" {
+        Kind::OutOfMemory
+    } else if message.contains(NO_SPACE) {
+        Kind::DiskFull
+    } else {
+        Kind::Other
+    });
     let error = match safe(&message) {
         Some(line) => error.cause(line),
         None => error,
@@ -71,16 +81,6 @@ pub(super) fn told(error: duckdb::Error) -> Error {
         Some(remedy) => error.remedy(remedy),
         None => error,
     }
-}
-
-/// Whether DuckDB ran out of the memory that it was allowed.
-pub(super) fn is_out_of_memory(error: &Error) -> bool {
-    matches!(error, Error::Destination(_)) && error.to_string().contains("(Out of Memory Error)")
-}
-
-/// Whether the disk has no room left.
-pub(super) fn is_disk_full(error: &Error) -> bool {
-    matches!(error, Error::Destination(_)) && error.report().contains("No space left on device")
 }
 
 /// The kind of a message: what stands before ` Error: `.
@@ -103,7 +103,7 @@ fn remedy(kind: &str, message: &str) -> Option<&'static str> {
             "raise `memory_limit` of the destination, or free disk space beside its file, where DuckDB puts what does not \
              fit into memory",
         ),
-        "IO" if message.contains("No space left on device") => {
+        "IO" if message.contains(NO_SPACE) => {
             Some("free disk space beside the destination's file, then run again")
         }
         // At the commit, where the index was made in the transaction.

@@ -1,96 +1,81 @@
 //! Rows take the place of those with the same key: delete and insert, straight from the parts. Measured twice as fast as
 //! `MERGE INTO`, and no staging table.
 
-use crate::destination::LoadOutcome;
-use crate::destination::apply::sql::{equal, same};
-use crate::destination::apply::{Rows, Scratch, keys};
+use crate::destination::sql::dialect::{KEY, NEW, OLD, pairwise};
+use crate::destination::sql::statement::{Action, Insert, Matched, Merge};
+use crate::destination::sql::{Engine as _, Overlap, Rows, Scratch, Table};
 use crate::error::Result;
 use crate::landing::manifest::Manifest;
 
-use super::load::{insert_into, values};
-use super::overlap::Overlap;
 use super::session::Session;
-use super::sql::{DuckDbSql, of};
-use super::table::Table;
 
 /// Keys of rows that the table has already, the same in every column.
 const SAME: &str = "_acequia_same";
 
-/// Merges the rows of a load into the table.
-pub(super) fn merge(
-    session: &Session,
-    table: &Table,
-    manifest: &Manifest,
-    overlap: &Overlap,
-    rows: Rows,
-) -> Result<LoadOutcome> {
-    let mut scratch = Scratch::new();
-    let rows = keys::settle(&mut &*session, &mut scratch, manifest, rows)?;
+/// What merges rows into the table.
+pub(super) fn merge<'a>(
+    session: &mut Session,
+    scratch: &mut Scratch,
+    table: &'a Table,
+    manifest: &'a Manifest,
+    rows: &Rows,
+) -> Result<Merge<'a>> {
+    let d = session.dialect();
     let key = &manifest.primary_key;
+    let mut merge = Merge::new(&table.sql, key);
     // Rows that did not change are left out of the delete and of the insert, so that a run that finds nothing new
     // writes nothing.
-    let (known, unchanged) = find_same(session, &mut scratch, table, manifest, overlap, &rows)?;
-    let mut outcome = LoadOutcome::default();
-    if unchanged < manifest.rows {
-        let changed = if unchanged == 0 {
-            format!("{} AS n", rows.relation)
-        } else {
-            format!(
-                "{} AS n ANTI JOIN {known} AS s ON {}",
-                rows.relation,
-                equal(key, "n", "s")
-            )
-        };
-        let keys: Vec<String> = key.iter().map(|column| of("n", column)).collect();
-        let deleted = session.execute(
-            &format!(
-                "DELETE FROM {} AS o USING (SELECT {} FROM {changed}) AS d WHERE {}",
-                table.sql,
-                keys.join(", "),
-                equal(key, "o", "d")
-            ),
-            [],
-        )?;
-        let inserted = session.execute(
-            &format!(
-                "{} SELECT {} FROM {changed}",
-                insert_into(table, &rows),
-                values(manifest, &rows, "n")
-            ),
-            [],
-        )?;
-        outcome.updated = deleted.min(inserted);
-        outcome.inserted = inserted - outcome.updated;
+    let (known, unchanged) = find_same(session, scratch, table, manifest, rows)?;
+    if unchanged >= manifest.rows {
+        return Ok(merge);
     }
-    scratch.drop_all(&mut &*session)?;
-    Ok(outcome)
+    let changed = if unchanged == 0 {
+        format!("{} AS {NEW}", rows.relation)
+    } else {
+        format!(
+            "{} AS {NEW} ANTI JOIN {known} AS {KEY} ON {}",
+            rows.relation,
+            d.equal(key, NEW, KEY)
+        )
+    };
+    let keys = d.list_of(NEW, key.iter().map(String::as_str));
+    merge.matched.push(Matched {
+        keys: format!("(SELECT {keys} FROM {changed})"),
+        condition: None,
+        action: Action::Replace,
+    });
+    let insert = Insert::from(changed).columns(d, NEW, rows.names());
+    merge.insert = Some(insert.load_id(d, manifest));
+    Ok(merge)
 }
 
 /// Finds the rows of the overlap that the table has already: a table of their keys, and their number.
 fn find_same(
-    session: &Session,
+    session: &mut Session,
     scratch: &mut Scratch,
     table: &Table,
     manifest: &Manifest,
-    overlap: &Overlap,
     rows: &Rows,
 ) -> Result<(String, u64)> {
-    let Some(again) = overlap.find(session, rows)? else {
+    let d = session.dialect();
+    let overlap = Overlap::of(d, manifest, rows)?;
+    let Some(in_table) = overlap.find(session, rows)? else {
         return Ok((String::new(), 0));
     };
     let key = &manifest.primary_key;
-    let keys: Vec<String> = key.iter().map(|column| of("n", column)).collect();
     let query = format!(
-        "SELECT DISTINCT {} FROM {} AS n JOIN {} AS o ON {} AND {} WHERE {}",
-        keys.join(", "),
-        again.relation,
+        "SELECT DISTINCT {} FROM {} AS {NEW} JOIN {} AS {OLD} ON {} AND {} WHERE {}",
+        d.list_of(NEW, key.iter().map(String::as_str)),
+        rows.only(&overlap.within),
         table.sql,
-        equal(key, "n", "o"),
-        same(
-            &rows.identity(&DuckDbSql, "n"),
-            &rows.identity(&DuckDbSql, "o")
+        d.equal(key, NEW, OLD),
+        pairwise(
+            &rows.identity(d, NEW),
+            "IS NOT DISTINCT FROM",
+            &rows.identity(d, OLD),
+            " AND "
         ),
-        again.in_table
+        in_table
     );
-    scratch.make(&mut &*session, SAME, &query)
+    scratch.make(session, SAME, &query)
 }

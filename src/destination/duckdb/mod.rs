@@ -1,37 +1,31 @@
 //! DuckDB as a destination: one file, one writer.
 //!
 //! A load is read by DuckDB itself from its Parquet parts and applied, with its ledger row and the stream's new position,
-//! in one transaction ([`load`]). Nothing passes through Rust but SQL.
+//! in one transaction. Nothing passes through Rust but SQL.
 //!
-//! [`open`] opens the file; [`session`] runs SQL on it and tells its failures ([`failure`]); [`ledger`] keeps what was
-//! loaded; [`indices`] keeps what people made; [`load`] applies a load to its [`table`]: by [`merge`] or [`append`], by [`changes`], or as
-//! [`crate::destination::apply`] says for all destinations; [`sql`], [`rows`] and [`overlap`] write the SQL that they need.
+//! [`open`] opens the file; [`session`] runs SQL on it and tells its failures ([`failure`]); [`catalog`] says what is there.
+//! Loads and the ledger are [`crate::destination::sql`]'s; [`engine`] is what DuckDB is to them, with its own way to [`merge`]
+//! and to [`stage`] rows, and its own [`dialect`].
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
-use crate::destination::apply::marks;
-use crate::destination::{
-    Destination, Interrupter, LedgerRow, LoadOutcome, StagedLoad, StreamState, place,
-};
-use crate::error::{Error, Result};
+use crate::destination::sql::{Engine as _, SqlEngine as _, ledger, live_ids, place};
+use crate::destination::{Destination, Interrupter, LedgerRow, Loaded, StagedLoad, StreamState};
+use crate::error::{Error, Kind, Result};
+use crate::failpoint;
 use crate::landing::manifest::Disposition;
 use crate::names::{DestinationId, LoadId, StreamName};
 use crate::position::Position;
 
-mod append;
-mod changes;
+mod catalog;
+pub(crate) mod dialect;
+mod engine;
 mod failure;
-mod indices;
-mod ledger;
-mod load;
 mod merge;
 mod open;
-mod overlap;
-mod rows;
 mod session;
-pub(crate) mod sql;
-mod table;
+mod stage;
 #[cfg(test)]
 mod tests;
 
@@ -103,8 +97,9 @@ impl DuckDb {
         dataset: &str,
     ) -> Result<Self> {
         let memory_limit = memory_limit.into();
-        let session = open::writable(name, path, memory_limit.now, dataset)?;
-        let prepared = ledger::prepare(&session, &place::of_file(path));
+        let mut session = open::writable(name, path, memory_limit.now, dataset)?;
+        let here = place::of_file(path);
+        let prepared = session.transaction(|session| ledger::prepare(session, &here));
         let (id, moved) = prepared.map_err(|error| error.on(open::subject(name, path)))?;
         Ok(Self {
             session,
@@ -121,10 +116,10 @@ impl DuckDb {
     /// # Errors
     /// As [`DuckDb::open`].
     pub fn open_read_only(name: &str, path: &Path, dataset: &str) -> Result<Option<Self>> {
-        let Some(session) = open::readable(name, path, dataset)? else {
+        let Some(mut session) = open::readable(name, path, dataset)? else {
             return Ok(None);
         };
-        let id = ledger::seen_id(&session, &place::of_file(path))
+        let id = ledger::seen_id(&mut session, &place::of_file(path))
             .map_err(|error| error.on(open::subject(name, path)))?;
         Ok(id.map(|id| Self {
             session,
@@ -133,6 +128,22 @@ impl DuckDb {
             moved: None,
             read_only: true,
         }))
+    }
+}
+
+impl DuckDb {
+    /// Applies a load with the memory that there is now.
+    fn load_once(&mut self, load: &StagedLoad) -> Result<Loaded> {
+        let loaded = self
+            .session
+            .transaction(|session| {
+                let loaded = ledger::load(session, load)?;
+                fail::fail_point!("duckdb.before_commit", failpoint::abort);
+                Ok(loaded)
+            })
+            .map_err(|error| error.on(format!("load {}", load.manifest.load_id)))?;
+        fail::fail_point!("duckdb.after_commit", failpoint::abort);
+        Ok(loaded)
     }
 }
 
@@ -150,47 +161,46 @@ impl Destination for DuckDb {
     }
 
     fn states(&mut self) -> Result<BTreeMap<StreamName, StreamState>> {
-        ledger::states(&self.session)
+        ledger::states(&mut self.session)
     }
 
     fn loaded(&mut self, stream: &StreamName) -> Result<HashSet<LoadId>> {
-        ledger::loaded(&self.session, stream)
+        ledger::loaded(&mut self.session, stream)
     }
 
     fn last_loads(&mut self) -> Result<Vec<LedgerRow>> {
-        ledger::last_loads(&self.session)
+        ledger::last_loads(&mut self.session)
     }
 
     fn advance(&mut self, stream: &StreamName, before: &Position, after: &Position) -> Result<()> {
         self.session
-            .transaction(|| ledger::advance(&self.session, stream, before, after))
+            .transaction(|session| ledger::advance(session, stream, before, after))
     }
 
     fn live_ids(&mut self, table: &str, disposition: Disposition) -> Result<Vec<String>> {
         let table = self.session.table(table);
-        marks::live_ids(&mut &self.session, &table, disposition)
+        live_ids(&mut self.session, &table, disposition)
     }
 
-    fn load(&mut self, load: &StagedLoad) -> Result<LoadOutcome> {
+    fn load(&mut self, load: &StagedLoad) -> Result<Loaded> {
         if self.read_only {
             return Err(Error::internal(
                 "a load on a destination that was opened to be read",
             ));
         }
         let mut limit = self.memory_limit;
-        let outcome = loop {
-            let outcome = load::load(&self.session, load);
-            if outcome.as_ref().is_err_and(failure::is_disk_full) {
+        let loaded = loop {
+            let loaded = self.load_once(load);
+            let kind = loaded.as_ref().err().map(Error::kind);
+            if kind == Some(Kind::DiskFull) {
                 // What was written is undone, but keeps its room in the file until a checkpoint.
-                let given_back = self.session.execute("CHECKPOINT", []);
+                let given_back = self.session.execute("CHECKPOINT");
                 tracing::debug!(?given_back, "the disk is full");
             }
-            let (Err(error), Some(raised)) = (&outcome, limit.raised()) else {
-                break outcome;
+            let raised = limit.raised();
+            let Some(raised) = raised.filter(|_| kind == Some(Kind::OutOfMemory)) else {
+                break loaded;
             };
-            if !failure::is_out_of_memory(error) {
-                break outcome;
-            }
             // The transaction was rolled back: the load begins anew. One thread needs half as much as two.
             tracing::info!(bytes = raised.now, "DuckDB needs more memory for this load");
             self.session.allow(raised.now, 1)?;
@@ -201,6 +211,6 @@ impl Destination for DuckDb {
         {
             tracing::debug!(%error, "DuckDB keeps the memory that it was given");
         }
-        outcome
+        loaded
     }
 }

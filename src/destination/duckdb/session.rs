@@ -4,14 +4,17 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use duckdb::types::ValueRef;
 use duckdb::{Connection, Params, Row};
 
 use crate::destination::Interrupter;
-use crate::destination::apply::{Dialect, Engine};
+#[cfg(test)]
+use crate::destination::sql::tests::assert_reserved_aliases;
+use crate::destination::sql::{Dialect, Engine, TextRow};
 use crate::error::{Error, Result};
 
+use super::dialect::DuckDbSql;
 use super::failure;
-use super::sql::{DuckDbSql, identifier};
 
 /// A connection to the file, and the dataset in it.
 pub(super) struct Session {
@@ -59,65 +62,37 @@ impl Session {
     pub(super) fn schema(&self) -> String {
         format!(
             "{}.{}",
-            identifier(&self.catalog),
-            identifier(&self.dataset)
+            DuckDbSql.identifier(&self.catalog),
+            DuckDbSql.identifier(&self.dataset)
         )
     }
 
-    /// A table of the dataset, in SQL.
-    pub(super) fn table(&self, name: &str) -> String {
-        format!("{}.{}", self.schema(), identifier(name))
-    }
-
     /// Does `work` in one transaction: all of it, or nothing.
-    pub(super) fn transaction<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
-        self.check()?;
-        let transaction = self
-            .connection
-            .unchecked_transaction()
-            .map_err(failure::told)?;
-        let done = work()?;
-        self.check()?;
-        transaction.commit().map_err(failure::told)?;
-        Ok(done)
-    }
-
-    /// Runs a statement; the number of rows that it wrote.
-    pub(super) fn execute(&self, sql: &str, params: impl Params) -> Result<u64> {
-        self.check()?;
-        let rows = self
-            .connection
-            .execute(sql, params)
-            .map_err(failure::told)?;
-        Ok(rows as u64)
+    pub(super) fn transaction<T>(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> Result<T>,
+    ) -> Result<T> {
+        self.batch("BEGIN TRANSACTION")?;
+        let done = work(self).and_then(|done| self.batch("COMMIT").map(|()| done));
+        if done.is_err()
+            && let Err(error) = self.connection.execute_batch("ROLLBACK")
+        {
+            // A commit that fails has undone the transaction.
+            tracing::debug!(%error, "no rollback");
+        }
+        done
     }
 
     /// Sets how much memory DuckDB may use, in bytes, and how many threads.
     pub(super) fn allow(&self, memory: u64, threads: usize) -> Result<()> {
-        self.execute(&format!("SET threads = {threads}"), [])?;
-        self.execute(&format!("SET memory_limit = '{memory}B'"), [])?;
-        Ok(())
+        self.batch(&format!(
+            "SET threads = {threads}; SET memory_limit = '{memory}B'"
+        ))
     }
 
-    /// Runs a statement that answers with the number of rows that it wrote, as `CREATE TABLE … AS` does: of it DuckDB does not
-    /// tell how many rows it changed.
-    pub(super) fn counted(&self, sql: &str) -> Result<u64> {
+    fn batch(&self, sql: &str) -> Result<()> {
         self.check()?;
-        let rows: i64 = self.row(sql, [], |row| row.get(0))?;
-        u64::try_from(rows)
-            .map_err(|error| Error::internal("a number of rows below 0").cause(error))
-    }
-
-    /// The only row that a query returns.
-    pub(super) fn row<T>(
-        &self,
-        sql: &str,
-        params: impl Params,
-        read: impl FnOnce(&Row<'_>) -> duckdb::Result<T>,
-    ) -> Result<T> {
-        self.connection
-            .query_row(sql, params, read)
-            .map_err(failure::told)
+        self.connection.execute_batch(sql).map_err(failure::told)
     }
 
     /// All rows that a query returns.
@@ -146,30 +121,58 @@ impl Session {
     }
 }
 
-impl Engine for &Session {
+impl Engine for Session {
     fn dialect(&self) -> &'static dyn Dialect {
         &DuckDbSql
     }
 
     fn execute(&mut self, sql: &str) -> Result<u64> {
-        Session::execute(self, sql, [])
+        #[cfg(test)]
+        assert_reserved_aliases(sql);
+        self.check()?;
+        let rows = self.connection.execute(sql, []).map_err(failure::told)?;
+        Ok(rows as u64)
     }
 
+    /// The statement answers with the number of rows: how many it changed DuckDB does not tell of it.
     fn make(&mut self, sql: &str) -> Result<u64> {
-        self.counted(sql)
+        self.check()?;
+        let [rows] = (self as &mut dyn Engine).counts(sql)?;
+        Ok(rows)
     }
 
-    fn numbers(&mut self, sql: &str) -> Result<Vec<i64>> {
-        self.row(sql, [], |row| {
-            (0..row.as_ref().column_count())
-                .map(|column| row.get(column))
-                .collect()
-        })
+    fn query(&mut self, sql: &str, each: &mut dyn FnMut(TextRow) -> Result<()>) -> Result<()> {
+        #[cfg(test)]
+        assert_reserved_aliases(sql);
+        let mut statement = self.connection.prepare(sql).map_err(failure::told)?;
+        let mut rows = statement.query([]).map_err(failure::told)?;
+        while let Some(row) = rows.next().map_err(failure::told)? {
+            let columns = 0..row.as_ref().column_count();
+            each(
+                columns
+                    .map(|column| text(row, column))
+                    .collect::<Result<_>>()?,
+            )?;
+        }
+        Ok(())
     }
+}
 
-    fn texts(&mut self, sql: &str) -> Result<Vec<String>> {
-        self.rows(sql, [], |row| row.get(0))
-    }
+/// A value of text or of an integer type, as text.
+fn text(row: &Row<'_>, column: usize) -> Result<Option<String>> {
+    let value = row.get_ref(column).map_err(failure::told)?;
+    Ok(Some(match value {
+        ValueRef::Null => return Ok(None),
+        ValueRef::Text(text) => String::from_utf8_lossy(text).into_owned(),
+        ValueRef::Int(number) => number.to_string(),
+        ValueRef::BigInt(number) => number.to_string(),
+        ValueRef::HugeInt(number) => number.to_string(),
+        _ => {
+            return Err(Error::internal(
+                "a column of a query is neither text nor integer",
+            ));
+        }
+    }))
 }
 
 impl fmt::Debug for Session {

@@ -13,6 +13,7 @@ use super::*;
 use crate::destination::conformance::{
     self, Dialect, Fixture, Load, Subject, conformance, ints, longs, texts, write,
 };
+use crate::destination::sql::Dialect as _;
 use crate::evolution::number;
 use crate::landing::manifest::Disposition;
 use crate::position::{CursorPosition, CursorValue, Position};
@@ -79,7 +80,7 @@ impl Subject for DuckDbFile {
     }
 
     fn type_name(column_type: &ColumnType) -> String {
-        sql::type_name(column_type)
+        dialect::DuckDbSql.type_name(column_type)
     }
 }
 

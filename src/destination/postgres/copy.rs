@@ -10,6 +10,7 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::file::metadata::ParquetMetaData;
 
+use crate::destination::sql::{Dialect, Engine as _};
 use crate::destination::{LOAD_ID_COLUMN, StagedLoad};
 use crate::error::{Error, Result};
 use crate::landing::manifest::Mode;
@@ -17,7 +18,6 @@ use crate::schema::Column;
 
 use super::encode::{Encoder, HEADER, TRAILER};
 use super::session::Session;
-use super::sql::list;
 
 /// Bytes that are sent at a time.
 const CHUNK_BYTES: usize = 1 << 20;
@@ -42,7 +42,8 @@ pub(super) fn copy(
 ) -> Result<u64> {
     let encoder = Encoder::new(columns, load_id)?;
     let names = columns.iter().map(|column| column.name.as_str());
-    let names = list(names.chain(load_id.map(|_| LOAD_ID_COLUMN)));
+    let d: &dyn Dialect = session.dialect();
+    let names = d.list(names.chain(load_id.map(|_| LOAD_ID_COLUMN)));
     let sql = format!("COPY {table} ({names}) FROM STDIN (FORMAT binary)");
     std::thread::scope(|scope| {
         let (chunks, arriving) = sync_channel(CHUNKS);

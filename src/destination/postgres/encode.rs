@@ -20,8 +20,8 @@ use crate::exact::calendar::DAY_MICROS;
 use crate::postgres::{EPOCH_DAYS, EPOCH_MICROS};
 use crate::schema::{Column, ColumnType};
 
+use super::dialect::is_jsonb;
 use super::numeric::put_numeric;
-use super::sql::is_jsonb;
 
 /// What a binary COPY begins with: its signature, no flags, no extension.
 pub(super) const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";

@@ -8,7 +8,7 @@ use postgres::error::{DbError, SqlState};
 use crate::error::Error;
 use crate::postgres::connection::{condition, message_of};
 
-use super::index;
+use super::dialect::OWN_INDEX;
 
 /// What the server says, as an error of acequia.
 pub(super) fn told(error: &postgres::Error) -> Error {
@@ -47,7 +47,7 @@ fn of_a_value(db: &DbError) -> Error {
 
 fn of_a_constraint(db: &DbError) -> Error {
     let constraint = db.constraint().unwrap_or_default();
-    if index::is_own(constraint) {
+    if constraint.starts_with(OWN_INDEX) {
         return Error::data("a key comes more than once, though the source says that it does not")
             .remedy(
                 "name columns that are unique together with `primary_key` for [streams.STREAM]",

@@ -2,35 +2,64 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::destination::apply::own::VALID_TO;
+use crate::destination::sql::own::VALID_TO;
+use crate::destination::sql::{Dialect, Engine as _, Index, SqlEngine as _, Table};
 use crate::error::{Error, Result};
 use crate::landing::manifest::{Disposition, Manifest, Mode};
 use crate::names::hex;
 use crate::schema::{Column, ColumnType};
 
-use super::ledger::value;
-use super::session::Session;
-use super::sql::{identifier, list};
-use super::table::Table;
+use super::dialect::OWN_INDEX;
+use super::session::{Session, value};
 
-/// What the names of acequia's own unique indices begin with.
-const OWN: &str = "_acequia_key_";
+/// Sees to it that the table has a unique index on its key, be it a user's, and no other of acequia's own. Where the table
+/// is `anew`, the index is returned: it is made faster when the rows are there.
+///
+/// # Errors
+/// Where PostgreSQL cannot compare the key, or rows that the table has already have the same one.
+pub(super) fn see_to(
+    session: &mut Session,
+    table: &Table,
+    columns: &[Column],
+    manifest: &Manifest,
+    anew: bool,
+) -> Result<Option<Index>> {
+    let key = Key::of(manifest);
+    key.check(columns)?;
+    drop_others(session, table, &key)?;
+    let Some(sql) = missing(session, table, &key)? else {
+        return Ok(None);
+    };
+    if anew {
+        return Ok(Some(Index { name: None, sql }));
+    }
+    let made = session.batch(&sql);
+    made.map_err(|error| key_comes_twice(error, table))?;
+    Ok(None)
+}
 
-/// Whether a constraint or index is one of acequia's own.
-pub(super) fn is_own(name: &str) -> bool {
-    name.starts_with(OWN)
+/// What is said where the rows that the table has already cannot have a unique index on their key.
+fn key_comes_twice(error: Error, table: &Table) -> Error {
+    if !matches!(error, Error::Data(_)) {
+        return error;
+    }
+    Error::data(format!(
+        "table {} holds several rows with the same key, as it was not loaded by that key so far",
+        table.shown
+    ))
+    .remedy("make the table anew: `acequia run STREAM --full-refresh`")
 }
 
 /// The key by which a stream's rows are told apart in its table; none where they are not.
 #[derive(Debug)]
-pub(super) struct Key<'a> {
+struct Key<'a> {
     columns: &'a [String],
     /// Whether each key comes once among the current versions of rows, and not in the whole table.
     of_versions: bool,
 }
 
 impl<'a> Key<'a> {
-    pub(super) fn of(manifest: &'a Manifest) -> Self {
+    fn of(manifest: &'a Manifest) -> Self {
         let has_key = manifest.mode == Mode::Cdc || manifest.disposition.has_key();
         Self {
             columns: if has_key {
@@ -43,7 +72,7 @@ impl<'a> Key<'a> {
     }
 
     /// Refuses a key that PostgreSQL cannot compare.
-    pub(super) fn check(&self, columns: &[Column]) -> Result<()> {
+    fn check(&self, columns: &[Column]) -> Result<()> {
         let json = columns.iter().find(|column| {
             column.column_type == ColumnType::Json && self.columns.contains(&column.name)
         });
@@ -73,12 +102,12 @@ impl<'a> Key<'a> {
         }
         let mut digits = hex(&hash.finalize());
         digits.truncate(16);
-        format!("{OWN}{digits}")
+        format!("{OWN_INDEX}{digits}")
     }
 }
 
 /// Drops acequia's own indices on keys that are no longer the table's.
-pub(super) fn drop_others(session: &mut Session, table: &Table, key: &Key<'_>) -> Result<()> {
+fn drop_others(session: &mut Session, table: &Table, key: &Key<'_>) -> Result<()> {
     let dataset = session.dataset().to_owned();
     let rows = session.rows(
         "SELECT i.relname::text FROM pg_catalog.pg_index AS x JOIN pg_catalog.pg_class AS i ON i.oid = x.indexrelid \
@@ -89,7 +118,7 @@ pub(super) fn drop_others(session: &mut Session, table: &Table, key: &Key<'_>) -
     let wanted = key.index_name(&table.name);
     for row in rows {
         let name: String = value(&row, 0)?;
-        if is_own(&name) && (key.columns.is_empty() || name != wanted) {
+        if name.starts_with(OWN_INDEX) && (key.columns.is_empty() || name != wanted) {
             let drop = format!("DROP INDEX {}", session.table(&name));
             session.batch(&drop)?;
         }
@@ -97,10 +126,10 @@ pub(super) fn drop_others(session: &mut Session, table: &Table, key: &Key<'_>) -
     Ok(())
 }
 
-/// Sees to it that the table has a unique index on its key, be it a user's.
-pub(super) fn ensure(session: &mut Session, table: &Table, key: &Key<'_>) -> Result<()> {
+/// The statement that makes the unique index on the table's key, where it has none.
+fn missing(session: &mut Session, table: &Table, key: &Key<'_>) -> Result<Option<String>> {
     if key.columns.is_empty() {
-        return Ok(());
+        return Ok(None);
     }
     let dataset = session.dataset().to_owned();
     let mut sorted = key.columns.to_vec();
@@ -117,17 +146,18 @@ pub(super) fn ensure(session: &mut Session, table: &Table, key: &Key<'_>) -> Res
         &[&dataset, &table.name, &sorted, &name, &key.of_versions],
     )?;
     if value(&row, 0)? {
-        return Ok(());
+        return Ok(None);
     }
+    let d: &dyn Dialect = session.dialect();
     let current = if key.of_versions {
-        format!(" WHERE {} IS NULL", identifier(VALID_TO))
+        format!(" WHERE {} IS NULL", d.identifier(VALID_TO))
     } else {
         String::new()
     };
-    session.batch(&format!(
+    Ok(Some(format!(
         "CREATE UNIQUE INDEX {} ON {} ({}){current}",
-        identifier(&name),
+        d.identifier(&name),
         table.sql,
-        list(key.columns.iter().map(String::as_str))
-    ))
+        d.list(key.columns.iter().map(String::as_str))
+    )))
 }

@@ -9,8 +9,7 @@ use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Result};
 
-use super::ledger::value;
-use super::session::Session;
+use super::session::{Session, value};
 
 /// How long to wait for the lock of a run that has just died: its server process needs a moment to notice.
 const PATIENCE: Duration = Duration::from_secs(3);

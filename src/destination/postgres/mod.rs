@@ -2,46 +2,41 @@
 //!
 //! A load is read from its Parquet parts and sent by `COPY` in the binary format ([`copy`], [`encode`], [`numeric`]):
 //! straight into its table where that is made or replaced, and otherwise into a temporary one ([`stage`]), from which SQL
-//! takes it ([`merge`], [`append`], [`changes`], and what [`crate::destination::apply`] has). All of it, with its ledger row and the stream's new position, is one transaction
-//! ([`load`]).
+//! takes it. All of it, with its ledger row and the stream's new position, is one transaction.
 //!
-//! [`session`] connects, runs SQL and tells its failures ([`failure`]); [`lock`] keeps a second run out; [`ledger`] keeps
-//! what was loaded; [`table`], [`alter`] and [`index`] see to the table; [`rights`] says what the user lacks; [`sql`] writes SQL.
+//! [`session`] connects, runs SQL and tells its failures ([`failure`]); [`lock`] keeps a second run out; [`rights`] says what
+//! the user lacks. Loads and the ledger are [`crate::destination::sql`]'s; [`engine`] is what PostgreSQL is to them, with
+//! its own way to make and alter a [`table`], to keep its [`index`] and to [`merge`], and its own [`dialect`].
 
 use std::collections::{BTreeMap, HashSet};
 
 use crate::config::Secret;
-use crate::destination::apply::marks;
-use crate::destination::{
-    Destination, Interrupter, LedgerRow, LoadOutcome, StagedLoad, StreamState,
-};
+use crate::destination::sql::{SqlEngine as _, ledger, live_ids};
+use crate::destination::{Destination, Interrupter, LedgerRow, Loaded, StagedLoad, StreamState};
 use crate::error::{Error, Result};
+use crate::failpoint;
 use crate::landing::manifest::Disposition;
 use crate::names::{DestinationId, LoadId, StreamName};
 use crate::position::Position;
 use crate::postgres::connection::{Role, Server};
 
-mod alter;
-mod append;
-mod changes;
 mod copy;
+mod dialect;
 mod encode;
+mod engine;
 mod failure;
 mod index;
-mod ledger;
-mod load;
 mod lock;
 mod merge;
 mod numeric;
-pub mod rights;
+pub(super) mod rights;
 mod session;
-mod sql;
 mod stage;
 mod table;
 #[cfg(test)]
 mod tests;
 
-use session::Session;
+use session::{Session, value};
 
 /// A dataset in a PostgreSQL database.
 #[derive(Debug)]
@@ -67,8 +62,8 @@ impl Postgres {
         let opened = || {
             let mut session = Session::open(&server, dataset)?;
             lock::take(&mut session)?;
-            let here = ledger::place(&mut session)?;
-            let (id, moved) = ledger::prepare(&mut session, &here)?;
+            let here = dataset_place(&mut session)?;
+            let (id, moved) = session.transaction(|session| ledger::prepare(session, &here))?;
             Ok(Self {
                 session,
                 id,
@@ -90,7 +85,7 @@ impl Postgres {
         let opened = || {
             let mut session = Session::open(&server, dataset)?;
             session.batch("SET default_transaction_read_only = on")?;
-            let here = ledger::place(&mut session)?;
+            let here = dataset_place(&mut session)?;
             let id = ledger::seen_id(&mut session, &here)?;
             Ok(id.map(|id| Self {
                 session,
@@ -137,9 +132,18 @@ impl Destination for Postgres {
         ledger::last_loads(&mut self.session)
     }
 
-    fn load(&mut self, load: &StagedLoad) -> Result<LoadOutcome> {
+    fn load(&mut self, load: &StagedLoad) -> Result<Loaded> {
         self.writable()?;
-        load::load(&mut self.session, load)
+        let loaded = self
+            .session
+            .transaction(|session| {
+                let loaded = ledger::load(session, load)?;
+                fail::fail_point!("postgres.before_commit", failpoint::abort);
+                Ok(loaded)
+            })
+            .map_err(|error| error.on(format!("load {}", load.manifest.load_id)))?;
+        fail::fail_point!("postgres.after_commit", failpoint::abort);
+        Ok(loaded)
     }
 
     fn advance(&mut self, stream: &StreamName, before: &Position, after: &Position) -> Result<()> {
@@ -150,7 +154,7 @@ impl Destination for Postgres {
 
     fn live_ids(&mut self, table: &str, disposition: Disposition) -> Result<Vec<String>> {
         let table = self.session.table(table);
-        marks::live_ids(&mut self.session, &table, disposition)
+        live_ids(&mut self.session, &table, disposition)
     }
 }
 
@@ -162,4 +166,25 @@ fn place(name: &str) -> String {
 /// The destination and its database, as messages name them.
 fn subject(name: &str, server: &Server) -> String {
     format!("destination {name} ({})", server.place())
+}
+
+/// Where the dataset is: in which database of which server, as far as that can be told.
+fn dataset_place(session: &mut Session) -> Result<String> {
+    let row = session.row(
+        "SELECT oid::int8 FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()",
+        &[],
+    )?;
+    let database: i64 = value(&row, 0)?;
+    // A server may keep its functions of the kind from those that are not its administrators.
+    let system = session
+        .row(
+            "SELECT system_identifier::text FROM pg_catalog.pg_control_system()",
+            &[],
+        )
+        .and_then(|row| value::<String>(&row, 0))
+        .unwrap_or_else(|_| "unknown".to_owned());
+    let dataset = session.dataset();
+    Ok(format!(
+        "dataset {dataset} of database {database} on server {system}"
+    ))
 }

@@ -1,28 +1,25 @@
 //! What the destination's user may do, and the GRANT that gives what is missing.
 
 use crate::config::Secret;
+use crate::destination::Rights;
+use crate::destination::sql::Dialect as _;
 use crate::error::Result;
 use crate::postgres::connection::{Role, Server};
 
-use super::ledger::{has_schema, value};
-use super::session::Session;
-use super::sql::identifier;
+use super::dialect::PostgresSql;
+use super::session::{Session, value};
 use super::{place, subject};
-
-/// What was found of a destination that is reachable.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rights {
-    /// The server and the user, for people.
-    pub server: String,
-    /// What is missing: what of it, and the SQL that mends it.
-    pub missing: Vec<(String, String)>,
-}
 
 /// Looks at what the user may do with the dataset and with tables of these names in it. Changes nothing. Blocks.
 ///
 /// # Errors
 /// As [`super::Postgres::open`], but for what is missing.
-pub fn look(name: &str, url: &Secret, dataset: &str, tables: &[String]) -> Result<Rights> {
+pub(in crate::destination) fn look(
+    name: &str,
+    url: &Secret,
+    dataset: &str,
+    tables: &[String],
+) -> Result<Rights> {
     let server = Server::parse_as(Role::Destination, url).map_err(|error| error.on(place(name)))?;
     let looked = || {
         let mut session = Session::open(&server, dataset)?;
@@ -52,7 +49,7 @@ fn look_around(session: &mut Session, tables: &[String]) -> Result<Rights> {
     let (is_standby, may_create, may_stage): (bool, bool, bool) =
         (value(&row, 4)?, value(&row, 5)?, value(&row, 6)?);
     let mut missing = Vec::new();
-    let grantee = identifier(&user);
+    let grantee = PostgresSql.identifier(&user);
     if is_standby {
         missing.push((
             "the server is a standby, which takes no writes".to_owned(),
@@ -65,11 +62,11 @@ fn look_around(session: &mut Session, tables: &[String]) -> Result<Rights> {
             format!("{user} may not make temporary tables in the database {database}"),
             format!(
                 "GRANT TEMPORARY ON DATABASE {} TO {grantee};",
-                identifier(&database)
+                PostgresSql.identifier(&database)
             ),
         ));
     }
-    if has_schema(session)? {
+    if session.has_schema()? {
         missing.extend(of_schema(session, &dataset, &user)?);
         missing.extend(of_tables(session, &dataset, &user, tables)?);
     } else if !may_create {
@@ -77,7 +74,7 @@ fn look_around(session: &mut Session, tables: &[String]) -> Result<Rights> {
             format!("the schema {dataset} does not exist, and {user} may not make it"),
             format!(
                 "CREATE SCHEMA {} AUTHORIZATION {grantee};",
-                identifier(&dataset)
+                PostgresSql.identifier(&dataset)
             ),
         ));
     }
@@ -103,8 +100,8 @@ fn of_schema(session: &mut Session, dataset: &str, user: &str) -> Result<Vec<(St
         format!("{user} may not make tables in the schema {dataset}"),
         format!(
             "GRANT USAGE, CREATE ON SCHEMA {} TO {};",
-            identifier(dataset),
-            identifier(user)
+            PostgresSql.identifier(dataset),
+            PostgresSql.identifier(user)
         ),
     )])
 }
@@ -130,9 +127,9 @@ fn of_tables(
                 format!("the table {dataset}.{table} belongs to another than {user}, who therefore cannot alter it"),
                 format!(
                     "ALTER TABLE {}.{} OWNER TO {};",
-                    identifier(dataset),
-                    identifier(&table),
-                    identifier(user)
+                    PostgresSql.identifier(dataset),
+                    PostgresSql.identifier(&table),
+                    PostgresSql.identifier(user)
                 ),
             ))
         })

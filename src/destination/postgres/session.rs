@@ -6,17 +6,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use postgres::types::{ToSql, Type};
-use postgres::{Client, Row};
+use postgres::types::{FromSqlOwned, ToSql};
+use postgres::{Client, Row, SimpleQueryMessage};
 
 use crate::destination::Interrupter;
-use crate::destination::apply::{Dialect, Engine};
+use crate::destination::sql::{Dialect, Engine, TextRow};
 use crate::error::{Error, Result};
 use crate::postgres::connection::Server;
 
+use super::dialect::PostgresSql;
 use super::failure;
-use super::ledger::value;
-use super::sql::{PostgresSql, identifier};
 
 /// What a loading session is set to, beside what every session is: temporary tables have more than 8 MB before they go to disk.
 const SETTINGS: &str = "SET temp_buffers = '64MB'";
@@ -83,18 +82,23 @@ impl Session {
         })
     }
 
-    pub(super) fn dataset(&self) -> &str {
-        &self.dataset
-    }
-
     /// Where the database is, for people.
     pub(super) fn place(&self) -> &str {
         self.server.place()
     }
 
-    /// A table of the dataset, in SQL.
-    pub(super) fn table(&self, name: &str) -> String {
-        format!("{}.{}", identifier(&self.dataset), identifier(name))
+    pub(super) fn dataset(&self) -> &str {
+        &self.dataset
+    }
+
+    /// Whether the dataset's schema is there.
+    pub(super) fn has_schema(&mut self) -> Result<bool> {
+        let dataset = self.dataset.clone();
+        let row = self.row(
+            "SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = $1)",
+            &[&dataset],
+        )?;
+        value(&row, 0)
     }
 
     /// Does `work` in one transaction: all of it, or nothing.
@@ -125,13 +129,6 @@ impl Session {
     pub(super) fn batch(&mut self, sql: &str) -> Result<()> {
         self.check()?;
         let done = self.client.batch_execute(sql);
-        done.map_err(|error| self.told(&error))
-    }
-
-    /// Runs a statement; the number of rows that it touched.
-    pub(super) fn execute(&mut self, sql: &str, params: &[Param<'_>]) -> Result<u64> {
-        self.check()?;
-        let done = self.client.execute(sql, params);
         done.map_err(|error| self.told(&error))
     }
 
@@ -197,34 +194,49 @@ impl Session {
     }
 }
 
+/// A column's value.
+pub(super) fn value<T: FromSqlOwned>(row: &Row, index: usize) -> Result<T> {
+    row.try_get(index)
+        .map_err(|error| Error::internal("PostgreSQL's answer could not be read").cause(error))
+}
+
+impl Session {
+    /// Runs a statement without parameters: one message there and one back, and all values as text.
+    fn simple(&mut self, sql: &str) -> Result<Vec<SimpleQueryMessage>> {
+        #[cfg(test)]
+        crate::destination::sql::tests::assert_reserved_aliases(sql);
+        self.check()?;
+        let answered = self.client.simple_query(sql);
+        answered.map_err(|error| self.told(&error))
+    }
+}
+
 impl Engine for Session {
     fn dialect(&self) -> &'static dyn Dialect {
         &PostgresSql
     }
 
     fn execute(&mut self, sql: &str) -> Result<u64> {
-        Session::execute(self, sql, &[])
+        let messages = self.simple(sql)?;
+        let rows = messages.iter().rev().find_map(|message| match message {
+            SimpleQueryMessage::CommandComplete(rows) => Some(*rows),
+            _ => None,
+        });
+        rows.ok_or_else(|| Error::internal("PostgreSQL's answer could not be read"))
     }
 
     fn make(&mut self, sql: &str) -> Result<u64> {
-        Engine::execute(self, sql)
+        self.execute(sql)
     }
 
-    fn numbers(&mut self, sql: &str) -> Result<Vec<i64>> {
-        let row = self.row(sql, &[])?;
-        row.columns()
-            .iter()
-            .enumerate()
-            .map(|(place, column)| match *column.type_() {
-                Type::INT4 => value::<i32>(&row, place).map(i64::from),
-                _ => value(&row, place),
-            })
-            .collect()
-    }
-
-    fn texts(&mut self, sql: &str) -> Result<Vec<String>> {
-        let rows = self.rows(sql, &[])?;
-        rows.iter().map(|row| value(row, 0)).collect()
+    fn query(&mut self, sql: &str, each: &mut dyn FnMut(TextRow) -> Result<()>) -> Result<()> {
+        for message in self.simple(sql)? {
+            if let SimpleQueryMessage::Row(row) = message {
+                let values = (0..row.len()).map(|column| row.get(column).map(str::to_owned));
+                each(values.collect())?;
+            }
+        }
+        Ok(())
     }
 }
 

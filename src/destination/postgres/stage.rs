@@ -4,24 +4,23 @@
 //! see, no autovacuum comes to it, and it is gone with the transaction whichever way that ends.
 
 use crate::destination::StagedLoad;
-use crate::destination::apply::rows::check_rows;
-use crate::destination::apply::{Dialect as _, Rows};
+use crate::destination::sql::{Dialect, Engine as _, Rows, check_rows};
 use crate::error::Result;
 use crate::schema::Column;
 
 use super::copy::copy;
 use super::session::Session;
-use super::sql::{PostgresSql, identifier, type_name};
 
 const NAME: &str = "_acequia_stage";
 
 /// Makes the temporary table and fills it with the load's rows, whose columns have the types that the table has for them.
 pub(super) fn fill(session: &mut Session, load: &StagedLoad, columns: Vec<Column>) -> Result<Rows> {
+    let d: &dyn Dialect = session.dialect();
     let defined: Vec<String> = columns
         .iter()
-        .map(|column| format!("{} {}", identifier(&column.name), type_name(column)))
+        .map(|column| format!("{} {}", d.identifier(&column.name), d.type_of(column)))
         .collect();
-    let relation = PostgresSql.temporary(NAME);
+    let relation = d.temporary(NAME);
     session.batch(&format!(
         "CREATE TEMPORARY TABLE {relation} ({}) ON COMMIT DROP",
         defined.join(", ")

@@ -10,6 +10,7 @@ use super::*;
 use crate::destination::conformance::{
     self, DATASET, Dialect, Fixture, Load, Subject, conformance, ints, longs, texts,
 };
+use crate::destination::sql::Dialect as _;
 use crate::landing::manifest::Disposition;
 use crate::schema::{Column, ColumnType};
 
@@ -116,7 +117,7 @@ impl Subject for Database {
     }
 
     fn type_name(column_type: &ColumnType) -> String {
-        sql::type_name(&Column {
+        dialect::PostgresSql.type_of(&Column {
             id: 1,
             name: String::new(),
             column_type: column_type.clone(),

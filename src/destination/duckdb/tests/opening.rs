@@ -140,13 +140,13 @@ fn holds_a_file_for_another_test() {
 
 #[test]
 fn no_message_shows_a_value() {
-    let fixture = Fixture::<DuckDbFile>::new();
+    let mut fixture = Fixture::<DuckDbFile>::new();
     for sql in [
         "SELECT CAST('secreto' AS INTEGER)",
         "SELECT CAST(123456 AS SMALLINT)",
         "SELECT 'secreto' + nothing",
     ] {
-        let report = fixture.db.session.execute(sql, []).unwrap_err().report();
+        let report = fixture.db.session.execute(sql).unwrap_err().report();
         assert!(
             !report.contains("secreto") && !report.contains("123456"),
             "{report}"

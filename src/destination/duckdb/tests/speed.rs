@@ -106,7 +106,7 @@ fn how_fast() {
             .collect();
         staged.manifest.rows = millions.unsigned_abs() * 1_000_000;
         let start = Instant::now();
-        let outcome = fixture.db.load(&staged).unwrap();
+        let outcome = fixture.db.load(&staged).unwrap().outcome;
         eprintln!(
             "full, {run}: {} rows in {:.2?}; {}",
             outcome.inserted,
@@ -124,7 +124,7 @@ fn how_fast() {
         .map(|million| folder.join(format!("{million}.parquet")))
         .collect();
     let start = Instant::now();
-    let outcome = fixture.db.load(&staged).unwrap();
+    let outcome = fixture.db.load(&staged).unwrap().outcome;
     eprintln!(
         "first merge, keys checked: {} rows in {:.2?}; {}",
         outcome.inserted,
@@ -161,7 +161,7 @@ fn how_fast() {
             );
             let staged = fixture.stage(&load);
             let start = Instant::now();
-            let outcome = fixture.db.load(&staged).unwrap();
+            let outcome = fixture.db.load(&staged).unwrap().outcome;
             eprintln!(
                 "{disposition}, {what}: {outcome:?} in {:.2?}; {}",
                 start.elapsed(),

@@ -189,7 +189,7 @@ fn load_json(
     before: Option<i64>,
     source_type: &str,
     json: &str,
-) -> Result<LoadOutcome> {
+) -> Result<Loaded> {
     let id = before.unwrap_or(0) + 1;
     let load = Load::sales(Disposition::Merge, before, &[(id, 1, id)]);
     let mut staged = fixture.stage(&load.with("v", "json", texts([json])));

@@ -1,0 +1,90 @@
+//! What DuckDB's catalog says of a dataset's tables, and of the indices that people made on them.
+
+use duckdb::params;
+
+use crate::destination::sql::table::not_a_table;
+use crate::destination::sql::{Dialect as _, Engine as _, Index, Table};
+use crate::error::Result;
+
+use super::dialect::DuckDbSql;
+use super::session::Session;
+
+/// Names and types of the columns of a table; empty where there is none.
+pub(super) fn columns(session: &Session, name: &str) -> Result<Vec<(String, String)>> {
+    let found = |catalog: &str, rows: &str| {
+        format!(
+            "SELECT {rows} FROM {catalog}() AS c WHERE c.database_name = ? AND lower(c.schema_name) = lower(?)"
+        )
+    };
+    let place = params![session.catalog(), session.dataset(), name];
+    let views = session.rows(
+        &format!(
+            "{} AND lower(c.view_name) = lower(?)",
+            found("duckdb_views", "c.view_name")
+        ),
+        place,
+        |row| row.get::<_, String>(0),
+    )?;
+    if views.iter().any(|view| view.eq_ignore_ascii_case(name)) {
+        return Err(not_a_table(session.dataset(), name, "a view"));
+    }
+    let columns = session.rows(
+        &format!(
+            "{} AND lower(c.table_name) = lower(?) ORDER BY c.column_index",
+            found("duckdb_columns", "c.table_name, c.column_name, c.data_type")
+        ),
+        place,
+        |row| Ok((row.get::<_, String>(0)?, row.get(1)?, row.get(2)?)),
+    )?;
+    // lower() knows more letters than DuckDB's names do.
+    Ok(columns
+        .into_iter()
+        .filter(|(table, ..)| table.eq_ignore_ascii_case(name))
+        .map(|(_, column, data_type)| (column, data_type))
+        .collect())
+}
+
+/// Makes a table anew. The indices that people made on the one before go with it, and are to be made again.
+pub(super) fn create(
+    session: &mut Session,
+    table: &mut Table,
+    columns: Vec<(String, String)>,
+) -> Result<Vec<Index>> {
+    let indices = indices(session, table)?;
+    let defined: Vec<String> = columns
+        .iter()
+        .map(|(name, data_type)| format!("{} {data_type}", DuckDbSql.identifier(name)))
+        .collect();
+    session.execute(&format!(
+        "CREATE OR REPLACE TABLE {} ({})",
+        table.sql,
+        defined.join(", ")
+    ))?;
+    table.columns = columns;
+    Ok(indices)
+}
+
+fn indices(session: &Session, table: &Table) -> Result<Vec<Index>> {
+    let found = session.rows(
+        "SELECT index_name, schema_name, table_name, sql FROM duckdb_indexes() WHERE database_name = ? AND \
+         lower(schema_name) = lower(?) AND lower(table_name) = lower(?) AND sql IS NOT NULL ORDER BY index_name",
+        params![session.catalog(), session.dataset(), table.name],
+        |row| {
+            let texts: [String; 4] = [row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?];
+            Ok(texts)
+        },
+    )?;
+    let indices = found.into_iter().map(|[name, schema, of, sql]| {
+        // DuckDB leaves the database out, which may bear the schema's name.
+        let of = format!(
+            "{}.{}",
+            DuckDbSql.identifier(&schema),
+            DuckDbSql.identifier(&of)
+        );
+        Index {
+            name: Some(name),
+            sql: sql.replacen(&format!(" ON {of}("), &format!(" ON {}(", table.sql), 1),
+        }
+    });
+    Ok(indices.collect())
+}

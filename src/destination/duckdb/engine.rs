@@ -1,0 +1,62 @@
+//! DuckDB as the plan of a load and the ledger need it: what each question comes to.
+
+use crate::destination::StagedLoad;
+use crate::destination::sql::statement::Merge;
+use crate::destination::sql::{
+    Dialect as _, Engine as _, Index, Rows, Scratch, SqlEngine, Table, ledger,
+};
+use crate::error::Result;
+use crate::evolution::TableSchema;
+use crate::landing::manifest::Manifest;
+use crate::schema::Column;
+
+use super::dialect::DuckDbSql;
+use super::session::Session;
+use super::{catalog, merge, stage};
+
+impl SqlEngine for Session {
+    fn dataset(&self) -> &str {
+        Session::dataset(self)
+    }
+
+    fn table(&self, name: &str) -> String {
+        format!("{}.{}", self.schema(), DuckDbSql.identifier(name))
+    }
+
+    fn create_schema(&mut self) -> Result<()> {
+        self.execute(&format!("CREATE SCHEMA IF NOT EXISTS {}", self.schema()))
+            .map(drop)
+    }
+
+    fn columns_of(&mut self, name: &str) -> Result<Vec<(String, String)>> {
+        catalog::columns(self, name)
+    }
+
+    fn stream_of_rows(&mut self, table: &str) -> Result<Option<String>> {
+        ledger::stream_of_rows(self, table)
+    }
+
+    fn create(
+        &mut self,
+        table: &mut Table,
+        columns: Vec<(String, String)>,
+        _known: Option<&TableSchema>,
+    ) -> Result<Vec<Index>> {
+        catalog::create(self, table, columns)
+    }
+
+    fn stage(&mut self, load: &StagedLoad, columns: Vec<Column>) -> Result<Rows> {
+        stage::of_parts(load, columns)
+    }
+
+    fn merge<'a>(
+        &mut self,
+        scratch: &mut Scratch,
+        table: &'a Table,
+        manifest: &'a Manifest,
+        _schema: &TableSchema,
+        rows: &Rows,
+    ) -> Result<Merge<'a>> {
+        merge::merge(self, scratch, table, manifest, rows)
+    }
+}

@@ -1,0 +1,42 @@
+//! The rows of a load as DuckDB reads them: from its parts, with the table's types. No I/O.
+
+use crate::destination::StagedLoad;
+use crate::destination::sql::{Dialect, Rows};
+use crate::error::{Error, Result};
+use crate::landing::manifest::Mode;
+use crate::schema::Column;
+
+use super::dialect::DuckDbSql;
+
+/// The rows of the load's parts.
+pub(super) fn of_parts(load: &StagedLoad, columns: Vec<Column>) -> Result<Rows> {
+    let d: &dyn Dialect = &DuckDbSql;
+    let files = load
+        .files
+        .iter()
+        .map(|file| {
+            file.to_str().map(|file| d.literal(file)).ok_or_else(|| {
+                Error::landing(format!("the path {} is not UTF-8", file.display()))
+                    .remedy("move the landing area to a folder with a plain name")
+            })
+        })
+        .collect::<Result<Vec<_>>>()?;
+    let casts: Vec<String> = columns
+        .iter()
+        .map(|column| {
+            let name = d.identifier(&column.name);
+            format!("{} AS {name}", d.cast(&name, &column.column_type))
+        })
+        .collect();
+    // A column that comes or goes in the midst of a load of changes is NULL in the parts that lack it.
+    let by_name = match load.manifest.mode {
+        Mode::Cdc => ", union_by_name = true",
+        Mode::Full | Mode::Incremental => "",
+    };
+    let relation = format!(
+        "(SELECT {} FROM read_parquet([{}], hive_partitioning = false{by_name}))",
+        casts.join(", "),
+        files.join(", ")
+    );
+    Ok(Rows { columns, relation })
+}

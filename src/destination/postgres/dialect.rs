@@ -1,0 +1,264 @@
+//! PostgreSQL's SQL. No I/O.
+
+use crate::destination::sql::dialect::{GROUPED, KEY, NEW, OLD};
+use crate::destination::sql::own::Own;
+use crate::destination::sql::statement::{Clause, Merge};
+use crate::destination::sql::{Dialect, Missing};
+use crate::error::{Error, Result};
+use crate::evolution::TableSchema;
+use crate::schema::{Column, ColumnType};
+
+/// Names that every table of PostgreSQL has for itself (manual, section 5.5).
+const SYSTEM_COLUMNS: [&str; 6] = ["tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"];
+/// The longest name that PostgreSQL keeps whole, in bytes (manual, section 4.1.1).
+const MAX_NAME: usize = 63;
+/// What the names of acequia's own unique indices begin with.
+pub(super) const OWN_INDEX: &str = "_acequia_key_";
+
+/// PostgreSQL's SQL, where it is its own.
+#[derive(Debug)]
+pub(super) struct PostgresSql;
+
+impl Dialect for PostgresSql {
+    fn check_names(&self, schema: &TableSchema, own: &[Own]) -> Result<()> {
+        check_names(schema, own)
+    }
+
+    fn type_name(&self, column_type: &ColumnType) -> String {
+        named(column_type, false)
+    }
+
+    fn type_of(&self, column: &Column) -> String {
+        named(&column.column_type, is_jsonb(column))
+    }
+
+    fn parse_type(&self, name: &str) -> Option<ColumnType> {
+        parse_type(name)
+    }
+
+    /// JSON is kept as `jsonb` while it comes from such.
+    fn holds(&self, column: &Column, data_type: &str) -> bool {
+        match &column.column_type {
+            ColumnType::Json => matches!(data_type, "json" | "jsonb"),
+            ColumnType::List(element) if **element == ColumnType::Json => {
+                matches!(data_type, "json[]" | "jsonb[]")
+            }
+            _ => self.type_of(column) == data_type,
+        }
+    }
+
+    fn json(&self) -> &'static str {
+        "jsonb"
+    }
+
+    fn microseconds(&self, expression: &str) -> String {
+        format!("CAST(extract(epoch FROM {expression}) * 1000000 AS bigint)")
+    }
+
+    fn identity(&self, expression: &str, column_type: &ColumnType) -> Vec<String> {
+        vec![identity(expression, column_type)]
+    }
+
+    /// As text, which tells NULL from the empty text: a join by `IS NOT DISTINCT FROM` goes through every pair of rows.
+    fn same(&self, left: &[String], right: &[String]) -> String {
+        let whole = |row: &[String]| format!("CAST(ROW({}) AS text)", row.join(", "));
+        format!("{} = {}", whole(left), whole(right))
+    }
+
+    fn ordered(&self, expression: &str, column_type: &ColumnType) -> String {
+        match column_type {
+            ColumnType::Text => format!("{expression} COLLATE \"C\""),
+            _ => expression.to_owned(),
+        }
+    }
+
+    /// Not every server has `min()` for every type. The text of a UUID is ordered as the UUID is.
+    fn lowest(&self, expression: &str, column_type: &ColumnType) -> String {
+        match column_type {
+            ColumnType::Text | ColumnType::Uuid => {
+                format!("min(CAST({expression} AS text) COLLATE \"C\")")
+            }
+            _ => format!("min({expression})"),
+        }
+    }
+
+    fn contains(&self, list: &str, literal: &str) -> String {
+        format!("({literal} = ANY ({list}))")
+    }
+
+    fn wide_integer(&self) -> &'static str {
+        "numeric"
+    }
+
+    fn temporary(&self, name: &str) -> String {
+        format!("pg_temp.{}", self.identifier(name))
+    }
+
+    /// Nobody else does it: autovacuum does not come to temporary tables.
+    fn analyze(&self, table: &str) -> Option<String> {
+        Some(format!("ANALYZE {table}"))
+    }
+
+    fn merge(&self, merge: &Merge<'_>) -> Vec<(Clause, String)> {
+        merge.statements(self)
+    }
+
+    /// Sorted rather than joined: a join by what may be NULL is not hashed. The rows of the load are a table, in which each
+    /// has a place of its own.
+    fn insert_missing(&self, missing: &Missing<'_>) -> String {
+        let d: &dyn Dialect = self;
+        let named = |alias: &str| {
+            let identity = d.identity_of(&missing.compared, alias).into_iter();
+            let named: Vec<String> = identity
+                .enumerate()
+                .map(|(place, expression)| format!("{expression} AS c{place}"))
+                .collect();
+            named.join(", ")
+        };
+        let all_same: Vec<String> = (0..missing.compared.len())
+            .map(|place| format!("c{place}"))
+            .collect();
+        let from = format!(
+            "{stage} AS {NEW} JOIN (SELECT line FROM (SELECT line, \
+             row_number() OVER (PARTITION BY {all_same}, line IS NULL) AS nth, \
+             count(*) FILTER (WHERE line IS NULL) OVER (PARTITION BY {all_same}) AS times FROM \
+             (SELECT {NEW}.ctid AS line, {new} FROM {stage} AS {NEW} WHERE {within} UNION ALL \
+             SELECT CAST(NULL AS tid), {old} FROM {table} AS {OLD} WHERE {in_table}) AS {GROUPED}) AS {GROUPED} \
+             WHERE line IS NOT NULL AND nth > times) AS {KEY} ON {KEY}.line = {NEW}.ctid",
+            all_same = all_same.join(", "),
+            stage = missing.rows.relation,
+            new = named(NEW),
+            old = named(OLD),
+            within = missing.within,
+            table = missing.table,
+            in_table = missing.in_table,
+        );
+        missing.insert(self, from).sql(self, missing.table)
+    }
+}
+
+/// The name of the type that holds a column, as `format_type` writes it. JSON is `jsonb` where that is what it came from.
+fn named(column_type: &ColumnType, is_jsonb: bool) -> String {
+    match column_type {
+        ColumnType::Boolean => "boolean".to_owned(),
+        ColumnType::Int16 => "smallint".to_owned(),
+        ColumnType::Int32 => "integer".to_owned(),
+        ColumnType::Int64 => "bigint".to_owned(),
+        ColumnType::Float32 => "real".to_owned(),
+        ColumnType::Float64 => "double precision".to_owned(),
+        ColumnType::Decimal { precision, scale } => format!("numeric({precision},{scale})"),
+        ColumnType::Text => "text".to_owned(),
+        ColumnType::Json if is_jsonb => "jsonb".to_owned(),
+        ColumnType::Json => "json".to_owned(),
+        ColumnType::Binary => "bytea".to_owned(),
+        ColumnType::Uuid => "uuid".to_owned(),
+        ColumnType::Date => "date".to_owned(),
+        ColumnType::Time => "time without time zone".to_owned(),
+        ColumnType::Timestamp => "timestamp without time zone".to_owned(),
+        ColumnType::TimestampTz => "timestamp with time zone".to_owned(),
+        ColumnType::List(element) => format!("{}[]", named(element, is_jsonb)),
+    }
+}
+
+/// Whether a column of JSON came from `jsonb`: its text is `jsonb`'s own, so that it goes back without a change. Any other
+/// JSON is kept as `json`, as the text that the source gave.
+pub(super) fn is_jsonb(column: &Column) -> bool {
+    let is_json = match &column.column_type {
+        ColumnType::Json => true,
+        ColumnType::List(element) => **element == ColumnType::Json,
+        _ => false,
+    };
+    is_json && matches!(column.source_type.as_str(), "jsonb" | "jsonb[]")
+}
+
+/// An expression that is equal, or NULL in both, where two values of that type are the same value. To SQL, -0.0 equals
+/// 0.0, and `json` cannot be compared at all.
+fn identity(expression: &str, column_type: &ColumnType) -> String {
+    match column_type {
+        ColumnType::Float32 => format!("float4send({expression})"),
+        ColumnType::Float64 => format!("float8send({expression})"),
+        ColumnType::Json => format!("CAST({expression} AS text)"),
+        ColumnType::List(element)
+            if matches!(
+                **element,
+                ColumnType::Float32 | ColumnType::Float64 | ColumnType::Json
+            ) =>
+        {
+            format!("CAST({expression} AS text)")
+        }
+        _ => expression.to_owned(),
+    }
+}
+
+/// The type that the catalog's name of it stands for; none where acequia has no such type.
+fn parse_type(name: &str) -> Option<ColumnType> {
+    if let Some(element) = name.strip_suffix("[]") {
+        return parse_type(element).map(|element| ColumnType::List(Box::new(element)));
+    }
+    Some(match name {
+        "time without time zone" => ColumnType::Time,
+        "timestamp without time zone" => ColumnType::Timestamp,
+        "timestamp with time zone" => ColumnType::TimestampTz,
+        // The others are called alike.
+        other => other.parse().ok()?,
+    })
+}
+
+/// Refuses names that PostgreSQL does not take for a column's, or would cut.
+fn check_names(schema: &TableSchema, own: &[Own]) -> Result<()> {
+    for column in &schema.columns {
+        let name = column.column.name.as_str();
+        let what = if own.iter().any(|own| own.name == name) {
+            format!("the source's column `{name}` has the name of acequia's own column")
+        } else if SYSTEM_COLUMNS.contains(&name) {
+            format!(
+                "the source's column `{name}` has the name of one that every table of PostgreSQL has"
+            )
+        } else if name.len() > MAX_NAME {
+            format!(
+                "the column name `{name}` is longer than {MAX_NAME} bytes, where PostgreSQL cuts a name"
+            )
+        } else if name.is_empty() || name.contains('\0') {
+            format!("the source's column {name:?} has a name that PostgreSQL does not take")
+        } else {
+            continue;
+        };
+        return Err(Error::data(what).remedy(format!(
+            "leave it out with exclude = [{name:?}] for [streams.STREAM], or rename it in a `query`"
+        )));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_type_is_known_again_by_its_name() {
+        for name in [
+            "boolean",
+            "int16",
+            "int32",
+            "int64",
+            "float32",
+            "float64",
+            "decimal(38,9)",
+            "text",
+            "json",
+            "binary",
+            "uuid",
+            "date",
+            "time",
+            "timestamp",
+            "timestamptz",
+            "list<timestamptz>",
+            "list<decimal(10,2)>",
+        ] {
+            let column_type: ColumnType = name.parse().unwrap();
+            assert_eq!(parse_type(&named(&column_type, false)), Some(column_type));
+        }
+        assert_eq!(parse_type("interval"), None);
+        assert_eq!(parse_type("jsonb"), Some(ColumnType::Json));
+    }
+}

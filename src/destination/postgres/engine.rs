@@ -1,0 +1,102 @@
+//! PostgreSQL as the plan of a load and the ledger need it: what each question comes to.
+
+use crate::destination::StagedLoad;
+use crate::destination::sql::statement::Merge;
+use crate::destination::sql::{
+    Dialect as _, Engine as _, Index, Rows, Scratch, SqlEngine, Table, ledger,
+};
+use crate::error::Result;
+use crate::evolution::TableSchema;
+use crate::landing::manifest::Manifest;
+use crate::schema::Column;
+
+use super::dialect::PostgresSql;
+use super::session::Session;
+use super::{copy, index, merge, stage, table};
+
+impl SqlEngine for Session {
+    fn dataset(&self) -> &str {
+        Session::dataset(self)
+    }
+
+    fn table(&self, name: &str) -> String {
+        format!(
+            "{}.{}",
+            PostgresSql.identifier(Session::dataset(self)),
+            PostgresSql.identifier(name)
+        )
+    }
+
+    /// Not IF NOT EXISTS: that asks for the right to make schemas even where the schema is there.
+    fn create_schema(&mut self) -> Result<()> {
+        if self.has_schema()? {
+            return Ok(());
+        }
+        self.batch(&format!(
+            "CREATE SCHEMA {}",
+            PostgresSql.identifier(Session::dataset(self))
+        ))
+    }
+
+    fn columns_of(&mut self, name: &str) -> Result<Vec<(String, String)>> {
+        table::columns(self, name)
+    }
+
+    fn stream_of_rows(&mut self, table: &str) -> Result<Option<String>> {
+        ledger::stream_of_rows(self, table)
+    }
+
+    fn create(
+        &mut self,
+        table: &mut Table,
+        columns: Vec<(String, String)>,
+        known: Option<&TableSchema>,
+    ) -> Result<Vec<Index>> {
+        table::create(self, table, columns, known)?;
+        Ok(Vec::new())
+    }
+
+    fn load_columns(
+        &mut self,
+        table: &mut Table,
+        manifest: &Manifest,
+        schema: &TableSchema,
+    ) -> Result<Vec<Column>> {
+        table::load_columns(self, table, manifest, schema)
+    }
+
+    fn index_key(
+        &mut self,
+        table: &Table,
+        columns: &[Column],
+        manifest: &Manifest,
+        anew: bool,
+    ) -> Result<Option<Index>> {
+        index::see_to(self, table, columns, manifest, anew)
+    }
+
+    fn stage(&mut self, load: &StagedLoad, columns: Vec<Column>) -> Result<Rows> {
+        stage::fill(self, load, columns)
+    }
+
+    fn copy(
+        &mut self,
+        table: &Table,
+        load: &StagedLoad,
+        columns: &[Column],
+    ) -> Result<Option<u64>> {
+        let load_id = Some(load.manifest.load_id.as_str());
+        copy::copy(self, &table.sql, columns, load_id, load).map(Some)
+    }
+
+    fn merge<'a>(
+        &mut self,
+        _scratch: &mut Scratch,
+        table: &'a Table,
+        manifest: &'a Manifest,
+        schema: &TableSchema,
+        rows: &Rows,
+    ) -> Result<Merge<'a>> {
+        Ok(merge::merge(self.dialect(), table, manifest, schema, rows))
+    }
+}

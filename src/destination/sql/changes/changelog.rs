@@ -1,0 +1,123 @@
+//! `<table>__changes`: every change of a stream, one by one, added to and never altered.
+//!
+//! It has all columns of the parts, [`UNCHANGED`](crate::change::UNCHANGED) among them, with the values that were not sent
+//! filled in. It follows the stream's schema, and keeps its rows when the table is made anew from a second snapshot: a
+//! [`Truncate`](Op::Truncate) before that one's rows says that what was there is no more.
+
+use crate::change::{COMMIT_TS, LSN, OP, Op, SEQ};
+use crate::destination::LOAD_ID_COLUMN;
+use crate::destination::sql::dialect::NEW;
+use crate::destination::sql::own::instant;
+use crate::destination::sql::statement::Insert;
+use crate::destination::sql::{Engine, SqlEngine, Table};
+use crate::error::{Error, Result};
+use crate::evolution::TableSchema;
+use crate::landing::manifest::Manifest;
+use crate::position::Position;
+use crate::schema::ColumnType;
+
+use super::log::Log;
+
+/// The name of the table of changes that goes with a table.
+pub(crate) fn table_name(table: &str) -> String {
+    format!("{table}__changes")
+}
+
+/// Sees to the table of changes. It keeps what it has, also where its stream begins anew.
+///
+/// # Errors
+/// Where a table of that name is not acequia's to write, or has a column of a type that is not acequia's.
+pub(super) fn prepare(
+    engine: &mut dyn SqlEngine,
+    manifest: &Manifest,
+    schema: &TableSchema,
+) -> Result<Table> {
+    let mut table = Table::find(engine, manifest, &table_name(&manifest.table))?;
+    if !table.exists() {
+        table.create_changelog(engine, schema)?;
+        return Ok(table);
+    }
+    let d = engine.dialect();
+    for column in schema.columns.iter().map(|column| &column.column) {
+        let wanted = d.type_of(column);
+        let Some(known) = table.data_type(&column.name) else {
+            table.add(engine, &column.name, &wanted)?;
+            continue;
+        };
+        match d.parse_type(known) {
+            // What is stored exactly the same need not be the same type: JSON is text to some.
+            Some(known) if known.holds(&column.column_type) => {}
+            Some(known) if column.column_type.holds(&known) => {
+                table.change_type(engine, &column.name, &wanted)?;
+            }
+            // What it has stays, and what comes is cast.
+            Some(ColumnType::Text) => {}
+            // It has held values of a type that cannot take the stream's, nor be taken by it: text holds both.
+            Some(_) => {
+                table.change_type(engine, &column.name, &d.type_name(&ColumnType::Text))?;
+            }
+            None => {
+                let shown = &table.shown;
+                return Err(Error::data(format!(
+                    "column `{}` of {shown} has a type that acequia does not give, and the stream's is {}",
+                    column.name, column.column_type
+                ))
+                .remedy(format!(
+                    "rename {shown} to keep what it has, or drop it: it is begun anew then"
+                )));
+            }
+        }
+    }
+    engine.load_columns(&mut table, manifest, schema)?;
+    Ok(table)
+}
+
+/// Marks, before the rows of another snapshot, that those so far are no more: what the table had and the snapshot does not
+/// would else never go. `snapshot` is a relation of its rows; none where it has none.
+pub(super) fn mark_new_snapshot(
+    engine: &mut dyn Engine,
+    changelog: &str,
+    manifest: &Manifest,
+    snapshot: Option<&str>,
+) -> Result<()> {
+    let d = engine.dialect();
+    let of = |name: &str| format!("min({})", d.of(NEW, name));
+    let (lsn, time, from, only) = match (snapshot, &manifest.position_after) {
+        (Some(snapshot), _) => (
+            of(LSN),
+            of(COMMIT_TS),
+            format!("FROM {snapshot} AS {NEW} "),
+            "HAVING",
+        ),
+        (None, Some(Position::Lsn(position))) => {
+            let lsn = i64::try_from(position.lsn.0).unwrap_or(i64::MAX);
+            let time = d.value(&instant(manifest.extracted_at), &ColumnType::TimestampTz);
+            (lsn.to_string(), time, String::new(), "WHERE")
+        }
+        (None, _) => return Ok(()),
+    };
+    engine
+        .execute(&format!(
+            "INSERT INTO {changelog} ({}) SELECT {}, {lsn}, -1, {time}, {} {from}\
+             {only} EXISTS (SELECT 1 FROM {changelog})",
+            d.list([OP, LSN, SEQ, COMMIT_TS, LOAD_ID_COLUMN]),
+            d.literal(Op::Truncate.code()),
+            d.literal(manifest.load_id.as_str()),
+        ))
+        .map(drop)
+}
+
+/// Adds changes to their table. `relation` is a table reference without alias.
+pub(super) fn append(
+    engine: &mut dyn Engine,
+    changelog: &str,
+    log: &Log<'_>,
+    relation: &str,
+) -> Result<u64> {
+    let d = engine.dialect();
+    let columns = log.all.iter().map(|column| column.name.as_str());
+    let insert = Insert::rows(relation)
+        .columns(d, NEW, columns)
+        .load_id(d, log.manifest);
+    engine.execute(&insert.sql(d, changelog))
+}

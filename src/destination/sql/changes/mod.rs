@@ -1,0 +1,191 @@
+//! A load of changes: folded into the table, and where it is asked for, kept one by one in `<table>__changes`.
+//!
+//! What a table holds does not depend on how the changes are cut into loads. Rows of a first snapshot go straight into
+//! the table, which is empty then.
+
+use crate::change::{OP, Op};
+use crate::destination::{LoadOutcome, StagedLoad};
+use crate::error::{Error, Result};
+use crate::evolution::Evolution;
+use crate::landing::manifest::{Deletes, Manifest};
+use crate::schema::Column;
+
+use super::dialect::{GROUPED, INNER, NEW};
+use super::statement::Insert;
+use super::{Engine, Rows, Scratch, SqlEngine, Table, check_rows, keys, own};
+
+pub(crate) mod changelog;
+mod fold;
+mod log;
+mod unchanged;
+mod whole;
+
+use log::Log;
+use unchanged::{Wanted, Whole};
+
+/// Where a load of changes goes.
+#[derive(Debug, Clone, Copy)]
+struct Target<'a> {
+    /// The table as it is now.
+    table: &'a Table,
+    /// The table of all changes, in SQL, where there is one.
+    changelog: Option<&'a str>,
+    /// Whether the table was just made, and is empty.
+    is_new: bool,
+}
+
+/// Applies a load of changes, whose columns are those of its parts. `anew` says that the table was just made, for a
+/// snapshot.
+pub(super) fn load(
+    engine: &mut dyn SqlEngine,
+    table: &mut Table,
+    load: &StagedLoad,
+    evolution: &Evolution,
+    columns: Vec<Column>,
+    anew: bool,
+) -> Result<LoadOutcome> {
+    let manifest = &load.manifest;
+    table.add_missing(engine, manifest)?;
+    let changelog = match manifest.changes {
+        Some(changes) if changes.changelog => {
+            Some(changelog::prepare(engine, manifest, &evolution.table)?)
+        }
+        _ => None,
+    };
+    let changelog = changelog.as_ref().map(|changelog| changelog.sql.as_str());
+    if load.files.is_empty() {
+        if let Some(changelog) = changelog.filter(|_| anew) {
+            changelog::mark_new_snapshot(engine, changelog, manifest, None)?;
+        }
+        return Ok(LoadOutcome::default());
+    }
+    let rows = engine.stage(load, columns)?;
+    let target = Target {
+        table,
+        changelog,
+        is_new: anew,
+    };
+    apply(engine, target, manifest, &rows)
+}
+
+/// Applies the changes of a load.
+///
+/// # Errors
+/// Where the changes are not such as a log has them, a value that was not sent cannot be found, or the destination fails.
+fn apply(
+    engine: &mut dyn Engine,
+    target: Target<'_>,
+    manifest: &Manifest,
+    rows: &Rows,
+) -> Result<LoadOutcome> {
+    let mut scratch = Scratch::new();
+    let mut log = Log::survey(engine, manifest, rows)?;
+    check_rows(u64::try_from(log.counts.all).unwrap_or(u64::MAX), manifest)?;
+    let mut outcome = LoadOutcome::default();
+    if target.is_new && log.counts.snapshot > 0 {
+        outcome.inserted = insert_snapshot(engine, target, &log)?;
+        if let Some(changelog) = target.changelog {
+            let snapshot = log.only(&log.is(INNER, &[Op::Snapshot]));
+            changelog::mark_new_snapshot(engine, changelog, manifest, Some(&snapshot))?;
+            changelog::append(engine, changelog, &log, &snapshot)?;
+        }
+        if log.counts.snapshot == log.counts.all {
+            return Ok(outcome);
+        }
+        log = log.without_snapshot();
+    }
+    let folded = if manifest.primary_key.is_empty() {
+        whole_rows(engine, &mut scratch, target, &log)
+    } else {
+        by_key(engine, &mut scratch, target, &log)
+    }?;
+    scratch.drop_all(engine)?;
+    Ok(LoadOutcome {
+        inserted: outcome.inserted + folded.inserted,
+        ..folded
+    })
+}
+
+fn by_key(
+    engine: &mut dyn Engine,
+    scratch: &mut Scratch,
+    target: Target<'_>,
+    log: &Log<'_>,
+) -> Result<LoadOutcome> {
+    let soft = log
+        .manifest
+        .changes
+        .is_some_and(|changes| changes.deletes == Deletes::Soft);
+    let last = fold::find_last(engine, scratch, log, soft)?;
+    let wanted = match (target.changelog, soft) {
+        (Some(_), _) => Wanted::All,
+        (None, true) => Wanted::Rows(&last.table),
+        (None, false) => Wanted::Living(&last.table),
+    };
+    let whole = Whole::complete(engine, scratch, log, &target.table.sql, wanted, soft)?;
+    if let Some(changelog) = target.changelog {
+        changelog::append(engine, changelog, log, &whole.relation)?;
+    }
+    if soft {
+        fold::apply_soft(engine, log, &target.table.sql, &last, &whole)
+    } else {
+        fold::apply_hard(engine, log, &target.table.sql, &last, &whole)
+    }
+}
+
+fn whole_rows(
+    engine: &mut dyn Engine,
+    scratch: &mut Scratch,
+    target: Target<'_>,
+    log: &Log<'_>,
+) -> Result<LoadOutcome> {
+    if let Some(changelog) = target.changelog {
+        changelog::append(engine, changelog, log, &log.relation)?;
+    }
+    whole::apply(engine, scratch, log, target.table)
+}
+
+/// Puts the rows of a snapshot into the empty table.
+fn insert_snapshot(engine: &mut dyn Engine, target: Target<'_>, log: &Log<'_>) -> Result<u64> {
+    let d = engine.dialect();
+    let snapshot = log.is(NEW, &[Op::Snapshot]);
+    if !log.manifest.primary_key.is_empty() && !log.manifest.key_is_unique {
+        let key = d.list_of(NEW, log.key());
+        let [twice] = engine.numbers(&format!(
+            "SELECT count(*) FROM (SELECT 1 AS one FROM {} AS {NEW} WHERE {snapshot} GROUP BY {key} HAVING count(*) > 1) \
+             AS {GROUPED}",
+            log.relation
+        ))?;
+        if twice != 0 {
+            return Err(Error::data(format!(
+                "rows of the table have the same key ({})",
+                keys::shown(&log.manifest.primary_key)
+            ))
+            .remedy("name columns that are unique together with `primary_key`"));
+        }
+    }
+    let insert = Insert::rows(&log.relation)
+        .columns(d, NEW, log.stored())
+        .own(d, &own::columns(log.manifest))
+        .only(snapshot);
+    engine.execute(&insert.sql(d, &target.table.sql))
+}
+
+impl Log<'_> {
+    /// Those changes that meet a condition on [`INNER`], a table reference without alias.
+    fn only(&self, condition: &str) -> String {
+        format!(
+            "(SELECT {INNER}.* FROM {} AS {INNER} WHERE {condition})",
+            self.relation
+        )
+    }
+
+    /// All changes but the snapshot's rows.
+    fn without_snapshot(mut self) -> Self {
+        let others = format!("{} <> '{}'", self.d.of(INNER, OP), Op::Snapshot.code());
+        self.relation = self.only(&others);
+        self.counts.all -= self.counts.snapshot;
+        self.counts.snapshot = 0;
+        self
+    }
+}

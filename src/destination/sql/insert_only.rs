@@ -1,0 +1,20 @@
+//! Rows are added whose key the table does not have. Others are left as they are.
+
+use crate::landing::manifest::Manifest;
+
+use super::statement::Merge;
+use super::{Dialect, Rows, own};
+
+/// What adds those rows of a load to the table whose key it does not have. Of `rows` each key comes once.
+pub(super) fn merge<'a>(
+    d: &dyn Dialect,
+    table: &'a str,
+    manifest: &'a Manifest,
+    rows: &Rows,
+) -> Merge<'a> {
+    let insert = rows.insert(d).own(d, &own::columns(manifest)).only_new();
+    Merge {
+        insert: Some(insert),
+        ..Merge::new(table, &manifest.primary_key)
+    }
+}

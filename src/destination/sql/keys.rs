@@ -1,0 +1,170 @@
+//! Sees to it that each key comes once in a load.
+
+use crate::error::{Error, Result};
+use crate::landing::manifest::Manifest;
+
+use super::dialect::{GROUPED, INNER, KEY, NEW};
+use super::{Engine, Rows, Scratch};
+
+/// Keys that come more than once in the load.
+const TWICE: &str = "_acequia_twice";
+/// The rows to take for those keys.
+const WINNERS: &str = "_acequia_winners";
+/// The place of a row's cursor among those of its key, the highest first.
+const PLACE: &str = "_acequia_place";
+
+/// Refuses NULL in a key, and takes of rows with the same key the one with the highest cursor.
+///
+/// # Errors
+/// [`Error::Data`] with the number of keys or rows, where NULL is among them or rows that differ have the same cursor.
+pub(crate) fn settle(
+    engine: &mut dyn Engine,
+    scratch: &mut Scratch,
+    manifest: &Manifest,
+    rows: Rows,
+) -> Result<Rows> {
+    let key = &manifest.primary_key;
+    require(key, &rows)?;
+    let nullable = rows
+        .columns
+        .iter()
+        .any(|column| column.nullable && key.contains(&column.name));
+    if nullable {
+        refuse_nulls(engine, key, &rows)?;
+    }
+    if manifest.key_is_unique {
+        return Ok(rows);
+    }
+    settle_duplicates(engine, scratch, manifest, rows)
+}
+
+/// Refuses a load without a key, or without one of its columns.
+pub(crate) fn require(key: &[String], rows: &Rows) -> Result<()> {
+    if key.is_empty() {
+        return Err(
+            Error::config("a stream whose rows are matched by key has no key")
+                .remedy("name its key columns with `primary_key`"),
+        );
+    }
+    match key.iter().find(|column| !rows.has(column)) {
+        None => Ok(()),
+        Some(column) => Err(
+            Error::data(format!("the key column `{column}` is not in the load"))
+                .remedy("correct `primary_key`, or take the column with `columns`"),
+        ),
+    }
+}
+
+fn refuse_nulls(engine: &mut dyn Engine, key: &[String], rows: &Rows) -> Result<()> {
+    let d = engine.dialect();
+    let null: Vec<String> = key
+        .iter()
+        .map(|column| format!("{} IS NULL", d.of(NEW, column)))
+        .collect();
+    let [with_null] = engine.numbers(&format!(
+        "SELECT count(*) FROM {} AS {NEW} WHERE {}",
+        rows.relation,
+        null.join(" OR ")
+    ))?;
+    match with_null {
+        0 => Ok(()),
+        rows => Err(null_in_key(key, rows)),
+    }
+}
+
+/// What is said of NULL in a key.
+pub(crate) fn null_in_key(key: &[String], rows: i64) -> Error {
+    Error::data(format!(
+        "NULL stands in the key ({}) of {rows} row(s)",
+        shown(key)
+    ))
+    .remedy(
+        "choose columns without NULL with `primary_key`, or leave the rows out with `where`, or set disposition = \
+         \"append\"",
+    )
+}
+
+fn settle_duplicates(
+    engine: &mut dyn Engine,
+    scratch: &mut Scratch,
+    manifest: &Manifest,
+    rows: Rows,
+) -> Result<Rows> {
+    let d = engine.dialect();
+    let key = &manifest.primary_key;
+    let cursor = manifest
+        .cursor
+        .as_ref()
+        .and_then(|cursor| rows.columns.iter().find(|column| &column.name == cursor));
+    let keys = d.list_of(NEW, key.iter().map(String::as_str));
+    let (twice, keys_twice) = scratch.make(
+        engine,
+        TWICE,
+        &format!(
+            "SELECT {keys} FROM {} AS {NEW} GROUP BY {keys} HAVING count(*) > 1",
+            rows.relation
+        ),
+    )?;
+    if keys_twice == 0 {
+        return Ok(rows);
+    }
+    // Not max: not every server has it for every type.
+    let place = cursor.map_or_else(
+        || "1".to_owned(),
+        |cursor| {
+            let ordered = d.ordered(&d.of(INNER, &cursor.name), &cursor.column_type);
+            let keys = d.list_of(INNER, key.iter().map(String::as_str));
+            format!("rank() OVER (PARTITION BY {keys} ORDER BY {ordered} DESC NULLS LAST)")
+        },
+    );
+    let (winners, taken) = scratch.make(
+        engine,
+        WINNERS,
+        &format!(
+            "SELECT DISTINCT ON ({}) {} FROM (SELECT {INNER}.*, {place} AS {PLACE} FROM {} AS {INNER} JOIN {twice} AS {KEY} \
+             ON {}) AS {NEW} WHERE {NEW}.{PLACE} = 1",
+            rows.identity(d, NEW).join(", "),
+            d.list_of(NEW, rows.names()),
+            rows.relation,
+            d.equal(key, INNER, KEY)
+        ),
+    )?;
+    if taken > keys_twice {
+        let [tied_keys] = engine.numbers(&format!(
+            "SELECT count(*) FROM (SELECT 1 AS one FROM {winners} AS {NEW} GROUP BY {keys} HAVING count(*) > 1) AS {GROUPED}"
+        ))?;
+        return Err(tied(key, manifest.cursor.as_ref(), tied_keys));
+    }
+    let relation = format!(
+        "(SELECT {} FROM {} AS {NEW} WHERE NOT EXISTS (SELECT 1 FROM {twice} AS {KEY} WHERE {}) UNION ALL SELECT {} FROM \
+         {winners} AS {NEW})",
+        d.list_of(NEW, rows.names()),
+        rows.relation,
+        d.equal(key, NEW, KEY),
+        d.list_of(NEW, rows.names()),
+    );
+    Ok(Rows {
+        columns: rows.columns,
+        relation,
+    })
+}
+
+fn tied(key: &[String], cursor: Option<&String>, keys: i64) -> Error {
+    let among = match cursor {
+        Some(cursor) => format!("with the same `{cursor}`"),
+        None => "without a cursor to tell which is the newest".to_owned(),
+    };
+    Error::data(format!(
+        "{keys} key(s) ({}) come more than once in the load, in rows that differ, {among}",
+        shown(key)
+    ))
+    .remedy(
+        "name columns that are unique together with `primary_key`, or set disposition = \"append\"",
+    )
+}
+
+/// The key's columns, as messages name them.
+pub(crate) fn shown(key: &[String]) -> String {
+    let columns: Vec<String> = key.iter().map(|column| format!("`{column}`")).collect();
+    columns.join(", ")
+}

@@ -1,0 +1,434 @@
+//! What was loaded, kept in tables of the dataset itself: `_acequia_destination`, `_acequia_loads`, `_acequia_state`.
+//!
+//! The plan of a load knows nothing of this: [`load`] is what joins the two. A destination that keeps its ledger elsewhere
+//! writes that one function its own way.
+
+use std::collections::{BTreeMap, HashSet};
+use std::str::FromStr;
+
+use chrono::{DateTime, SubsecRound, Utc};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::destination::{LedgerRow, LoadOutcome, Loaded, StagedLoad, StreamState};
+use crate::error::{Error, Result};
+use crate::evolution::TableSchema;
+use crate::landing::manifest::Manifest;
+use crate::names::{DestinationId, LoadId, StreamName};
+use crate::position::Position;
+use crate::schema::ColumnType;
+
+use super::dialect::GROUPED;
+use super::own::instant;
+use super::place::{PLACE, moved};
+use super::{Dialect, SqlEngine, TextRow, load as plan};
+
+/// The table of one row that has the destination's id.
+const DESTINATION: &str = "_acequia_destination";
+/// The table of loads.
+const LOADS: &str = "_acequia_loads";
+/// The table of what is known of each stream.
+const STATE: &str = "_acequia_state";
+
+/// Applies a load and writes it down, unless the ledger has it.
+///
+/// # Errors
+/// As the plan of a load; where the ledger cannot be read or written.
+pub(crate) fn load(engine: &mut dyn SqlEngine, load: &StagedLoad) -> Result<Loaded> {
+    let manifest = &load.manifest;
+    let state = state(engine, &manifest.stream)?;
+    if has(engine, &manifest.load_id)? {
+        return Ok(Loaded {
+            outcome: LoadOutcome {
+                already_loaded: true,
+                ..LoadOutcome::default()
+            },
+            state: state.ok_or_else(|| damaged(STATE))?,
+        });
+    }
+    let (outcome, schema) = plan::apply(engine, load, state)?;
+    let state = record(engine, manifest, &outcome, schema)?;
+    Ok(Loaded { outcome, state })
+}
+
+/// Makes the dataset's schema and ledger where they are missing. The destination's id, and what is to be known where it was
+/// made at another place.
+pub(crate) fn prepare(
+    engine: &mut dyn SqlEngine,
+    here: &str,
+) -> Result<(DestinationId, Option<String>)> {
+    let known = find_id(engine)?;
+    let place = known_place(engine)?;
+    let moved = match (&known, &place) {
+        (Some(_), Some(place)) if place != here => Some(moved(place, here)),
+        _ => None,
+    };
+    let id = match known {
+        Some(id) if moved.is_none() => id,
+        Some(_) => renew(engine)?,
+        None => make(engine)?,
+    };
+    if place.as_deref() != Some(here) {
+        note_place(engine, here)?;
+    }
+    Ok((id, moved))
+}
+
+/// What tells a ledger that is only looked at from others, where there is one: at another place than its own it is not yet
+/// known by an id.
+pub(crate) fn seen_id(engine: &mut dyn SqlEngine, here: &str) -> Result<Option<DestinationId>> {
+    let id = find_id(engine)?;
+    Ok(match known_place(engine)? {
+        Some(place) if place != here => id.map(|_| DestinationId::random()),
+        _ => id,
+    })
+}
+
+/// Where the ledger was last, if that was ever noted.
+fn known_place(engine: &mut dyn SqlEngine) -> Result<Option<String>> {
+    if engine.columns_of(PLACE)?.is_empty() {
+        return Ok(None);
+    }
+    let places = engine.texts(&format!("SELECT place FROM {}", engine.table(PLACE)))?;
+    Ok(places.into_iter().next())
+}
+
+fn note_place(engine: &mut dyn SqlEngine, here: &str) -> Result<()> {
+    let (d, table) = (engine.dialect(), engine.table(PLACE));
+    let text = d.type_name(&ColumnType::Text);
+    for sql in [
+        format!("CREATE TABLE IF NOT EXISTS {table} (place {text} NOT NULL)"),
+        format!("DELETE FROM {table}"),
+        format!("INSERT INTO {table} VALUES ({})", d.literal(here)),
+    ] {
+        engine.execute(&sql)?;
+    }
+    Ok(())
+}
+
+/// Gives the destination another id.
+fn renew(engine: &mut dyn SqlEngine) -> Result<DestinationId> {
+    let id = DestinationId::random();
+    engine.execute(&format!(
+        "UPDATE {} SET id = {}",
+        engine.table(DESTINATION),
+        engine.dialect().literal(id.as_str())
+    ))?;
+    Ok(id)
+}
+
+fn make(engine: &mut dyn SqlEngine) -> Result<DestinationId> {
+    create(engine)?;
+    let id = DestinationId::random();
+    let d = engine.dialect();
+    engine.execute(&format!(
+        "INSERT INTO {} (id, created_at, acequia_version) VALUES ({}, {}, {})",
+        engine.table(DESTINATION),
+        d.literal(id.as_str()),
+        time(d, Utc::now()),
+        d.literal(env!("CARGO_PKG_VERSION"))
+    ))?;
+    Ok(id)
+}
+
+fn create(engine: &mut dyn SqlEngine) -> Result<()> {
+    engine.create_schema()?;
+    let d = engine.dialect();
+    let [text, bigint, time] = [ColumnType::Text, ColumnType::Int64, ColumnType::TimestampTz]
+        .map(|column_type| d.type_name(&column_type));
+    let (json, position) = (d.json(), d.identifier("position"));
+    for (table, columns) in [
+        (
+            DESTINATION,
+            format!(
+                "id {text} NOT NULL, created_at {time} NOT NULL, acequia_version {text} NOT NULL"
+            ),
+        ),
+        (
+            LOADS,
+            format!(
+                "load_id {text} PRIMARY KEY, stream {text} NOT NULL, mode {text} NOT NULL, disposition {text} NOT NULL, \
+                 rows_extracted {bigint} NOT NULL, inserted {bigint} NOT NULL, updated {bigint} NOT NULL, \
+                 deleted {bigint} NOT NULL, schema_hash {text} NOT NULL, position_before {json}, position_after {json}, \
+                 extracted_at {time} NOT NULL, loaded_at {time} NOT NULL, acequia_version {text} NOT NULL"
+            ),
+        ),
+        (
+            STATE,
+            format!(
+                "stream {text} PRIMARY KEY, {position} {json}, schema {json} NOT NULL, load_id {text} NOT NULL, \
+                 updated_at {time} NOT NULL"
+            ),
+        ),
+    ] {
+        engine.execute(&format!(
+            "CREATE TABLE IF NOT EXISTS {} ({columns})",
+            engine.table(table)
+        ))?;
+    }
+    Ok(())
+}
+
+/// The destination's id, where the dataset has a ledger.
+fn find_id(engine: &mut dyn SqlEngine) -> Result<Option<DestinationId>> {
+    if engine.columns_of(DESTINATION)?.is_empty() {
+        return Ok(None);
+    }
+    let ids = engine.texts(&format!("SELECT id FROM {}", engine.table(DESTINATION)))?;
+    match ids.as_slice() {
+        [] => Ok(None),
+        [id] => parse(id, DESTINATION).map(Some),
+        _ => Err(damaged(DESTINATION)),
+    }
+}
+
+/// What is known of each stream.
+pub(crate) fn states(engine: &mut dyn SqlEngine) -> Result<BTreeMap<StreamName, StreamState>> {
+    read_states(engine, "")
+}
+
+/// What is known of one stream.
+fn state(engine: &mut dyn SqlEngine, stream: &StreamName) -> Result<Option<StreamState>> {
+    let of_stream = of_stream(engine.dialect(), stream);
+    Ok(read_states(engine, &of_stream)?.remove(stream))
+}
+
+fn of_stream(d: &dyn Dialect, stream: &StreamName) -> String {
+    format!(" WHERE stream = {}", d.literal(stream.as_str()))
+}
+
+fn read_states(
+    engine: &mut dyn SqlEngine,
+    condition: &str,
+) -> Result<BTreeMap<StreamName, StreamState>> {
+    let d = engine.dialect();
+    let rows = engine.rows(&format!(
+        "SELECT stream, {}, {}, load_id, {} FROM {}{condition}",
+        d.cast(&d.identifier("position"), &ColumnType::Text),
+        d.cast("schema", &ColumnType::Text),
+        d.microseconds("updated_at"),
+        engine.table(STATE)
+    ))?;
+    rows.into_iter()
+        .map(|row| {
+            let row = Row::new(row, STATE);
+            let state = StreamState {
+                position: row.text(1).map(from_json::<Position>).transpose()?,
+                schema: from_json::<TableSchema>(row.some(2)?)?,
+                load_id: row.parse(3)?,
+                updated_at: row.time(4)?,
+            };
+            Ok((row.parse(0)?, state))
+        })
+        .collect()
+}
+
+/// The loads of a stream that the ledger has.
+pub(crate) fn loaded(engine: &mut dyn SqlEngine, stream: &StreamName) -> Result<HashSet<LoadId>> {
+    let ids = engine.texts(&format!(
+        "SELECT load_id FROM {}{}",
+        engine.table(LOADS),
+        of_stream(engine.dialect(), stream)
+    ))?;
+    ids.iter().map(|id| parse(id, LOADS)).collect()
+}
+
+/// Whether the ledger has a load.
+fn has(engine: &mut dyn SqlEngine, load_id: &LoadId) -> Result<bool> {
+    let found = engine.texts(&format!(
+        "SELECT load_id FROM {} WHERE load_id = {}",
+        engine.table(LOADS),
+        engine.dialect().literal(load_id.as_str())
+    ))?;
+    Ok(!found.is_empty())
+}
+
+/// The stream that brought the rows of a table, where it holds any that the ledger knows.
+pub(crate) fn stream_of_rows(engine: &mut dyn SqlEngine, table: &str) -> Result<Option<String>> {
+    let streams = engine.texts(&format!(
+        "SELECT stream FROM {} WHERE load_id IN (SELECT _acequia_load_id FROM {table} LIMIT 1)",
+        engine.table(LOADS)
+    ))?;
+    Ok(streams.into_iter().next())
+}
+
+/// The last ledger row of each stream.
+pub(crate) fn last_loads(engine: &mut dyn SqlEngine) -> Result<Vec<LedgerRow>> {
+    let d = engine.dialect();
+    let by_bytes = |column: &str| d.ordered(column, &ColumnType::Text);
+    let rows = engine.rows(&format!(
+        "SELECT load_id, stream, mode, disposition, rows_extracted, inserted, updated, deleted, {}, {} FROM \
+         (SELECT *, row_number() OVER (PARTITION BY stream ORDER BY loaded_at DESC, {} DESC) AS _acequia_nth FROM {}) \
+         AS {GROUPED} WHERE _acequia_nth = 1 ORDER BY {}",
+        d.microseconds("extracted_at"),
+        d.microseconds("loaded_at"),
+        by_bytes("load_id"),
+        engine.table(LOADS),
+        by_bytes("stream"),
+    ))?;
+    rows.into_iter()
+        .map(|row| {
+            let row = Row::new(row, LOADS);
+            Ok(LedgerRow {
+                load_id: row.parse(0)?,
+                stream: row.parse(1)?,
+                mode: row.some(2)?.to_owned(),
+                disposition: row.some(3)?.to_owned(),
+                rows_extracted: row.count(4)?,
+                inserted: row.count(5)?,
+                updated: row.count(6)?,
+                deleted: row.count(7)?,
+                extracted_at: row.time(8)?,
+                loaded_at: row.time(9)?,
+            })
+        })
+        .collect()
+}
+
+/// Writes down a load that was applied, and what is known of its stream since, which is returned.
+fn record(
+    engine: &mut dyn SqlEngine,
+    manifest: &Manifest,
+    outcome: &LoadOutcome,
+    schema: TableSchema,
+) -> Result<StreamState> {
+    let d = engine.dialect();
+    // A load never takes a position back to nothing: one that read no row stays where it began.
+    let before = manifest.position_before.as_ref();
+    let after = manifest.position_after.as_ref().or(before);
+    let state = StreamState {
+        position: after.cloned(),
+        schema,
+        load_id: manifest.load_id.clone(),
+        // Along a chain of loads time never goes back, whatever the clock did.
+        updated_at: Utc::now().max(manifest.extracted_at).trunc_subsecs(6),
+    };
+    let json_or_null = |position: Option<&Position>| -> Result<String> {
+        position.map_or_else(|| Ok("NULL".to_owned()), |position| json(d, position))
+    };
+    let (load_id, stream) = (
+        d.literal(manifest.load_id.as_str()),
+        d.literal(manifest.stream.as_str()),
+    );
+    let (after, now) = (json_or_null(after)?, time(d, state.updated_at));
+    engine.execute(&format!(
+        "INSERT INTO {} (load_id, stream, mode, disposition, rows_extracted, inserted, updated, deleted, schema_hash, \
+         position_before, position_after, extracted_at, loaded_at, acequia_version) \
+         VALUES ({load_id}, {stream}, {}, {}, {}, {}, {}, {}, {}, {}, {after}, {}, {now}, {})",
+        engine.table(LOADS),
+        d.literal(&manifest.mode.to_string()),
+        d.literal(&manifest.disposition.to_string()),
+        bigint(manifest.rows),
+        bigint(outcome.inserted),
+        bigint(outcome.updated),
+        bigint(outcome.deleted),
+        d.literal(&manifest.schema.fingerprint()),
+        json_or_null(before)?,
+        time(d, manifest.extracted_at),
+        d.literal(env!("CARGO_PKG_VERSION")),
+    ))?;
+    let position = d.identifier("position");
+    engine.execute(&format!(
+        "INSERT INTO {} (stream, {position}, schema, load_id, updated_at) VALUES ({stream}, {after}, {}, {load_id}, {now}) \
+         ON CONFLICT (stream) DO UPDATE SET {position} = excluded.{position}, schema = excluded.schema, \
+         load_id = excluded.load_id, updated_at = excluded.updated_at",
+        engine.table(STATE),
+        json(d, &state.schema)?,
+    ))?;
+    Ok(state)
+}
+
+/// Takes a stream's position on, from `before` to `after`.
+///
+/// # Errors
+/// Where the stream does not stand at `before`.
+pub(crate) fn advance(
+    engine: &mut dyn SqlEngine,
+    stream: &StreamName,
+    before: &Position,
+    after: &Position,
+) -> Result<()> {
+    let known = state(engine, stream)?;
+    if known.and_then(|state| state.position).as_ref() != Some(before) {
+        return Err(Error::destination(format!(
+            "stream {stream} no longer stands where this run found it"
+        ))
+        .remedy("let one run at a time load a dataset, and run again"));
+    }
+    let d = engine.dialect();
+    engine.execute(&format!(
+        "UPDATE {} SET {} = {}, updated_at = greatest(updated_at, {}){}",
+        engine.table(STATE),
+        d.identifier("position"),
+        json(d, after)?,
+        time(d, Utc::now()),
+        of_stream(d, stream)
+    ))?;
+    Ok(())
+}
+
+/// A row of one of the ledger's tables.
+struct Row {
+    values: TextRow,
+    table: &'static str,
+}
+
+impl Row {
+    fn new(values: TextRow, table: &'static str) -> Self {
+        Self { values, table }
+    }
+
+    fn text(&self, column: usize) -> Option<&str> {
+        self.values.get(column)?.as_deref()
+    }
+
+    fn some(&self, column: usize) -> Result<&str> {
+        self.text(column).ok_or_else(|| damaged(self.table))
+    }
+
+    fn parse<T: FromStr>(&self, column: usize) -> Result<T> {
+        parse(self.some(column)?, self.table)
+    }
+
+    fn count(&self, column: usize) -> Result<u64> {
+        Ok(u64::try_from(self.parse::<i64>(column)?).unwrap_or(0))
+    }
+
+    /// A point in time, which stands there as microseconds since 1970.
+    fn time(&self, column: usize) -> Result<DateTime<Utc>> {
+        DateTime::from_timestamp_micros(self.parse(column)?).ok_or_else(|| damaged(self.table))
+    }
+}
+
+/// A point in time, in SQL.
+fn time(d: &dyn Dialect, time: DateTime<Utc>) -> String {
+    d.value(&instant(time), &ColumnType::TimestampTz)
+}
+
+/// A count as it is kept.
+fn bigint(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+/// A value as JSON, in SQL.
+fn json(d: &dyn Dialect, value: &impl Serialize) -> Result<String> {
+    let text = serde_json::to_string(value)
+        .map_err(|error| Error::internal("the ledger cannot be written").cause(error))?;
+    Ok(format!("CAST({} AS {})", d.literal(&text), d.json()))
+}
+
+fn from_json<T: DeserializeOwned>(text: &str) -> Result<T> {
+    // serde's message may quote the text, and a position is a cell value.
+    serde_json::from_str(text).map_err(|_| damaged(STATE))
+}
+
+fn parse<T: FromStr>(text: &str, table: &str) -> Result<T> {
+    text.parse().map_err(|_| damaged(table))
+}
+
+fn damaged(table: &str) -> Error {
+    Error::destination(format!(
+        "the ledger table {table} holds what this acequia did not write"
+    ))
+    .remedy("use the acequia that wrote it, or a newer one; or drop the ledger's tables, and the next run starts afresh")
+}

@@ -1,0 +1,159 @@
+//! The plan of a load: what is done to its table, in which order.
+
+use crate::destination::{LoadOutcome, StagedLoad, StreamState};
+use crate::error::{Error, Result};
+use crate::evolution::{Evolution, TableSchema};
+use crate::landing::manifest::{Disposition, Mode};
+use crate::schema::Column;
+
+use super::append::{Overlap, append};
+use super::turn::{evolution, in_turn, makes_anew};
+use super::{
+    Rows, Scratch, SqlEngine, Table, changes, check_rows, insert_only, keys, marks, own, scd2,
+};
+
+/// Applies a load that was not applied yet, given what the ledger has of its stream: what it did, and the table's schema
+/// since.
+///
+/// # Errors
+/// Where the load does not follow on the state, the table is not as the ledger says, the schema or a key forbids it, or
+/// the destination fails.
+pub(crate) fn apply(
+    engine: &mut dyn SqlEngine,
+    load: &StagedLoad,
+    state: Option<StreamState>,
+) -> Result<(LoadOutcome, TableSchema)> {
+    let manifest = &load.manifest;
+    let mut table = Table::find(engine, manifest, &manifest.table)?;
+    let anew = makes_anew(manifest, state.as_ref(), &table);
+    let evolution = evolution(state.as_ref(), load)?;
+    let schema = &evolution.table;
+    engine
+        .dialect()
+        .check_names(schema, &own::columns(manifest))?;
+    let mut indices = Vec::new();
+    if anew {
+        let known = state.as_ref().map(|state| &state.schema);
+        indices = table.create(engine, schema, known, manifest)?;
+    } else {
+        table.check(&in_turn(manifest, state)?.schema, manifest)?;
+        table.alter(engine, &evolution.steps, manifest.mode)?;
+    }
+    let columns = engine.load_columns(&mut table, manifest, schema)?;
+    indices.extend(engine.index_key(&table, &columns, manifest, anew)?);
+    let outcome = if manifest.mode == Mode::Cdc {
+        changes::load(engine, &mut table, load, &evolution, columns, anew)?
+    } else if anew {
+        fill(engine, &table, load, columns)?
+    } else {
+        add(engine, &table, load, &evolution, columns)?
+    };
+    for index in indices {
+        engine.execute(&index.sql).map_err(|error| {
+            let Some(name) = &index.name else {
+                return error;
+            };
+            let error = error.on(format!("index `{name}` of table {}", table.shown));
+            if error.remedy_text().is_some() {
+                return error;
+            }
+            error.remedy("the table as it is now cannot have the index: drop it, then run again")
+        })?;
+    }
+    Ok((outcome, evolution.table))
+}
+
+/// Fills the empty table.
+fn fill(
+    engine: &mut dyn SqlEngine,
+    table: &Table,
+    load: &StagedLoad,
+    columns: Vec<Column>,
+) -> Result<LoadOutcome> {
+    let manifest = &load.manifest;
+    if load.files.is_empty() {
+        return Ok(LoadOutcome::default());
+    }
+    let own = own::columns(manifest);
+    let has_key = manifest.disposition.has_key();
+    let may_drop_rows = has_key && !manifest.key_is_unique;
+    let mut scratch = Scratch::new();
+    // Where nothing is to be settled among the rows, and they have no more than the load's id beside their own columns.
+    let copied = if own.len() > 1 || may_drop_rows {
+        None
+    } else {
+        engine.copy(table, load, &columns)?
+    };
+    let inserted = if let Some(inserted) = copied {
+        if has_key {
+            let relation = table.sql.clone();
+            keys::settle(engine, &mut scratch, manifest, Rows { columns, relation })?;
+        }
+        inserted
+    } else {
+        let mut rows = engine.stage(load, columns)?;
+        if has_key {
+            rows = keys::settle(engine, &mut scratch, manifest, rows)?;
+        }
+        let d = engine.dialect();
+        let insert = rows.insert(d).own(d, &own);
+        engine.execute(&insert.sql(d, &table.sql))?
+    };
+    if !may_drop_rows {
+        check_rows(inserted, manifest)?;
+    }
+    scratch.drop_all(engine)?;
+    Ok(LoadOutcome {
+        inserted,
+        ..LoadOutcome::default()
+    })
+}
+
+/// Adds rows to the table.
+fn add(
+    engine: &mut dyn SqlEngine,
+    table: &Table,
+    load: &StagedLoad,
+    evolution: &Evolution,
+    columns: Vec<Column>,
+) -> Result<LoadOutcome> {
+    let manifest = &load.manifest;
+    let mut scratch = Scratch::new();
+    let rows = if load.files.is_empty() {
+        None
+    } else {
+        let rows = engine.stage(load, columns)?;
+        Some(marks::complete(
+            engine,
+            &mut scratch,
+            &table.sql,
+            manifest,
+            rows,
+        )?)
+    };
+    let outcome = match (manifest.disposition, rows) {
+        (Disposition::Scd2, rows) => scd2::apply(engine, &mut scratch, &table.sql, manifest, rows)?,
+        (_, None) => LoadOutcome::default(),
+        (Disposition::Merge, Some(rows)) => {
+            let rows = keys::settle(engine, &mut scratch, manifest, rows)?;
+            engine
+                .merge(&mut scratch, table, manifest, &evolution.table, &rows)?
+                .count(engine)?
+        }
+        (Disposition::Append, Some(rows)) => {
+            let overlap = Overlap::of(engine.dialect(), manifest, &rows)?;
+            append(engine, table, manifest, &overlap, &evolution.steps, &rows)?
+        }
+        (Disposition::InsertOnly, Some(rows)) => {
+            let rows = keys::settle(engine, &mut scratch, manifest, rows)?;
+            insert_only::merge(engine.dialect(), &table.sql, manifest, &rows).count(engine)?
+        }
+        (Disposition::Replace, Some(_)) => {
+            return Err(Error::internal(
+                "a load of this disposition does not add to a table so",
+            ));
+        }
+    };
+    scratch.drop_all(engine)?;
+    Ok(outcome)
+}

@@ -1,0 +1,92 @@
+//! Rows that only mark a record: what they have no value for stays as the table has it.
+//!
+//! A source that learns of a record's end alone (merged into another, gone for good) knows nothing else of it any more.
+//! A manifest names the column that every other row has a value in; where it is NULL, the row is such a mark.
+
+use crate::error::Result;
+use crate::landing::manifest::{Disposition, Manifest};
+
+use super::dialect::{NEW, OLD};
+use super::own::VALID_TO;
+use super::{Dialect, Engine, Rows, Scratch, keys};
+
+/// Marks, with the values that the table has for their keys.
+const MARKS: &str = "_acequia_marks";
+
+/// Gives marks the values of the rows that they mark. `table` is as it was before the load.
+///
+/// # Errors
+/// Where the load has no key, or the destination fails.
+pub(super) fn complete(
+    engine: &mut dyn Engine,
+    scratch: &mut Scratch,
+    table: &str,
+    manifest: &Manifest,
+    rows: Rows,
+) -> Result<Rows> {
+    let Some(mark) = &manifest.marks else {
+        return Ok(rows);
+    };
+    let key = &manifest.primary_key;
+    keys::require(key, &rows)?;
+    let d = engine.dialect();
+    let values: Vec<String> = rows
+        .names()
+        .map(|name| {
+            let (new, old) = (d.of(NEW, name), d.of(OLD, name));
+            if key.iter().any(|column| column == name) {
+                new
+            } else {
+                format!("coalesce({new}, {old}) AS {}", d.identifier(name))
+            }
+        })
+        .collect();
+    // A table of its own, as the rows that the values come from are about to be replaced.
+    let (marks, _) = scratch.make(
+        engine,
+        MARKS,
+        &format!(
+            "SELECT {} FROM {} AS {NEW} LEFT JOIN {table} AS {OLD} ON {}{} WHERE {} IS NULL",
+            values.join(", "),
+            rows.relation,
+            d.equal(key, NEW, OLD),
+            and_current(d, manifest.disposition),
+            d.of(NEW, mark),
+        ),
+    )?;
+    let relation = format!(
+        "(SELECT {} FROM {} AS {NEW} WHERE {} IS NOT NULL UNION ALL SELECT {} FROM {marks} AS {NEW})",
+        d.list_of(NEW, rows.names()),
+        rows.relation,
+        d.of(NEW, mark),
+        d.list_of(NEW, rows.names()),
+    );
+    Ok(Rows {
+        columns: rows.columns,
+        relation,
+    })
+}
+
+/// The ids of a table's rows that stand for records in use.
+pub(crate) fn live_ids(
+    engine: &mut dyn Engine,
+    table: &str,
+    disposition: Disposition,
+) -> Result<Vec<String>> {
+    let d = engine.dialect();
+    engine.texts(&format!(
+        "SELECT {} FROM {table} AS {OLD} WHERE NOT {}{}",
+        d.of(OLD, "id"),
+        d.of(OLD, "archived"),
+        and_current(d, disposition),
+    ))
+}
+
+/// Of a table that keeps versions, only the current ones.
+fn and_current(d: &dyn Dialect, disposition: Disposition) -> String {
+    if disposition == Disposition::Scd2 {
+        format!(" AND {} IS NULL", d.of(OLD, VALID_TO))
+    } else {
+        String::new()
+    }
+}

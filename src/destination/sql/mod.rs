@@ -1,0 +1,241 @@
+//! How a load is applied, in SQL: written once for all destinations that are databases.
+//!
+//! [`load`] is the plan of a load. It is handed what the ledger has of the stream and hands back what it did, and knows
+//! nothing of where that is kept: [`ledger`] keeps it in tables of the dataset, which is one way. The plan asks [`turn`]
+//! whether the load follows, finds its [`table`] and brings it up to date; then rows are put into a new table, added
+//! ([`append`], [`insert_only`]), merged, kept in versions ([`scd2`]), or are changes that fold into rows ([`changes`]).
+//!
+//! What is to be done is made here, as SQL or as a value that stands for it ([`statement`]); a destination's
+//! [`SqlEngine`] runs it, in the transaction that also writes the ledger, and its [`Dialect`] says what it writes
+//! differently. Names and literals are quoted by the dialect alone. Written for what DuckDB and PostgreSQL 14 have in
+//! common: no `QUALIFY`, no `ANTI JOIN`, no `IGNORE NULLS`; a subquery in `FROM` always has an alias, and every alias is
+//! one of [`dialect`]'s, which no column can be taken for.
+//!
+//! [`rows`] is a load as a relation, [`keys`] sees to it that a key comes once, [`marks`] that rows which only mark a
+//! record keep its values, [`own`] tells which columns of a table are acequia's. [`place`] tells a copy of a ledger from
+//! its original.
+
+use crate::destination::StagedLoad;
+use crate::error::{Error, Result};
+use crate::evolution::TableSchema;
+use crate::landing::manifest::Manifest;
+use crate::schema::Column;
+
+mod append;
+pub(crate) mod changes;
+pub(crate) mod dialect;
+mod insert_only;
+mod keys;
+pub(crate) mod ledger;
+pub(crate) mod load;
+mod marks;
+pub(crate) mod own;
+pub(crate) mod place;
+mod rows;
+mod scd2;
+pub(crate) mod statement;
+pub(crate) mod table;
+#[cfg(test)]
+pub(crate) mod tests;
+mod turn;
+
+pub(crate) use append::{Missing, Overlap};
+pub(crate) use dialect::Dialect;
+pub(crate) use marks::live_ids;
+pub(crate) use rows::{Rows, check_rows};
+pub(crate) use table::Table;
+
+/// What runs statements: a destination's connection, within its transaction.
+pub(crate) trait Engine {
+    /// How it writes SQL.
+    fn dialect(&self) -> &'static dyn Dialect;
+
+    /// Runs a statement; the number of rows that it wrote, but for `CREATE TABLE … AS`: see [`make`](Self::make).
+    fn execute(&mut self, sql: &str) -> Result<u64>;
+
+    /// Runs a `CREATE TABLE … AS`; the number of the table's rows.
+    fn make(&mut self, sql: &str) -> Result<u64>;
+
+    /// Runs a query whose columns are integers or text, and hands each row over as text.
+    fn query(&mut self, sql: &str, each: &mut dyn FnMut(TextRow) -> Result<()>) -> Result<()>;
+
+    /// The rows of such a query.
+    fn rows(&mut self, sql: &str) -> Result<Vec<TextRow>> {
+        let mut rows = Vec::new();
+        self.query(sql, &mut |row| {
+            rows.push(row);
+            Ok(())
+        })?;
+        Ok(rows)
+    }
+
+    /// The only column of a query, text without NULL.
+    fn texts(&mut self, sql: &str) -> Result<Vec<String>> {
+        let mut texts = Vec::new();
+        self.query(sql, &mut |row| {
+            texts.push(row.into_iter().next().flatten().ok_or_else(unreadable)?);
+            Ok(())
+        })?;
+        Ok(texts)
+    }
+}
+
+/// A row whose values are text; NULL is none.
+pub(crate) type TextRow = Vec<Option<String>>;
+
+/// The database of a destination, as the plan of a load and the ledger need it.
+pub(crate) trait SqlEngine: Engine {
+    /// The dataset that is loaded into, for people.
+    fn dataset(&self) -> &str;
+
+    /// The full name of a table of the dataset, in SQL.
+    fn table(&self, name: &str) -> String;
+
+    /// Makes the dataset's schema, where it is missing.
+    fn create_schema(&mut self) -> Result<()>;
+
+    /// Names and types of the columns of a table of the dataset, as the catalog writes them; empty where there is no such
+    /// table.
+    ///
+    /// # Errors
+    /// [`table::not_a_table`] where something else has the name.
+    fn columns_of(&mut self, name: &str) -> Result<Vec<(String, String)>>;
+
+    /// The stream that brought the rows of a table, given in SQL, where it holds any that the ledger knows.
+    fn stream_of_rows(&mut self, table: &str) -> Result<Option<String>>;
+
+    /// Makes a table without rows that has these columns, by name and type, whether there was one or not; `known` is the
+    /// schema that the ledger had. Says what the table's columns are in [`Table::columns`], and returns the indices that
+    /// are to be made again when the rows are there.
+    fn create(
+        &mut self,
+        table: &mut Table,
+        columns: Vec<(String, String)>,
+        known: Option<&TableSchema>,
+    ) -> Result<Vec<Index>>;
+
+    /// The columns of a load with the types that the table has for them; `schema` is the table's.
+    fn load_columns(
+        &mut self,
+        _table: &mut Table,
+        manifest: &Manifest,
+        schema: &TableSchema,
+    ) -> Result<Vec<Column>> {
+        let columns = manifest.schema.columns.iter();
+        Ok(columns
+            .map(|column| schema.column(&column.name).unwrap_or(column).clone())
+            .collect())
+    }
+
+    /// Sees to the index on the key by which the table's rows are told apart, where the destination needs one. Where it is
+    /// made faster when the rows are there, as the table is `anew`, it is returned.
+    fn index_key(
+        &mut self,
+        _table: &Table,
+        _columns: &[Column],
+        _manifest: &Manifest,
+        _anew: bool,
+    ) -> Result<Option<Index>> {
+        Ok(None)
+    }
+
+    /// The rows of a load's parts as a relation: these columns, each of the type given.
+    fn stage(&mut self, load: &StagedLoad, columns: Vec<Column>) -> Result<Rows>;
+
+    /// Copies a load's rows and its id straight into the empty table, where the destination has a way that is faster than
+    /// through a relation: the number of rows.
+    fn copy(
+        &mut self,
+        _table: &Table,
+        _load: &StagedLoad,
+        _columns: &[Column],
+    ) -> Result<Option<u64>> {
+        Ok(None)
+    }
+
+    /// What makes rows take the place of those with the same key. Rows that are the same in every column are left alone,
+    /// so that a run that finds nothing new writes nothing. Of `rows` each key comes once.
+    fn merge<'a>(
+        &mut self,
+        scratch: &mut Scratch,
+        table: &'a Table,
+        manifest: &'a Manifest,
+        schema: &TableSchema,
+        rows: &Rows,
+    ) -> Result<statement::Merge<'a>>;
+}
+
+impl dyn Engine + '_ {
+    /// The only row of a query whose columns are 64-bit integers without NULL.
+    pub(crate) fn numbers<const N: usize>(&mut self, sql: &str) -> Result<[i64; N]> {
+        let rows = self.rows(sql)?;
+        let numbers: Option<Vec<i64>> = match rows.as_slice() {
+            [row] => row
+                .iter()
+                .map(|value| value.as_deref()?.parse().ok())
+                .collect(),
+            _ => None,
+        };
+        numbers
+            .and_then(|numbers| numbers.try_into().ok())
+            .ok_or_else(unreadable)
+    }
+
+    /// The only row of a query that counts.
+    pub(crate) fn counts<const N: usize>(&mut self, sql: &str) -> Result<[u64; N]> {
+        let mut counts = [0; N];
+        for (count, number) in counts.iter_mut().zip(self.numbers::<N>(sql)?) {
+            *count = u64::try_from(number).map_err(|_| unreadable())?;
+        }
+        Ok(counts)
+    }
+}
+
+fn unreadable() -> Error {
+    Error::internal("the destination's answer could not be read")
+}
+
+/// An index that is made once a table has its rows.
+#[derive(Debug)]
+pub(crate) struct Index {
+    /// Its name, where it is not one of acequia's own.
+    pub(crate) name: Option<String>,
+    /// The statement that makes it.
+    pub(crate) sql: String,
+}
+
+/// Temporary tables, gone when the load is applied.
+pub(crate) struct Scratch {
+    made: Vec<String>,
+}
+
+impl Scratch {
+    pub(crate) fn new() -> Self {
+        Self { made: Vec::new() }
+    }
+
+    /// Makes a temporary table of a query. Its full name, and its number of rows.
+    pub(crate) fn make(
+        &mut self,
+        engine: &mut dyn Engine,
+        name: &str,
+        query: &str,
+    ) -> Result<(String, u64)> {
+        let table = engine.dialect().temporary(name);
+        engine.execute(&format!("DROP TABLE IF EXISTS {table}"))?;
+        let rows = engine.make(&format!("CREATE TEMPORARY TABLE {table} AS {query}"))?;
+        if let Some(analyze) = engine.dialect().analyze(&table) {
+            engine.execute(&analyze)?;
+        }
+        self.made.push(table.clone());
+        Ok((table, rows))
+    }
+
+    /// Drops what was made.
+    pub(crate) fn drop_all(self, engine: &mut dyn Engine) -> Result<()> {
+        for table in self.made {
+            engine.execute(&format!("DROP TABLE IF EXISTS {table}"))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,105 @@
+//! Every version of a row is kept, with the time from which and to which it held.
+//!
+//! The instant of a load is when its extract ended. A row that differs from its current version in any column of the load
+//! closes that version and adds one, both at that instant; of a column that is new, old versions have NULL. A load of
+//! everything (`full`) also closes what it does not bring. Of several versions of a row within one incremental load the
+//! newest is taken: the source's history between two loads is not known.
+
+use crate::destination::{LOAD_ID_COLUMN, LoadOutcome};
+use crate::error::Result;
+use crate::landing::manifest::{Manifest, Mode};
+use crate::schema::ColumnType;
+
+use super::dialect::{INNER, KEY, NEW, OLD, pairwise};
+use super::own::{self, VALID_TO, instant};
+use super::statement::{Action, Insert, Matched, Merge, Unmatched};
+use super::{Engine, Rows, Scratch, keys};
+
+/// Keys of the load whose row is new or differs from its current version.
+const CHANGED: &str = "_acequia_changed";
+
+/// Brings a table of versions up to date with a load. `rows` is none where the load has no part.
+///
+/// # Errors
+/// As [`keys::settle`], or where the destination fails.
+pub(super) fn apply(
+    engine: &mut dyn Engine,
+    scratch: &mut Scratch,
+    table: &str,
+    manifest: &Manifest,
+    rows: Option<Rows>,
+) -> Result<LoadOutcome> {
+    let rows = match rows {
+        Some(rows) => Some(keys::settle(engine, scratch, manifest, rows)?),
+        None => None,
+    };
+    let mut merge = Merge::new(table, &manifest.primary_key);
+    let d = engine.dialect();
+    let closing = d.value(&instant(manifest.extracted_at), &ColumnType::TimestampTz);
+    let is_current = format!("{} IS NULL", d.of(OLD, VALID_TO));
+    // A load of everything closes the current versions of rows that it does not have.
+    if manifest.mode == Mode::Full || manifest.full_refresh {
+        merge.unmatched = Some(Unmatched {
+            keys: rows.as_ref().map(|rows| rows.relation.clone()),
+            condition: is_current.clone(),
+            set: vec![(VALID_TO, closing.clone())],
+            from: None,
+        });
+    }
+    if let Some(rows) = rows {
+        let (changed, any) = find_changed(engine, scratch, table, manifest, &rows)?;
+        if any > 0 {
+            merge.matched.push(Matched {
+                keys: changed.clone(),
+                condition: Some(is_current),
+                action: Action::Update(vec![(VALID_TO.to_owned(), closing)]),
+            });
+            let of_changed = format!(
+                "{} AS {NEW} JOIN {changed} AS {KEY} ON {}",
+                rows.relation,
+                d.equal(&manifest.primary_key, NEW, KEY)
+            );
+            merge.insert = Some(
+                Insert::from(of_changed)
+                    .columns(d, NEW, rows.names())
+                    .own(d, &own::columns(manifest)),
+            );
+        }
+    }
+    let written = merge.run(engine)?;
+    let updated = written.matched.iter().sum();
+    Ok(LoadOutcome {
+        inserted: written.inserted.saturating_sub(updated),
+        updated,
+        deleted: written.unmatched,
+        ..LoadOutcome::default()
+    })
+}
+
+fn find_changed(
+    engine: &mut dyn Engine,
+    scratch: &mut Scratch,
+    table: &str,
+    manifest: &Manifest,
+    rows: &Rows,
+) -> Result<(String, u64)> {
+    let d = engine.dialect();
+    let key = &manifest.primary_key;
+    let query = format!(
+        "SELECT {} FROM {} AS {NEW} LEFT JOIN (SELECT {INNER}.* FROM {table} AS {INNER} WHERE {} IS NULL) AS {OLD} ON {} \
+         WHERE {} IS NULL OR NOT ({})",
+        d.list_of(NEW, key.iter().map(String::as_str)),
+        rows.relation,
+        d.of(INNER, VALID_TO),
+        d.equal(key, NEW, OLD),
+        d.of(OLD, LOAD_ID_COLUMN),
+        // Here rows are compared that the key has brought together: pair by pair, not as a join.
+        pairwise(
+            &rows.identity(d, NEW),
+            "IS NOT DISTINCT FROM",
+            &rows.identity(d, OLD),
+            " AND "
+        ),
+    );
+    scratch.make(engine, CHANGED, &query)
+}

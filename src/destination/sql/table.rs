@@ -1,0 +1,293 @@
+//! The table that a load goes into: whether it is acequia's to write, the stream's own, and as the ledger says; and how its
+//! schema is made and changed.
+
+use crate::change;
+use crate::destination::LOAD_ID_COLUMN;
+use crate::error::{Error, Result};
+use crate::evolution::{Step, TableSchema};
+use crate::landing::manifest::{Disposition, Manifest, Mode};
+use crate::schema::{Column, ColumnType};
+
+use super::own::{self, VALID_TO};
+use super::{Dialect, Index, SqlEngine};
+
+/// A table of the dataset as it is now.
+#[derive(Debug)]
+pub(crate) struct Table {
+    /// Its full name in SQL.
+    pub(crate) sql: String,
+    /// Its name as people write it.
+    pub(crate) shown: String,
+    /// Its name.
+    pub(crate) name: String,
+    /// Names and types of its columns, as the catalog writes them; none where it does not exist.
+    pub(crate) columns: Vec<(String, String)>,
+    dialect: &'static dyn Dialect,
+}
+
+impl Table {
+    /// Looks at a table that a load goes into.
+    ///
+    /// # Errors
+    /// Where a table of that name is not acequia's or belongs to another stream, or something else has the name.
+    pub(crate) fn find(
+        engine: &mut dyn SqlEngine,
+        manifest: &Manifest,
+        name: &str,
+    ) -> Result<Self> {
+        let shown = format!("{}.{name}", engine.dataset());
+        refuse_reserved(name, &shown)?;
+        let table = Self {
+            sql: engine.table(name),
+            shown,
+            name: name.to_owned(),
+            columns: engine.columns_of(name)?,
+            dialect: engine.dialect(),
+        };
+        table.check_owner(engine, manifest)?;
+        Ok(table)
+    }
+
+    /// Whether it exists.
+    pub(crate) fn exists(&self) -> bool {
+        !self.columns.is_empty()
+    }
+
+    /// The names of its columns.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.columns.iter().map(|(name, _)| name.as_str())
+    }
+
+    /// The type of a column, as the catalog writes it.
+    pub(crate) fn data_type(&self, column: &str) -> Option<&str> {
+        self.columns
+            .iter()
+            .find(|(name, _)| self.dialect.is_same_name(name, column))
+            .map(|(_, data_type)| data_type.as_str())
+    }
+
+    /// A table is the stream's where it has the load column, and its rows were brought by no other stream.
+    fn check_owner(&self, engine: &mut dyn SqlEngine, manifest: &Manifest) -> Result<()> {
+        if !self.exists() {
+            return Ok(());
+        }
+        let shown = &self.shown;
+        if self.data_type(LOAD_ID_COLUMN).is_none() {
+            return Err(Error::destination(format!(
+                "table {shown} exists and was not made by acequia, which does not overwrite it"
+            ))
+            .remedy(
+                "give the stream another table with `destination_table`, or rename or drop that one",
+            ));
+        }
+        match engine.stream_of_rows(&self.sql)? {
+            Some(stream) if stream != manifest.stream.as_str() => Err(Error::destination(format!(
+                "table {shown} holds the rows of stream {stream}"
+            ))
+            .remedy(
+                "give each stream a table of its own with `destination_table`; if the stream was renamed, drop the table \
+                 and run again",
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// Refuses a table that is not as the ledger says: a load cannot be added to it.
+    pub(super) fn check(&self, schema: &TableSchema, manifest: &Manifest) -> Result<()> {
+        let shown = &self.shown;
+        let wrong = |what: String| {
+            Error::destination(what)
+                .remedy("make the table anew: `acequia run STREAM --full-refresh`")
+        };
+        if !self.exists() {
+            return Err(wrong(format!(
+                "table {shown} is missing, though the ledger has it"
+            )));
+        }
+        for column in own::stored(schema, manifest.mode) {
+            match self.data_type(&column.name) {
+                Some(data_type) if self.dialect.holds(column, data_type) => {}
+                Some(data_type) => {
+                    return Err(wrong(format!(
+                        "column `{}` of table {shown} is of type {data_type}, though the ledger has it as {}",
+                        column.name,
+                        self.dialect.type_of(column)
+                    )));
+                }
+                None => {
+                    return Err(wrong(format!(
+                        "table {shown} has no column `{}`, though the ledger has it",
+                        column.name
+                    )));
+                }
+            }
+        }
+        let has_versions = self.data_type(VALID_TO).is_some() && schema.column(VALID_TO).is_none();
+        if has_versions == (manifest.disposition == Disposition::Scd2) {
+            return Ok(());
+        }
+        Err(wrong(if has_versions {
+            format!(
+                "table {shown} keeps versions of rows, and the stream's disposition is now {}",
+                manifest.disposition
+            )
+        } else {
+            format!(
+                "table {shown} has no versions of rows, and the stream's disposition is now scd2"
+            )
+        }))
+    }
+
+    /// Makes the table of a load anew, without rows.
+    pub(super) fn create(
+        &mut self,
+        engine: &mut dyn SqlEngine,
+        schema: &TableSchema,
+        known: Option<&TableSchema>,
+        manifest: &Manifest,
+    ) -> Result<Vec<Index>> {
+        let own = own::columns(manifest);
+        let own = own.iter().map(|own| (own.name, &own.column_type));
+        let columns = self.defined(own::stored(schema, manifest.mode), own);
+        engine.create(self, columns, known)
+    }
+
+    /// Makes a table of changes, without rows.
+    pub(super) fn create_changelog(
+        &mut self,
+        engine: &mut dyn SqlEngine,
+        schema: &TableSchema,
+    ) -> Result<()> {
+        let columns = schema.columns.iter().map(|column| &column.column);
+        let columns = self.defined(columns, [(LOAD_ID_COLUMN, &ColumnType::Text)].into_iter());
+        engine.create(self, columns, None).map(drop)
+    }
+
+    fn defined<'a>(
+        &self,
+        columns: impl Iterator<Item = &'a Column>,
+        own: impl Iterator<Item = (&'a str, &'a ColumnType)>,
+    ) -> Vec<(String, String)> {
+        columns
+            .map(|column| (column.name.clone(), self.dialect.type_of(column)))
+            .chain(own.map(|(name, kind)| (name.to_owned(), self.dialect.type_name(kind))))
+            .collect()
+    }
+
+    /// Changes the table's schema.
+    pub(super) fn alter(
+        &mut self,
+        engine: &mut dyn SqlEngine,
+        steps: &[Step],
+        mode: Mode,
+    ) -> Result<()> {
+        for step in steps {
+            match step {
+                Step::Add(column) if mode == Mode::Cdc && !change::is_stored(&column.name) => {}
+                Step::Add(column) => {
+                    self.add(engine, &column.name, &self.dialect.type_of(column))?;
+                }
+                Step::Widen { name, to, .. } => {
+                    self.change_type(engine, name, &self.dialect.type_name(to))?;
+                }
+                Step::Retire(_) | Step::Revive(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds columns of acequia's that the table was made without: that which marks deleted rows, where deletes were hard
+    /// before.
+    pub(super) fn add_missing(
+        &mut self,
+        engine: &mut dyn SqlEngine,
+        manifest: &Manifest,
+    ) -> Result<()> {
+        for own in own::columns(manifest) {
+            if self.data_type(own.name).is_none() {
+                self.add(engine, own.name, &self.dialect.type_name(&own.column_type))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds a column.
+    pub(crate) fn add(
+        &mut self,
+        engine: &mut dyn SqlEngine,
+        name: &str,
+        data_type: &str,
+    ) -> Result<()> {
+        let column = self.dialect.identifier(name);
+        self.change(engine, &format!("ADD COLUMN {column} {data_type}"))?;
+        self.columns.push((name.to_owned(), data_type.to_owned()));
+        Ok(())
+    }
+
+    /// Gives a column a type that holds every value that it has.
+    pub(crate) fn change_type(
+        &mut self,
+        engine: &mut dyn SqlEngine,
+        name: &str,
+        data_type: &str,
+    ) -> Result<()> {
+        let value = self.dialect.identifier(name);
+        self.change_type_using(engine, name, data_type, &value)
+    }
+
+    /// Gives a column a type, and as its values those of an expression, cast to it.
+    pub(crate) fn change_type_using(
+        &mut self,
+        engine: &mut dyn SqlEngine,
+        name: &str,
+        data_type: &str,
+        value: &str,
+    ) -> Result<()> {
+        let column = self.dialect.identifier(name);
+        self.change(
+            engine,
+            &format!(
+                "ALTER COLUMN {column} SET DATA TYPE {data_type} USING CAST({value} AS {data_type})"
+            ),
+        )
+        .map_err(|error| error.on(format!("column `{name}` of table {}", self.shown)))?;
+        for (known, of_known) in &mut self.columns {
+            if self.dialect.is_same_name(known, name) {
+                data_type.clone_into(of_known);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a column away.
+    pub(crate) fn drop_column(&mut self, engine: &mut dyn SqlEngine, name: &str) -> Result<()> {
+        let column = self.dialect.identifier(name);
+        self.change(engine, &format!("DROP COLUMN {column}"))
+            .map_err(|error| error.on(format!("column `{name}` of table {}", self.shown)))?;
+        self.columns.retain(|(known, _)| known != name);
+        Ok(())
+    }
+
+    fn change(&self, engine: &mut dyn SqlEngine, change: &str) -> Result<()> {
+        engine
+            .execute(&format!("ALTER TABLE {} {change}", self.sql))
+            .map(drop)
+    }
+}
+
+/// What is said where something that is no table has a table's name; `what` names it, as in `a view`.
+pub(crate) fn not_a_table(dataset: &str, name: &str, what: &str) -> Error {
+    Error::destination(format!("{dataset}.{name} is {what}"))
+        .remedy("drop or rename it, or give the stream another table with `destination_table`")
+}
+
+/// Refuses the names that the ledger has.
+fn refuse_reserved(name: &str, shown: &str) -> Result<()> {
+    if name.to_ascii_lowercase().starts_with("_acequia") {
+        return Err(
+            Error::config(format!("the name {shown} is kept for acequia's ledger"))
+                .remedy("choose another name with `destination_table`"),
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,97 @@
+//! Whether a load comes in turn, and what it means for its table, before any SQL: the same for every destination.
+
+use crate::destination::{StagedLoad, StreamState};
+use crate::error::{Error, Result};
+use crate::evolution::{Evolution, SchemaContract, TableSchema, evolve, rebuild};
+use crate::landing::manifest::{Disposition, Manifest, Mode};
+use crate::position::{CursorPosition, Position};
+use crate::schema::Column;
+
+use super::Table;
+use super::own::VALID_TO;
+
+/// The table's schema afterwards. A replacement keeps the columns that the source has dropped and the wide types, as if
+/// rows were added; a stream that starts afresh does not.
+pub(super) fn evolution(state: Option<&StreamState>, load: &StagedLoad) -> Result<Evolution> {
+    let manifest = &load.manifest;
+    let known = state.map(|state| &state.schema);
+    let afresh = (manifest.full_refresh && manifest.disposition != Disposition::Scd2)
+        || (manifest.rebuilds() && manifest.disposition != Disposition::Replace);
+    match known {
+        Some(known) if !afresh => match evolve(known, &manifest.schema) {
+            Ok(evolution) => {
+                load.contract.check(&evolution.steps)?;
+                Ok(evolution)
+            }
+            // Its table is made anew anyway, and can be made with another column.
+            Err(_)
+                if manifest.disposition == Disposition::Replace
+                    && load.contract == SchemaContract::Evolve =>
+            {
+                Ok(made_anew(Some(known), manifest))
+            }
+            Err(error) if refreshes_versions(manifest) => Err(error.remedy(format!(
+                "the versions that table {} has cannot be kept beside those that come: rename or drop it in the \
+                 destination, and run again",
+                manifest.table
+            ))),
+            Err(error) => Err(error),
+        },
+        known => Ok(made_anew(known, manifest)),
+    }
+}
+
+fn made_anew(known: Option<&TableSchema>, manifest: &Manifest) -> Evolution {
+    Evolution {
+        table: rebuild(known, &manifest.schema),
+        steps: Vec::new(),
+    }
+}
+
+/// The load's column by which the stream is read, and how far it was read.
+pub(super) fn cursor_of<'a>(
+    manifest: &'a Manifest,
+    columns: &'a [Column],
+) -> Result<(&'a Column, &'a CursorPosition)> {
+    let Some(position) = manifest.position_before.as_ref().and_then(Position::cursor) else {
+        return Err(Error::internal("a load adds to a table without a position"));
+    };
+    let cursor = columns
+        .iter()
+        .find(|column| column.name == position.column)
+        .ok_or_else(|| {
+            Error::data(format!(
+                "the load has no column `{}`, by which the stream was read so far",
+                position.column
+            ))
+            .remedy("begin afresh with the new cursor: `acequia run STREAM --full-refresh`")
+        })?;
+    Ok((cursor, position))
+}
+
+/// Whether a load makes its table anew. A table of versions keeps them: a full refresh closes those that the source has no
+/// more.
+pub(super) fn makes_anew(manifest: &Manifest, state: Option<&StreamState>, table: &Table) -> bool {
+    if refreshes_versions(manifest) && state.is_some() && table.data_type(VALID_TO).is_some() {
+        return false;
+    }
+    manifest.rebuilds() || manifest.full_refresh || (manifest.mode == Mode::Full && state.is_none())
+}
+
+/// Whether a load has all rows anew, for a table that keeps versions.
+pub(super) fn refreshes_versions(manifest: &Manifest) -> bool {
+    manifest.full_refresh && manifest.disposition == Disposition::Scd2
+}
+
+/// The state of a stream that a load adds to: the load has to begin where the stream stands.
+pub(super) fn in_turn(manifest: &Manifest, state: Option<StreamState>) -> Result<StreamState> {
+    let state = state
+        .filter(|state| refreshes_versions(manifest) || manifest.follows(state.position.as_ref()));
+    state.ok_or_else(|| {
+        Error::destination(format!(
+            "stream {} does not stand where the load begins: another load came in between, or one before it is missing",
+            manifest.stream
+        ))
+        .remedy("load what is missing first, or begin afresh: `acequia run STREAM --full-refresh`")
+    })
+}
