@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use acequia::config::{self, Pipeline, Relation, Secret, Stream, Target};
 use acequia::evolution::SchemaContract;
-use acequia::landing::manifest::{Changes, Disposition, Mode};
-use acequia::pipeline::progress::Progress;
+use acequia::mode::{Changes, Disposition, Mode};
 use acequia::pipeline::{self, RunOptions};
+use acequia::progress::Progress;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use postgres::Client;
 use tempfile::TempDir;

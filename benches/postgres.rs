@@ -16,11 +16,12 @@ use acequia::config::{self, Cursor, NullCursor, Pipeline, Relation, Secret, Stre
 use acequia::destination::postgres::Postgres;
 use acequia::destination::{Destination, StagedLoad};
 use acequia::evolution::SchemaContract;
-use acequia::landing::manifest::{Disposition, Manifest, Mode};
+use acequia::landing::manifest::Manifest;
 use acequia::landing::{Landing, LoadAddress, LocalParts};
+use acequia::mode::{Disposition, Mode};
 use acequia::names::LoadId;
-use acequia::pipeline::progress::Progress;
 use acequia::pipeline::{self, RunOptions};
+use acequia::progress::Progress;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use testkit::{Changes, Cluster, Seed, TestDb};
 use tokio::runtime::Runtime;

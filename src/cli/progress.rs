@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use acequia::names::StreamName;
-use acequia::pipeline::progress::{Phase, Progress, StreamProgress};
+use acequia::progress::{Phase, Progress, StreamProgress};
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::task::JoinHandle;
 use tokio::time::{Interval, MissedTickBehavior, interval};

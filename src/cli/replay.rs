@@ -3,9 +3,9 @@
 use acequia::Result;
 use acequia::config::{Document, Pipeline, Selection};
 use acequia::names::LoadId;
-use acequia::pipeline::progress::Progress;
 use acequia::pipeline::replay::{ReplayOptions, replay};
 use acequia::pipeline::report::RunReport;
+use acequia::progress::Progress;
 
 use super::progress::ProgressDisplay;
 use super::run::{default_jobs, exit, print_report, tell_failures};

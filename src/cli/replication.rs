@@ -3,7 +3,7 @@
 use std::io::{IsTerminal, stdin};
 
 use acequia::config::{self, Document, Selection};
-use acequia::landing::manifest::Mode;
+use acequia::mode::Mode;
 use acequia::source::postgres::Postgres;
 use acequia::source::postgres::replication::survey::{self, Standing};
 use acequia::{Error, Result};

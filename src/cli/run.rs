@@ -5,11 +5,11 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use acequia::config::{Document, Pipeline, Selection};
-use acequia::landing::manifest::Mode;
+use acequia::mode::Mode;
 use acequia::pipeline::plan::{StreamPlan, plan};
-use acequia::pipeline::progress::Progress;
 use acequia::pipeline::report::{RunReport, Status, StreamReport};
 use acequia::pipeline::{self, Followed, OnFollowed, RunOptions};
+use acequia::progress::Progress;
 use acequia::{Error, Result};
 
 use super::printer::{Mark, Printer};

@@ -3,7 +3,7 @@
 use acequia::Result;
 use acequia::config::{Document, Selection};
 use acequia::landing::failures::Failure;
-use acequia::landing::manifest::Mode;
+use acequia::mode::Mode;
 use acequia::pipeline::status::{StatusReport, StreamStatus, slots, status};
 use acequia::source::postgres::replication::survey::SlotStatus;
 use chrono::{DateTime, Utc};

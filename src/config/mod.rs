@@ -7,14 +7,15 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use chrono::TimeDelta;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::evolution::SchemaContract;
-use crate::landing::manifest::{Changes, Disposition, Mode};
+use crate::mode::{Changes, Disposition, Mode};
 use crate::names::{StreamName, hex};
 use crate::position::Lag;
 use crate::schema::ColumnType;
-use crate::source::hubspot::object::ApiVersion;
 
 pub mod document;
 pub mod environment;
@@ -76,6 +77,18 @@ pub enum Target {
         /// Its connection URI.
         url: Secret,
     },
+}
+
+/// Which paths are asked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ApiVersion {
+    /// The dated paths, `/crm/objects/2026-03/…`.
+    #[default]
+    #[serde(rename = "2026-03")]
+    Dated202603,
+    /// The older paths, `/crm/v3/objects/…`, which HubSpot supports until 2027.
+    #[serde(rename = "v3")]
+    V3,
 }
 
 /// A source in use.

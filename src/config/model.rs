@@ -8,11 +8,11 @@ use serde::Deserialize;
 use serde::de::{self, MapAccess, Visitor, value::MapAccessDeserializer};
 use serde_json::{Value, json};
 
+use super::ApiVersion;
 use crate::evolution::SchemaContract;
-use crate::landing::manifest::{Deletes, Disposition, Mode};
+use crate::mode::{Deletes, Disposition, Mode};
 use crate::names::StreamName;
 use crate::schema::ColumnType;
-use crate::source::hubspot::object::ApiVersion;
 
 /// The configuration of an acequia pipeline. In every text, `${NAME}` is taken from the environment or from a `.env`
 /// file beside the configuration.

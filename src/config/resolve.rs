@@ -14,7 +14,7 @@ use super::model::{DestinationConfig, DestinationKind, SourceConfig, SourceKind,
 use super::units;
 use super::{Destination, Pipeline, Replication, Secret, Source, Stream, Target};
 use crate::error::Result;
-use crate::landing::manifest::Mode;
+use crate::mode::Mode;
 use crate::names::StreamName;
 
 mod crm;

@@ -9,7 +9,8 @@ use chrono::{DateTime, Utc};
 
 use crate::error::Result;
 use crate::evolution::{SchemaContract, TableSchema};
-use crate::landing::manifest::{Disposition, Manifest};
+use crate::landing::manifest::Manifest;
+use crate::mode::Disposition;
 use crate::names::{DestinationId, LoadId, StreamName};
 use crate::position::Position;
 
@@ -49,7 +50,7 @@ pub type Interrupter = Arc<dyn Fn() + Send + Sync>;
 /// - **Evolution.** The table's schema follows [`evolve`](crate::evolution::evolve) within what [`StagedLoad::contract`]
 ///   allows: columns are added and widened, and one that the source dropped stays and is NULL from then on. The schema
 ///   since is a part of [`StreamState`], from which the next load's field ids are given.
-/// - **Dispositions.** What becomes of rows is what [`Disposition`] and [`Changes`](crate::landing::manifest::Changes) say.
+/// - **Dispositions.** What becomes of rows is what [`Disposition`] and [`Changes`](crate::mode::Changes) say.
 ///   Values are kept exactly: -0.0 is not 0.0, NaN equals itself, text is compared by its bytes. Of rows with one key the
 ///   newest by cursor is taken; a tie, or NULL in a key, is an error of the data. Rows that a load brings again unchanged are
 ///   left alone.

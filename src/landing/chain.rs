@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use super::inventory::{Content, Holding};
-use super::manifest::{Disposition, Manifest, Mode};
+use super::manifest::Manifest;
+use crate::mode::{Disposition, Mode};
 use crate::names::{DestinationId, LoadId};
 
 #[cfg(test)]

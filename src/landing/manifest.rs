@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::LoadAddress;
+use crate::mode::{Changes, Disposition, Mode};
 use crate::names::{LoadId, StreamName};
 use crate::position::Position;
 use crate::schema::Schema;
@@ -19,56 +19,6 @@ pub const MAX_MANIFEST: u64 = 64 << 20;
 
 /// The only format version so far.
 pub const FORMAT_VERSION: u32 = 1;
-
-/// How a stream is read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Mode {
-    /// Everything, each run.
-    Full,
-    /// What changed since the last run, by a cursor column.
-    Incremental,
-    /// Every change, in the order of commits, by logical replication.
-    Cdc,
-}
-
-/// How a load goes into its table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Disposition {
-    /// The table is replaced, in one step.
-    Replace,
-    /// Rows are added; those that an earlier load brought already are not added again.
-    Append,
-    /// Rows take the place of those with the same key.
-    Merge,
-    /// Rows are added whose key the table does not have; others are left as they are.
-    InsertOnly,
-    /// Every version of a row is kept, with the time from which and to which it held.
-    Scd2,
-}
-
-/// What a `cdc` load does with its changes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Changes {
-    /// What becomes of rows that the source deleted.
-    #[serde(default)]
-    pub deletes: Deletes,
-    /// Whether every change is also kept in `<table>__changes`.
-    #[serde(default)]
-    pub changelog: bool,
-}
-
-/// What becomes of rows that the source deleted.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Deletes {
-    /// They are deleted.
-    #[default]
-    Hard,
-    /// They stay, with the time of their deletion in `_acequia_deleted_at`.
-    Soft,
-}
 
 /// What a load consists of, and what it does.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -139,16 +89,6 @@ pub struct Part {
     pub bytes: u64,
     /// SHA-256 of the file, in hexadecimal.
     pub sha256: String,
-}
-
-impl Disposition {
-    /// Whether rows are told apart by a key.
-    pub fn has_key(self) -> bool {
-        match self {
-            Self::Merge | Self::InsertOnly | Self::Scd2 => true,
-            Self::Replace | Self::Append => false,
-        }
-    }
 }
 
 impl Manifest {
@@ -260,26 +200,4 @@ fn is_sha256(text: &str) -> bool {
         && text
             .bytes()
             .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-}
-
-impl std::fmt::Display for Mode {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Full => "full",
-            Self::Incremental => "incremental",
-            Self::Cdc => "cdc",
-        })
-    }
-}
-
-impl std::fmt::Display for Disposition {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Replace => "replace",
-            Self::Append => "append",
-            Self::Merge => "merge",
-            Self::InsertOnly => "insert_only",
-            Self::Scd2 => "scd2",
-        })
-    }
 }

@@ -21,8 +21,8 @@ use super::manifest::Part;
 use super::part::{ChunkSink, properties};
 use super::{Landing, LoadAddress};
 use crate::error::{Error, Result};
-use crate::pipeline::progress::Counters;
 use crate::position::CursorValue;
+use crate::progress::Counters;
 use crate::schema::Column;
 use crate::watermark::Watermark;
 

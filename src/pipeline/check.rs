@@ -10,7 +10,7 @@ use super::stream_run::start_position;
 use crate::config::{self, Pipeline};
 use crate::destination::{self, Rights, StreamState};
 use crate::error::{Error, Result};
-use crate::landing::manifest::Mode;
+use crate::mode::Mode;
 use crate::names::StreamName;
 use crate::source::Source;
 use crate::source::postgres::Postgres;

@@ -10,8 +10,8 @@ use super::status::{DestinationView, look_at_streams};
 use crate::config::Pipeline;
 use crate::error::Result;
 use crate::landing::inventory::{Content, Holding};
-use crate::landing::manifest::{Disposition, Mode};
 use crate::landing::{Aside, Landing};
+use crate::mode::{Disposition, Mode};
 use crate::names::{DestinationId, LoadId, StreamName};
 
 /// What is in the landing area.

@@ -4,13 +4,13 @@
 use tokio_util::sync::CancellationToken;
 
 use super::loader::Loader;
-use super::progress::{Counters, Phase};
 use super::report::StreamReport;
 use crate::destination::{Loaded, StagedLoad, StreamState};
 use crate::error::Result;
 use crate::evolution::SchemaContract;
 use crate::landing::manifest::Manifest;
 use crate::landing::{Landing, LoadAddress};
+use crate::progress::{Counters, Phase};
 
 /// What applying a load takes.
 pub(super) struct LoadStep {

@@ -7,7 +7,7 @@ use crate::config::{Pipeline, Stream};
 use crate::destination::StreamState;
 use crate::error::Result;
 use crate::evolution::{SchemaContract, foresee, number, with_misfits};
-use crate::landing::manifest::{Disposition, Mode};
+use crate::mode::{Disposition, Mode};
 use crate::names::StreamName;
 use crate::position::Position;
 use crate::source::Source;

@@ -10,8 +10,9 @@
 use crate::config::Stream;
 use crate::destination::StreamState;
 use crate::error::{Error, Result};
-use crate::landing::manifest::{Manifest, Mode};
+use crate::landing::manifest::Manifest;
 use crate::landing::{Landing, LoadAddress};
+use crate::mode::Mode;
 use crate::names::{DestinationId, LoadId, StreamName, shortened};
 
 use super::loader::Loader;

@@ -14,7 +14,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::load_step::LoadStep;
 use super::loader::Loader;
-use super::progress::{Phase, Progress};
 use super::report::{RunReport, Status, StreamReport};
 use super::{name_stream, open_landing};
 use crate::config::{Pipeline, Stream};
@@ -27,6 +26,7 @@ use crate::landing::manifest::Manifest;
 use crate::landing::{Landing, LoadAddress};
 use crate::names::{LoadId, StreamName};
 use crate::position::Position;
+use crate::progress::{Phase, Progress};
 
 /// How a replay is to be done.
 #[derive(Debug, Clone)]

@@ -16,7 +16,6 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::loader::Loader;
-use super::progress::Phase;
 use super::report::StreamReport;
 use super::slot_owner::Reader;
 use super::stream_run::{Changes, StreamRun};
@@ -24,6 +23,7 @@ use crate::destination::StreamState;
 use crate::error::{Error, Result};
 use crate::names::StreamName;
 use crate::position::{LastRead, Lsn, LsnPosition, Position};
+use crate::progress::Phase;
 use crate::shape::Seen;
 use crate::source::postgres::Postgres;
 use crate::source::postgres::replication::feed::Feed;

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::error::Error;
-use crate::landing::manifest::Mode;
+use crate::mode::Mode;
 use crate::names::{LoadId, StreamName};
 use crate::position::Position;
 

@@ -11,7 +11,7 @@ use crate::destination::{self, LedgerRow, StreamState};
 use crate::error::{Error, Result};
 use crate::landing::Landing;
 use crate::landing::failures::Failure;
-use crate::landing::manifest::Mode;
+use crate::mode::Mode;
 use crate::names::{DestinationId, LoadId, StreamName};
 use crate::position::Position;
 use crate::source::postgres::Postgres;

@@ -10,7 +10,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::load_step::LoadStep;
 use super::loader::{Hold, Loader};
-use super::progress::{Counters, Phase};
 use super::report::{Status, StreamReport};
 use super::wait::unless_stopped;
 use super::{name_stream, named, recovery};
@@ -20,11 +19,13 @@ use crate::error::{Error, Result};
 use crate::evolution::{
     SchemaContract, differences, foresee, number, with_misfits, without_unused,
 };
-use crate::landing::manifest::{Disposition, FORMAT_VERSION, Manifest, Mode};
+use crate::landing::manifest::{FORMAT_VERSION, Manifest};
 use crate::landing::writer::{Landed, LoadWriter};
 use crate::landing::{Aside, Landing, LoadAddress};
+use crate::mode::{Disposition, Mode};
 use crate::names::LoadId;
 use crate::position::{CursorPosition, CursorValue, Position};
+use crate::progress::{Counters, Phase};
 use crate::schema::{Column, Schema};
 use crate::source::{Bound, Extract, Horizon, Lane, OpenStream, Outcome, Source};
 use crate::watermark::Watermark;

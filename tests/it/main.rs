@@ -24,6 +24,7 @@ mod hubspot;
 mod incremental;
 mod landing_keep;
 mod landing_trust;
+mod layers;
 mod memory;
 mod order;
 mod pending;

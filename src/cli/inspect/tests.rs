@@ -1,7 +1,8 @@
 use std::fs;
 use std::sync::Arc;
 
-use acequia::landing::manifest::{Disposition, Mode, Part};
+use acequia::landing::manifest::Part;
+use acequia::mode::{Disposition, Mode};
 use acequia::schema::{Column, ColumnType, Schema};
 use arrow::array::{ArrayRef, FixedSizeBinaryArray, Int64Array, RecordBatch, StringArray};
 use parquet::arrow::ArrowWriter;

@@ -15,7 +15,7 @@ use crate::config::model::{Columns, Scalar, SourceConfig, StreamConfig};
 use crate::config::{
     Calculated, CrmPart, CrmRelation, Cursor, NullCursor, Relation, Secret, Source, Stream, units,
 };
-use crate::landing::manifest::{Disposition, Mode};
+use crate::mode::{Disposition, Mode};
 
 /// Where HubSpot is asked, unless the source says otherwise.
 const BASE_URL: &str = "https://api.hubapi.com";

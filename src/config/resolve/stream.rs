@@ -5,7 +5,7 @@ use super::problems::{Checked, Problems, Reported};
 use crate::config::document::Document;
 use crate::config::model::{Scalar, SourceKind, StreamConfig};
 use crate::config::{Cursor, NullCursor, Relation, Stream, table_name, units};
-use crate::landing::manifest::{Changes, Disposition, Mode};
+use crate::mode::{Changes, Disposition, Mode};
 use crate::names::StreamName;
 use crate::position::Lag;
 

@@ -1,6 +1,6 @@
 use super::*;
 use crate::config::{Cursor, NullCursor, Relation};
-use crate::landing::manifest::{Disposition, Mode};
+use crate::mode::{Disposition, Mode};
 use crate::position::Lag;
 
 const HEAD: &str = r#"

@@ -2,7 +2,7 @@
 
 use super::log::{HARD, Log, SOFT, apply, log};
 use super::*;
-use crate::landing::manifest::Changes;
+use crate::mode::Changes;
 
 pub(crate) fn the_changelog_keeps_every_change<S: Subject>() {
     let mut fixture = Fixture::<S>::new();

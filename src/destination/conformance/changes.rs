@@ -3,7 +3,7 @@
 use super::log::{HARD, Log, SOFT, apply, at, log, rows, seconds};
 use super::*;
 use crate::change;
-use crate::landing::manifest::Changes;
+use crate::mode::Changes;
 
 /// A snapshot, changes, and what the table then holds and how many rows came, changed and went.
 type Case = (

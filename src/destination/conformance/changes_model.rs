@@ -9,7 +9,7 @@ use proptest::test_runner::TestCaseError;
 use super::log::{Change, HARD, Log, SOFT, seconds};
 use super::*;
 use crate::change::{self, Op};
-use crate::landing::manifest::{Changes, Deletes};
+use crate::mode::{Changes, Deletes};
 
 /// What is done in the source. Keys and values are drawn from few; what makes no sense for a table is not done.
 #[derive(Debug, Clone)]

@@ -9,7 +9,7 @@ use proptest::test_runner::TestCaseError;
 use super::log::{HARD, Log, apply, columns_of_changes};
 use super::*;
 use crate::change::Op;
-use crate::landing::manifest::Changes;
+use crate::mode::Changes;
 
 /// A table without a key, of (f, t): what came, and what went.
 fn whole_rows(stream: &mut Log, from: i64, changes: &[(Op, Option<f64>, Option<&str>)]) -> Load {

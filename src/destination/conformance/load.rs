@@ -13,7 +13,8 @@ use super::{
     StagedLoad,
 };
 use crate::evolution::{TableSchema, number};
-use crate::landing::manifest::{Changes, FORMAT_VERSION, Mode, Part};
+use crate::landing::manifest::{FORMAT_VERSION, Part};
+use crate::mode::{Changes, Mode};
 use crate::schema::{ColumnSpec, Schema};
 
 /// A load in the making.

@@ -8,7 +8,7 @@ use arrow::array::{
 
 use super::*;
 use crate::change::{self, Op};
-use crate::landing::manifest::{Changes, Deletes, Mode};
+use crate::mode::{Changes, Deletes, Mode};
 use crate::position::{Lsn, LsnPosition};
 
 /// A change of a table of (id, n, a, b), of which `id` is the key.

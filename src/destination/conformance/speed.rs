@@ -12,7 +12,7 @@ use parquet::arrow::ArrowWriter;
 use super::*;
 use crate::change::{self, Op};
 use crate::destination::conformance::log::{HARD, SOFT, at};
-use crate::landing::manifest::{Changes, Mode};
+use crate::mode::{Changes, Mode};
 use crate::schema::Schema;
 
 /// A change in the making: what it does to which row, and whether its large value was not sent.

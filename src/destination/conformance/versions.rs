@@ -11,7 +11,7 @@ use Disposition::{InsertOnly, Merge, Scd2};
 /// A load of everything.
 fn all(disposition: Disposition, rows: &[(i64, i32, i64)]) -> Load {
     let mut load = Load::sales(disposition, None, rows);
-    load.mode = crate::landing::manifest::Mode::Full;
+    load.mode = crate::mode::Mode::Full;
     load.cursor = None;
     load.after = None;
     load

@@ -8,7 +8,7 @@ use proptest::test_runner::TestCaseError;
 
 use super::versions::versions_of;
 use super::*;
-use crate::landing::manifest::Mode;
+use crate::mode::Mode;
 
 /// A version of a row: its value, and the loads that brought and closed it.
 #[derive(Debug, Clone, PartialEq, Eq)]

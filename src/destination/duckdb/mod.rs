@@ -14,7 +14,7 @@ use crate::destination::sql::{Engine as _, SqlEngine as _, ledger, live_ids, pla
 use crate::destination::{Destination, Interrupter, LedgerRow, Loaded, StagedLoad, StreamState};
 use crate::error::{Error, Kind, Result};
 use crate::failpoint;
-use crate::landing::manifest::Disposition;
+use crate::mode::Disposition;
 use crate::names::{DestinationId, LoadId, StreamName};
 use crate::position::Position;
 

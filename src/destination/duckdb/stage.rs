@@ -3,7 +3,7 @@
 use crate::destination::StagedLoad;
 use crate::destination::sql::{Dialect, Rows};
 use crate::error::{Error, Result};
-use crate::landing::manifest::Mode;
+use crate::mode::Mode;
 use crate::schema::Column;
 
 use super::dialect::DuckDbSql;

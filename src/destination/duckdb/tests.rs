@@ -15,7 +15,7 @@ use crate::destination::conformance::{
 };
 use crate::destination::sql::Dialect as _;
 use crate::evolution::number;
-use crate::landing::manifest::Disposition;
+use crate::mode::Disposition;
 use crate::position::{CursorPosition, CursorValue, Position};
 use crate::schema::{ColumnSpec, ColumnType};
 

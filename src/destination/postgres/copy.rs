@@ -13,7 +13,7 @@ use parquet::file::metadata::ParquetMetaData;
 use crate::destination::sql::{Dialect, Engine as _};
 use crate::destination::{LOAD_ID_COLUMN, StagedLoad};
 use crate::error::{Error, Result};
-use crate::landing::manifest::Mode;
+use crate::mode::Mode;
 use crate::schema::Column;
 
 use super::encode::{Encoder, HEADER, TRAILER};

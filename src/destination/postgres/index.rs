@@ -5,7 +5,8 @@ use sha2::{Digest, Sha256};
 use crate::destination::sql::own::VALID_TO;
 use crate::destination::sql::{Dialect, Engine as _, Index, SqlEngine as _, Table};
 use crate::error::{Error, Result};
-use crate::landing::manifest::{Disposition, Manifest, Mode};
+use crate::landing::manifest::Manifest;
+use crate::mode::{Disposition, Mode};
 use crate::names::hex;
 use crate::schema::{Column, ColumnType};
 

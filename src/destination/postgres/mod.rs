@@ -15,7 +15,7 @@ use crate::destination::sql::{SqlEngine as _, ledger, live_ids};
 use crate::destination::{Destination, Interrupter, LedgerRow, Loaded, StagedLoad, StreamState};
 use crate::error::{Error, Result};
 use crate::failpoint;
-use crate::landing::manifest::Disposition;
+use crate::mode::Disposition;
 use crate::names::{DestinationId, LoadId, StreamName};
 use crate::position::Position;
 use crate::postgres::connection::{Role, Server};

@@ -11,7 +11,7 @@ use crate::destination::conformance::{
     self, DATASET, Dialect, Fixture, Load, Subject, conformance, ints, longs, texts,
 };
 use crate::destination::sql::Dialect as _;
-use crate::landing::manifest::Disposition;
+use crate::mode::Disposition;
 use crate::schema::{Column, ColumnType};
 
 mod opening;

@@ -3,7 +3,7 @@
 use crate::destination::{LoadOutcome, StagedLoad, StreamState};
 use crate::error::{Error, Result};
 use crate::evolution::{Evolution, TableSchema};
-use crate::landing::manifest::{Disposition, Mode};
+use crate::mode::{Disposition, Mode};
 use crate::schema::Column;
 
 use super::append::{Overlap, append};

@@ -4,7 +4,8 @@
 //! A manifest names the column that every other row has a value in; where it is NULL, the row is such a mark.
 
 use crate::error::Result;
-use crate::landing::manifest::{Disposition, Manifest};
+use crate::landing::manifest::Manifest;
+use crate::mode::Disposition;
 
 use super::dialect::{NEW, OLD};
 use super::own::VALID_TO;

@@ -5,7 +5,8 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use crate::change;
 use crate::destination::LOAD_ID_COLUMN;
 use crate::evolution::TableSchema;
-use crate::landing::manifest::{Deletes, Disposition, Manifest, Mode};
+use crate::landing::manifest::Manifest;
+use crate::mode::{Deletes, Disposition, Mode};
 use crate::schema::{Column, ColumnType};
 
 use super::Dialect;

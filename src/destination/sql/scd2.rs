@@ -7,7 +7,8 @@
 
 use crate::destination::{LOAD_ID_COLUMN, LoadOutcome};
 use crate::error::Result;
-use crate::landing::manifest::{Manifest, Mode};
+use crate::landing::manifest::Manifest;
+use crate::mode::Mode;
 use crate::schema::ColumnType;
 
 use super::dialect::{INNER, KEY, NEW, OLD, pairwise};

@@ -5,7 +5,8 @@ use crate::change;
 use crate::destination::LOAD_ID_COLUMN;
 use crate::error::{Error, Result};
 use crate::evolution::{Step, TableSchema};
-use crate::landing::manifest::{Disposition, Manifest, Mode};
+use crate::landing::manifest::Manifest;
+use crate::mode::{Disposition, Mode};
 use crate::schema::{Column, ColumnType};
 
 use super::own::{self, VALID_TO};

@@ -3,7 +3,8 @@
 use crate::destination::{StagedLoad, StreamState};
 use crate::error::{Error, Result};
 use crate::evolution::{Evolution, SchemaContract, TableSchema, evolve, rebuild};
-use crate::landing::manifest::{Disposition, Manifest, Mode};
+use crate::landing::manifest::Manifest;
+use crate::mode::{Disposition, Mode};
 use crate::position::{CursorPosition, Position};
 use crate::schema::Column;
 

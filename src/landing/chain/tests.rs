@@ -2,7 +2,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::landing::LoadAddress;
-use crate::landing::manifest::{Disposition, FORMAT_VERSION, Mode};
+use crate::landing::manifest::FORMAT_VERSION;
+use crate::mode::{Disposition, Mode};
 use crate::position::{CursorPosition, CursorValue, Position};
 use crate::schema::Schema;
 

@@ -14,9 +14,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::failure::{MAX_ODD, Meaning, NoAnswer, Refusal, back_off, meaning, span};
 use super::json::Flaw;
-use super::object::ApiVersion;
 use super::pacing::{Allowance, Pacer, WindowHeaders};
 use super::patience::{Patience, chance, pause, unsound};
+use crate::config::ApiVersion;
 use crate::config::Secret;
 use crate::error::{Error, Result};
 

@@ -35,9 +35,10 @@ pub mod search;
 pub mod session;
 pub mod value;
 
+use crate::config::ApiVersion;
 use client::Client;
 use failure::NoAnswer;
-use object::{ApiVersion, CrmObject};
+use object::CrmObject;
 use reading::Reader;
 use session::Session;
 

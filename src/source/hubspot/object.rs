@@ -1,20 +1,7 @@
 //! The objects of the CRM: how paths call them, which scopes they need, and which property tells when one was changed.
 //! No I/O.
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-
-/// Which paths are asked.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum ApiVersion {
-    /// The dated paths, `/crm/objects/2026-03/…`.
-    #[default]
-    #[serde(rename = "2026-03")]
-    Dated202603,
-    /// The older paths, `/crm/v3/objects/…`, which HubSpot supports until 2027.
-    #[serde(rename = "v3")]
-    V3,
-}
+use crate::config::ApiVersion;
 
 /// The standard objects: plural, singular, type id.
 const STANDARD: [(&str, &str, &str); 13] = [

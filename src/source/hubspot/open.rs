@@ -17,7 +17,7 @@ use super::session::{Content, Session, misfits};
 use super::{associations, definitions, directory, history};
 use crate::config::{Calculated, CrmPart, CrmRelation, Relation, Stream};
 use crate::error::{Error, Result};
-use crate::landing::manifest::Mode;
+use crate::mode::Mode;
 use crate::position::{CursorValue, Lag};
 use crate::schema::{ColumnSpec, ColumnType};
 use crate::source::Description;

@@ -21,7 +21,7 @@ use super::types::{ColumnPlan, plan};
 use crate::change;
 use crate::config::{NullCursor, Reader, Relation, Stream};
 use crate::error::{Error, Result};
-use crate::landing::manifest::Mode;
+use crate::mode::Mode;
 use crate::position::{CursorPosition, CursorValue, LsnPosition, Position};
 use crate::schema::{ColumnSpec, ColumnType, Schema};
 use crate::shape::TableShape;

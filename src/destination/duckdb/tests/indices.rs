@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::destination::conformance::log::{HARD, Log, apply, log};
-use crate::landing::manifest::Changes;
+use crate::mode::Changes;
 
 const INDICES: &str = "SELECT index_name, is_unique, expressions FROM duckdb_indexes() ORDER BY 1";
 

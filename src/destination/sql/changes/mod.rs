@@ -7,7 +7,8 @@ use crate::change::{OP, Op};
 use crate::destination::{LoadOutcome, StagedLoad};
 use crate::error::{Error, Result};
 use crate::evolution::Evolution;
-use crate::landing::manifest::{Deletes, Manifest};
+use crate::landing::manifest::Manifest;
+use crate::mode::Deletes;
 use crate::schema::Column;
 
 use super::dialect::{GROUPED, INNER, NEW};

@@ -9,7 +9,7 @@ use tokio_postgres::types::Oid;
 use super::identities::{self, refuse_inherited};
 use crate::config::{Relation, Replication, Stream};
 use crate::error::{Error, Result};
-use crate::landing::manifest::Deletes;
+use crate::mode::Deletes;
 use crate::position::Lsn;
 use crate::source::postgres::catalog;
 use crate::source::postgres::connection::failed;

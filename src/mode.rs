@@ -1,0 +1,88 @@
+//! How a stream is read, and how its loads go into their table.
+
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// How a stream is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// Everything, each run.
+    Full,
+    /// What changed since the last run, by a cursor column.
+    Incremental,
+    /// Every change, in the order of commits, by logical replication.
+    Cdc,
+}
+
+/// How a load goes into its table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Disposition {
+    /// The table is replaced, in one step.
+    Replace,
+    /// Rows are added; those that an earlier load brought already are not added again.
+    Append,
+    /// Rows take the place of those with the same key.
+    Merge,
+    /// Rows are added whose key the table does not have; others are left as they are.
+    InsertOnly,
+    /// Every version of a row is kept, with the time from which and to which it held.
+    Scd2,
+}
+
+/// What a `cdc` load does with its changes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Changes {
+    /// What becomes of rows that the source deleted.
+    #[serde(default)]
+    pub deletes: Deletes,
+    /// Whether every change is also kept in `<table>__changes`.
+    #[serde(default)]
+    pub changelog: bool,
+}
+
+/// What becomes of rows that the source deleted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Deletes {
+    /// They are deleted.
+    #[default]
+    Hard,
+    /// They stay, with the time of their deletion in `_acequia_deleted_at`.
+    Soft,
+}
+
+impl Disposition {
+    /// Whether rows are told apart by a key.
+    pub fn has_key(self) -> bool {
+        match self {
+            Self::Merge | Self::InsertOnly | Self::Scd2 => true,
+            Self::Replace | Self::Append => false,
+        }
+    }
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Full => "full",
+            Self::Incremental => "incremental",
+            Self::Cdc => "cdc",
+        })
+    }
+}
+
+impl fmt::Display for Disposition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Replace => "replace",
+            Self::Append => "append",
+            Self::Merge => "merge",
+            Self::InsertOnly => "insert_only",
+            Self::Scd2 => "scd2",
+        })
+    }
+}
