@@ -8,9 +8,9 @@ use std::hint::black_box;
 
 use acequia::evolution::{number, with_misfits};
 use acequia::schema::Schema;
-use acequia::source::hubspot::builder::{ENVELOPE, RecordBuilder, envelope_columns};
+use acequia::source::hubspot::builder::{ENVELOPE, RecordBuilder, record_columns};
 use acequia::source::hubspot::column::ColumnBuilder;
-use acequia::source::hubspot::properties::{Property, PropertyColumn, columns};
+use acequia::source::hubspot::properties::{Property, PropertyColumn, columns, misfits};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use serde_json::Value;
 use testkit::HubSpotServer;
@@ -28,13 +28,8 @@ fn json_to_arrow(c: &mut Criterion) {
     let page = server.page("companies", RECORDS).into_bytes();
     let properties = properties(&server);
     let planned = columns(&properties, &ENVELOPE, &BTreeMap::new());
-    let mut specs = envelope_columns();
-    specs.extend(planned.iter().map(|column| column.column.clone()));
-    let misfits = planned
-        .iter()
-        .filter_map(|column| Some((column.column.name.clone(), column.misfit.clone()?)))
-        .collect();
-    let schema = with_misfits(None, &number(None, specs), &misfits);
+    let schema = number(None, record_columns(&planned));
+    let schema = with_misfits(None, &schema, &misfits(&planned));
 
     let mut group = c.benchmark_group("hubspot_json_to_arrow");
     group.throughput(Throughput::Bytes(page.len() as u64));
@@ -116,10 +111,7 @@ fn properties(server: &HubSpotServer) -> Vec<Property> {
         .map(|name| Property {
             name: name.clone(),
             kind: kinds.get(name).cloned().unwrap(),
-            field_type: String::new(),
-            calculated: false,
-            archived: false,
-            created_at: None,
+            ..Property::default()
         })
         .collect()
 }

@@ -18,35 +18,13 @@ use crate::evolution::{number, with_misfits};
 use crate::exact::decimal;
 use crate::landing::LoadAddress;
 use crate::landing::manifest::Manifest;
-use crate::schema::{Column, ColumnType, Schema};
-use crate::source::hubspot::builder::{ENVELOPE, RecordBuilder, envelope_columns};
-use crate::source::hubspot::properties::{Property, PropertyColumn, columns};
+use crate::schema::{Schema, samples};
+use crate::source::hubspot::builder::{ENVELOPE, RecordBuilder, record_columns};
+use crate::source::hubspot::properties::{Property, PropertyColumn, columns, misfits};
 use crate::source::postgres::field::{ColumnBuilder, Wire};
 use crate::source::postgres::replication::body;
 use crate::source::postgres::replication::pgoutput::{Message, Value, decode};
 use crate::source::postgres::text::TextForm;
-
-/// A type of each kind that a field can have.
-const TYPES: [&str; 18] = [
-    "boolean",
-    "int16",
-    "int32",
-    "int64",
-    "float32",
-    "float64",
-    "decimal(20,4)",
-    "text",
-    "json",
-    "binary",
-    "uuid",
-    "date",
-    "time",
-    "timestamp",
-    "timestamptz",
-    "list<int32>",
-    "list<text>",
-    "list<decimal(10,2)>",
-];
 
 /// A message of the output plugin.
 pub fn pgoutput(bytes: &[u8]) {
@@ -74,7 +52,7 @@ pub fn replication_body(bytes: &[u8]) {
 
 /// A field in binary form, of every type.
 pub fn binary_field(bytes: &[u8]) {
-    for column in types() {
+    for column in samples::columns() {
         for wire in [Wire::Bytea, Wire::Text] {
             let mut builder = ColumnBuilder::new(&column, wire);
             let pushed = builder.push_field(Some(bytes));
@@ -86,7 +64,7 @@ pub fn binary_field(bytes: &[u8]) {
 
 /// A field in text form, of every type; and a decimal number, which is written as it is read.
 pub fn text_field(bytes: &[u8]) {
-    for column in types() {
+    for column in samples::columns() {
         for form in [TextForm::Plain, TextForm::Bool, TextForm::Float4] {
             let mut builder = ColumnBuilder::new(&column, Wire::Text);
             let pushed = builder.push_text(Some(bytes), form);
@@ -149,17 +127,6 @@ pub fn configuration(bytes: &[u8]) {
     }
 }
 
-fn types() -> impl Iterator<Item = Column> {
-    TYPES.into_iter().zip(1..).map(|(column_type, id)| Column {
-        id,
-        name: column_type.to_owned(),
-        column_type: column_type.parse::<ColumnType>().unwrap(),
-        nullable: true,
-        source_type: String::new(),
-        element_id: None,
-    })
-}
-
 /// Records with a property of each type.
 fn records() -> (Schema, Vec<PropertyColumn>) {
     let kinds = [
@@ -176,20 +143,12 @@ fn records() -> (Schema, Vec<PropertyColumn>) {
         .map(|kind| Property {
             name: kind.to_owned(),
             kind: kind.to_owned(),
-            field_type: String::new(),
-            calculated: false,
-            archived: false,
-            created_at: None,
+            ..Property::default()
         })
         .collect();
     let planned = columns(&properties, &ENVELOPE, &BTreeMap::new());
-    let mut specs = envelope_columns();
-    specs.extend(planned.iter().map(|column| column.column.clone()));
-    let misfits = planned
-        .iter()
-        .filter_map(|column| Some((column.column.name.clone(), column.misfit.clone()?)))
-        .collect();
-    (with_misfits(None, &number(None, specs), &misfits), planned)
+    let schema = number(None, record_columns(&planned));
+    (with_misfits(None, &schema, &misfits(&planned)), planned)
 }
 
 #[cfg(test)]

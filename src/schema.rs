@@ -329,30 +329,59 @@ impl Schema {
     }
 }
 
+/// Columns to try things on: one of each kind of type.
+#[cfg(any(test, feature = "fuzzing"))]
+#[allow(
+    clippy::unwrap_used,
+    reason = "every name is one of a type, as a test shows"
+)]
+pub(crate) mod samples {
+    use super::Column;
+
+    /// The names of types of each kind that a column can have.
+    pub(crate) const TYPES: [&str; 20] = [
+        "boolean",
+        "int16",
+        "int32",
+        "int64",
+        "float32",
+        "float64",
+        "decimal(20,4)",
+        "decimal(38,9)",
+        "text",
+        "json",
+        "binary",
+        "uuid",
+        "date",
+        "time",
+        "timestamp",
+        "timestamptz",
+        "list<int32>",
+        "list<text>",
+        "list<timestamptz>",
+        "list<decimal(10,2)>",
+    ];
+
+    /// A column of each of these types, named as its type is.
+    pub(crate) fn columns() -> impl Iterator<Item = Column> {
+        TYPES.into_iter().zip(1..).map(|(name, id)| Column {
+            id,
+            name: name.to_owned(),
+            column_type: name.parse().unwrap(),
+            nullable: true,
+            source_type: String::new(),
+            element_id: None,
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn every_type_reads_back_from_its_own_name() {
-        for name in [
-            "boolean",
-            "int16",
-            "int32",
-            "int64",
-            "float32",
-            "float64",
-            "decimal(38,9)",
-            "text",
-            "json",
-            "binary",
-            "uuid",
-            "date",
-            "time",
-            "timestamp",
-            "timestamptz",
-            "list<decimal(10,2)>",
-        ] {
+        for name in samples::TYPES {
             let parsed: ColumnType = name.parse().unwrap();
             assert_eq!(parsed.to_string(), name);
         }

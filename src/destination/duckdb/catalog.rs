@@ -51,14 +51,12 @@ pub(super) fn create(
     columns: Vec<(String, String)>,
 ) -> Result<Vec<Index>> {
     let indices = indices(session, table)?;
-    let defined: Vec<String> = columns
-        .iter()
-        .map(|(name, data_type)| format!("{} {data_type}", DuckDbSql.identifier(name)))
-        .collect();
+    let d = session.dialect();
+    let defined = columns.iter().map(|(name, kind)| (&**name, &**kind));
     session.execute(&format!(
         "CREATE OR REPLACE TABLE {} ({})",
         table.sql,
-        defined.join(", ")
+        d.definitions(defined)
     ))?;
     table.columns = columns;
     Ok(indices)

@@ -233,28 +233,11 @@ fn check_names(schema: &TableSchema, own: &[Own]) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::schema::samples::TYPES;
 
     #[test]
     fn every_type_is_known_again_by_its_name() {
-        for name in [
-            "boolean",
-            "int16",
-            "int32",
-            "int64",
-            "float32",
-            "float64",
-            "decimal(38,9)",
-            "text",
-            "json",
-            "binary",
-            "uuid",
-            "date",
-            "time",
-            "timestamp",
-            "timestamptz",
-            "list<timestamptz>",
-            "list<decimal(10,2)>",
-        ] {
+        for name in TYPES {
             let column_type: ColumnType = name.parse().unwrap();
             assert_eq!(parse_type(&named(&column_type, false)), Some(column_type));
         }

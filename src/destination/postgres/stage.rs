@@ -16,14 +16,13 @@ const NAME: &str = "_acequia_stage";
 /// Makes the temporary table and fills it with the load's rows, whose columns have the types that the table has for them.
 pub(super) fn fill(session: &mut Session, load: &StagedLoad, columns: Vec<Column>) -> Result<Rows> {
     let d: &dyn Dialect = session.dialect();
-    let defined: Vec<String> = columns
-        .iter()
-        .map(|column| format!("{} {}", d.identifier(&column.name), d.type_of(column)))
-        .collect();
+    let types: Vec<String> = columns.iter().map(|column| d.type_of(column)).collect();
+    let names = columns.iter().map(|column| column.name.as_str());
+    let defined = names.zip(types.iter().map(String::as_str));
     let relation = d.temporary(NAME);
     session.batch(&format!(
         "CREATE TEMPORARY TABLE {relation} ({}) ON COMMIT DROP",
-        defined.join(", ")
+        d.definitions(defined)
     ))?;
     let rows = copy(session, &relation, &columns, None, load)?;
     check_rows(rows, &load.manifest)?;

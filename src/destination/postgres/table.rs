@@ -4,13 +4,13 @@
 //! TABLE, which waits for readers and lets none see half of it.
 
 use crate::destination::sql::table::not_a_table;
-use crate::destination::sql::{Dialect as _, Engine as _, Table};
+use crate::destination::sql::{Engine as _, Table};
 use crate::error::Result;
 use crate::evolution::TableSchema;
 use crate::landing::manifest::Manifest;
 use crate::schema::Column;
 
-use super::dialect::{PostgresSql, is_jsonb};
+use super::dialect::is_jsonb;
 use super::session::{Session, value};
 
 /// Names and types of a table's columns, but for those whose values the server makes; empty where there is none.
@@ -62,14 +62,12 @@ pub(super) fn create(
     known: Option<&TableSchema>,
 ) -> Result<()> {
     if !table.exists() {
-        let defined: Vec<String> = columns
-            .iter()
-            .map(|(name, data_type)| format!("{} {data_type}", PostgresSql.identifier(name)))
-            .collect();
+        let d = session.dialect();
+        let defined = columns.iter().map(|(name, kind)| (&**name, &**kind));
         session.batch(&format!(
             "CREATE TABLE {} ({})",
             table.sql,
-            defined.join(", ")
+            d.definitions(defined)
         ))?;
         table.columns = columns;
         return Ok(());

@@ -135,6 +135,30 @@ impl dyn Dialect + '_ {
         columns.join(", ")
     }
 
+    /// Columns with their types, as `CREATE TABLE` lists them.
+    pub(crate) fn definitions<'a>(
+        &self,
+        columns: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> String {
+        let columns: Vec<String> = columns
+            .into_iter()
+            .map(|(name, data_type)| format!("{} {data_type}", self.identifier(name)))
+            .collect();
+        columns.join(", ")
+    }
+
+    /// The condition that one of these columns is NULL.
+    pub(crate) fn any_null(&self, alias: &str, columns: &[String]) -> String {
+        let null: Vec<String> = columns
+            .iter()
+            .map(|column| format!("{} IS NULL", self.of(alias, column)))
+            .collect();
+        match null.as_slice() {
+            [] => "1 = 0".to_owned(),
+            null => format!("({})", null.join(" OR ")),
+        }
+    }
+
     /// `a = b AND …` over columns of two relations that are never NULL.
     pub(crate) fn equal(&self, columns: &[String], left: &str, right: &str) -> String {
         let of = |alias: &str| -> Vec<String> {

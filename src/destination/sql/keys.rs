@@ -57,14 +57,10 @@ pub(crate) fn require(key: &[String], rows: &Rows) -> Result<()> {
 
 fn refuse_nulls(engine: &mut dyn Engine, key: &[String], rows: &Rows) -> Result<()> {
     let d = engine.dialect();
-    let null: Vec<String> = key
-        .iter()
-        .map(|column| format!("{} IS NULL", d.of(NEW, column)))
-        .collect();
     let [with_null] = engine.numbers(&format!(
         "SELECT count(*) FROM {} AS {NEW} WHERE {}",
         rows.relation,
-        null.join(" OR ")
+        d.any_null(NEW, key)
     ))?;
     match with_null {
         0 => Ok(()),

@@ -100,6 +100,12 @@ pub fn envelope_columns() -> Vec<ColumnSpec> {
         .collect()
 }
 
+/// The columns of records with these properties: the envelope's, and then one for each property.
+pub fn record_columns(properties: &[PropertyColumn]) -> Vec<ColumnSpec> {
+    let properties = properties.iter().map(|property| property.column.clone());
+    envelope_columns().into_iter().chain(properties).collect()
+}
+
 impl RecordBuilder {
     /// For batches of `schema`, which has the envelope's columns and those of the properties.
     pub fn new(schema: &Schema, properties: &[PropertyColumn]) -> Result<Self> {

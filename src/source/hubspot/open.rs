@@ -4,16 +4,16 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 
-use super::builder::{ENVELOPE, envelope_columns};
+use super::builder::{ENVELOPE, record_columns};
 use super::client::Client;
 use super::incremental::{Incremental, LOOKBACK, judge_clock};
 use super::json;
 use super::listing::Shelf;
 use super::object::CrmObject;
 use super::pacing::Allowance;
-use super::properties::{Property, PropertyList, Selection, columns};
+use super::properties::{Property, PropertyList, Selection, columns, misfits};
 use super::reading::Reader;
-use super::session::{Content, Session, misfits};
+use super::session::{Content, Session};
 use super::{associations, definitions, directory, history};
 use crate::config::{Calculated, CrmPart, CrmRelation, Relation, Stream};
 use crate::error::{Error, Result};
@@ -119,10 +119,7 @@ impl Session {
             Mode::Full => "batches of 100, several at once",
         };
         reading.clone_into(&mut self.description.reading);
-        self.description.columns = envelope_columns();
-        self.description
-            .columns
-            .extend(columns.iter().map(|column| column.column.clone()));
+        self.description.columns = record_columns(&columns);
         self.description.misfits = misfits(&columns);
         self.description.primary_key = vec!["id".to_owned()];
         self.content = Content::Records(columns);

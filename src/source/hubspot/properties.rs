@@ -20,7 +20,7 @@ const NUMBER: ColumnType = ColumnType::Decimal {
 pub const MISFIT_SUFFIX: &str = "__text";
 
 /// A property, as the properties API gives it.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Default)]
 #[serde(rename_all = "camelCase")]
 pub struct Property {
     /// Its internal name.
@@ -226,6 +226,14 @@ fn fingerprint(name: &str) -> String {
     })
 }
 
+/// The columns beside columns, for values that are not of their type.
+pub fn misfits(properties: &[PropertyColumn]) -> BTreeMap<String, String> {
+    properties
+        .iter()
+        .filter_map(|property| Some((property.column.name.clone(), property.misfit.clone()?)))
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -234,10 +242,8 @@ mod tests {
         Property {
             name: name.to_owned(),
             kind: kind.to_owned(),
-            field_type: String::new(),
-            calculated: false,
-            archived: false,
             created_at: created_at.map(str::to_owned),
+            ..Property::default()
         }
     }
 

@@ -1,14 +1,12 @@
 //! A stream open in HubSpot: its columns known, its scopes found sufficient, its reading about to begin. `open` opens it.
 
-use std::collections::BTreeMap;
-
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::builder::MARK;
 use super::incremental::Incremental;
 use super::object::CrmObject;
-use super::properties::{MISFIT_SUFFIX, PropertyColumn, beside};
+use super::properties::{MISFIT_SUFFIX, PropertyColumn, beside, misfits};
 use super::reading::Reader;
 use super::records::{Records, Start};
 use super::{associations, definitions, directory, history};
@@ -204,12 +202,4 @@ impl Session {
                 .remedy("run `acequia run STREAM --full-refresh` once")),
         }
     }
-}
-
-/// The columns beside columns.
-pub(super) fn misfits(properties: &[PropertyColumn]) -> BTreeMap<String, String> {
-    properties
-        .iter()
-        .filter_map(|property| Some((property.column.name.clone(), property.misfit.clone()?)))
-        .collect()
 }

@@ -532,6 +532,7 @@ pub(super) mod tests {
 
     use super::*;
     use crate::exact::decimal;
+    use crate::schema::samples;
 
     /// `numeric_send` of an unscaled value, for the way back.
     pub(crate) fn send_numeric(unscaled: i128, scale: u8) -> Vec<u8> {
@@ -569,41 +570,6 @@ pub(super) mod tests {
         bytes
     }
 
-    pub(crate) fn all_types() -> Vec<Column> {
-        let types = [
-            "boolean",
-            "int16",
-            "int32",
-            "int64",
-            "float32",
-            "float64",
-            "decimal(20,4)",
-            "text",
-            "json",
-            "binary",
-            "uuid",
-            "date",
-            "time",
-            "timestamp",
-            "timestamptz",
-            "list<int32>",
-            "list<text>",
-            "list<decimal(10,2)>",
-        ];
-        types
-            .iter()
-            .zip(1..)
-            .map(|(column_type, id)| Column {
-                id,
-                name: (*column_type).to_owned(),
-                column_type: column_type.parse().unwrap(),
-                nullable: true,
-                source_type: String::new(),
-                element_id: None,
-            })
-            .collect()
-    }
-
     proptest! {
         #[test]
         fn every_decimal_of_38_digits_comes_through(value in -(10_i128.pow(38) - 1)..10_i128.pow(38), scale in 0_u8..=38) {
@@ -623,7 +589,7 @@ pub(super) mod tests {
 
         #[test]
         fn no_bytes_make_a_decoder_panic(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
-            for column in all_types() {
+            for column in samples::columns() {
                 let mut builder = ColumnBuilder::new(&column, Wire::Bytea);
                 let _ = builder.push_field(Some(&bytes));
                 let _ = builder.finish();

@@ -70,14 +70,7 @@ impl<'a> Log<'a> {
         }
         let d = engine.dialect();
         let [op, lsn, seq, unchanged] = [OP, LSN, SEQ, UNCHANGED].map(|column| d.of(NEW, column));
-        let null: Vec<String> = key
-            .iter()
-            .map(|column| format!("{} IS NULL", d.of(NEW, column)))
-            .collect();
-        let null = match null.as_slice() {
-            [] => "1 = 0".to_owned(),
-            columns => format!("({})", columns.join(" OR ")),
-        };
+        let null = d.any_null(NEW, key);
         let [
             all,
             snapshot,

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::evolution::{number, with_misfits};
-use crate::source::hubspot::properties::{Property, columns};
+use crate::source::hubspot::properties::{Property, columns, misfits};
 
 const WHOLE: &str = "{\"results\":[{\"id\":\"7\",\"createdAt\":\"2026-01-01T00:00:00Z\",\"updatedAt\":\"2026-01-02T00:00:00.5Z\",\
                      \"archived\":false,\"beside\":[1,{\"y\":\"}\"}],\"properties\":{\"name\":\"Ca\\u00f1a \\\"y\\\"\",\"amount\":\
@@ -22,20 +22,12 @@ fn builder() -> RecordBuilder {
         .map(|(name, kind)| Property {
             name: name.to_owned(),
             kind: kind.to_owned(),
-            field_type: String::new(),
-            calculated: false,
-            archived: false,
-            created_at: None,
+            ..Property::default()
         })
         .collect();
     let planned = columns(&properties, &ENVELOPE, &BTreeMap::new());
-    let mut specs = envelope_columns();
-    specs.extend(planned.iter().map(|column| column.column.clone()));
-    let misfits = planned
-        .iter()
-        .filter_map(|column| Some((column.column.name.clone(), column.misfit.clone()?)))
-        .collect();
-    let schema = with_misfits(None, &number(None, specs), &misfits);
+    let schema = number(None, record_columns(&planned));
+    let schema = with_misfits(None, &schema, &misfits(&planned));
     RecordBuilder::new(&schema, &planned).unwrap()
 }
 
