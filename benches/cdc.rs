@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
+use acequia::config::SchemaContract;
 use acequia::config::{self, Pipeline, Relation, Secret, Stream, Target};
-use acequia::evolution::SchemaContract;
 use acequia::mode::{Changes, Disposition, Mode};
 use acequia::pipeline::{self, RunOptions};
 use acequia::progress::Progress;

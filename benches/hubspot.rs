@@ -6,11 +6,11 @@
 use std::collections::BTreeMap;
 use std::hint::black_box;
 
-use acequia::evolution::{number, with_misfits};
+use acequia::internals::hubspot::ColumnBuilder;
+use acequia::internals::hubspot::{ENVELOPE, RecordBuilder, record_columns};
+use acequia::internals::hubspot::{Property, PropertyColumn, columns, misfits};
+use acequia::internals::{number, with_misfits};
 use acequia::schema::Schema;
-use acequia::source::hubspot::builder::{ENVELOPE, RecordBuilder, record_columns};
-use acequia::source::hubspot::column::ColumnBuilder;
-use acequia::source::hubspot::properties::{Property, PropertyColumn, columns, misfits};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use serde_json::Value;
 use testkit::HubSpotServer;

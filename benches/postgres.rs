@@ -12,10 +12,9 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::Command;
 
+use acequia::config::SchemaContract;
 use acequia::config::{self, Cursor, NullCursor, Pipeline, Relation, Secret, Stream, Target};
-use acequia::destination::postgres::Postgres;
-use acequia::destination::{Destination, StagedLoad};
-use acequia::evolution::SchemaContract;
+use acequia::internals::{Destination, StagedLoad, open};
 use acequia::landing::manifest::Manifest;
 use acequia::landing::{Landing, LoadAddress, LocalParts};
 use acequia::mode::{Disposition, Mode};
@@ -125,12 +124,19 @@ impl Bench {
         })
     }
 
-    fn open(&self) -> Postgres {
-        Postgres::open("almacen", &Secret::new(self.warehouse.url()), "replica").unwrap()
+    fn open(&self) -> Box<dyn Destination> {
+        let warehouse = config::Destination {
+            name: "almacen".to_owned(),
+            target: Target::Postgres {
+                url: Secret::new(self.warehouse.url()),
+            },
+            wait: std::time::Duration::ZERO,
+        };
+        open(&warehouse, "replica").unwrap()
     }
 
     /// The destination with nothing in it.
-    fn open_empty(&self) -> Postgres {
+    fn open_empty(&self) -> Box<dyn Destination> {
         self.warehouse
             .batch("DROP SCHEMA IF EXISTS replica CASCADE")
             .unwrap();
@@ -151,7 +157,7 @@ impl Bench {
 
 impl Landed {
     /// The load, under a new id.
-    fn load(&self, destination: &Postgres) -> StagedLoad {
+    fn load(&self, destination: &dyn Destination) -> StagedLoad {
         let mut manifest = self.manifest.clone();
         manifest.load_id = LoadId::new(destination.id());
         StagedLoad {

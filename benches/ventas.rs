@@ -10,19 +10,20 @@ use std::io::Read;
 use std::num::NonZeroUsize;
 use std::path::Path;
 
+use acequia::config::SchemaContract;
 use acequia::config::{self, Pipeline, Reader, Relation, Secret, Stream, Target};
-use acequia::destination::duckdb::DuckDb;
-use acequia::destination::{Destination, StagedLoad};
-use acequia::evolution::{SchemaContract, number};
+use acequia::internals::LoadWriter;
+use acequia::internals::Source;
+use acequia::internals::number;
+use acequia::internals::{StagedLoad, open};
+use acequia::landing::manifest::Part;
 use acequia::landing::manifest::{FORMAT_VERSION, Manifest};
-use acequia::landing::writer::{Landed, LoadWriter};
 use acequia::landing::{Landing, LoadAddress};
 use acequia::mode::{Disposition, Mode};
 use acequia::names::LoadId;
 use acequia::pipeline::{self, RunOptions};
 use acequia::progress::{Counters, Progress};
 use acequia::schema::Schema;
-use acequia::source::{Lane, Source};
 use arrow::array::RecordBatch;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use testkit::{Cluster, Seed, TestDb};
@@ -108,39 +109,40 @@ impl Bench {
             let stop = CancellationToken::new();
             let extract = opened.read(&schema, None, &[], &stop).await.unwrap();
             let (sender, mut all) = mpsc::channel(4);
-            for Lane {
-                mut batches,
-                producer,
-            } in extract.lanes
-            {
+            for mut batches in extract.lanes {
                 let sender = sender.clone();
                 tokio::spawn(async move {
                     while let Some(batch) = batches.recv().await {
                         sender.send(batch).await.unwrap();
                     }
-                    Lane::finish(producer).await.unwrap();
                 });
             }
+            let end = tokio::spawn(extract.end);
             drop(sender);
             while let Some(batch) = all.recv().await {
                 take(batch);
             }
+            end.await.unwrap().unwrap();
             schema
         })
     }
 
     /// Lands batches in a folder of their own.
-    fn land(&self, batches: &[RecordBatch]) -> (Landing, LoadAddress, Landed) {
+    fn land(&self, batches: &[RecordBatch]) -> (Landing, LoadAddress, Vec<Part>) {
         let landing = Landing::open(&self.pipeline(Reader::Copy).landing).unwrap();
         let address = LoadAddress {
             pipeline: "bench".parse().unwrap(),
             stream: "ventas".parse().unwrap(),
             load_id: LoadId::new(&acequia::names::DestinationId::random()),
         };
-        let writer = LoadWriter::new(&landing, &address, None, PART_SIZE, &Counters::default());
+        let writer = LoadWriter::new(&landing, &address, PART_SIZE, &Counters::default());
         let landed = self.runtime.block_on(async {
             let (sender, receiver) = mpsc::channel(2);
-            let landing = tokio::task::spawn_blocking(move || writer.land(receiver));
+            let [first, batches @ ..] = batches else {
+                return Vec::new();
+            };
+            let first = first.clone();
+            let landing = tokio::task::spawn_blocking(move || writer.land(first, receiver));
             for batch in batches {
                 sender.send(batch.clone()).await.unwrap();
             }
@@ -251,15 +253,20 @@ fn stations(criterion: &mut Criterion) {
             bench.runtime.block_on(landing.discard(&address)).unwrap();
         });
     });
-    let bytes: u64 = landed.parts.iter().map(|part| part.bytes).sum();
+    let bytes: u64 = landed.iter().map(|part| part.bytes).sum();
     group.throughput(Throughput::ElementsAndBytes {
         elements: bench.rows,
         bytes,
     });
-    let mut duckdb = DuckDb::open(
-        "duckdb",
-        &bench.folder.path().join("load.duckdb"),
-        MEMORY_LIMIT,
+    let mut duckdb = open(
+        &config::Destination {
+            name: "duckdb".to_owned(),
+            target: Target::DuckDb {
+                path: bench.folder.path().join("load.duckdb"),
+                memory_limit: Some(MEMORY_LIMIT),
+            },
+            wait: std::time::Duration::ZERO,
+        },
         "replica",
     )
     .unwrap();
@@ -298,7 +305,7 @@ fn staged<'a>(
     bench: &'a Bench,
     landing: &'a Landing,
     address: &'a LoadAddress,
-    landed: &'a Landed,
+    landed: &'a [Part],
     schema: &'a Schema,
 ) -> impl Fn(&acequia::names::DestinationId) -> StagedLoad + 'a {
     move |id| {
@@ -322,8 +329,8 @@ fn staged<'a>(
             position_before: None,
             position_after: None,
             rows: bench.rows,
-            bytes: landed.parts.iter().map(|part| part.bytes).sum(),
-            parts: landed.parts.clone(),
+            bytes: landed.iter().map(|part| part.bytes).sum(),
+            parts: landed.to_vec(),
             extracted_at: chrono::Utc::now(),
             acequia_version: String::new(),
         };

@@ -7,9 +7,9 @@ set -euo pipefail
 
 subcommand=$1
 shift
-features=(--features failpoints)
+features=(--features failpoints,internals)
 if [ -z "${BUNDLED:-}" ] && [ -f "$DUCKDB_FOLDER/libduckdb.so" ]; then
     export DUCKDB_LIB_DIR="$DUCKDB_FOLDER"
-    features=(--no-default-features --features failpoints,connectorx)
+    features=(--no-default-features --features failpoints,internals,connectorx)
 fi
 exec cargo "$subcommand" "${features[@]}" "$@"

@@ -215,6 +215,15 @@ impl Position {
 }
 
 impl Position {
+    /// Whether it is worth keeping in place of another where there was nothing to load between them. HubSpot's time alone is
+    /// not: it is that of the run.
+    pub fn is_news_after(&self, before: &Self) -> bool {
+        match (before, self) {
+            (Self::HubSpot(before), Self::HubSpot(after)) => !before.remembers_as(after),
+            (before, after) => before != after,
+        }
+    }
+
     /// Where it stands, without what it remembers of the source: for reports.
     #[must_use]
     pub fn brief(&self) -> Self {
@@ -234,7 +243,7 @@ impl Position {
 
 impl HubSpotPosition {
     /// Whether another position remembers the same, but for the time up to which changes were read.
-    pub fn remembers_as(&self, other: &Self) -> bool {
+    fn remembers_as(&self, other: &Self) -> bool {
         let known = |position: &Self| (position.compared, position.reread);
         known(self) == known(other) && self.archived == other.archived
     }

@@ -8,7 +8,7 @@ use acequia::pipeline::report::RunReport;
 use acequia::progress::Progress;
 
 use super::progress::ProgressDisplay;
-use super::run::{default_jobs, exit, print_report, tell_failures};
+use super::run::{exit, print_report, tell_failures};
 use super::{Context, Exit, ReplayArgs, block_on, interrupt};
 
 pub(crate) fn run(args: ReplayArgs, context: &mut Context) -> Result<Exit> {
@@ -32,9 +32,9 @@ async fn apply(
     let display = ProgressDisplay::start(progress.clone(), &context.global, &context.notices);
     let options = ReplayOptions {
         loads,
-        jobs: default_jobs(),
         interrupt: interrupt.clone(),
         progress,
+        ..ReplayOptions::default()
     };
     let report = replay(pipeline, options).await;
     display.finish().await;

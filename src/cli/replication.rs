@@ -2,11 +2,8 @@
 
 use std::io::{IsTerminal, stdin};
 
-use acequia::config::{self, Document, Selection};
-use acequia::mode::Mode;
-use acequia::source::postgres::Postgres;
-use acequia::source::postgres::replication::survey::{self, Standing};
-use acequia::{Error, Result};
+use acequia::pipeline::teardown::{Found, Teardown};
+use acequia::{Document, Error, Result};
 
 use super::printer::Mark;
 use super::{Context, Exit, ReplicationCommand, ReplicationDropArgs, block_on};
@@ -18,88 +15,63 @@ pub(crate) fn run(command: ReplicationCommand, context: &mut Context) -> Result<
 }
 
 fn drop(args: &ReplicationDropArgs, context: &Context) -> Result<Exit> {
-    let source = source(args, context)?;
-    let (server, names) = source.replication();
-    let standing = block_on(survey::standing(server, names))?;
+    let document = Document::read(&context.global.config)?;
+    let teardown = block_on(Teardown::look(
+        &document,
+        &args.source,
+        args.destination.clone(),
+    ))?;
     let printer = &context.printer;
-    if standing.slot.is_none() && standing.publication.is_none() {
+    let found = teardown.found().clone();
+    if found.slot.is_none() && found.publication.is_none() {
         if printer.is_json() {
-            printer.json(&standing)?;
+            printer.json(&found)?;
         } else {
+            let (slot, publication) = teardown.names();
             let what = format!(
-                "there is nothing to drop: neither the slot `{}` nor the publication `{}` is there for this pipeline alone",
-                names.slot, names.publication
+                "there is nothing to drop: neither the slot `{slot}` nor the publication `{publication}` is there for this \
+                 pipeline alone"
             );
             printer.line(what)?;
         }
         return Ok(Exit::Ok);
     }
-    if standing.active {
-        return Err(Error::source(format!(
-            "the replication slot `{}` is being read",
-            names.slot
-        ))
-        .remedy("stop the run that reads it, then drop it"));
+    if found.active {
+        let (slot, _) = teardown.names();
+        return Err(
+            Error::source(format!("the replication slot `{slot}` is being read"))
+                .remedy("stop the run that reads it, then drop it"),
+        );
     }
-    if !args.yes && !agreed(&standing, context)? {
+    if !args.yes && !agreed(&found, context)? {
         printer.line("nothing was dropped")?;
         return Ok(Exit::Ok);
     }
-    block_on(survey::drop(server, &standing))?;
+    block_on(teardown.drop())?;
     if printer.is_json() {
-        printer.json(&standing)?;
+        printer.json(&found)?;
     } else {
-        printer.marked(Mark::Good, &format!("dropped {}", named(&standing)))?;
+        printer.marked(Mark::Good, &format!("dropped {}", named(&found)))?;
     }
     Ok(Exit::Ok)
 }
 
-/// The source that is named, with the names that it has for the destination.
-fn source(args: &ReplicationDropArgs, context: &Context) -> Result<Postgres> {
-    let document = Document::read(&context.global.config)?;
-    let name = &args.source;
-    let streams = &document.config().streams;
-    let of_source = streams.iter().filter(|(_, stream)| stream.source == *name);
-    let (cdc, others): (Vec<_>, Vec<_>) =
-        of_source.partition(|(_, stream)| stream.mode == Mode::Cdc);
-    // Where no stream of changes is left, the source is found by any of its streams.
-    let stream = cdc.first().or(others.first()).ok_or_else(|| {
-        Error::config(format!("no stream has the source `{name}`"))
-            .remedy("name a source of the configuration that a stream reads")
-    })?;
-    let pipeline = document.resolve(&Selection {
-        streams: vec![stream.0.to_string()],
-        destination: args.destination.clone(),
-    })?;
-    match pipeline.sources.get(name) {
-        Some(config::Source::Postgres {
-            url,
-            replication,
-            reader,
-        }) => Postgres::new(url, replication, *reader),
-        _ => Err(
-            Error::config(format!("the source `{name}` is no PostgreSQL database"))
-                .remedy("only a PostgreSQL database has a replication slot"),
-        ),
-    }
-}
-
-fn named(standing: &Standing) -> String {
-    let slot = standing
+fn named(found: &Found) -> String {
+    let slot = found
         .slot
         .iter()
         .map(|slot| format!("the replication slot `{slot}`"));
-    let publication = standing.publication.iter();
+    let publication = found.publication.iter();
     let publication = publication.map(|name| format!("the publication `{name}`"));
     slot.chain(publication).collect::<Vec<_>>().join(" and ")
 }
 
 /// Asks, where there is somebody to ask.
-fn agreed(standing: &Standing, context: &Context) -> Result<bool> {
+fn agreed(found: &Found, context: &Context) -> Result<bool> {
     let what = format!(
         "This drops {}. Changes that were not carried yet are lost to acequia: the next run of the source's cdc streams \
          needs --full-refresh.",
-        named(standing)
+        named(found)
     );
     if !stdin().is_terminal() {
         return Err(Error::config(what).remedy("add --yes to do it"));

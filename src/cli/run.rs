@@ -1,7 +1,6 @@
 //! `acequia run`
 
 use std::fmt::Write as _;
-use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use acequia::config::{Document, Pipeline, Selection};
@@ -15,9 +14,6 @@ use acequia::{Error, Result};
 use super::printer::{Mark, Printer};
 use super::progress::ProgressDisplay;
 use super::{Context, Exit, RunArgs, block_on, figures, interrupt};
-
-/// More streams than this at once do not make one destination faster.
-const MAX_JOBS: usize = 4;
 
 pub(crate) fn run(args: &RunArgs, context: &mut Context) -> Result<Exit> {
     let document = Document::read(&context.global.config)?;
@@ -39,8 +35,7 @@ pub(crate) fn run(args: &RunArgs, context: &mut Context) -> Result<Exit> {
         let failed = plans.iter().any(|plan| plan.error.is_some());
         return Ok(if failed { Exit::Failed } else { Exit::Ok });
     }
-    let jobs = args.jobs.unwrap_or_else(default_jobs);
-    let (report, interrupted) = block_on(carry(pipeline, args, jobs, context))?;
+    let (report, interrupted) = block_on(carry(pipeline, args, context))?;
     let how = format!("carried from {}", report.pipeline);
     print_report(&report, &how, &context.printer)?;
     tell_failures(&report, context);
@@ -64,27 +59,17 @@ pub(super) fn tell_failures(report: &RunReport, context: &Context) {
     }
 }
 
-pub(super) fn default_jobs() -> NonZeroUsize {
-    std::thread::available_parallelism()
-        .unwrap_or(NonZeroUsize::MIN)
-        .min(NonZeroUsize::new(MAX_JOBS).unwrap_or(NonZeroUsize::MIN))
-}
-
 /// Runs the pipeline, while progress is shown and Ctrl-C is listened to. Tells as well whether it was asked to stop.
-async fn carry(
-    pipeline: Pipeline,
-    args: &RunArgs,
-    jobs: NonZeroUsize,
-    context: &Context,
-) -> Result<(RunReport, bool)> {
+async fn carry(pipeline: Pipeline, args: &RunArgs, context: &Context) -> Result<(RunReport, bool)> {
     let interrupt = interrupt::listen(context.notices.clone())?;
     let progress = Progress::default();
     let display = ProgressDisplay::start(progress.clone(), &context.global, &context.notices);
     let notices = context.notices.clone();
     let told = OnFollowed::new(move |followed: &Followed| notices.say(&told(followed)));
+    let defaults = RunOptions::default();
     let options = RunOptions {
         full_refresh: args.full_refresh,
-        jobs,
+        jobs: args.jobs.unwrap_or(defaults.jobs),
         interrupt: interrupt.clone(),
         progress,
         follow: args.follow.then_some(told),

@@ -4,8 +4,7 @@ use acequia::Result;
 use acequia::config::{Document, Selection};
 use acequia::landing::failures::Failure;
 use acequia::mode::Mode;
-use acequia::pipeline::status::{StatusReport, StreamStatus, slots, status};
-use acequia::source::postgres::replication::survey::SlotStatus;
+use acequia::pipeline::status::{SlotStatus, StatusReport, StreamStatus, slots, status};
 use chrono::{DateTime, Utc};
 
 use super::printer::{Mark, Printer};

@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::evolution::SchemaContract;
+pub use crate::evolution::SchemaContract;
 use crate::mode::{Changes, Disposition, Mode};
 use crate::names::{StreamName, hex};
 use crate::position::Lag;

@@ -25,15 +25,15 @@ use url::Url;
 use crate::error::{Error, Result};
 use crate::names::{LoadId, StreamName};
 
-pub mod chain;
+pub(crate) mod chain;
 pub mod failures;
 mod folder;
-pub mod inventory;
+pub(crate) mod inventory;
 pub mod manifest;
-pub mod part;
+pub(crate) mod part;
 mod parts;
-pub mod slot;
-pub mod writer;
+pub(crate) mod slot;
+pub(crate) mod writer;
 
 use folder::{Folder, Found};
 use manifest::{FORMAT_VERSION, MANIFEST, MAX_MANIFEST, Manifest};

@@ -55,6 +55,15 @@ impl Landing {
             .map_err(|error| self.fault("cannot note whose a slot is", &path, error))?;
         Ok(())
     }
+
+    /// Forgets whose a slot was that is gone.
+    pub async fn forget_slot_owner(&self, pipeline: &StreamName, slot: &str) -> Result<()> {
+        let path = note(pipeline, slot);
+        match self.store.delete(&path).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(self.fault("cannot forget whose a slot was", &path, error)),
+        }
+    }
 }
 
 fn note(pipeline: &StreamName, slot: &str) -> Path {

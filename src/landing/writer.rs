@@ -21,10 +21,7 @@ use super::manifest::Part;
 use super::part::{ChunkSink, properties};
 use super::{Landing, LoadAddress};
 use crate::error::{Error, Result};
-use crate::position::CursorValue;
 use crate::progress::Counters;
-use crate::schema::Column;
-use crate::watermark::Watermark;
 
 /// Uploads of one part that are under way at once.
 const UPLOADS: usize = 2;
@@ -34,50 +31,40 @@ const UPLOADS: usize = 2;
 pub struct LoadWriter {
     landing: Landing,
     address: LoadAddress,
-    cursor: Option<Column>,
-    /// What the highest cursor value up to it is to be told of.
-    bound: Option<CursorValue>,
     part_size: u64,
     next_part: Arc<AtomicU32>,
     counters: Counters,
 }
 
-/// What a lane landed.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Landed {
-    /// The parts.
-    pub parts: Vec<Part>,
-    /// The highest cursor values among them.
-    pub watermark: Watermark,
-}
-
 impl LoadWriter {
-    /// A writer for the load at `address`. `cursor` is the column whose highest values are to be told, of all and up to a
-    /// bound; `part_size` is where a part is closed, in bytes.
+    /// A writer for the load at `address`. A part is closed once it has `part_size` bytes.
     pub fn new(
         landing: &Landing,
         address: &LoadAddress,
-        cursor: Option<(&Column, Option<&CursorValue>)>,
         part_size: u64,
         counters: &Counters,
     ) -> Self {
         Self {
             landing: landing.clone(),
             address: address.clone(),
-            cursor: cursor.map(|(column, _)| column.clone()),
-            bound: cursor.and_then(|(_, bound)| bound.cloned()),
             part_size,
             next_part: Arc::default(),
             counters: counters.clone(),
         }
     }
 
-    /// Lands the batches of a lane until its channel closes. Where their columns change, the next part begins. Blocks: it wants a thread of its own, within a runtime.
-    pub fn land(&self, mut batches: mpsc::Receiver<RecordBatch>) -> Result<Landed> {
-        let mut landed = Landed::default();
+    /// Lands the batches of a lane, from its first until its channel closes, and tells the parts. Where the columns change, the
+    /// next part begins. Blocks: it wants a thread of its own, within a runtime.
+    pub fn land(
+        &self,
+        first: RecordBatch,
+        mut batches: mpsc::Receiver<RecordBatch>,
+    ) -> Result<Vec<Part>> {
+        let mut parts = Vec::new();
         let mut open: Option<OpenPart> = None;
         let mut columns: Option<SchemaRef> = None;
-        while let Some(batch) = batches.blocking_recv() {
+        let rest = std::iter::from_fn(|| batches.blocking_recv());
+        for batch in std::iter::once(first).chain(rest) {
             // Without rows a batch tells columns, where there are others.
             let others = columns
                 .as_ref()
@@ -86,19 +73,12 @@ impl LoadWriter {
                 continue;
             }
             columns = Some(batch.schema());
-            if let Some(cursor) = &self.cursor
-                && let Some(values) = batch.column_by_name(&cursor.name)
-            {
-                let bound = self.bound.as_ref();
-                let mark = Watermark::of(values, &cursor.column_type, bound)?;
-                landed.watermark.raise(mark);
-            }
             self.counters.add_rows(batch.num_rows() as u64);
             let mut part = match open.take() {
                 Some(part) if part.schema == batch.schema() => part,
                 other => {
                     if let Some(part) = other {
-                        landed.parts.push(part.close(self)?);
+                        parts.push(part.close(self)?);
                     }
                     self.open_part(batch.schema())?
                 }
@@ -109,13 +89,13 @@ impl LoadWriter {
             if part.size() < self.part_size {
                 open = Some(part);
             } else {
-                landed.parts.push(part.close(self)?);
+                parts.push(part.close(self)?);
             }
         }
         if let Some(part) = open {
-            landed.parts.push(part.close(self)?);
+            parts.push(part.close(self)?);
         }
-        Ok(landed)
+        Ok(parts)
     }
 
     fn open_part(&self, schema: SchemaRef) -> Result<OpenPart> {

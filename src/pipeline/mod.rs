@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use chrono::TimeDelta;
-use futures::future::{LocalBoxFuture, join_all};
+use futures::future::{BoxFuture, join_all};
 use futures::{StreamExt, stream};
 use tokio_util::sync::CancellationToken;
 
@@ -38,6 +38,7 @@ pub mod report;
 mod slot_owner;
 pub mod status;
 mod stream_run;
+pub mod teardown;
 mod wait;
 
 use crate::progress::Progress;
@@ -61,6 +62,26 @@ pub struct RunOptions {
     pub progress: Progress,
     /// Whether streams of changes go on until the run is stopped, and who is told of each of their batches then.
     pub follow: Option<OnFollowed>,
+}
+
+/// More streams than this at once do not make one destination faster.
+const MAX_JOBS: NonZeroUsize = NonZeroUsize::new(4).unwrap();
+
+/// A run of what is new, as many streams at once as there are processors, up to four.
+impl Default for RunOptions {
+    fn default() -> Self {
+        Self {
+            full_refresh: false,
+            jobs: default_jobs(),
+            interrupt: CancellationToken::new(),
+            progress: Progress::default(),
+            follow: None,
+        }
+    }
+}
+
+fn default_jobs() -> NonZeroUsize {
+    std::thread::available_parallelism().map_or(NonZeroUsize::MIN, |jobs| jobs.min(MAX_JOBS))
 }
 
 /// Carries every stream of the pipeline, `jobs` at a time. One stream's failure does not stop the others: the report
@@ -108,7 +129,7 @@ async fn carry(pipeline: Pipeline, options: RunOptions, landing: Landing) -> Res
         .map(|(place, _)| source_of(&pipeline, *place))
         .filter(|source| !by_source.contains_key(source))
         .collect();
-    let mut work: Vec<LocalBoxFuture<'_, Vec<(usize, StreamReport)>>> = Vec::new();
+    let mut work: Vec<BoxFuture<'_, Vec<(usize, StreamReport)>>> = Vec::new();
     for (source, runs) in by_source {
         let (places, streams): (Vec<usize>, Vec<StreamRun>) = runs.into_iter().unzip();
         let (source, configured) = replicated(&pipeline, source)?;

@@ -41,6 +41,18 @@ pub struct ReplayOptions {
     pub progress: Progress,
 }
 
+/// A replay of all that there is to apply, as many streams at once as in a run.
+impl Default for ReplayOptions {
+    fn default() -> Self {
+        Self {
+            loads: Vec::new(),
+            jobs: super::default_jobs(),
+            interrupt: CancellationToken::new(),
+            progress: Progress::default(),
+        }
+    }
+}
+
 /// Applies what the landing area has of the pipeline's streams, or the loads that are asked for. One stream's failure does
 /// not stop the others.
 ///

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::Utc;
-use futures::future::join_all;
+use futures::future::{BoxFuture, join_all};
 use futures::{StreamExt, stream};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -18,20 +18,20 @@ use tokio_util::sync::CancellationToken;
 use super::loader::Loader;
 use super::report::StreamReport;
 use super::slot_owner::Reader;
-use super::stream_run::{Changes, StreamRun};
+use super::stream_run::{Expected, Landed, StreamRun};
 use crate::destination::StreamState;
 use crate::error::{Error, Result};
 use crate::names::StreamName;
 use crate::position::{LastRead, Lsn, LsnPosition, Position};
 use crate::progress::Phase;
-use crate::shape::Seen;
+use crate::shape::{Seen, TableShape};
 use crate::source::postgres::Postgres;
-use crate::source::postgres::replication::feed::Feed;
+use crate::source::postgres::replication::feed::{Feed, FeedEnd};
 use crate::source::postgres::replication::pass::Until;
 use crate::source::postgres::replication::setup::{Slot, Table};
 use crate::source::postgres::replication::{self, Replication, Resume, Standing, Start};
 use crate::source::postgres::session::Following;
-use crate::source::{Extract, LANE_CAPACITY, Lane, OpenStream, Outcome};
+use crate::source::{Complete, Extract, ExtractEnd, LANE_CAPACITY, OpenStream};
 
 /// Who is told of what a run that follows does.
 #[derive(Clone)]
@@ -286,7 +286,7 @@ impl ReplicationRun {
     ) -> Result<Option<Came>> {
         let mut feeds = Vec::new();
         let mut ends = Vec::new();
-        let mut landing = Vec::new();
+        let mut landing: Vec<BoxFuture<'_, Result<Landed>>> = Vec::new();
         let mut from: Option<Lsn> = None;
         let mut tables = Vec::new();
         for one in carried.iter_mut().filter(|one| one.resumes()) {
@@ -309,11 +309,24 @@ impl ReplicationRun {
                 sender,
             ));
             tables.push((table.clone(), position.lsn));
-            let (end, ended) = oneshot::channel::<Result<Outcome>>();
+            let (end, ended) = oneshot::channel();
             ends.push(end);
-            let (extract, key) = (extract(batches, ended), table.key.clone());
+            let extract = Extract {
+                lanes: vec![batches],
+                end: Box::pin(told(ended)),
+            };
+            let expected = Expected {
+                from: state.position.clone(),
+                schema: None,
+                misfits: BTreeMap::new(),
+                primary_key: table.key.clone(),
+                key_is_unique: true,
+            };
+            let stop = self.stop.child_token();
             let Carried { run, report, .. } = one;
-            landing.push(async move { run.land_changes(extract, &key, report).await });
+            landing.push(Box::pin(async move {
+                run.land(extract, expected, &stop, report).await
+            }));
         }
         let Some(from) = from else {
             return Ok(None);
@@ -328,27 +341,19 @@ impl ReplicationRun {
                         changes: passed.changes,
                         commit: passed.first_commit,
                     };
-                    let outcomes =
-                        passed
-                            .feeds
-                            .into_iter()
-                            .zip(&tables)
-                            .map(|(end, (table, at))| {
-                                let lsn = passed.reached.max(*at);
-                                end.map(|end| Outcome {
-                                    position: Some(Position::Lsn(
-                                        replication.position(table, lsn, end.last, end.shape),
-                                    )),
-                                    schema: end.schema,
-                                    restart: end.restart,
-                                    reshaped: end.reshaped,
-                                    ..Outcome::default()
-                                })
-                            });
+                    let ended = passed.feeds.into_iter().zip(&tables);
+                    let outcomes = ended.map(|(end, (table, at))| {
+                        let lsn = passed.reached.max(*at);
+                        end.map(|end| {
+                            extract_end(end, |last, shape| {
+                                replication.position(table, lsn, last, shape)
+                            })
+                        })
+                    });
                     (outcomes.collect(), Some(came), None)
                 }
                 Err(error) => {
-                    let failed: Vec<Result<Outcome>> =
+                    let failed: Vec<Result<ExtractEnd>> =
                         ends.iter().map(|_| Err(error.clone())).collect();
                     (failed, None, Some(error))
                 }
@@ -362,9 +367,12 @@ impl ReplicationRun {
         // The streams tell the failure themselves.
         let came = read.unwrap_or(None);
         let resuming = carried.iter_mut().filter(|one| one.resumes());
-        let applying = join_all(resuming.zip(landed).map(|(one, landed)| one.apply(landed)));
+        let mut applying: Vec<BoxFuture<'_, ()>> = Vec::new();
+        for (one, landed) in resuming.zip(landed) {
+            applying.push(Box::pin(one.apply(landed)));
+        }
         tokio::select! {
-            _ = applying => {}
+            _ = join_all(applying) => {}
             error = replication.keep_alive() => return Err(error),
         }
         Ok(came)
@@ -408,7 +416,7 @@ impl ReplicationRun {
         };
         let mark = snapshot.mark;
         let publication = replication.publication().to_owned();
-        let mut carrying = Vec::with_capacity(beginning.len());
+        let mut carrying: Vec<BoxFuture<'_, ()>> = Vec::with_capacity(beginning.len());
         for one in beginning {
             let Some(table) = one.table.clone() else {
                 continue;
@@ -420,7 +428,7 @@ impl ReplicationRun {
             // What the table looked like in the snapshot is added by whoever reads it.
             let position = replication.position(&table, mark.lsn, Some(last), None);
             let (snapshot, publication) = (&snapshot, publication.as_str());
-            carrying.push(async move {
+            carrying.push(Box::pin(async move {
                 let following = Following {
                     snapshot,
                     table: &table,
@@ -435,7 +443,7 @@ impl ReplicationRun {
                     }
                     Err(error) => one.settle(Err(error)),
                 }
-            });
+            }));
         }
         let carrying = stream::iter(carrying)
             .buffer_unordered(self.jobs.max(1))
@@ -547,12 +555,12 @@ impl Carried {
         self.next = Some(Next::Snapshot);
     }
 
-    async fn apply(&mut self, landed: Result<Changes>) {
+    async fn apply(&mut self, landed: Result<Landed>) {
         match landed {
-            Ok(Changes::Restart(reason)) => self.begin_anew(Some(reason)),
-            Ok(changes) => {
+            Ok(Landed::Resnapshot { reason }) => self.begin_anew(Some(reason)),
+            Ok(landed) => {
                 let Self { run, report, .. } = self;
-                let applied = run.apply_changes(changes, report).await;
+                let applied = run.apply(landed, report).await;
                 if let Some(position) = run.position().and_then(Position::lsn) {
                     self.next = Some(Next::Resume(Resume::at(position.lsn)));
                 }
@@ -609,23 +617,26 @@ impl Carried {
     }
 }
 
-/// An extract of one lane, whose end is told by whoever reads the log.
-fn extract(
-    batches: mpsc::Receiver<arrow::array::RecordBatch>,
-    ended: oneshot::Receiver<Result<Outcome>>,
-) -> Extract {
-    let (outcome, told) = oneshot::channel();
-    let producer = tokio::spawn(async move {
-        let ended = ended
-            .await
-            .map_err(|_| Error::internal("whoever read the log did not tell how that ended"))?;
-        let _ = outcome.send(ended?);
-        Ok(())
-    });
-    Extract {
-        lanes: vec![Lane { batches, producer }],
-        horizon: None,
-        outcome: Some(told),
+/// The end of an extract, which whoever reads the log tells.
+async fn told(ended: oneshot::Receiver<Result<ExtractEnd>>) -> Result<ExtractEnd> {
+    ended
+        .await
+        .map_err(|_| Error::internal("whoever read the log did not tell how that ended"))?
+}
+
+/// What a feed came to, as the end of an extract.
+fn extract_end(
+    end: FeedEnd,
+    position: impl FnOnce(Option<LastRead>, Option<TableShape>) -> LsnPosition,
+) -> ExtractEnd {
+    match end.restart {
+        Some(reason) => ExtractEnd::Resnapshot { reason },
+        None => ExtractEnd::Complete(Box::new(Complete {
+            position: Some(Position::Lsn(position(end.last, end.shape))),
+            schema: end.schema,
+            reshaped: end.reshaped,
+            ..Complete::default()
+        })),
     }
 }
 

@@ -24,25 +24,51 @@ pub(super) struct Reader<'a> {
     pub(super) states: &'a BTreeMap<StreamName, StreamState>,
 }
 
+/// Whose a slot is.
+enum Whose {
+    /// The reader's, as was noted for this very destination.
+    Noted,
+    /// The reader's.
+    Own,
+    /// Another's: why.
+    Foreign(String),
+}
+
 impl Reader<'_> {
     /// Refuses a slot that exists and is not the reader's own. Whether that was noted when it was found so.
     pub(super) async fn refuse_foreign(&self, slot: &str) -> Result<bool> {
+        match self.whose(slot).await? {
+            Whose::Noted => Ok(true),
+            Whose::Own => Ok(false),
+            Whose::Foreign(why) => Err(foreign(slot, &why)),
+        }
+    }
+
+    /// Why a slot that exists is not the reader's own, where it is not.
+    pub(super) async fn foreign(&self, slot: &str) -> Result<Option<String>> {
+        Ok(match self.whose(slot).await? {
+            Whose::Foreign(why) => Some(why),
+            Whose::Noted | Whose::Own => None,
+        })
+    }
+
+    async fn whose(&self, slot: &str) -> Result<Whose> {
         let noted = self.landing.slot_owner(&self.pipeline.name, slot).await?;
         let place = place(self.pipeline);
-        match noted {
-            Some(owner) if self.id.is_some_and(|id| id.as_str() == owner.destination) => Ok(true),
+        Ok(match noted {
+            Some(owner) if self.id.is_some_and(|id| id.as_str() == owner.destination) => {
+                Whose::Noted
+            }
             // Made anew where it was.
-            Some(owner) if owner.place == place => Ok(false),
-            Some(owner) => Err(foreign(
-                slot,
-                &format!("it is read for the destination at {}", owner.place),
-            )),
-            None if self.reads(slot) => Ok(false),
-            None => Err(foreign(
-                slot,
-                "no stream of this destination has ever been read by it",
-            )),
-        }
+            Some(owner) if owner.place == place => Whose::Own,
+            Some(owner) => {
+                Whose::Foreign(format!("it is read for the destination at {}", owner.place))
+            }
+            None if self.reads(slot) => Whose::Own,
+            None => {
+                Whose::Foreign("no stream of this destination has ever been read by it".to_owned())
+            }
+        })
     }
 
     /// Notes that a slot is the reader's.
@@ -84,7 +110,7 @@ fn foreign(slot: &str, why: &str) -> Error {
          does"
     ))
     .remedy(format!(
-        "choose another `slot` and `publication` under [sources.….replication]; or, if nothing reads it any more \
+        "choose another `slot` and `publication` under [sources.SOURCE.replication]; or, if nothing reads it any more \
          (SELECT * FROM pg_replication_slots WHERE slot_name = '{slot}';): SELECT pg_drop_replication_slot('{slot}'); and run \
          again"
     ))

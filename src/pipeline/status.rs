@@ -15,7 +15,8 @@ use crate::mode::Mode;
 use crate::names::{DestinationId, LoadId, StreamName};
 use crate::position::Position;
 use crate::source::postgres::Postgres;
-use crate::source::postgres::replication::survey::{self, SlotStatus};
+use crate::source::postgres::replication::survey;
+pub use crate::source::postgres::replication::survey::SlotStatus;
 
 /// How a pipeline stands.
 #[derive(Debug, Clone, Serialize)]

@@ -1,10 +1,10 @@
 //! The path that every row takes: recover, open, extract, land, publish, load.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -19,16 +19,15 @@ use crate::error::{Error, Result};
 use crate::evolution::{
     SchemaContract, differences, foresee, number, with_misfits, without_unused,
 };
-use crate::landing::manifest::{FORMAT_VERSION, Manifest};
-use crate::landing::writer::{Landed, LoadWriter};
+use crate::landing::manifest::{FORMAT_VERSION, Manifest, Part};
+use crate::landing::writer::LoadWriter;
 use crate::landing::{Aside, Landing, LoadAddress};
 use crate::mode::{Disposition, Mode};
 use crate::names::LoadId;
-use crate::position::{CursorPosition, CursorValue, Position};
+use crate::position::Position;
 use crate::progress::{Counters, Phase};
-use crate::schema::{Column, Schema};
-use crate::source::{Bound, Extract, Horizon, Lane, OpenStream, Outcome, Source};
-use crate::watermark::Watermark;
+use crate::schema::Schema;
+use crate::source::{Extract, ExtractEnd, OpenStream, Source};
 
 /// One stream of a run.
 pub(super) struct StreamRun {
@@ -42,6 +41,42 @@ pub(super) struct StreamRun {
     pub(super) full_refresh: bool,
     pub(super) counters: Counters,
     pub(super) stop: CancellationToken,
+}
+
+/// What is known of an extract before its rows come.
+#[derive(Debug)]
+pub(super) struct Expected {
+    /// Where it begins.
+    pub(super) from: Option<Position>,
+    /// Its columns; none where only its end tells them.
+    pub(super) schema: Option<Schema>,
+    /// Those beside others, for values that are not of their type.
+    pub(super) misfits: BTreeMap<String, String>,
+    pub(super) primary_key: Vec<String>,
+    /// Whether the source guarantees that no key comes twice.
+    pub(super) key_is_unique: bool,
+}
+
+/// What an extract came to.
+#[derive(Debug)]
+pub(super) enum Landed {
+    /// There is something to load.
+    Load(Box<ReadyLoad>),
+    /// There is nothing to load. Where the stream stands since, if it has a position.
+    Nothing(Option<Box<Position>>),
+    /// What came is of no use: the stream needs a new snapshot.
+    Resnapshot {
+        /// Why, as the end of a sentence.
+        reason: String,
+    },
+}
+
+/// A load whose parts are landed. Its manifest makes it one, once it is published.
+#[derive(Debug)]
+pub(super) struct ReadyLoad {
+    address: LoadAddress,
+    manifest: Manifest,
+    _hold: Hold,
 }
 
 impl StreamRun {
@@ -112,123 +147,36 @@ impl StreamRun {
         opened: OpenStream,
         report: &mut StreamReport,
     ) -> Result<()> {
-        // What has no manifest yet is removed by whoever holds the destination.
-        let _hold = self.loader.hold().await?;
-        let (address, manifest) = self.extract(opened, report).await?;
-        if manifest.is_idle() {
-            self.landing.discard(&address).await?;
-            return self.take_idle_on(manifest).await;
+        match self.extract(opened, report).await? {
+            Landed::Resnapshot { reason } => Err(Error::source(format!(
+                "what was read is of no use, as {reason}"
+            ))
+            .remedy("run again")),
+            landed => self.apply(landed, report).await,
         }
-        self.publish_and_load(&address, manifest, report).await
     }
 
-    /// Takes the position on where a run found nothing to load, and yet something to remember of the source, so that the next
-    /// one can tell what changed since.
-    async fn take_idle_on(&mut self, manifest: Manifest) -> Result<()> {
-        let (Some(before), Some(after)) = (manifest.position_before, manifest.position_after)
-        else {
-            return Ok(());
-        };
-        let knows_more = match (&before, &after) {
-            (Position::HubSpot(before), Position::HubSpot(after)) => !before.remembers_as(after),
-            (Position::Cursor(_), after) => before != *after,
-            _ => false,
-        };
-        if knows_more {
-            self.advance(before, after).await?;
-        }
-        Ok(())
-    }
-
-    /// Publishes what was landed, and has it applied.
-    async fn publish_and_load(
-        &mut self,
-        address: &LoadAddress,
-        manifest: Manifest,
-        report: &mut StreamReport,
-    ) -> Result<()> {
-        fail::fail_point!("landing.before_manifest", crate::failpoint::abort);
-        self.landing.publish(address, &manifest).await?;
-        fail::fail_point!("landing.after_manifest", crate::failpoint::abort);
-        self.load(address, manifest, report).await
-    }
-
-    /// Lands the changes that come in an extract.
-    pub(super) async fn land_changes(
-        &mut self,
-        extract: Extract,
-        primary_key: &[String],
-        report: &mut StreamReport,
-    ) -> Result<Changes> {
-        self.counters.enter(Phase::Extracting);
-        let before = self.position().cloned();
-        let address = self.address();
-        let writer = self.writer(&address, None);
-        let stop = self.stop.child_token();
-        let (extract, hold) = self.held(extract).await?;
-        let (landed, outcome) = self.land(extract, &address, &writer, &stop).await?;
-        report.warnings.extend(outcome.warnings);
-        if let Some(reason) = outcome.restart {
-            self.landing.discard(&address).await?;
-            return Ok(Changes::Restart(reason));
-        }
-        let Some(after) = outcome.position else {
-            return Err(Error::internal("changes came without a position"));
-        };
-        let schema = match outcome.schema {
-            Some(schema) if !landed.parts.is_empty() || outcome.reshaped => schema,
-            _ => return Ok(Changes::None(Box::new(after))),
-        };
-        let mut manifest = self.manifest(&address, schema, before, landed);
-        manifest.primary_key = primary_key.to_vec();
-        manifest.key_is_unique = true;
-        manifest.position_after = Some(after);
-        report.rows_extracted += manifest.rows;
-        report.bytes_landed += manifest.bytes;
-        Ok(Changes::Landed(address, Box::new(manifest), hold))
-    }
-
-    /// Waits until an extract has rows, and holds the destination from then on: until the rows are loaded, what is landed of
-    /// them is for no other run to find. An extract that has none holds up nobody.
-    async fn held(&self, mut extract: Extract) -> Result<(Extract, Option<Hold>)> {
-        let mut hold = None;
-        for lane in &mut extract.lanes {
-            let (sender, batches) = mpsc::channel(1);
-            let mut came = std::mem::replace(&mut lane.batches, batches);
-            let Some(first) = came.recv().await else {
-                continue;
-            };
-            if hold.is_none() {
-                hold = Some(self.loader.hold().await?);
+    /// Publishes and loads what was landed; where there was nothing to load, the position alone is taken on.
+    pub(super) async fn apply(&mut self, landed: Landed, report: &mut StreamReport) -> Result<()> {
+        match landed {
+            Landed::Load(load) => {
+                let ReadyLoad {
+                    address,
+                    manifest,
+                    _hold,
+                } = *load;
+                fail::fail_point!("landing.before_manifest", crate::failpoint::abort);
+                self.landing.publish(&address, &manifest).await?;
+                fail::fail_point!("landing.after_manifest", crate::failpoint::abort);
+                self.load(&address, manifest, report).await
             }
-            tokio::spawn(async move {
-                let mut next = Some(first);
-                while let Some(batch) = next {
-                    if sender.send(batch).await.is_err() {
-                        break;
-                    }
-                    next = came.recv().await;
+            Landed::Nothing(after) => match (self.position().cloned(), after) {
+                (Some(before), Some(after)) if after.is_news_after(&before) => {
+                    self.advance(before, *after).await
                 }
-            });
-        }
-        Ok((extract, hold))
-    }
-
-    /// Applies landed changes; where there are none, the position alone is taken on.
-    pub(super) async fn apply_changes(
-        &mut self,
-        changes: Changes,
-        report: &mut StreamReport,
-    ) -> Result<()> {
-        match changes {
-            Changes::Landed(address, manifest, _hold) => {
-                self.publish_and_load(&address, *manifest, report).await
-            }
-            Changes::None(after) => match self.position().cloned() {
-                Some(before) if before != *after => self.advance(before, *after).await,
                 _ => Ok(()),
             },
-            Changes::Restart(_) => Err(Error::internal("changes that are of no use were applied")),
+            Landed::Resnapshot { .. } => Err(Error::internal("what is of no use was to be loaded")),
         }
     }
 
@@ -257,45 +205,130 @@ impl StreamRun {
         }
     }
 
-    fn writer(
-        &self,
-        address: &LoadAddress,
-        cursor: Option<(&Column, Option<&CursorValue>)>,
-    ) -> LoadWriter {
-        LoadWriter::new(
-            &self.landing,
-            address,
-            cursor,
-            self.pipeline.part_size,
-            &self.counters,
-        )
-    }
-
-    /// Lands an extract, and waits for what it tells at its end. Where that fails, nothing stays.
-    async fn land(
-        &self,
-        mut extract: Extract,
-        address: &LoadAddress,
-        writer: &LoadWriter,
+    /// Lands an extract, whatever the mode. Where that fails, nothing stays.
+    pub(super) async fn land(
+        &mut self,
+        extract: Extract,
+        expected: Expected,
         stop: &CancellationToken,
-    ) -> Result<(Landed, Outcome)> {
-        let outcome = extract.outcome.take();
-        let landed = match land(extract, writer, stop).await {
+        report: &mut StreamReport,
+    ) -> Result<Landed> {
+        self.counters.enter(Phase::Extracting);
+        let address = self.address();
+        let (parts, hold, end) = match self.land_lanes(extract, &address, stop).await {
             Ok(landed) => landed,
             Err(error) => {
-                if let Err(left) = self.landing.discard(address).await {
-                    tracing::debug!(%left, "an unfinished extract stays for the next run to remove");
-                }
+                self.discard(&address).await;
                 return Err(error);
             }
         };
-        let outcome = match outcome {
-            Some(outcome) => outcome
-                .await
-                .map_err(|_| Error::internal("a source did not tell how its extract ended"))?,
-            None => Outcome::default(),
+        let complete = match end {
+            ExtractEnd::Complete(complete) => complete,
+            ExtractEnd::Resnapshot { reason } => {
+                self.landing.discard(&address).await?;
+                return Ok(Landed::Resnapshot { reason });
+            }
         };
-        Ok((landed, outcome))
+        let name = self.stream.name.as_str();
+        let warnings = complete.warnings.iter();
+        report
+            .warnings
+            .extend(warnings.map(|warning| warning.replace("STREAM", name)));
+        let Some(schema) = complete.schema.or(expected.schema) else {
+            return Ok(Landed::Nothing(complete.position.map(Box::new)));
+        };
+        let known = self.state.as_ref().map(|state| &state.schema);
+        let schema = without_unused(
+            known.filter(|_| !self.full_refresh),
+            schema,
+            &expected.misfits,
+            &complete.used,
+        );
+        let mut manifest = self.manifest(&address, schema, expected.from, parts);
+        manifest.primary_key = expected.primary_key;
+        manifest.key_is_unique = expected.key_is_unique;
+        manifest.marks = complete.marks;
+        manifest.position_after = complete.position;
+        if manifest.is_idle() && !complete.reshaped {
+            return Ok(Landed::Nothing(manifest.position_after.map(Box::new)));
+        }
+        report.rows_extracted += manifest.rows;
+        report.bytes_landed += manifest.bytes;
+        let hold = match hold {
+            Some(hold) => hold,
+            None => self.loader.hold().await?,
+        };
+        Ok(Landed::Load(Box::new(ReadyLoad {
+            address,
+            manifest,
+            _hold: hold,
+        })))
+    }
+
+    /// Lands the lanes of an extract at once, and waits for its end. The first failure stops them all.
+    ///
+    /// From its first batch on the destination is held: until the rows are loaded, what is landed of them is for no other run
+    /// to find. An extract that has none holds up nobody.
+    async fn land_lanes(
+        &self,
+        extract: Extract,
+        address: &LoadAddress,
+        stop: &CancellationToken,
+    ) -> Result<(Vec<Part>, Option<Hold>, ExtractEnd)> {
+        let writer = LoadWriter::new(
+            &self.landing,
+            address,
+            self.pipeline.part_size,
+            &self.counters,
+        );
+        let mut lanes = JoinSet::new();
+        for mut batches in extract.lanes {
+            let (writer, loader) = (writer.clone(), self.loader.clone());
+            lanes.spawn(async move {
+                let Some(first) = batches.recv().await else {
+                    return Ok(None);
+                };
+                let hold = loader.hold().await?;
+                let landing = tokio::task::spawn_blocking(move || writer.land(first, batches));
+                let parts = landing.await.map_err(|error| {
+                    Error::internal("a landing thread ended unexpectedly").cause(error)
+                })??;
+                Ok(Some((parts, hold)))
+            });
+        }
+        let landing = async {
+            let mut landed = (Vec::new(), None);
+            let mut failure = None;
+            while let Some(lane) = lanes.join_next().await {
+                let lane = lane.unwrap_or_else(|error| {
+                    Err(Error::internal("a lane ended unexpectedly").cause(error))
+                });
+                match lane {
+                    Ok(Some((parts, hold))) => {
+                        landed.0.extend(parts);
+                        landed.1.get_or_insert(hold);
+                    }
+                    Ok(None) => {}
+                    Err(error) => {
+                        stop.cancel();
+                        failure.get_or_insert(error);
+                    }
+                }
+            }
+            failure.map_or(Ok(landed), Err)
+        };
+        // Where landing fails, the source only finds that nobody takes its batches.
+        let (landed, end) = tokio::join!(landing, extract.end);
+        let (mut parts, hold) = landed?;
+        parts.sort_by(|a: &Part, b| a.path.cmp(&b.path));
+        Ok((parts, hold, end?))
+    }
+
+    /// Removes what was landed of an extract that failed.
+    async fn discard(&self, address: &LoadAddress) {
+        if let Err(left) = self.landing.discard(address).await {
+            tracing::debug!(%left, "an unfinished extract stays for the next run to remove");
+        }
     }
 
     /// Finishes what an earlier run left of the stream.
@@ -351,7 +384,7 @@ impl StreamRun {
         &mut self,
         mut opened: OpenStream,
         report: &mut StreamReport,
-    ) -> Result<(LoadAddress, Manifest)> {
+    ) -> Result<Landed> {
         let before = self.start_position()?.cloned();
         let known = self.state.as_ref().map(|state| state.schema.clone());
         let follows = before.is_some() || self.stream.disposition == Disposition::Replace;
@@ -377,9 +410,6 @@ impl StreamRun {
         if let (None, Some(rows)) = (&before, description.estimated_rows) {
             self.counters.expect_rows(rows);
         }
-        let address = self.address();
-        let cursor = self.stream.cursor.as_ref();
-        let cursor = cursor.and_then(|cursor| schema.column(&cursor.column));
         let stop = self.stop.child_token();
         let ids = if opened.compares_ids(before.as_ref()) {
             let (table, disposition) = (self.stream.table.clone(), self.stream.disposition);
@@ -392,38 +422,14 @@ impl StreamRun {
         let reading = opened.read(&schema, before.as_ref(), &ids, &stop);
         let what = format!("connections to the source `{}`", self.stream.source);
         let extract = unless_stopped(&self.stop, what, reading).await?;
-        let horizon = extract.horizon.clone();
-        let bound = match horizon.as_ref().map(|horizon| &horizon.bound) {
-            Some(Bound::NotBelow(bound)) => Some(bound),
-            _ => None,
+        let expected = Expected {
+            from: before,
+            schema: Some(schema),
+            misfits: description.misfits,
+            primary_key: description.primary_key,
+            key_is_unique: description.key_is_unique,
         };
-        let writer = self.writer(&address, cursor.map(|cursor| (cursor, bound)));
-        let (landed, outcome) = self.land(extract, &address, &writer, &stop).await?;
-        let schema = without_unused(
-            known.as_ref().filter(|_| !self.full_refresh),
-            schema,
-            misfits,
-            &outcome.used,
-        );
-        let name = self.stream.name.as_str();
-        let named = outcome.warnings.iter();
-        report
-            .warnings
-            .extend(named.map(|warning| warning.replace("STREAM", name)));
-        let cursor = self.stream.cursor.as_ref();
-        let by_cursor = cursor.zip(horizon).and_then(|(cursor, horizon)| {
-            let before = before.as_ref().and_then(Position::cursor);
-            next_position(&cursor.column, before, &landed.watermark, horizon)
-        });
-        let mut manifest = self.manifest(&address, schema, before, landed);
-        manifest.primary_key = description.primary_key;
-        manifest.key_is_unique = description.key_is_unique;
-        manifest.full_refresh = self.full_refresh;
-        manifest.marks = outcome.marks;
-        manifest.position_after = outcome.position.or(by_cursor);
-        report.rows_extracted += manifest.rows;
-        report.bytes_landed += manifest.bytes;
-        Ok((address, manifest))
+        self.land(extract, expected, &stop, report).await
     }
 
     /// The manifest of what was landed; without what only the source knows: key and position afterwards.
@@ -432,7 +438,7 @@ impl StreamRun {
         address: &LoadAddress,
         schema: Schema,
         before: Option<Position>,
-        landed: Landed,
+        parts: Vec<Part>,
     ) -> Manifest {
         let cursor = self.stream.cursor.as_ref();
         Manifest {
@@ -446,7 +452,7 @@ impl StreamRun {
             primary_key: Vec::new(),
             changes: self.stream.changes,
             previous: self.state.as_ref().map(|state| state.load_id.clone()),
-            full_refresh: false,
+            full_refresh: self.full_refresh,
             key_is_unique: false,
             configuration: Some(self.stream.fingerprint()),
             cursor: cursor.map(|cursor| cursor.column.clone()),
@@ -454,9 +460,9 @@ impl StreamRun {
             schema,
             position_before: before,
             position_after: None,
-            rows: landed.parts.iter().map(|part| part.rows).sum(),
-            bytes: landed.parts.iter().map(|part| part.bytes).sum(),
-            parts: landed.parts,
+            rows: parts.iter().map(|part| part.rows).sum(),
+            bytes: parts.iter().map(|part| part.bytes).sum(),
+            parts,
             extracted_at: self.now(),
             acequia_version: env!("CARGO_PKG_VERSION").to_owned(),
         }
@@ -584,102 +590,4 @@ pub(super) fn start_position<'a>(
         },
         _ => Ok(None),
     }
-}
-
-/// What an extract of changes came to.
-#[derive(Debug)]
-pub(super) enum Changes {
-    /// They are landed.
-    Landed(LoadAddress, Box<Manifest>, Option<Hold>),
-    /// There were none up to that position.
-    None(Box<Position>),
-    /// They are of no use: why the stream has to begin anew.
-    Restart(String),
-}
-
-/// Lands the lanes of an extract at once. The first failure stops them all.
-async fn land(extract: Extract, writer: &LoadWriter, stop: &CancellationToken) -> Result<Landed> {
-    let mut lanes = JoinSet::new();
-    for Lane { batches, producer } in extract.lanes {
-        let writer = writer.clone();
-        lanes.spawn(async move {
-            let landed = tokio::task::spawn_blocking(move || writer.land(batches))
-                .await
-                .map_err(|error| {
-                    Error::internal("a landing thread ended unexpectedly").cause(error)
-                })?;
-            // Where landing fails, the producer only finds that nobody takes its batches.
-            let produced = Lane::finish(producer).await;
-            let landed = landed?;
-            produced.map(|()| landed)
-        });
-    }
-    let mut whole = Landed::default();
-    let mut failure: Option<Error> = None;
-    while let Some(lane) = lanes.join_next().await {
-        let lane =
-            lane.map_err(|error| Error::internal("a lane ended unexpectedly").cause(error))?;
-        match lane {
-            Ok(landed) => {
-                whole.parts.extend(landed.parts);
-                whole.watermark.raise(landed.watermark);
-            }
-            Err(error) => {
-                stop.cancel();
-                if failure
-                    .as_ref()
-                    .is_none_or(|known| matches!(known, Error::Interrupted))
-                {
-                    failure = Some(error);
-                }
-            }
-        }
-    }
-    if let Some(error) = failure {
-        return Err(error);
-    }
-    whole.parts.sort_by(|a, b| a.path.cmp(&b.path));
-    Ok(whole)
-}
-
-/// The position once a load is applied: the highest value that was landed, and from where the next extract resumes.
-fn next_position(
-    column: &str,
-    before: Option<&CursorPosition>,
-    landed: &Watermark,
-    horizon: Horizon,
-) -> Option<Position> {
-    let known = before.filter(|_| !horizon.again);
-    let mut all = landed.clone();
-    all.raise(Watermark {
-        highest: known.map(|known| known.value.clone()),
-        settled: None,
-    });
-    // Where nothing is landed of what is read anew, the value says only of what kind it is.
-    let value = all
-        .highest
-        .clone()
-        .or_else(|| before.map(|before| before.value.clone()))?;
-    let resume = match &horizon.bound {
-        Bound::Highest => all.highest.unwrap_or_else(|| value.lowest()),
-        Bound::NotBelow(bound) => {
-            let earlier = known.map(|known| [&known.value, &known.resume]);
-            for value in earlier.into_iter().flatten() {
-                if value <= bound {
-                    all.raise(Watermark {
-                        highest: None,
-                        settled: Some(value.clone()),
-                    });
-                }
-            }
-            all.settled.unwrap_or_else(|| value.lowest())
-        }
-        Bound::Unknown => value.lowest(),
-    };
-    Some(Position::Cursor(CursorPosition {
-        column: column.to_owned(),
-        value,
-        resume,
-        seen: Some(horizon.seen),
-    }))
 }

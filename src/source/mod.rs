@@ -4,16 +4,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use arrow::array::RecordBatch;
-use tokio::sync::{mpsc, oneshot};
+use futures::future::BoxFuture;
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::config;
 use crate::error::{Error, Result};
 use crate::evolution::TableSchema;
-use crate::position::{CursorValue, Position};
+use crate::position::Position;
 use crate::schema::{ColumnSpec, Schema};
-use crate::seen::Seen;
 
 pub mod hubspot;
 pub mod postgres;
@@ -56,68 +56,42 @@ pub struct Description {
     pub misfits: BTreeMap<String, String>,
 }
 
-/// An extract under way.
-#[derive(Debug)]
+/// An extract under way: its batches, and how it ends. The batches are complete only once it has ended well.
 pub struct Extract {
-    /// Its lanes, each in an order of its own.
-    pub lanes: Vec<Lane>,
-    /// What is known of rows that are yet to be committed, where the stream is read by a cursor of PostgreSQL.
-    pub horizon: Option<Horizon>,
-    /// What the source tells once all lanes have ended well, where it has something to tell.
-    pub outcome: Option<oneshot::Receiver<Outcome>>,
+    /// Its lanes: the batches of each in an order of their own.
+    pub lanes: Vec<mpsc::Receiver<RecordBatch>>,
+    /// Comes once nothing produces batches any more. It has to be awaited beside the lanes: where one fails, it stops the
+    /// others.
+    pub end: BoxFuture<'static, Result<ExtractEnd>>,
 }
 
-/// From where the next extract of a stream has to go on, as far as is known before this one reads.
+/// How an extract ended that did not fail.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Horizon {
-    /// Below what no row is yet to be committed.
-    pub bound: Bound,
-    /// Whether this extract begins at the beginning although the stream has a position: what was known of its rows counts no
-    /// more.
-    pub again: bool,
-    /// What the source is.
-    pub seen: Seen,
+pub enum ExtractEnd {
+    /// All rows up to its position were sent.
+    Complete(Box<Complete>),
+    /// What was sent is of no use: the stream needs a new snapshot.
+    Resnapshot {
+        /// Why, as the end of a sentence.
+        reason: String,
+    },
 }
 
-/// Below what no row is yet to be committed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Bound {
-    /// The cursor does not tell: the highest value that was read stands for it.
-    Highest,
-    /// No transaction under way gives a row less than that, nor one that is yet to begin; unless all values are of a coarser
-    /// grain.
-    NotBelow(CursorValue),
-    /// Nothing is known.
-    Unknown,
-}
-
-/// What a source tells of an extract at its end.
+/// What a source tells of an extract that is complete.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Outcome {
-    /// Where the stream stands, where that is not the highest cursor value that was landed.
+pub struct Complete {
+    /// Where the stream stands; none where it has no position.
     pub position: Option<Position>,
     /// What went well but should be known.
     pub warnings: Vec<String>,
     /// The columns for misfits that have values.
     pub used: BTreeSet<String>,
-    /// The columns of the parts, where the extract itself found them.
+    /// The columns of the batches, where they are not those that were asked for. A stream of changes asks for none.
     pub schema: Option<Schema>,
-    /// Why the stream has to begin anew: what was read is of no use.
-    pub restart: Option<String>,
     /// The column that is NULL only in rows that mark a record, where there are any.
     pub marks: Option<String>,
     /// Whether the columns themselves are news, though no row came.
     pub reshaped: bool,
-}
-
-/// One lane of an extract: its batches, and who produces them. The batches are complete only once the producer has ended
-/// well.
-#[derive(Debug)]
-pub struct Lane {
-    /// The batches.
-    pub batches: mpsc::Receiver<RecordBatch>,
-    /// The producer.
-    pub producer: JoinHandle<Result<()>>,
 }
 
 impl Source {
@@ -234,11 +208,18 @@ impl OpenStream {
     }
 }
 
-impl Lane {
-    /// Waits for the producer's end and says how it went.
-    pub async fn finish(producer: JoinHandle<Result<()>>) -> Result<()> {
-        producer
-            .await
-            .map_err(|error| Error::internal("a reader ended unexpectedly").cause(error))?
+impl std::fmt::Debug for Extract {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let lanes = self.lanes.len();
+        f.debug_struct("Extract")
+            .field("lanes", &lanes)
+            .finish_non_exhaustive()
     }
+}
+
+/// Waits for what reads on a task or thread of its own, and says how that went.
+pub(crate) async fn joined<T>(reader: JoinHandle<Result<T>>) -> Result<T> {
+    reader
+        .await
+        .map_err(|error| Error::internal("a reader ended unexpectedly").cause(error))?
 }

@@ -2,13 +2,10 @@
 //! the replication stream brings text, and a value must not depend on the way that it came.
 
 use acequia::config::Secret;
+use acequia::internals::postgres::{
+    CatalogColumn, ColumnBuilder, FieldError, Server, TextForm, plan, quote, table,
+};
 use acequia::schema::{Column, ColumnType};
-use acequia::source::postgres::catalog;
-use acequia::source::postgres::connection::Server;
-use acequia::source::postgres::field::{ColumnBuilder, FieldError};
-use acequia::source::postgres::sql::quote;
-use acequia::source::postgres::text::TextForm;
-use acequia::source::postgres::types::{CatalogColumn, plan};
 use arrow::array::ArrayRef;
 use testkit::{Cluster, TestDb};
 use tokio_postgres::types::{FromSql, Type};
@@ -127,7 +124,7 @@ fn with_columns(database: &TestDb, each: &impl AsyncFn(&Client, usize, &CatalogC
     runtime.block_on(async {
         let server = Server::parse(&Secret::new(database.url())).unwrap();
         let client = server.connect().await.unwrap();
-        let relation = catalog::table(&client, None, "t", "here").await.unwrap();
+        let relation = table(&client, None, "t", "here").await.unwrap();
         for (n, column) in relation.columns[1..].iter().enumerate() {
             each(&client, n, column).await;
         }

@@ -8,6 +8,7 @@ use duckdb::{AccessMode, Config, Connection};
 use crate::error::{Error, Result};
 
 use super::failure;
+use super::memory::MemoryLimit;
 use super::session::Session;
 
 /// The storage format of a new file: that of DuckDB 1.4, so that people's tools, which are older than what is built in
@@ -23,7 +24,7 @@ pub(super) fn subject(name: &str, path: &Path) -> String {
 pub(super) fn writable(
     name: &str,
     path: &Path,
-    memory_limit: u64,
+    memory_limit: MemoryLimit,
     dataset: &str,
 ) -> Result<Session> {
     let folder = path
@@ -58,9 +59,10 @@ fn connect(
     path: &Path,
     dataset: &str,
     mode: AccessMode,
-    memory_limit: Option<u64>,
+    memory_limit: Option<MemoryLimit>,
 ) -> Result<Session> {
-    let settings = settings(path, mode, memory_limit).map_err(failure::told)?;
+    let settings =
+        settings(path, mode, memory_limit.map(|limit| limit.now)).map_err(failure::told)?;
     let connection = Connection::open_with_flags(path, settings).map_err(|error| match &error {
         duckdb::Error::DuckDBFailure(_, Some(message)) => obstacle(message),
         _ => failure::told(error),
@@ -69,7 +71,7 @@ fn connect(
     connection
         .execute_batch("SET GLOBAL disabled_compression_methods = 'rle'")
         .map_err(failure::told)?;
-    Session::new(connection, dataset)
+    Session::new(connection, dataset, memory_limit.unwrap_or_default())
 }
 
 /// Extensions are never fetched: what acequia needs is built in, and a batch run must not depend on the network.

@@ -7,26 +7,32 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use duckdb::types::ValueRef;
 use duckdb::{Connection, Params, Row};
 
-use crate::destination::Interrupter;
 #[cfg(test)]
 use crate::destination::sql::tests::assert_reserved_aliases;
-use crate::destination::sql::{Dialect, Engine, TextRow};
+use crate::destination::sql::{Dialect, Engine, TextRow, Transactional};
+use crate::destination::{Interrupter, Loaded, StagedLoad};
 use crate::error::{Error, Result};
 
 use super::dialect::DuckDbSql;
 use super::failure;
+use super::memory::{self, MemoryLimit};
 
 /// A connection to the file, and the dataset in it.
-pub(super) struct Session {
+pub(crate) struct Session {
     connection: Connection,
     /// The file's name as DuckDB derives it. Every name is written with it, as a dataset may bear the same one.
     catalog: String,
     dataset: String,
+    memory_limit: MemoryLimit,
     interrupted: Arc<AtomicBool>,
 }
 
 impl Session {
-    pub(super) fn new(connection: Connection, dataset: &str) -> Result<Self> {
+    pub(super) fn new(
+        connection: Connection,
+        dataset: &str,
+        memory_limit: MemoryLimit,
+    ) -> Result<Self> {
         let catalog = connection
             .query_row("SELECT current_database()", [], |row| row.get(0))
             .map_err(failure::told)?;
@@ -34,19 +40,8 @@ impl Session {
             connection,
             catalog,
             dataset: dataset.to_owned(),
+            memory_limit,
             interrupted: Arc::new(AtomicBool::new(false)),
-        })
-    }
-
-    /// What stops the statement that runs now, and every later transaction: a stop is for good.
-    ///
-    /// A statement that begins in this very instant is not stopped, but what follows it in its transaction is.
-    pub(super) fn interrupter(&self) -> Interrupter {
-        let interrupted = Arc::clone(&self.interrupted);
-        let connection = self.connection.interrupt_handle();
-        Arc::new(move || {
-            interrupted.store(true, Ordering::SeqCst);
-            connection.interrupt();
         })
     }
 
@@ -67,20 +62,9 @@ impl Session {
         )
     }
 
-    /// Does `work` in one transaction: all of it, or nothing.
-    pub(super) fn transaction<T>(
-        &mut self,
-        work: impl FnOnce(&mut Self) -> Result<T>,
-    ) -> Result<T> {
-        self.batch("BEGIN TRANSACTION")?;
-        let done = work(self).and_then(|done| self.batch("COMMIT").map(|()| done));
-        if done.is_err()
-            && let Err(error) = self.connection.execute_batch("ROLLBACK")
-        {
-            // A commit that fails has undone the transaction.
-            tracing::debug!(%error, "no rollback");
-        }
-        done
+    /// How much memory DuckDB may use.
+    pub(super) fn memory_limit(&self) -> MemoryLimit {
+        self.memory_limit
     }
 
     /// Sets how much memory DuckDB may use, in bytes, and how many threads.
@@ -118,6 +102,34 @@ impl Session {
         } else {
             Ok(())
         }
+    }
+}
+
+impl Transactional for Session {
+    fn transaction<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        self.batch("BEGIN TRANSACTION")?;
+        let done = work(self).and_then(|done| self.batch("COMMIT").map(|()| done));
+        if done.is_err()
+            && let Err(error) = self.connection.execute_batch("ROLLBACK")
+        {
+            // A commit that fails has undone the transaction.
+            tracing::debug!(%error, "no rollback");
+        }
+        done
+    }
+
+    /// A statement that begins in this very instant is not stopped, but what follows it in its transaction is.
+    fn interrupter(&self) -> Interrupter {
+        let interrupted = Arc::clone(&self.interrupted);
+        let connection = self.connection.interrupt_handle();
+        Arc::new(move || {
+            interrupted.store(true, Ordering::SeqCst);
+            connection.interrupt();
+        })
+    }
+
+    fn load(&mut self, load: &StagedLoad) -> Result<Loaded> {
+        memory::load(self, load)
     }
 }
 

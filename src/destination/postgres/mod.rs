@@ -8,16 +8,9 @@
 //! the user lacks. Loads and the ledger are [`crate::destination::sql`]'s; [`engine`] is what PostgreSQL is to them, with
 //! its own way to make and alter a [`table`], to keep its [`index`] and to [`merge`], and its own [`dialect`].
 
-use std::collections::{BTreeMap, HashSet};
-
 use crate::config::Secret;
-use crate::destination::sql::{SqlEngine as _, ledger, live_ids};
-use crate::destination::{Destination, Interrupter, LedgerRow, Loaded, StagedLoad, StreamState};
+use crate::destination::sql::Database;
 use crate::error::{Error, Result};
-use crate::failpoint;
-use crate::mode::Disposition;
-use crate::names::{DestinationId, LoadId, StreamName};
-use crate::position::Position;
 use crate::postgres::connection::{Role, Server};
 
 mod copy;
@@ -39,14 +32,7 @@ mod tests;
 use session::{Session, value};
 
 /// A dataset in a PostgreSQL database.
-#[derive(Debug)]
-pub struct Postgres {
-    session: Session,
-    id: DestinationId,
-    /// What is to be known where its ledger was made at another place.
-    moved: Option<String>,
-    read_only: bool,
-}
+pub(crate) type Postgres = Database<Session>;
 
 impl Postgres {
     /// Connects, keeps other runs out of the dataset, and sees to its schema and ledger. Blocks.
@@ -63,13 +49,7 @@ impl Postgres {
             let mut session = Session::open(&server, dataset)?;
             lock::take(&mut session)?;
             let here = dataset_place(&mut session)?;
-            let (id, moved) = session.transaction(|session| ledger::prepare(session, &here))?;
-            Ok(Self {
-                session,
-                id,
-                moved,
-                read_only: false,
-            })
+            Self::writable(session, &here)
         };
         opened().map_err(|error: Error| error.on(subject(name, &server)))
     }
@@ -86,75 +66,9 @@ impl Postgres {
             let mut session = Session::open(&server, dataset)?;
             session.batch("SET default_transaction_read_only = on")?;
             let here = dataset_place(&mut session)?;
-            let id = ledger::seen_id(&mut session, &here)?;
-            Ok(id.map(|id| Self {
-                session,
-                id,
-                moved: None,
-                read_only: true,
-            }))
+            Self::readable(session, &here)
         };
         opened().map_err(|error: Error| error.on(subject(name, &server)))
-    }
-
-    fn writable(&self) -> Result<()> {
-        if self.read_only {
-            return Err(Error::internal(
-                "a load on a destination that was opened to be read",
-            ));
-        }
-        Ok(())
-    }
-}
-
-impl Destination for Postgres {
-    fn id(&self) -> &DestinationId {
-        &self.id
-    }
-
-    fn interrupter(&self) -> Interrupter {
-        self.session.interrupter()
-    }
-
-    fn warnings(&self) -> Vec<String> {
-        self.moved.iter().cloned().collect()
-    }
-
-    fn states(&mut self) -> Result<BTreeMap<StreamName, StreamState>> {
-        ledger::states(&mut self.session)
-    }
-
-    fn loaded(&mut self, stream: &StreamName) -> Result<HashSet<LoadId>> {
-        ledger::loaded(&mut self.session, stream)
-    }
-
-    fn last_loads(&mut self) -> Result<Vec<LedgerRow>> {
-        ledger::last_loads(&mut self.session)
-    }
-
-    fn load(&mut self, load: &StagedLoad) -> Result<Loaded> {
-        self.writable()?;
-        let loaded = self
-            .session
-            .transaction(|session| {
-                let loaded = ledger::load(session, load)?;
-                fail::fail_point!("postgres.before_commit", failpoint::abort);
-                Ok(loaded)
-            })
-            .map_err(|error| error.on(format!("load {}", load.manifest.load_id)))?;
-        fail::fail_point!("postgres.after_commit", failpoint::abort);
-        Ok(loaded)
-    }
-
-    fn advance(&mut self, stream: &StreamName, before: &Position, after: &Position) -> Result<()> {
-        self.writable()?;
-        self.session
-            .transaction(|session| ledger::advance(session, stream, before, after))
-    }
-
-    fn live_ids(&mut self, table: &str, disposition: Disposition) -> Result<Vec<String>> {
-        let table = self.session.table(table);
-        live_ids(&mut self.session, &table, disposition)
     }
 }
 

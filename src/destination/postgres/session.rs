@@ -9,9 +9,10 @@ use std::time::Duration;
 use postgres::types::{FromSqlOwned, ToSql};
 use postgres::{Client, Row, SimpleQueryMessage};
 
-use crate::destination::Interrupter;
-use crate::destination::sql::{Dialect, Engine, TextRow};
+use crate::destination::sql::{Dialect, Engine, TextRow, Transactional, ledger};
+use crate::destination::{Interrupter, Loaded, StagedLoad};
 use crate::error::{Error, Result};
+use crate::failpoint;
 use crate::postgres::connection::Server;
 
 use super::dialect::PostgresSql;
@@ -26,7 +27,7 @@ const DURABLE: &str = "SELECT set_config('synchronous_commit', 'on', false) \
 const CANCEL_AGAIN: Duration = Duration::from_millis(100);
 
 /// A connection to the database, and the dataset in it.
-pub(super) struct Session {
+pub(crate) struct Session {
     client: Client,
     server: Server,
     dataset: String,
@@ -60,28 +61,6 @@ impl Session {
         Ok(session)
     }
 
-    /// What stops the statement that runs now, and every later transaction.
-    ///
-    /// It returns at once: a thread of its own asks the server to cancel, again and again until the transaction has ended,
-    /// as a request that comes between two statements is lost.
-    pub(super) fn interrupter(&self) -> Interrupter {
-        let interruption = Arc::clone(&self.interruption);
-        let token = self.client.cancel_token();
-        let (_, tls) = self.server.blocking();
-        Arc::new(move || {
-            interruption.stopped.store(true, Ordering::SeqCst);
-            let interruption = Arc::clone(&interruption);
-            let (token, tls) = (token.clone(), tls.clone());
-            std::thread::spawn(move || {
-                while interruption.working.load(Ordering::SeqCst) {
-                    let asked = token.cancel_query(tls.clone());
-                    tracing::debug!(?asked, "asked the server to cancel");
-                    std::thread::sleep(CANCEL_AGAIN);
-                }
-            });
-        })
-    }
-
     /// Where the database is, for people.
     pub(super) fn place(&self) -> &str {
         self.server.place()
@@ -99,17 +78,6 @@ impl Session {
             &[&dataset],
         )?;
         value(&row, 0)
-    }
-
-    /// Does `work` in one transaction: all of it, or nothing.
-    pub(super) fn transaction<T>(
-        &mut self,
-        work: impl FnOnce(&mut Self) -> Result<T>,
-    ) -> Result<T> {
-        self.interruption.working.store(true, Ordering::SeqCst);
-        let outcome = self.commit(work);
-        self.interruption.working.store(false, Ordering::SeqCst);
-        outcome
     }
 
     fn commit<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
@@ -208,6 +176,45 @@ impl Session {
         self.check()?;
         let answered = self.client.simple_query(sql);
         answered.map_err(|error| self.told(&error))
+    }
+}
+
+impl Transactional for Session {
+    fn transaction<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        self.interruption.working.store(true, Ordering::SeqCst);
+        let outcome = self.commit(work);
+        self.interruption.working.store(false, Ordering::SeqCst);
+        outcome
+    }
+
+    /// It returns at once: a thread of its own asks the server to cancel, again and again until the transaction has ended,
+    /// as a request that comes between two statements is lost.
+    fn interrupter(&self) -> Interrupter {
+        let interruption = Arc::clone(&self.interruption);
+        let token = self.client.cancel_token();
+        let (_, tls) = self.server.blocking();
+        Arc::new(move || {
+            interruption.stopped.store(true, Ordering::SeqCst);
+            let interruption = Arc::clone(&interruption);
+            let (token, tls) = (token.clone(), tls.clone());
+            std::thread::spawn(move || {
+                while interruption.working.load(Ordering::SeqCst) {
+                    let asked = token.cancel_query(tls.clone());
+                    tracing::debug!(?asked, "asked the server to cancel");
+                    std::thread::sleep(CANCEL_AGAIN);
+                }
+            });
+        })
+    }
+
+    fn load(&mut self, load: &StagedLoad) -> Result<Loaded> {
+        let loaded = self.transaction(|session| {
+            let loaded = ledger::load(session, load)?;
+            fail::fail_point!("postgres.before_commit", failpoint::abort);
+            Ok(loaded)
+        })?;
+        fail::fail_point!("postgres.after_commit", failpoint::abort);
+        Ok(loaded)
     }
 }
 

@@ -11,7 +11,9 @@ use crate::destination::conformance::{
     self, DATASET, Dialect, Fixture, Load, Subject, conformance, ints, longs, texts,
 };
 use crate::destination::sql::Dialect as _;
+use crate::destination::{Destination as _, Loaded};
 use crate::mode::Disposition;
+use crate::names::LoadId;
 use crate::schema::{Column, ColumnType};
 
 mod opening;

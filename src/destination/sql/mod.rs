@@ -11,6 +11,8 @@
 //! common: no `QUALIFY`, no `ANTI JOIN`, no `IGNORE NULLS`; a subquery in `FROM` always has an alias, and every alias is
 //! one of [`dialect`]'s, which no column can be taken for.
 //!
+//! [`database`] makes a destination of such an engine whose dataset keeps the ledger itself.
+//!
 //! [`rows`] is a load as a relation, [`keys`] sees to it that a key comes once, [`marks`] that rows which only mark a
 //! record keep its values, [`own`] tells which columns of a table are acequia's. [`place`] tells a copy of a ledger from
 //! its original.
@@ -23,6 +25,7 @@ use crate::schema::Column;
 
 mod append;
 pub(crate) mod changes;
+pub(crate) mod database;
 pub(crate) mod dialect;
 mod insert_only;
 mod keys;
@@ -40,6 +43,7 @@ pub(crate) mod tests;
 mod turn;
 
 pub(crate) use append::{Missing, Overlap};
+pub(crate) use database::{Database, Transactional};
 pub(crate) use dialect::Dialect;
 pub(crate) use marks::live_ids;
 pub(crate) use rows::{Rows, check_rows};

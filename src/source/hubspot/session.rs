@@ -1,6 +1,6 @@
 //! A stream open in HubSpot: its columns known, its scopes found sufficient, its reading about to begin. `open` opens it.
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::builder::MARK;
@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::evolution::{TableSchema, common_type};
 use crate::position::Position;
 use crate::schema::{ColumnType, Schema};
-use crate::source::{Description, Extract, LANE_CAPACITY, Lane, Outcome};
+use crate::source::{Complete, Description, Extract, ExtractEnd, LANE_CAPACITY, joined};
 
 /// A stream open in HubSpot.
 #[derive(Debug)]
@@ -117,11 +117,10 @@ impl Session {
     ) -> Result<Extract> {
         self.reader.stop = stop.clone();
         let (batches, receiver) = mpsc::channel(LANE_CAPACITY);
-        let (outcome, told) = oneshot::channel();
         let start = self.start(from, ids)?;
         let schema = schema.clone();
         let producer = tokio::spawn(async move {
-            let mut told = Outcome::default();
+            let mut told = Complete::default();
             for (message, remedy) in self.advice {
                 told.warnings.push(format!("{message}; {remedy}"));
             }
@@ -166,17 +165,11 @@ impl Session {
             told.position = self
                 .incremental
                 .map(|incremental| incremental.position(archived));
-            // Whoever began the extract may have given it up.
-            let _ = outcome.send(told);
-            Ok(())
+            Ok(ExtractEnd::Complete(Box::new(told)))
         });
         Ok(Extract {
-            lanes: vec![Lane {
-                batches: receiver,
-                producer,
-            }],
-            horizon: None,
-            outcome: Some(told),
+            lanes: vec![receiver],
+            end: Box::pin(joined(producer)),
         })
     }
 

@@ -11,13 +11,13 @@ use super::connection::failed;
 use super::horizon::{self, Activity};
 use super::sql::{cursor_comparison, quote};
 use super::types::ColumnPlan;
+use super::watermark::{Bound, Horizon};
 use crate::config::{Cursor, NullCursor, Stream};
 use crate::error::{Error, Result};
 use crate::exact::calendar::DAY_MICROS;
 use crate::position::{CursorPosition, CursorValue, Lag};
 use crate::schema::ColumnType;
 use crate::seen::{Seen, SetBack, is_prepared};
-use crate::source::{Bound, Horizon};
 
 /// The lowest difference to UTC of any time zone: what the clock of a writer may show whose session has its own.
 const LOWEST_OFFSET: i64 = -12 * 3600;
@@ -465,7 +465,7 @@ fn is_time(column_type: &ColumnType) -> bool {
 
 /// The lowest value that a transaction which began then, or later, gives a column. Whole seconds, and one less: one writer may
 /// round to them, or cut off, where others do not. What coarser grain all values have is seen by
-/// [`Watermark::settled`](crate::watermark::Watermark).
+/// [`Watermark::settled`](super::watermark::Watermark).
 fn lowest_value(
     began: DateTime<Utc>,
     offset: i64,

@@ -21,6 +21,7 @@ pub mod session;
 pub mod sql;
 pub mod text;
 pub mod types;
+pub mod watermark;
 
 pub use crate::postgres::connection;
 

@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
-use tokio::sync::oneshot;
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use tokio::task::JoinHandle;
 use tokio_postgres::Client;
 use tokio_util::sync::CancellationToken;
 
 use super::catalog::{self, CatalogRelation};
 use super::connection::{Server, failed, version};
-use super::cursor::{CursorColumn, Start};
+use super::cursor::CursorColumn;
 use super::field::Wire;
 use super::horizon;
 use super::reader::{LaneQuery, ReadyLane};
@@ -18,6 +20,7 @@ use super::replication::setup::Table;
 use super::replication::shapes;
 use super::sql::{Range, Selection, cursor_condition, key_ranges, literal, page_ranges, quote};
 use super::types::{ColumnPlan, plan};
+use super::watermark::Watch;
 use crate::change;
 use crate::config::{NullCursor, Reader, Relation, Stream};
 use crate::error::{Error, Result};
@@ -25,7 +28,7 @@ use crate::mode::Mode;
 use crate::position::{CursorPosition, CursorValue, LsnPosition, Position};
 use crate::schema::{ColumnSpec, ColumnType, Schema};
 use crate::shape::TableShape;
-use crate::source::{Description, Extract, Outcome};
+use crate::source::{Complete, Description, Extract, ExtractEnd, joined};
 
 /// Pages below which a table is read by one connection: 64 MiB.
 const PARALLEL_PAGES: u32 = 8 << 10;
@@ -205,13 +208,15 @@ impl Session {
             None => None,
         };
         let (lower, horizon, warnings) = match start {
-            Some(Start {
-                lower,
-                horizon,
-                warnings,
-            }) => (lower, Some(horizon), warnings),
+            Some(start) => (start.lower, Some(start.horizon), start.warnings),
             None => (None, None, Vec::new()),
         };
+        let cursor = self.cursor.as_ref().zip(horizon);
+        let cursor = cursor.map(|(cursor, horizon)| {
+            let column = &cursor.settings.column;
+            let watch = Watch::new(column, &cursor.column_type, &horizon);
+            (column.clone(), horizon, watch)
+        });
         let mut selection = Selection {
             from: self.relation.from.clone(),
             conditions: self.conditions.clone(),
@@ -247,24 +252,31 @@ impl Session {
             tracing::debug!(query = lane.query, "lane");
             ready.push(ReadyLane::connect(self.reader, &self.server, lane).await?);
         }
-        let (sender, outcome) = oneshot::channel();
-        let position = self.follows.as_ref();
-        // Whoever waits for it waits for the lanes first.
-        let _ = sender.send(Outcome {
-            position: position.map(|(_, position)| Position::Lsn(position.clone())),
-            warnings,
-            ..Outcome::default()
-        });
         // The transaction that holds the tables still ends with the last lane.
         let holder = Arc::new(self.client);
+        let watch = cursor.as_ref().map(|(.., watch)| watch);
         let lanes = ready
             .into_iter()
-            .map(|lane| lane.start(stop, &holder))
-            .collect();
+            .map(|lane| lane.start(stop, &holder, watch));
+        let (lanes, readers): (Vec<_>, Vec<_>) =
+            lanes.map(|lane| (lane.batches, lane.reader)).unzip();
+        let follows = self.follows.map(|(_, position)| Position::Lsn(position));
+        let before = from.cloned();
+        let stop = stop.clone();
+        let end = async move {
+            all_joined(readers, &stop).await?;
+            let by_cursor = cursor.and_then(|(column, horizon, watch)| {
+                horizon.position(&column, before.as_ref(), watch.noted())
+            });
+            Ok(ExtractEnd::Complete(Box::new(Complete {
+                position: follows.or(by_cursor.map(Position::Cursor)),
+                warnings,
+                ..Complete::default()
+            })))
+        };
         Ok(Extract {
             lanes,
-            horizon,
-            outcome: Some(outcome),
+            end: Box::pin(end),
         })
     }
 
@@ -311,6 +323,23 @@ impl Session {
             column.name == name && matches!(column.base.name.as_str(), "int2" | "int4" | "int8")
         })
     }
+}
+
+/// Waits for all lanes. The first that fails stops the others.
+async fn all_joined(readers: Vec<JoinHandle<Result<()>>>, stop: &CancellationToken) -> Result<()> {
+    let mut readers: FuturesUnordered<_> = readers.into_iter().map(joined).collect();
+    let mut failure = None;
+    while let Some(ended) = readers.next().await {
+        let Err(error) = ended else { continue };
+        stop.cancel();
+        if failure
+            .as_ref()
+            .is_none_or(|known| matches!(known, Error::Interrupted))
+        {
+            failure = Some(error);
+        }
+    }
+    failure.map_or(Ok(()), Err)
 }
 
 /// What begins the reading transaction: in a snapshot of its own, or in the one that changes follow on.

@@ -156,6 +156,50 @@ fn status_shows_the_slot_and_drop_takes_it_down() {
     assert!(again.stdout.contains("nothing to drop"), "{again:?}");
 }
 
+/// Names clash: what carries the pipeline's names is its own only where that was noted.
+#[test]
+fn what_another_uses_is_not_dropped() {
+    let project = project("not_ours", T, &["t"], "");
+    let name = project.source.name();
+    let drop = || project.acequia(&["replication", "drop", "operativa", "--yes"]);
+    let refused = |what: &str| {
+        let refused = drop();
+        assert_eq!(refused.status, Some(2), "{refused:?}");
+        assert!(refused.stderr.contains(what), "{refused:?}");
+    };
+    project
+        .source
+        .batch("CREATE PUBLICATION acequia FOR TABLE t")
+        .unwrap();
+    refused("left alone");
+    project
+        .source
+        .batch(&format!(
+            "SELECT pg_create_logical_replication_slot('{name}', 'pgoutput')"
+        ))
+        .unwrap();
+    refused("is not this pipeline's");
+    assert_eq!(project.slot("count(*)"), "1");
+    let publications = "SELECT count(*) FROM pg_publication";
+    assert_eq!(project.source_value(publications), "1");
+
+    project
+        .source
+        .batch(&format!("SELECT pg_drop_replication_slot('{name}')"))
+        .unwrap();
+    project.run(&[]);
+    let dropped = drop();
+    assert_eq!(dropped.status, Some(0), "{dropped:?}");
+    assert_eq!(project.slot("count(*)"), "0");
+    assert_eq!(project.source_value(publications), "0");
+    // Nothing is noted any more: what comes now under the names is another's.
+    project
+        .source
+        .batch("CREATE PUBLICATION acequia FOR TABLE t")
+        .unwrap();
+    refused("left alone");
+}
+
 /// A slot that nothing reads any more warns in every run, with what it keeps.
 #[test]
 fn a_slot_left_behind_warns() {

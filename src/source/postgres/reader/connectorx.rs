@@ -6,7 +6,6 @@
 
 use std::time::Duration;
 
-use arrow::array::RecordBatch;
 use connectorx::data_order::DataOrder;
 use connectorx::destinations::{Destination, DestinationPartition};
 use connectorx::errors::ConnectorXError;
@@ -21,12 +20,11 @@ use connectorx::typesystem::{Transport, TypeAssoc, TypeSystem};
 use postgres::types::Type;
 use postgres_openssl::MakeTlsConnector;
 use r2d2_postgres::PostgresConnectionManager;
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::LaneQuery;
+use super::{LaneQuery, Sink};
 use crate::error::{Error, Result};
-use crate::source::Lane;
+use crate::source::joined;
 use crate::source::postgres::batch::BatchBuilder;
 use crate::source::postgres::connection::{OWN_PATH, Server, failed};
 use crate::source::postgres::field::{ColumnBuilder, FieldError, Wire};
@@ -102,14 +100,10 @@ impl ReadyLane {
     }
 
     /// Reads all rows and sends them on, until `stop` is asked for.
-    pub async fn run(
-        self,
-        batches: mpsc::Sender<RecordBatch>,
-        stop: &CancellationToken,
-    ) -> Result<()> {
+    pub async fn run(self, sink: Sink, stop: &CancellationToken) -> Result<()> {
         let canceller = self.canceller.clone();
-        let reader = tokio::task::spawn_blocking(move || self.read(batches));
-        let mut reading = std::pin::pin!(Lane::finish(reader));
+        let reader = tokio::task::spawn_blocking(move || self.read(sink));
+        let mut reading = std::pin::pin!(joined(reader));
         tokio::select! {
             ended = &mut reading => return ended,
             () = stop.cancelled() => {}
@@ -127,7 +121,7 @@ impl ReadyLane {
     }
 
     /// Reads all rows and sends them on. Blocks.
-    fn read(self, batches: mpsc::Sender<RecordBatch>) -> Result<()> {
+    fn read(self, batches: Sink) -> Result<()> {
         let Self {
             connection,
             canceller,
@@ -232,7 +226,7 @@ struct LaneSink {
 /// Gathers batches and sends them on.
 struct BatchSink {
     builder: BatchBuilder,
-    batches: mpsc::Sender<RecordBatch>,
+    batches: Sink,
     canceller: Canceller,
 }
 
@@ -291,7 +285,7 @@ impl BatchSink {
         if let Some(batch) = self.builder.take().map_err(LaneError::Row)? {
             self.batches
                 .blocking_send(batch)
-                .map_err(|_| self.give_up(LaneError::Closed))?;
+                .map_err(|error| self.give_up(LaneError::Row(error)))?;
         }
         Ok(())
     }
@@ -306,8 +300,6 @@ enum LaneError {
     Postgres(PostgresSourceError),
     /// A row that cannot be carried.
     Row(Error),
-    /// Whoever received the batches is gone, and knows why.
-    Closed,
 }
 
 impl From<ConnectorXError> for LaneError {
@@ -326,7 +318,6 @@ impl From<LaneError> for Error {
     fn from(error: LaneError) -> Self {
         match error {
             LaneError::Row(error) => error,
-            LaneError::Closed => Error::Interrupted,
             LaneError::Postgres(PostgresSourceError::PostgresError(error)) => {
                 failed("the server broke off the extract", &error)
             }

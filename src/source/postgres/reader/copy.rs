@@ -3,11 +3,9 @@
 
 use std::ops::ControlFlow;
 
-use arrow::array::RecordBatch;
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::LaneQuery;
+use super::{LaneQuery, Sink};
 use crate::error::{Error, Result};
 use crate::postgres::connection::{OWN_PATH, Server};
 use crate::postgres::copy::{Row, row};
@@ -64,14 +62,10 @@ impl ReadyLane {
     }
 
     /// Reads all rows and sends them on, until `stop` is asked for.
-    pub(super) async fn run(
-        mut self,
-        batches: mpsc::Sender<RecordBatch>,
-        stop: &CancellationToken,
-    ) -> Result<()> {
+    pub(super) async fn run(mut self, sink: Sink, stop: &CancellationToken) -> Result<()> {
         let cancel = self.connection.cancel();
         let ended = tokio::select! {
-            ended = self.read(&batches) => ended,
+            ended = self.read(&sink) => ended,
             () = stop.cancelled() => Err(Error::Interrupted),
         };
         if ended.is_err() {
@@ -82,7 +76,7 @@ impl ReadyLane {
         ended
     }
 
-    async fn read(&mut self, batches: &mpsc::Sender<RecordBatch>) -> Result<()> {
+    async fn read(&mut self, sink: &Sink) -> Result<()> {
         let place = self.place.clone();
         let broken = |error: WireError| error.told("the server broke off the extract", &place);
         self.connection
@@ -96,17 +90,16 @@ impl ReadyLane {
                 ControlFlow::Continue(Pause::Starved) => {
                     self.connection.fill().await.map_err(broken)?;
                 }
-                ControlFlow::Continue(Pause::Full) => self.send(batches).await?,
-                ControlFlow::Continue(Pause::End) => return self.send(batches).await,
+                ControlFlow::Continue(Pause::Full) => self.send(sink).await?,
+                ControlFlow::Continue(Pause::End) => return self.send(sink).await,
                 ControlFlow::Break(error) => return Err(broken(error)),
             }
         }
     }
 
-    async fn send(&mut self, batches: &mpsc::Sender<RecordBatch>) -> Result<()> {
+    async fn send(&mut self, sink: &Sink) -> Result<()> {
         match self.rows.builder.take()? {
-            // Whoever received the batches is gone, and knows why.
-            Some(batch) => batches.send(batch).await.map_err(|_| Error::Interrupted),
+            Some(batch) => sink.send(batch).await,
             None => Ok(()),
         }
     }

@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio_postgres::Client;
 use tokio_util::sync::CancellationToken;
 
@@ -15,7 +17,8 @@ use super::sql::literal;
 use crate::config::Reader;
 use crate::error::{Error, Result};
 use crate::schema::Schema;
-use crate::source::{LANE_CAPACITY, Lane};
+use crate::source::LANE_CAPACITY;
+use crate::source::postgres::watermark::Watch;
 
 #[cfg(feature = "connectorx")]
 mod connectorx;
@@ -38,6 +41,21 @@ pub struct LaneQuery {
     pub mark: Option<SnapshotMark>,
     /// Whether row-level security may filter what is read, rather than make the server refuse it.
     pub row_security: bool,
+}
+
+/// A lane that is read: its batches, and what reads them.
+#[derive(Debug)]
+pub struct Lane {
+    /// The batches. They are complete only once the reader has ended well.
+    pub batches: mpsc::Receiver<RecordBatch>,
+    /// What reads.
+    pub reader: JoinHandle<Result<()>>,
+}
+
+/// Where a lane's batches go.
+pub struct Sink {
+    batches: mpsc::Sender<RecordBatch>,
+    watch: Option<Watch>,
 }
 
 /// A lane that is connected and under its snapshot, ready to be read.
@@ -92,18 +110,53 @@ impl ReadyLane {
 
     /// Begins to read. `holder`, whose transaction holds the relation still, ends with the last lane. `stop` ends the lane, and
     /// what it had the server do.
-    pub fn start(self, stop: &CancellationToken, holder: &Arc<Client>) -> Lane {
+    pub fn start(
+        self,
+        stop: &CancellationToken,
+        holder: &Arc<Client>,
+        watch: Option<&Watch>,
+    ) -> Lane {
         let (sender, batches) = mpsc::channel(LANE_CAPACITY);
         let stop = stop.clone();
         let holder = Arc::clone(holder);
-        let producer = tokio::spawn(async move {
+        let sink = Sink {
+            batches: sender,
+            watch: watch.cloned(),
+        };
+        let reader = tokio::spawn(async move {
             let _holder = holder;
             match self {
-                Self::Copy(lane) => lane.run(sender, &stop).await,
+                Self::Copy(lane) => lane.run(sink, &stop).await,
                 #[cfg(feature = "connectorx")]
-                Self::ConnectorX(lane) => lane.run(sender, &stop).await,
+                Self::ConnectorX(lane) => lane.run(sink, &stop).await,
             }
         });
-        Lane { batches, producer }
+        Lane { batches, reader }
+    }
+}
+
+impl Sink {
+    /// Hands a batch on, once its cursor values are noted.
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`] where whoever received the batches is gone, and knows why.
+    async fn send(&self, batch: RecordBatch) -> Result<()> {
+        self.note(&batch)?;
+        let sent = self.batches.send(batch).await;
+        sent.map_err(|_| Error::Interrupted)
+    }
+
+    /// As [`Sink::send`]. Blocks.
+    #[cfg(feature = "connectorx")]
+    fn blocking_send(&self, batch: RecordBatch) -> Result<()> {
+        self.note(&batch)?;
+        let sent = self.batches.blocking_send(batch);
+        sent.map_err(|_| Error::Interrupted)
+    }
+
+    fn note(&self, batch: &RecordBatch) -> Result<()> {
+        self.watch
+            .as_ref()
+            .map_or(Ok(()), |watch| watch.note(batch))
     }
 }

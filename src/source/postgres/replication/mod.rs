@@ -366,11 +366,15 @@ impl Replication {
 
     /// Begins to read by a command, once the slot is free.
     async fn start(&mut self, command: &str) -> std::result::Result<(), WireError> {
-        once_free(
-            async || self.wire.start(command).await,
-            |error| error.code() == Some(SqlState::OBJECT_IN_USE.code()),
-        )
-        .await
+        let began = Instant::now();
+        loop {
+            match self.wire.start(command).await {
+                Err(error)
+                    if error.code() == Some(SqlState::OBJECT_IN_USE.code())
+                        && comes_free(began).await => {}
+                ended => return ended,
+            }
+        }
     }
 
     fn unreadable(&self, error: WireError) -> Error {
@@ -468,14 +472,16 @@ impl Replication {
                      AND $2::text::pg_lsn <= pg_current_wal_flush_lsn()
                      AND pg_wal_lsn_diff($2::text::pg_lsn, restart_lsn) >= $3::int8";
         let to = lsn.to_string();
-        let advanced = once_free(
-            async || {
-                let parameters: [&(dyn ToSql + Sync); 3] = [&self.names.slot, &to, &distance];
-                self.client.execute(sql, &parameters).await
-            },
-            |error| error.code() == Some(&SqlState::OBJECT_IN_USE),
-        )
-        .await;
+        let parameters: [&(dyn ToSql + Sync); 3] = [&self.names.slot, &to, &distance];
+        let began = Instant::now();
+        let advanced = loop {
+            match self.client.execute(sql, &parameters).await {
+                Err(error)
+                    if error.code() == Some(&SqlState::OBJECT_IN_USE)
+                        && comes_free(began).await => {}
+                ended => break ended,
+            }
+        };
         advanced.map_err(|error| self.unconfirmed(&error))
     }
 
@@ -555,20 +561,14 @@ pub fn refuse_lost(slot: &Slot, name: &str) -> Result<()> {
     ))
 }
 
-/// Tries until the slot is free: the reader of a run that was killed lives on for a moment.
-async fn once_free<T, E>(
-    mut attempt: impl AsyncFnMut() -> std::result::Result<T, E>,
-    is_held: impl Fn(&E) -> bool,
-) -> std::result::Result<T, E> {
-    let began = Instant::now();
-    loop {
-        match attempt().await {
-            Err(error) if is_held(&error) && began.elapsed() < RELEASE => {
-                tokio::time::sleep(RETRY).await;
-            }
-            ended => return ended,
-        }
+/// Waits a moment for a slot to come free, as the reader of a run that was killed lives on for a while. Says no where that has
+/// gone on for too long since `began`.
+async fn comes_free(began: Instant) -> bool {
+    let waits = began.elapsed() < RELEASE;
+    if waits {
+        tokio::time::sleep(RETRY).await;
     }
+    waits
 }
 
 /// Waits, and says so where it takes long.

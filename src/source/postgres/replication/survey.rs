@@ -269,7 +269,7 @@ pub async fn slot_status(server: &Server, names: &Replication, source: &str) -> 
 }
 
 /// What there is to take down.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug)]
 pub struct Standing {
     /// The slot, where it exists.
     pub slot: Option<String>,
@@ -304,19 +304,19 @@ pub async fn standing(server: &Server, names: &Replication) -> Result<Standing> 
     })
 }
 
-/// Drops slot and publication.
-pub async fn drop(server: &Server, standing: &Standing) -> Result<()> {
+/// Drops a slot and a publication.
+pub async fn drop(server: &Server, slot: Option<&str>, publication: Option<&str>) -> Result<()> {
     let client = server.connect().await?;
-    if let Some(slot) = &standing.slot {
+    if let Some(slot) = slot {
         client
-            .execute("SELECT pg_drop_replication_slot($1)", &[slot])
+            .execute("SELECT pg_drop_replication_slot($1)", &[&slot])
             .await
             .map_err(|error| {
                 failed(format!("cannot drop the replication slot `{slot}`"), &error)
             })?;
     }
-    if let Some(publication) = &standing.publication {
-        let statement = format!("DROP PUBLICATION {}", quote(publication));
+    if let Some(publication) = publication {
+        let statement = drop_publication(publication);
         client.batch_execute(&statement).await.map_err(|error| {
             failed(
                 format!("cannot drop the publication `{publication}`"),
@@ -326,4 +326,9 @@ pub async fn drop(server: &Server, standing: &Standing) -> Result<()> {
         })?;
     }
     Ok(())
+}
+
+/// What drops a publication.
+pub fn drop_publication(name: &str) -> String {
+    format!("DROP PUBLICATION {}", quote(name))
 }

@@ -1,16 +1,52 @@
-//! The highest cursor values of a batch. No I/O.
+//! The highest cursor values of an extract, and the position that they make. No I/O.
 
-use arrow::array::{ArrayRef, AsArray, PrimitiveArray};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arrow::array::{ArrayRef, AsArray, PrimitiveArray, RecordBatch};
 use arrow::datatypes::{
     ArrowPrimitiveType, Date32Type, Decimal128Type, Int16Type, Int32Type, Int64Type,
     TimestampMicrosecondType,
 };
 
 use crate::error::{Error, Result};
-use crate::position::CursorValue;
+use crate::position::{CursorPosition, CursorValue};
 use crate::schema::ColumnType;
+use crate::seen::Seen;
 
-/// What was landed of a cursor column.
+/// From where the next extract of a stream has to go on, as far as is known before this one reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Horizon {
+    /// Below what no row is yet to be committed.
+    pub bound: Bound,
+    /// Whether this extract begins at the beginning although the stream has a position: what was known of its rows counts no
+    /// more.
+    pub again: bool,
+    /// What the source is.
+    pub seen: Seen,
+}
+
+/// Below what no row is yet to be committed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Bound {
+    /// The cursor does not tell: the highest value that was read stands for it.
+    Highest,
+    /// No transaction under way gives a row less than that, nor one that is yet to begin; unless all values are of a coarser
+    /// grain.
+    NotBelow(CursorValue),
+    /// Nothing is known.
+    Unknown,
+}
+
+/// Notes the highest values of a cursor column in the batches of all lanes of an extract. Clones note together.
+#[derive(Debug, Clone)]
+pub struct Watch {
+    column: String,
+    column_type: ColumnType,
+    bound: Option<CursorValue>,
+    watermark: Arc<Mutex<Watermark>>,
+}
+
+/// What was read of a cursor column.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Watermark {
     /// The highest value.
@@ -21,6 +57,89 @@ pub struct Watermark {
     /// or later: whatever grain the column's values are cut off or rounded to, each of them stays what it is by that, and
     /// the order of times is kept; so what a later time comes to is no less than any value that lies at or below it.
     pub settled: Option<CursorValue>,
+}
+
+impl Horizon {
+    /// The position once all that was read is loaded: the highest value so far, and from where the next extract resumes. None
+    /// where no value was ever read.
+    pub fn position(
+        self,
+        column: &str,
+        before: Option<&CursorPosition>,
+        read: Watermark,
+    ) -> Option<CursorPosition> {
+        let known = before.filter(|_| !self.again);
+        let mut all = read;
+        all.raise(Watermark {
+            highest: known.map(|known| known.value.clone()),
+            settled: None,
+        });
+        // Where nothing was read of what is read anew, the value says only of what kind it is.
+        let value = all
+            .highest
+            .clone()
+            .or_else(|| before.map(|before| before.value.clone()))?;
+        let resume = match &self.bound {
+            Bound::Highest => all.highest.unwrap_or_else(|| value.lowest()),
+            Bound::NotBelow(bound) => {
+                let earlier = known.map(|known| [&known.value, &known.resume]);
+                for value in earlier.into_iter().flatten() {
+                    if value <= bound {
+                        all.raise(Watermark {
+                            highest: None,
+                            settled: Some(value.clone()),
+                        });
+                    }
+                }
+                all.settled.unwrap_or_else(|| value.lowest())
+            }
+            Bound::Unknown => value.lowest(),
+        };
+        Some(CursorPosition {
+            column: column.to_owned(),
+            value,
+            resume,
+            seen: Some(self.seen),
+        })
+    }
+}
+
+impl Watch {
+    /// For the batches of an extract that begins with that horizon.
+    pub fn new(column: &str, column_type: &ColumnType, horizon: &Horizon) -> Self {
+        Self {
+            column: column.to_owned(),
+            column_type: column_type.clone(),
+            bound: match &horizon.bound {
+                Bound::NotBelow(bound) => Some(bound.clone()),
+                Bound::Highest | Bound::Unknown => None,
+            },
+            watermark: Arc::default(),
+        }
+    }
+
+    /// Notes what a batch has.
+    ///
+    /// # Errors
+    /// As [`Watermark::of`].
+    pub fn note(&self, batch: &RecordBatch) -> Result<()> {
+        let Some(values) = batch.column_by_name(&self.column) else {
+            return Ok(());
+        };
+        let mark = Watermark::of(values, &self.column_type, self.bound.as_ref())?;
+        let mut all = self
+            .watermark
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        all.raise(mark);
+        Ok(())
+    }
+
+    /// What was noted so far.
+    pub fn noted(&self) -> Watermark {
+        let noted = self.watermark.lock();
+        noted.unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 impl Watermark {

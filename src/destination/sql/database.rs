@@ -1,0 +1,112 @@
+//! A destination whose dataset keeps its ledger itself: what the pipeline asks of it, answered over an [`SqlEngine`].
+
+use std::collections::{BTreeMap, HashSet};
+
+use crate::destination::{Destination, Interrupter, LedgerRow, Loaded, StagedLoad, StreamState};
+use crate::error::{Error, Result};
+use crate::mode::Disposition;
+use crate::names::{DestinationId, LoadId, StreamName};
+use crate::position::Position;
+
+use super::{SqlEngine, ledger, live_ids};
+
+/// An engine whose connection has transactions.
+pub(crate) trait Transactional: SqlEngine + Send {
+    /// Does `work` in one transaction: all of it, or nothing.
+    fn transaction<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T>
+    where
+        Self: Sized;
+
+    /// What stops the statement that runs now, and every later transaction: a stop is for good.
+    fn interrupter(&self) -> Interrupter;
+
+    /// Applies a load, and writes it down, in one transaction.
+    fn load(&mut self, load: &StagedLoad) -> Result<Loaded>;
+}
+
+/// A dataset in a database.
+#[derive(Debug)]
+pub(crate) struct Database<S> {
+    pub(in crate::destination) session: S,
+    id: DestinationId,
+    /// What is to be known where its ledger was made at another place.
+    moved: Option<String>,
+    read_only: bool,
+}
+
+impl<S: Transactional> Database<S> {
+    /// Sees to the schema and ledger of a dataset; `here` is where it is.
+    pub(crate) fn writable(mut session: S, here: &str) -> Result<Self> {
+        let (id, moved) = session.transaction(|session| ledger::prepare(session, here))?;
+        Ok(Self {
+            session,
+            id,
+            moved,
+            read_only: false,
+        })
+    }
+
+    /// A dataset of which only the ledger is read; none where it has none yet.
+    pub(crate) fn readable(mut session: S, here: &str) -> Result<Option<Self>> {
+        let id = ledger::seen_id(&mut session, here)?;
+        Ok(id.map(|id| Self {
+            session,
+            id,
+            moved: None,
+            read_only: true,
+        }))
+    }
+
+    fn refuse_read_only(&self) -> Result<()> {
+        if self.read_only {
+            return Err(Error::internal(
+                "a load on a destination that was opened to be read",
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl<S: Transactional> Destination for Database<S> {
+    fn id(&self) -> &DestinationId {
+        &self.id
+    }
+
+    fn interrupter(&self) -> Interrupter {
+        self.session.interrupter()
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        self.moved.iter().cloned().collect()
+    }
+
+    fn states(&mut self) -> Result<BTreeMap<StreamName, StreamState>> {
+        ledger::states(&mut self.session)
+    }
+
+    fn loaded(&mut self, stream: &StreamName) -> Result<HashSet<LoadId>> {
+        ledger::loaded(&mut self.session, stream)
+    }
+
+    fn last_loads(&mut self) -> Result<Vec<LedgerRow>> {
+        ledger::last_loads(&mut self.session)
+    }
+
+    fn load(&mut self, load: &StagedLoad) -> Result<Loaded> {
+        self.refuse_read_only()?;
+        self.session
+            .load(load)
+            .map_err(|error| error.on(format!("load {}", load.manifest.load_id)))
+    }
+
+    fn advance(&mut self, stream: &StreamName, before: &Position, after: &Position) -> Result<()> {
+        self.refuse_read_only()?;
+        self.session
+            .transaction(|session| ledger::advance(session, stream, before, after))
+    }
+
+    fn live_ids(&mut self, table: &str, disposition: Disposition) -> Result<Vec<String>> {
+        let table = self.session.table(table);
+        live_ids(&mut self.session, &table, disposition)
+    }
+}
