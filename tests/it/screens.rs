@@ -44,7 +44,10 @@ fn settings() -> Settings {
     for (pattern, name) in [
         (r"\b\d{8}T\d{9}-[0-9a-f]{8}-[0-9a-f]{4}\b", "<load>"),
         (r"PostgreSQL \d+\.\d+( \([^)]*\))?", "PostgreSQL <version>"),
-        (r"\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?( ?UTC|Z)?", "<time>"),
+        (
+            r"\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?( ?UTC|Z)?",
+            "<time>",
+        ),
         (r"\b\d+(\.\d+)? ?(ms|s|min)\b", "<seconds>"),
         (r"\b\d+(\.\d+)? [kMG]?B\b", "<bytes>"),
         (r"\b[0-9a-f]{64}\b", "<sha256>"),
@@ -73,7 +76,10 @@ fn a_check_a_run_and_what_they_leave() {
         assert_snapshot!("landing_list", shown(&project, &["landing", "list"]));
         let load = project.loads("cursos").pop().unwrap();
         let load = load.file_name().unwrap().to_str().unwrap();
-        assert_snapshot!("inspect", shown(&project, &["inspect", load, "--rows", "2"]));
+        assert_snapshot!(
+            "inspect",
+            shown(&project, &["inspect", load, "--rows", "2"])
+        );
         std::fs::remove_file(project.path("formacion.duckdb")).unwrap();
         assert_snapshot!("replay", shown(&project, &["replay"]));
     });
@@ -111,7 +117,13 @@ fn help() {
                 shown(&project, &[command, "--help"])
             );
         }
-        assert_snapshot!("help_landing_prune", shown(&project, &["landing", "prune", "--help"]));
-        assert_snapshot!("help_replication_drop", shown(&project, &["replication", "drop", "--help"]));
+        assert_snapshot!(
+            "help_landing_prune",
+            shown(&project, &["landing", "prune", "--help"])
+        );
+        assert_snapshot!(
+            "help_replication_drop",
+            shown(&project, &["replication", "drop", "--help"])
+        );
     });
 }
