@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 use std::hint::black_box;
 
 use acequia::internals::hubspot::ColumnBuilder;
-use acequia::internals::hubspot::{ENVELOPE, RecordBuilder, record_columns};
 use acequia::internals::hubspot::{Property, PropertyColumn, columns, misfits};
-use acequia::internals::{number, with_misfits};
+use acequia::internals::hubspot::{RECORD_COLUMNS, RecordBuilder, record_columns};
+use acequia::internals::{assign_field_ids, with_misfits};
 use acequia::schema::Schema;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use serde_json::Value;
@@ -27,8 +27,8 @@ fn json_to_arrow(c: &mut Criterion) {
         .expect("the server starts");
     let page = server.page("companies", RECORDS).into_bytes();
     let properties = properties(&server);
-    let planned = columns(&properties, &ENVELOPE, &BTreeMap::new());
-    let schema = number(None, record_columns(&planned));
+    let planned = columns(&properties, &RECORD_COLUMNS, &BTreeMap::new());
+    let schema = assign_field_ids(None, record_columns(&planned));
     let schema = with_misfits(None, &schema, &misfits(&planned));
 
     let mut group = c.benchmark_group("hubspot_json_to_arrow");
@@ -62,7 +62,7 @@ fn through_values(
     let records = page.get("results").and_then(Value::as_array).unwrap();
     let mut names: BTreeMap<&str, (&str, bool)> = BTreeMap::new();
     for (column, key) in
-        ENVELOPE
+        RECORD_COLUMNS
             .iter()
             .zip(["id", "createdAt", "updatedAt", "archived", "archivedAt"])
     {

@@ -247,7 +247,7 @@ fn loads(criterion: &mut Criterion) {
         b.iter_batched(
             || {
                 let destination = bench.open_empty();
-                let load = full.load(&destination);
+                let load = full.load(destination.as_ref());
                 (destination, load)
             },
             |(mut destination, load)| {
@@ -266,7 +266,7 @@ fn loads(criterion: &mut Criterion) {
                 // What the load before left dead is swept up, as autovacuum does between runs.
                 bench.warehouse.batch("VACUUM replica.ventas").unwrap();
                 let destination = bench.open();
-                let load = full.load(&destination);
+                let load = full.load(destination.as_ref());
                 (destination, load)
             },
             |(mut destination, load)| {
@@ -324,7 +324,7 @@ fn merges(
                     .batch_execute("VACUUM ANALYZE replica.fusionada")
                     .unwrap();
                 let destination = bench.open();
-                let load = day.load(&destination);
+                let load = day.load(destination.as_ref());
                 (destination, load)
             },
             |(mut destination, load)| {

@@ -14,7 +14,7 @@ use acequia::config::SchemaContract;
 use acequia::config::{self, Pipeline, Reader, Relation, Secret, Stream, Target};
 use acequia::internals::LoadWriter;
 use acequia::internals::Source;
-use acequia::internals::number;
+use acequia::internals::assign_field_ids;
 use acequia::internals::{StagedLoad, open};
 use acequia::landing::manifest::Part;
 use acequia::landing::manifest::{FORMAT_VERSION, Manifest};
@@ -105,7 +105,7 @@ impl Bench {
                 .open(stream)
                 .await
                 .unwrap();
-            let schema = number(None, opened.description().columns.clone());
+            let schema = assign_field_ids(None, opened.description().columns.clone());
             let stop = CancellationToken::new();
             let extract = opened.read(&schema, None, &[], &stop).await.unwrap();
             let (sender, mut all) = mpsc::channel(4);

@@ -15,7 +15,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// What failed, how to fix it, and why it failed.
 #[derive(Debug, Clone)]
-pub struct Fault {
+pub struct Details {
     what: String,
     remedy: Option<String>,
     cause: Option<Arc<dyn StdError + Send + Sync>>,
@@ -51,57 +51,57 @@ enum Lasts {
 #[derive(Debug, Clone)]
 pub enum Error {
     /// The command line or `acequia.toml`: whoever wrote it.
-    Config(Fault),
+    Config(Details),
     /// The source refuses, is absent or broke off: whoever runs the source.
-    Source(Fault),
+    Source(Details),
     /// A value or a schema that cannot be carried exactly: whoever owns the stream.
-    Data(Fault),
+    Data(Details),
     /// The landing area: whoever runs its storage.
-    Landing(Fault),
+    Landing(Details),
     /// A landed load whose files are not what its manifest says: nobody, for the next run reads its rows anew.
-    Damaged(Fault),
+    Damaged(Details),
     /// The destination: whoever runs it.
-    Destination(Fault),
+    Destination(Details),
     /// Stopped on request. Nothing is lost: the next run takes it up.
     Interrupted,
     /// A broken promise inside acequia: its developers.
-    Internal(Fault),
+    Internal(Details),
 }
 
 impl Error {
     /// An error of the command line or of the configuration.
     pub fn config(what: impl Into<String>) -> Self {
-        Self::Config(Fault::new(what))
+        Self::Config(Details::new(what))
     }
 
     /// An error of a source.
     pub fn source(what: impl Into<String>) -> Self {
-        Self::Source(Fault::new(what))
+        Self::Source(Details::new(what))
     }
 
     /// A value or schema that cannot be carried exactly.
     pub fn data(what: impl Into<String>) -> Self {
-        Self::Data(Fault::new(what))
+        Self::Data(Details::new(what))
     }
 
     /// An error of the landing area.
     pub fn landing(what: impl Into<String>) -> Self {
-        Self::Landing(Fault::new(what))
+        Self::Landing(Details::new(what))
     }
 
     /// A landed load whose files are not what its manifest says.
     pub fn damaged(what: impl Into<String>) -> Self {
-        Self::Damaged(Fault::new(what))
+        Self::Damaged(Details::new(what))
     }
 
     /// An error of a destination.
     pub fn destination(what: impl Into<String>) -> Self {
-        Self::Destination(Fault::new(what))
+        Self::Destination(Details::new(what))
     }
 
     /// A broken promise inside acequia.
     pub fn internal(what: impl Into<String>) -> Self {
-        Self::Internal(Fault::new(what))
+        Self::Internal(Details::new(what))
     }
 
     /// Adds how to fix it.
@@ -124,7 +124,7 @@ impl Error {
 
     /// Puts what it happened on before what happened: `stream ventas: …`.
     #[must_use]
-    pub fn on(mut self, subject: impl fmt::Display) -> Self {
+    pub fn context(mut self, subject: impl fmt::Display) -> Self {
         if let Some(fault) = self.fault_mut() {
             fault.what = format!("{subject}: {}", fault.what);
         }
@@ -203,7 +203,7 @@ impl Error {
         text
     }
 
-    fn fault(&self) -> Option<&Fault> {
+    fn fault(&self) -> Option<&Details> {
         match self {
             Self::Config(fault)
             | Self::Source(fault)
@@ -216,7 +216,7 @@ impl Error {
         }
     }
 
-    fn fault_mut(&mut self) -> Option<&mut Fault> {
+    fn fault_mut(&mut self) -> Option<&mut Details> {
         match self {
             Self::Config(fault)
             | Self::Source(fault)
@@ -230,7 +230,7 @@ impl Error {
     }
 }
 
-impl Fault {
+impl Details {
     fn new(what: impl Into<String>) -> Self {
         Self {
             what: what.into(),
@@ -274,7 +274,7 @@ mod tests {
         let error = Error::source("cannot connect to localhost:5432")
             .cause(std::io::Error::other("connection refused"))
             .remedy("start the server")
-            .on("stream ventas");
+            .context("stream ventas");
         assert_eq!(
             error.report(),
             "stream ventas: cannot connect to localhost:5432\n  because: connection refused\n  remedy: start the server"

@@ -89,7 +89,7 @@ pub struct Evolution {
 }
 
 /// Gives each column of a source its field id: the one that its name has already, or a new one.
-pub fn number(known: Option<&TableSchema>, specs: Vec<ColumnSpec>) -> Schema {
+pub fn assign_field_ids(known: Option<&TableSchema>, specs: Vec<ColumnSpec>) -> Schema {
     let mut next = known.map_or(1, |table| table.next_field_id);
     let mut fresh = || {
         let id = next;
@@ -154,7 +154,7 @@ pub fn with_misfits(
 ///
 /// # Errors
 /// As [`evolve`].
-pub fn foresee(
+pub fn preview(
     known: &TableSchema,
     schema: &Schema,
     misfits: &BTreeMap<String, String>,
@@ -386,7 +386,7 @@ mod tests {
     }
 
     fn load(known: Option<&TableSchema>, columns: &[(&str, &str)]) -> Schema {
-        number(known, columns.iter().map(|(n, t)| spec(n, t)).collect())
+        assign_field_ids(known, columns.iter().map(|(n, t)| spec(n, t)).collect())
     }
 
     #[test]

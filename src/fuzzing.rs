@@ -14,14 +14,14 @@ use arrow::array::Array;
 use bytes::Bytes;
 
 use crate::config::{Document, Selection};
-use crate::evolution::{number, with_misfits};
+use crate::evolution::{assign_field_ids, with_misfits};
 use crate::exact::decimal;
 use crate::landing::LoadAddress;
 use crate::landing::manifest::Manifest;
 use crate::schema::{Schema, samples};
-use crate::source::hubspot::builder::{ENVELOPE, RecordBuilder, record_columns};
+use crate::source::hubspot::builder::{RECORD_COLUMNS, RecordBuilder, record_columns};
 use crate::source::hubspot::properties::{Property, PropertyColumn, columns, misfits};
-use crate::source::postgres::field::{ColumnBuilder, Wire};
+use crate::source::postgres::binary::{ColumnBuilder, WireType};
 use crate::source::postgres::replication::body;
 use crate::source::postgres::replication::pgoutput::{Message, Value, decode};
 use crate::source::postgres::text::TextForm;
@@ -53,9 +53,9 @@ pub fn replication_body(bytes: &[u8]) {
 /// A field in binary form, of every type.
 pub fn binary_field(bytes: &[u8]) {
     for column in samples::columns() {
-        for wire in [Wire::Bytea, Wire::Text] {
+        for wire in [WireType::Bytea, WireType::Text] {
             let mut builder = ColumnBuilder::new(&column, wire);
-            let pushed = builder.push_field(Some(bytes));
+            let pushed = builder.push_binary(Some(bytes));
             let array = builder.finish();
             assert!(pushed.is_err() || array.len() == 1 && array.is_valid(0));
         }
@@ -66,7 +66,7 @@ pub fn binary_field(bytes: &[u8]) {
 pub fn text_field(bytes: &[u8]) {
     for column in samples::columns() {
         for form in [TextForm::Plain, TextForm::Bool, TextForm::Float4] {
-            let mut builder = ColumnBuilder::new(&column, Wire::Text);
+            let mut builder = ColumnBuilder::new(&column, WireType::Text);
             let pushed = builder.push_text(Some(bytes), form);
             let array = builder.finish();
             assert!(pushed.is_err() || array.len() == 1 && array.is_valid(0));
@@ -146,8 +146,8 @@ fn records() -> (Schema, Vec<PropertyColumn>) {
             ..Property::default()
         })
         .collect();
-    let planned = columns(&properties, &ENVELOPE, &BTreeMap::new());
-    let schema = number(None, record_columns(&planned));
+    let planned = columns(&properties, &RECORD_COLUMNS, &BTreeMap::new());
+    let schema = assign_field_ids(None, record_columns(&planned));
     (with_misfits(None, &schema, &misfits(&planned)), planned)
 }
 

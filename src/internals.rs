@@ -1,13 +1,13 @@
 //! Parts of the path, for benches and tests that look at one of them alone; no part of the library's face.
 
 pub use crate::destination::{Destination, StagedLoad, open};
-pub use crate::evolution::{number, with_misfits};
+pub use crate::evolution::{assign_field_ids, with_misfits};
 pub use crate::landing::writer::LoadWriter;
 pub use crate::source::Source;
 
 /// Of the source HubSpot.
 pub mod hubspot {
-    pub use crate::source::hubspot::builder::{ENVELOPE, RecordBuilder, record_columns};
+    pub use crate::source::hubspot::builder::{RECORD_COLUMNS, RecordBuilder, record_columns};
     pub use crate::source::hubspot::column::ColumnBuilder;
     pub use crate::source::hubspot::properties::{Property, PropertyColumn, columns, misfits};
 }
@@ -16,8 +16,8 @@ pub mod hubspot {
 pub mod postgres {
     pub use crate::postgres::connection::Server;
     pub use crate::postgres::quote;
+    pub use crate::source::postgres::binary::{ColumnBuilder, FieldError};
     pub use crate::source::postgres::catalog::table;
-    pub use crate::source::postgres::field::{ColumnBuilder, FieldError};
     pub use crate::source::postgres::text::TextForm;
     pub use crate::source::postgres::types::{CatalogColumn, plan};
 }

@@ -69,7 +69,7 @@ fn named(found: &Found) -> String {
 /// Asks, where there is somebody to ask.
 fn agreed(found: &Found, context: &Context) -> Result<bool> {
     let what = format!(
-        "This drops {}. Changes that were not carried yet are lost to acequia: the next run of the source's cdc streams \
+        "This drops {}. Changes that were not loaded yet are lost to acequia: the next run of the source's cdc streams \
          needs --full-refresh.",
         named(found)
     );

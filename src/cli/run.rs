@@ -7,7 +7,7 @@ use acequia::config::{Document, Pipeline, Selection};
 use acequia::mode::Mode;
 use acequia::pipeline::plan::{StreamPlan, plan};
 use acequia::pipeline::report::{RunReport, Status, StreamReport};
-use acequia::pipeline::{self, Followed, OnFollowed, RunOptions};
+use acequia::pipeline::{self, FollowEvent, FollowObserver, RunOptions};
 use acequia::progress::Progress;
 use acequia::{Error, Result};
 
@@ -35,8 +35,8 @@ pub(crate) fn run(args: &RunArgs, context: &mut Context) -> Result<Exit> {
         let failed = plans.iter().any(|plan| plan.error.is_some());
         return Ok(if failed { Exit::Failed } else { Exit::Ok });
     }
-    let (report, interrupted) = block_on(carry(pipeline, args, context))?;
-    let how = format!("carried from {}", report.pipeline);
+    let (report, interrupted) = block_on(run_pipeline(pipeline, args, context))?;
+    let how = format!("loaded from {}", report.pipeline);
     print_report(&report, &how, &context.printer)?;
     tell_failures(&report, context);
     Ok(exit(&report, interrupted))
@@ -60,12 +60,16 @@ pub(super) fn tell_failures(report: &RunReport, context: &Context) {
 }
 
 /// Runs the pipeline, while progress is shown and Ctrl-C is listened to. Tells as well whether it was asked to stop.
-async fn carry(pipeline: Pipeline, args: &RunArgs, context: &Context) -> Result<(RunReport, bool)> {
+async fn run_pipeline(
+    pipeline: Pipeline,
+    args: &RunArgs,
+    context: &Context,
+) -> Result<(RunReport, bool)> {
     let interrupt = interrupt::listen(context.notices.clone())?;
     let progress = Progress::default();
     let display = ProgressDisplay::start(progress.clone(), &context.global, &context.notices);
     let notices = context.notices.clone();
-    let told = OnFollowed::new(move |followed: &Followed| notices.say(&told(followed)));
+    let told = FollowObserver::new(move |followed: &FollowEvent| notices.say(&told(followed)));
     let defaults = RunOptions::default();
     let options = RunOptions {
         full_refresh: args.full_refresh,
@@ -80,18 +84,18 @@ async fn carry(pipeline: Pipeline, args: &RunArgs, context: &Context) -> Result<
 }
 
 /// What a run that follows has to say.
-fn told(followed: &Followed) -> String {
+fn told(followed: &FollowEvent) -> String {
     match followed {
-        Followed::CaughtUp => "caught up; following the changes until Ctrl-C".to_owned(),
-        Followed::Broken { wait } => format!(
+        FollowEvent::CaughtUp => "caught up; following the changes until Ctrl-C".to_owned(),
+        FollowEvent::Broken { wait } => format!(
             "the connection to the source was lost; trying again in {}",
             figures::elapsed(*wait)
         ),
-        Followed::Connected => "connected to the source again; following the changes".to_owned(),
-        Followed::Batch { changes, late } => format!(
+        FollowEvent::Connected => "connected to the source again; following the changes".to_owned(),
+        FollowEvent::Batch { changes, lag } => format!(
             "{}, in the destination {} after {} committed",
             figures::plural(usize::try_from(*changes).unwrap_or(usize::MAX), "change"),
-            figures::elapsed(*late),
+            figures::elapsed(*lag),
             if *changes == 1 {
                 "it was"
             } else {
@@ -164,7 +168,7 @@ pub(super) fn print_report(report: &RunReport, how: &str, printer: &Printer) -> 
         streams.count()
     };
     let mut summary = format!(
-        "{} of {} {how} to {} in {}",
+        "{} of {} {how} into {} in {}",
         count(Status::Ok),
         figures::plural(report.streams.len(), "stream"),
         report.destination,

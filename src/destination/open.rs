@@ -5,7 +5,7 @@ use crate::error::Result;
 
 use super::Destination;
 use super::duckdb::{DuckDb, MemoryLimit};
-use super::postgres::{Postgres, rights};
+use super::postgres::{Postgres, privileges};
 use super::sql::changes::changelog;
 
 /// Opens a destination to load into a dataset, and makes the dataset's ledger where it is missing. Blocks.
@@ -49,7 +49,7 @@ pub fn open_read_only(
 pub struct Rights {
     /// The server and the user, for people.
     pub server: String,
-    /// What is missing: what of it, and the SQL that mends it.
+    /// What is missing: what of it, and the SQL that fixes it.
     pub missing: Vec<(String, String)>,
 }
 
@@ -70,5 +70,5 @@ pub fn check(
         .iter()
         .flat_map(|table| [(*table).to_owned(), changelog::table_name(table)])
         .collect();
-    rights::look(&destination.name, url, dataset, &tables).map(Some)
+    privileges::look(&destination.name, url, dataset, &tables).map(Some)
 }

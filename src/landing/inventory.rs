@@ -19,22 +19,22 @@ const READS: usize = 16;
 
 /// A load's folder.
 #[derive(Debug, Clone)]
-pub struct Holding {
+pub struct StoredLoad {
     /// Which load.
     pub address: LoadAddress,
     /// What is in the folder.
-    pub content: Content,
+    pub content: LoadContent,
     /// Bytes of all files in it.
     pub bytes: u64,
 }
 
 /// What is in a load's folder.
 #[derive(Debug, Clone)]
-pub enum Content {
+pub enum LoadContent {
     /// An extract that has not ended, or never will: there is no manifest.
     Unfinished,
     /// A load with all its parts, each of the size that the manifest says.
-    Whole(Box<Manifest>),
+    Complete(Box<Manifest>),
     /// A load that cannot be applied.
     Damaged {
         /// Its manifest, where that can be read.
@@ -44,7 +44,7 @@ pub enum Content {
     },
 }
 
-impl Holding {
+impl StoredLoad {
     /// The load's id.
     pub fn load_id(&self) -> &LoadId {
         &self.address.load_id
@@ -53,9 +53,9 @@ impl Holding {
     /// Its manifest, where there is one that can be read.
     pub fn manifest(&self) -> Option<&Manifest> {
         match &self.content {
-            Content::Unfinished => None,
-            Content::Whole(manifest) => Some(manifest),
-            Content::Damaged { manifest, .. } => manifest.as_deref(),
+            LoadContent::Unfinished => None,
+            LoadContent::Complete(manifest) => Some(manifest),
+            LoadContent::Damaged { manifest, .. } => manifest.as_deref(),
         }
     }
 }
@@ -72,7 +72,7 @@ impl Landing {
         &self,
         pipeline: &StreamName,
         stream: &StreamName,
-    ) -> Result<Vec<Holding>> {
+    ) -> Result<Vec<StoredLoad>> {
         let prefix = Path::from_iter([pipeline.as_str(), stream.as_str()]);
         let folders = self.folders_with_files(&prefix).await?;
         stream::iter(folders)
@@ -88,13 +88,13 @@ impl Landing {
         stream: &StreamName,
         load_id: LoadId,
         files: Files,
-    ) -> Result<Holding> {
+    ) -> Result<StoredLoad> {
         let address = LoadAddress {
             pipeline: pipeline.clone(),
             stream: stream.clone(),
             load_id,
         };
-        Ok(Holding {
+        Ok(StoredLoad {
             content: self.content(&address, &files).await?,
             bytes: files.values().sum(),
             address,
@@ -107,12 +107,12 @@ impl Landing {
         pipeline: &StreamName,
         stream: &StreamName,
         aside: Aside,
-    ) -> Result<Vec<Holding>> {
+    ) -> Result<Vec<StoredLoad>> {
         let place = aside.folder();
         let prefix = Path::from_iter([pipeline.as_str(), place, stream.as_str()]);
         let folders = self.folders_with_files(&prefix).await?;
-        let holding = |(load_id, files): (LoadId, Files)| Holding {
-            content: Content::Damaged {
+        let holding = |(load_id, files): (LoadId, Files)| StoredLoad {
+            content: LoadContent::Damaged {
                 manifest: None,
                 fault: format!("it was moved to {place}/{stream}"),
             },
@@ -126,16 +126,16 @@ impl Landing {
         Ok(folders.into_iter().map(holding).collect())
     }
 
-    async fn content(&self, address: &LoadAddress, files: &Files) -> Result<Content> {
+    async fn content(&self, address: &LoadAddress, files: &Files) -> Result<LoadContent> {
         if let Err(error) = self.own(address) {
             return damage(error);
         }
         if !files.contains_key(MANIFEST) {
-            return Ok(Content::Unfinished);
+            return Ok(LoadContent::Unfinished);
         }
         let manifest = match self.manifest(address).await {
             Ok(Some(manifest)) => Box::new(manifest),
-            Ok(None) => return Ok(Content::Unfinished),
+            Ok(None) => return Ok(LoadContent::Unfinished),
             Err(error) => return damage(error),
         };
         let fault = manifest.parts.iter().find_map(|part| {
@@ -150,8 +150,8 @@ impl Landing {
             }
         });
         Ok(match fault {
-            None => Content::Whole(manifest),
-            Some(fault) => Content::Damaged {
+            None => LoadContent::Complete(manifest),
+            Some(fault) => LoadContent::Damaged {
                 manifest: Some(manifest),
                 fault,
             },
@@ -206,9 +206,9 @@ impl Landing {
 }
 
 /// What is damaged is a content; anything else that hinders is not.
-fn damage(error: Error) -> Result<Content> {
+fn damage(error: Error) -> Result<LoadContent> {
     match error {
-        Error::Damaged(_) => Ok(Content::Damaged {
+        Error::Damaged(_) => Ok(LoadContent::Damaged {
             manifest: None,
             fault: error.to_string(),
         }),

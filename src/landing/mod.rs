@@ -25,10 +25,10 @@ use url::Url;
 use crate::error::{Error, Result};
 use crate::names::{LoadId, StreamName};
 
-pub(crate) mod chain;
 pub mod failures;
 mod folder;
 pub(crate) mod inventory;
+pub(crate) mod lineage;
 pub mod manifest;
 pub(crate) mod part;
 mod parts;

@@ -1,12 +1,12 @@
 //! Whether a pipeline could run (`acequia check`): connections, privileges, keys, cursors, the landing area and the
-//! destination, each with what mends it.
+//! destination, each with what fixes it.
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
 use super::slot_owner::Reader;
-use super::stream_run::start_position;
+use super::stream::start_position;
 use crate::config::{self, Pipeline};
 use crate::destination::{self, Rights, StreamState};
 use crate::error::{Error, Result};
@@ -14,7 +14,7 @@ use crate::mode::Mode;
 use crate::names::StreamName;
 use crate::source::Source;
 use crate::source::postgres::Postgres;
-use crate::source::postgres::replication::survey::{self, Found};
+use crate::source::postgres::replication::preflight::{self, Found};
 
 /// How a thing was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -37,7 +37,7 @@ pub struct Finding {
     pub verdict: Verdict,
     /// What was found.
     pub message: String,
-    /// The SQL or setting that mends it.
+    /// The SQL or setting that fixes it.
     pub remedy: Option<String>,
 }
 
@@ -132,7 +132,7 @@ pub async fn check(pipeline: &Pipeline) -> Vec<Finding> {
                 ));
                 findings.extend(
                     opened
-                        .advice()
+                        .recommendations()
                         .into_iter()
                         .map(|(message, remedy)| Finding::warning(&subject, message, remedy)),
                 );
@@ -172,7 +172,7 @@ async fn check_replication(
     let surveyed = match Postgres::new(url, replication, *reader) {
         Ok(source) => {
             let (server, names) = source.replication();
-            survey::survey(server, names, &streams).await
+            preflight::preflight(server, names, &streams).await
         }
         Err(error) => Err(error),
     };
@@ -213,7 +213,7 @@ async fn check_replication(
 /// Refuses a slot that exists and that another reads.
 async fn refuse_foreign_slot(pipeline: &Pipeline, source: &Postgres) -> Result<()> {
     let (server, names) = source.replication();
-    if !survey::has_slot(server, names).await? {
+    if !preflight::has_slot(server, names).await? {
         return Ok(());
     }
     // What hinders the look is told where the destination is looked at.

@@ -1,8 +1,8 @@
 //! A run: every stream of a pipeline taken along the one path, several at a time, each on its own.
 //!
-//! `stream_run` is the path itself, `replication_run` what streams of changes share on it; `recovery` is what a run does
+//! `stream` is the path itself, `replication` what streams of changes share on it; `recovery` is what a run does
 //! first, `prune` and `record` what it does last; `load_step` takes a landed load into the destination, and `loader` is that one's
-//! thread; `replay` goes the path from the landing area on; `check`, `plan`, `status` and `holdings` look without
+//! thread; `replay` goes the path from the landing area on; `check`, `plan`, `status` and `landed_loads` look without
 //! touching; `progress` and `report` tell what happened.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,8 +11,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use chrono::TimeDelta;
+use futures::StreamExt;
 use futures::future::{BoxFuture, join_all};
-use futures::{StreamExt, stream};
+use futures::stream::iter as stream_of;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{self, Pipeline};
@@ -24,7 +25,7 @@ use crate::source::Source;
 use crate::source::postgres::Postgres;
 
 pub mod check;
-pub mod holdings;
+pub mod landed_loads;
 mod load_step;
 mod loader;
 pub mod plan;
@@ -33,21 +34,21 @@ mod reconnect;
 mod record;
 mod recovery;
 pub mod replay;
-mod replication_run;
+mod replication;
 pub mod report;
 mod slot_owner;
 pub mod status;
-mod stream_run;
+mod stream;
 pub mod teardown;
 mod wait;
 
 use crate::progress::Progress;
 use loader::Loader;
 use record::Record;
-use replication_run::ReplicationRun;
-pub use replication_run::{Followed, OnFollowed};
+use replication::ReplicationRun;
+pub use replication::{FollowEvent, FollowObserver};
 use report::{RunReport, StreamReport};
-use stream_run::StreamRun;
+use stream::StreamRun;
 
 /// How a run is to be done.
 #[derive(Debug, Clone)]
@@ -61,7 +62,7 @@ pub struct RunOptions {
     /// Where the run shows how far it is.
     pub progress: Progress,
     /// Whether streams of changes go on until the run is stopped, and who is told of each of their batches then.
-    pub follow: Option<OnFollowed>,
+    pub follow: Option<FollowObserver>,
 }
 
 /// More streams than this at once do not make one destination faster.
@@ -92,12 +93,16 @@ fn default_jobs() -> NonZeroUsize {
 pub async fn run(pipeline: Pipeline, options: RunOptions) -> Result<RunReport> {
     let landing = open_landing(&pipeline)?;
     let record = Record::of(&pipeline, &landing);
-    let ended = carry(pipeline, options, landing).await;
+    let ended = run_streams(pipeline, options, landing).await;
     record.note(&ended).await;
     ended
 }
 
-async fn carry(pipeline: Pipeline, options: RunOptions, landing: Landing) -> Result<RunReport> {
+async fn run_streams(
+    pipeline: Pipeline,
+    options: RunOptions,
+    landing: Landing,
+) -> Result<RunReport> {
     let began = Instant::now();
     let opened = Loader::open(&pipeline.destination, &pipeline.dataset, &options.interrupt);
     let (loader, warnings) = opened.await?;
@@ -143,19 +148,19 @@ async fn carry(pipeline: Pipeline, options: RunOptions, landing: Landing) -> Res
             stop: options.interrupt.child_token(),
         };
         work.push(Box::pin(async move {
-            places.into_iter().zip(run.carry().await).collect()
+            places.into_iter().zip(run.run().await).collect()
         }));
     }
     for (place, run) in alone {
-        work.push(Box::pin(async move {
-            vec![(place, Box::pin(run.carry()).await)]
-        }));
+        work.push(Box::pin(
+            async move { vec![(place, Box::pin(run.run()).await)] },
+        ));
     }
-    let working = stream::iter(work)
+    let working = stream_of(work)
         .buffer_unordered(options.jobs.get())
-        .flat_map(stream::iter)
+        .flat_map(stream_of)
         .collect::<Vec<(usize, StreamReport)>>();
-    let look = |name| left_behind(&pipeline, name, &options.interrupt);
+    let look = |name| orphaned_slots(&pipeline, name, &options.interrupt);
     let looking = join_all(without_changes.iter().copied().map(look));
     let (mut reports, left) = tokio::join!(working, looking);
     reports.sort_by_key(|(place, _)| *place);
@@ -192,14 +197,14 @@ fn source_of(pipeline: &Pipeline, place: usize) -> &str {
 
 /// What the pipeline left on a source of which the run reads no changes. Where that cannot be told, the run goes on: what
 /// hinders it otherwise its streams tell.
-async fn left_behind(
+async fn orphaned_slots(
     pipeline: &Pipeline,
     name: &str,
     interrupt: &CancellationToken,
 ) -> Vec<String> {
     let look = async {
         match pipeline.sources.get(name) {
-            Some(source) => Source::new(source)?.left_behind().await,
+            Some(source) => Source::new(source)?.orphaned_slots().await,
             None => Ok(Vec::new()),
         }
     };

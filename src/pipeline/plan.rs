@@ -6,7 +6,7 @@ use crate::change;
 use crate::config::{Pipeline, Stream};
 use crate::destination::StreamState;
 use crate::error::Result;
-use crate::evolution::{SchemaContract, foresee, number, with_misfits};
+use crate::evolution::{SchemaContract, assign_field_ids, preview, with_misfits};
 use crate::mode::{Disposition, Mode};
 use crate::names::StreamName;
 use crate::position::Position;
@@ -76,7 +76,7 @@ async fn look(
     plan: &mut StreamPlan,
 ) -> Result<()> {
     let position = state.and_then(|state| state.position.as_ref());
-    super::stream_run::start_position(stream, position)?;
+    super::stream::start_position(stream, position)?;
     let mut opened = Source::of(pipeline, stream)?.open(stream).await?;
     if let Some(state) = state.filter(|_| stream.contract != SchemaContract::Freeze) {
         opened.keep_types(&state.schema);
@@ -95,9 +95,9 @@ async fn look(
     }
     if let Some(state) = state {
         let known = Some(&state.schema);
-        let schema = number(known, description.columns.clone());
+        let schema = assign_field_ids(known, description.columns.clone());
         let schema = with_misfits(known, &schema, &description.misfits);
-        let steps = foresee(&state.schema, &schema, &description.misfits)?;
+        let steps = preview(&state.schema, &schema, &description.misfits)?;
         plan.changes = steps.iter().map(ToString::to_string).collect();
         stream.contract.check(&steps)?;
     }

@@ -9,14 +9,14 @@ use std::collections::{BTreeSet, HashSet};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 
-use super::holdings;
+use super::landed_loads;
 use super::loader::Loader;
 use super::status::look_at_streams;
 use crate::config::Pipeline;
 use crate::error::Result;
 use crate::landing::Landing;
-use crate::landing::chain::Lineage;
-use crate::landing::inventory::Holding;
+use crate::landing::inventory::StoredLoad;
+use crate::landing::lineage::Lineage;
 use crate::names::{DestinationId, LoadId, StreamName};
 
 #[cfg(test)]
@@ -71,18 +71,18 @@ pub struct PrunedLoad {
 /// Where the destination or the landing area cannot be looked at, or a load cannot be removed.
 pub async fn prune(pipeline: &Pipeline, options: &PruneOptions) -> Result<PruneReport> {
     let landing = super::open_landing(pipeline)?;
-    let streams = holdings::streams(pipeline, &landing, options.every_stream).await?;
+    let streams = landed_loads::streams(pipeline, &landing, options.every_stream).await?;
     let view = look_at_streams(pipeline, streams.iter().cloned().collect()).await?;
     let mut loads = Vec::new();
     for stream in &streams {
-        let holdings = landing.inventory(&pipeline.name, stream).await?;
+        let landed_loads = landing.inventory(&pipeline.name, stream).await?;
         let ledger = Ledger {
             destination: view.id.as_ref(),
             stands_at: view.states.get(stream).map(|state| &state.load_id),
             loaded: &view.loaded,
         };
         let cutoff = ago(options.older_than);
-        for holding in prunable(&holdings, &ledger, cutoff, options.all_destinations) {
+        for holding in prunable(&landed_loads, &ledger, cutoff, options.all_destinations) {
             if !options.dry_run {
                 landing.discard(&holding.address).await?;
             }
@@ -122,13 +122,13 @@ pub(super) async fn after_run(
     if !folders.iter().any(may_be_old) {
         return Ok(());
     }
-    let holdings = landing.inventory(pipeline, stream).await?;
+    let landed_loads = landing.inventory(pipeline, stream).await?;
     let ledger = Ledger {
         destination: Some(loader.id()),
         stands_at: state.as_ref().map(|state| &state.load_id),
         loaded: &done,
     };
-    for holding in prunable(&holdings, &ledger, cutoff, false) {
+    for holding in prunable(&landed_loads, &ledger, cutoff, false) {
         tracing::info!(load = %holding.load_id(), bytes = holding.bytes, "removing a load that is past its retention");
         landing.discard(&holding.address).await?;
     }
@@ -160,15 +160,15 @@ impl Ledger<'_> {
 
 /// The loads of a stream that were extracted before `cutoff` and are not needed.
 fn prunable<'a>(
-    holdings: &'a [Holding],
+    landed_loads: &'a [StoredLoad],
     ledger: &Ledger<'_>,
     cutoff: DateTime<Utc>,
     all_destinations: bool,
-) -> Vec<&'a Holding> {
-    let Some(needed) = needed(holdings, ledger, all_destinations) else {
+) -> Vec<&'a StoredLoad> {
+    let Some(needed) = needed(landed_loads, ledger, all_destinations) else {
         return Vec::new();
     };
-    holdings
+    landed_loads
         .iter()
         .filter(|holding| {
             let load_id = holding.load_id();
@@ -187,16 +187,16 @@ fn prunable<'a>(
 
 /// The loads that must stay; none where that cannot be told, and all must.
 fn needed(
-    holdings: &[Holding],
+    landed_loads: &[StoredLoad],
     ledger: &Ledger<'_>,
     all_destinations: bool,
 ) -> Option<BTreeSet<LoadId>> {
-    let lineage = Lineage::new(holdings);
+    let lineage = Lineage::new(landed_loads);
     let mut needed = BTreeSet::new();
     if let Some(stands_at) = ledger.stands_at {
         let chain = lineage.chain(stands_at).ok()?;
         let first = chain.first()?.load_id();
-        let since = holdings.iter().map(Holding::load_id);
+        let since = landed_loads.iter().map(StoredLoad::load_id);
         // Each with what it was built on: `keep` goes back no further than to a load that is kept already.
         for load_id in since.filter(|load_id| *load_id >= first && ledger.is_own(load_id)) {
             lineage.keep(load_id, &mut needed);
@@ -207,7 +207,7 @@ fn needed(
     needed.extend(newest.iter().map(|holding| holding.load_id().clone()));
     if !all_destinations {
         // Another destination may have been built from loads of this one, and goes on from there.
-        for holding in holdings {
+        for holding in landed_loads {
             let load_id = holding.load_id();
             if !ledger.is_own(load_id) {
                 lineage.keep(load_id, &mut needed);
@@ -217,7 +217,7 @@ fn needed(
     Some(needed)
 }
 
-fn pruned(holding: &Holding) -> Option<PrunedLoad> {
+fn pruned(holding: &StoredLoad) -> Option<PrunedLoad> {
     let manifest = holding.manifest()?;
     Some(PrunedLoad {
         stream: manifest.stream.clone(),

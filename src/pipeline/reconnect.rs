@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::replication_run::{Carried, Followed, OnFollowed, ReplicationRun};
+use super::replication::{FollowEvent, FollowObserver, ReplicationRun, StreamTask};
 use crate::error::{Error, Result};
 use crate::source::postgres::replication::{Replication, is_broken};
 
@@ -14,48 +14,48 @@ impl ReplicationRun {
     pub(super) async fn follow_on(
         &self,
         mut replication: Replication,
-        carried: &mut [Carried],
-        told: &OnFollowed,
+        tasks: &mut [StreamTask],
+        told: &FollowObserver,
     ) -> Result<Replication> {
-        (told.0)(&Followed::CaughtUp);
+        (told.0)(&FollowEvent::CaughtUp);
         let mut followed = Ok(());
         loop {
             if followed.is_ok() {
-                followed = self.follow(&mut replication, carried, told).await;
+                followed = self.follow(&mut replication, tasks, told).await;
             }
-            let failures = carried.iter().filter_map(|one| one.failure.as_ref());
+            let failures = tasks.iter().filter_map(|task| task.failure.as_ref());
             let broken = failures.chain(followed.as_ref().err()).any(is_broken);
             if !broken || self.stop.is_cancelled() {
                 return followed.map(|()| replication);
             }
             tracing::warn!("the connection to the source was lost");
             drop(replication);
-            replication = self.connect_again(carried, told).await?;
-            followed = self.take_up(&mut replication, carried).await;
+            replication = self.connect_again(tasks, told).await?;
+            followed = self.take_up(&mut replication, tasks).await;
         }
     }
 
     /// Connects again, and sees to publication, slot and streams anew.
     async fn connect_again(
         &self,
-        carried: &mut [Carried],
-        told: &OnFollowed,
+        tasks: &mut [StreamTask],
+        told: &FollowObserver,
     ) -> Result<Replication> {
         let mut wait = WAIT.0;
         loop {
-            (told.0)(&Followed::Broken { wait });
+            (told.0)(&FollowEvent::Broken { wait });
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
                 () = self.stop.cancelled() => return Err(Error::Interrupted),
             }
-            self.recover(carried).await?;
+            self.recover(tasks).await?;
             let opened = tokio::select! {
-                opened = self.open(carried) => opened,
+                opened = self.open(tasks) => opened,
                 () = self.stop.cancelled() => return Err(Error::Interrupted),
             };
             match opened {
                 Ok(replication) => {
-                    (told.0)(&Followed::Connected);
+                    (told.0)(&FollowEvent::Connected);
                     return Ok(replication);
                 }
                 Err(error) if is_broken(&error) => {
@@ -68,24 +68,24 @@ impl ReplicationRun {
     }
 
     /// What was under way when the connection broke may be loaded, or landed and not loaded yet.
-    async fn recover(&self, carried: &mut [Carried]) -> Result<()> {
+    async fn recover(&self, tasks: &mut [StreamTask]) -> Result<()> {
         let mut states = self.loader.call(|destination| destination.states()).await?;
-        for one in carried {
-            if one.failure.as_ref().is_some_and(is_broken) {
-                one.failure = None;
+        for task in tasks {
+            if task.failure.as_ref().is_some_and(is_broken) {
+                task.failure = None;
             }
-            if one.failure.is_none() {
-                one.run.state = states.remove(&one.run.stream.name);
-                let recovered = one.run.recover(&mut one.report).await;
-                one.settle(recovered);
+            if task.failure.is_none() {
+                task.run.state = states.remove(&task.run.stream.name);
+                let recovered = task.run.recover(&mut task.report).await;
+                task.settle(recovered);
             }
         }
         Ok(())
     }
 
     /// Goes on after a new connection: streams that have to begin anew do so first.
-    async fn take_up(&self, replication: &mut Replication, carried: &mut [Carried]) -> Result<()> {
-        self.take_snapshots(replication, carried).await?;
+    async fn take_up(&self, replication: &mut Replication, tasks: &mut [StreamTask]) -> Result<()> {
+        self.take_snapshots(replication, tasks).await?;
         self.confirm(replication).await
     }
 }

@@ -1,6 +1,6 @@
 //! A replay: a destination is built from the landing area alone. No source is asked.
 //!
-//! What is applied is chosen in [`chain`](crate::landing::chain): the newest chain of loads, from the one that makes the
+//! What is applied is chosen in [`lineage`](crate::landing::lineage): the newest chain of loads, from the one that makes the
 //! table anew, or what follows on where the destination stands. Each load goes the way that it goes in a run
 //! ([`load_step`](super::load_step)), with its position; so the next run goes on from the last of them. A position in the
 //! write-ahead log is taken over as it is and names its slot: a run whose slot is another takes a new snapshot.
@@ -20,8 +20,8 @@ use crate::config::{Pipeline, Stream};
 use crate::destination::StreamState;
 use crate::error::{Error, Result};
 use crate::evolution::SchemaContract;
-use crate::landing::chain::{Gap, Lineage, Standing};
-use crate::landing::inventory::{Content, Holding};
+use crate::landing::inventory::{LoadContent, StoredLoad};
+use crate::landing::lineage::{Gap, Head, Lineage};
 use crate::landing::manifest::Manifest;
 use crate::landing::{Landing, LoadAddress};
 use crate::names::{LoadId, StreamName};
@@ -86,7 +86,7 @@ pub async fn replay(pipeline: Pipeline, options: ReplayOptions) -> Result<RunRep
         })
         .collect();
     let mut streams: Vec<StreamReport> = stream::iter(replays)
-        .map(StreamReplay::carry)
+        .map(StreamReplay::run)
         .buffered(options.jobs.get())
         .collect()
         .await;
@@ -140,7 +140,7 @@ struct StreamReplay {
 
 impl StreamReplay {
     /// Applies the stream's loads, and says how that went.
-    async fn carry(mut self) -> StreamReport {
+    async fn run(mut self) -> StreamReport {
         let began = Instant::now();
         let mut report = StreamReport::skipped(&self.stream.name, self.stream.mode);
         report.position_before = self.position().map(Position::brief);
@@ -161,7 +161,7 @@ impl StreamReplay {
                 let error = if self.step.stop.is_cancelled() {
                     Error::Interrupted
                 } else {
-                    name_stream(error, &self.stream).on(format!("stream {}", self.stream.name))
+                    name_stream(error, &self.stream).context(format!("stream {}", self.stream.name))
                 };
                 report.fail(&error);
                 self.step.counters.enter(Phase::Failed);
@@ -171,23 +171,23 @@ impl StreamReplay {
     }
 
     async fn apply_all(&mut self, report: &mut StreamReport) -> Result<()> {
-        let holdings = self
+        let landed_loads = self
             .step
             .landing
             .inventory(&self.pipeline, &self.stream.name)
             .await?;
-        let lineage = Lineage::new(&holdings);
+        let lineage = Lineage::new(&landed_loads);
         if self.asked.is_some() {
             for holding in self.asked_for(&lineage).await? {
                 self.apply(holding, report).await?;
             }
         } else {
-            let standing = Standing {
+            let standing = Head {
                 destination: self.step.loader.id(),
                 load_id: self.state.as_ref().map(|state| &state.load_id),
             };
             let choice = lineage.choose(&standing);
-            let elsewhere = choice.elsewhere.map(aside);
+            let diverged = choice.diverged.map(aside);
             for holding in choice.loads {
                 self.apply(holding, report).await?;
             }
@@ -201,14 +201,14 @@ impl StreamReplay {
                     ),
                 );
             }
-            report.warnings.extend(elsewhere);
+            report.warnings.extend(diverged);
         }
         self.tell_of_slot(report);
         Ok(())
     }
 
     /// The loads that are asked for and not in the ledger yet.
-    async fn asked_for<'a>(&self, lineage: &Lineage<'a>) -> Result<Vec<&'a Holding>> {
+    async fn asked_for<'a>(&self, lineage: &Lineage<'a>) -> Result<Vec<&'a StoredLoad>> {
         let name = self.stream.name.clone();
         let loader = &self.step.loader;
         let done = loader.call(move |ledger| ledger.loaded(&name)).await?;
@@ -219,16 +219,16 @@ impl StreamReplay {
             .map_err(|gap| {
                 let fault = Error::landing(gap.to_string());
                 match gap {
-                    Gap::Unasked { load_id, .. } => {
+                    Gap::NotSelected { load_id, .. } => {
                         fault.remedy(format!("add `--load {load_id}`, or leave the ids out"))
                     }
-                    Gap::Missing { .. } | Gap::Unsound { .. } => fault.remedy(RESTORE),
+                    Gap::Missing { .. } | Gap::Damaged { .. } => fault.remedy(RESTORE),
                 }
             })
     }
 
-    async fn apply(&mut self, holding: &Holding, report: &mut StreamReport) -> Result<()> {
-        let Content::Whole(manifest) = &holding.content else {
+    async fn apply(&mut self, holding: &StoredLoad, report: &mut StreamReport) -> Result<()> {
+        let LoadContent::Complete(manifest) = &holding.content else {
             return Err(Error::internal("a load without all its parts was chosen"));
         };
         if self.step.stop.is_cancelled() {

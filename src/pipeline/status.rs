@@ -15,8 +15,8 @@ use crate::mode::Mode;
 use crate::names::{DestinationId, LoadId, StreamName};
 use crate::position::Position;
 use crate::source::postgres::Postgres;
-use crate::source::postgres::replication::survey;
-pub use crate::source::postgres::replication::survey::SlotStatus;
+use crate::source::postgres::replication::preflight;
+pub use crate::source::postgres::replication::preflight::SlotStatus;
 
 /// How a pipeline stands.
 #[derive(Debug, Clone, Serialize)]
@@ -222,7 +222,7 @@ pub async fn slots(pipeline: &Pipeline) -> Vec<SlotStatus> {
         }
         if let Ok(source) = Postgres::new(url, replication, *reader) {
             let (server, names) = source.replication();
-            slots.push(survey::slot_status(server, names, name).await);
+            slots.push(preflight::slot_status(server, names, name).await);
         }
     }
     slots

@@ -13,7 +13,7 @@ use crate::landing::Landing;
 use crate::mode::Mode;
 use crate::postgres::literal;
 use crate::source::postgres::Postgres;
-use crate::source::postgres::replication::survey;
+use crate::source::postgres::replication::preflight;
 
 /// What a pipeline has on a source for one of its destinations.
 #[derive(Debug)]
@@ -61,11 +61,11 @@ impl Teardown {
         };
         let landing = super::open_landing(&pipeline)?;
         let (server, names) = postgres.replication();
-        let standing = survey::standing(server, names).await?;
+        let objects = preflight::objects(server, names).await?;
         let found = Found {
-            slot: standing.slot,
-            publication: standing.publication,
-            active: standing.active,
+            slot: objects.slot,
+            publication: objects.publication,
+            active: objects.active,
         };
         if let Some(slot) = &found.slot {
             let view = look_at_destination(&pipeline).await?;
@@ -95,7 +95,7 @@ impl Teardown {
                 ))
                 .remedy(format!(
                     "if nothing uses it any more: {};",
-                    survey::drop_publication(publication)
+                    preflight::drop_publication(publication)
                 )));
             }
         }
@@ -124,7 +124,7 @@ impl Teardown {
     /// Where the server does not let the user, or something reads the slot.
     pub async fn drop(self) -> Result<()> {
         let (server, names) = self.source.replication();
-        survey::drop(
+        preflight::drop(
             server,
             self.found.slot.as_deref(),
             self.found.publication.as_deref(),

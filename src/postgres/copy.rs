@@ -1,7 +1,7 @@
 //! The binary format of COPY (manual, page of COPY, "Binary Format"), as the server's messages hold it: a message of data is
 //! one row; the first has the file's header before it. No I/O.
 
-use super::wire::{WireError, WireResult};
+use super::wire::{ProtocolError, ProtocolResult};
 
 /// What the data begin with.
 const SIGNATURE: &[u8] = b"PGCOPY\n\xff\r\n\0";
@@ -23,25 +23,27 @@ pub(crate) struct Fields<'a> {
 }
 
 /// Understands a message of data.
-pub(crate) fn row(body: &[u8]) -> WireResult<Row<'_>> {
+pub(crate) fn row(body: &[u8]) -> ProtocolResult<Row<'_>> {
     let body = match body.strip_prefix(SIGNATURE) {
         Some(rest) => after_header(rest)?,
         None => body,
     };
     let Some((&count, bytes)) = body.split_first_chunk::<2>() else {
-        return Err(WireError::Protocol("a row without its number of fields"));
+        return Err(ProtocolError::Protocol(
+            "a row without its number of fields",
+        ));
     };
     match i16::from_be_bytes(count) {
         -1 if bytes.is_empty() => Ok(Row::End),
         count => usize::try_from(count)
             .map(|left| Row::Fields(Fields { bytes, left }))
-            .map_err(|_| WireError::Protocol("a row of no possible number of fields")),
+            .map_err(|_| ProtocolError::Protocol("a row of no possible number of fields")),
     }
 }
 
 /// What follows the flags and the header's extension.
-fn after_header(bytes: &[u8]) -> WireResult<&[u8]> {
-    let cut = WireError::Protocol("a header that is cut short");
+fn after_header(bytes: &[u8]) -> ProtocolResult<&[u8]> {
+    let cut = ProtocolError::Protocol("a header that is cut short");
     let Some((_flags, rest)) = bytes.split_first_chunk::<4>() else {
         return Err(cut);
     };
@@ -59,16 +61,16 @@ impl<'a> Fields<'a> {
     }
 
     /// Says whether the row ended with its last field.
-    pub(crate) fn finish(self) -> WireResult<()> {
+    pub(crate) fn finish(self) -> ProtocolResult<()> {
         if self.left == 0 && self.bytes.is_empty() {
             Ok(())
         } else {
-            Err(WireError::Protocol("a row of another length"))
+            Err(ProtocolError::Protocol("a row of another length"))
         }
     }
 
-    fn take(&mut self) -> WireResult<Option<&'a [u8]>> {
-        let cut = WireError::Protocol("a field that is cut short");
+    fn take(&mut self) -> ProtocolResult<Option<&'a [u8]>> {
+        let cut = ProtocolError::Protocol("a field that is cut short");
         let Some((&length, rest)) = self.bytes.split_first_chunk::<4>() else {
             return Err(cut);
         };
@@ -78,7 +80,7 @@ impl<'a> Fields<'a> {
             return Ok(None);
         }
         let length = usize::try_from(length)
-            .map_err(|_| WireError::Protocol("a field of no possible length"))?;
+            .map_err(|_| ProtocolError::Protocol("a field of no possible length"))?;
         let Some((field, rest)) = rest.split_at_checked(length) else {
             return Err(cut);
         };
@@ -88,7 +90,7 @@ impl<'a> Fields<'a> {
 }
 
 impl<'a> Iterator for Fields<'a> {
-    type Item = WireResult<Option<&'a [u8]>>;
+    type Item = ProtocolResult<Option<&'a [u8]>>;
 
     fn next(&mut self) -> Option<Self::Item> {
         self.left = self.left.checked_sub(1)?;
@@ -104,7 +106,7 @@ mod tests {
 
     const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0";
 
-    fn fields(parts: &[&[u8]]) -> WireResult<Option<Vec<Option<Vec<u8>>>>> {
+    fn fields(parts: &[&[u8]]) -> ProtocolResult<Option<Vec<Option<Vec<u8>>>>> {
         let bytes = parts.concat();
         let mut fields = match row(&bytes)? {
             Row::Fields(fields) => fields,

@@ -62,7 +62,7 @@ pub(crate) enum Purpose {
 
 /// What can go wrong on the wire.
 #[derive(Debug, thiserror::Error)]
-pub enum WireError {
+pub enum ProtocolError {
     /// The server reports a failure.
     #[error(transparent)]
     Server(#[from] ServerError),
@@ -85,7 +85,7 @@ pub struct ServerError {
 }
 
 /// What comes of the wire.
-pub(crate) type WireResult<T> = std::result::Result<T, WireError>;
+pub(crate) type ProtocolResult<T> = std::result::Result<T, ProtocolError>;
 
 /// A row of a command's answer, as text.
 pub(crate) type TextRow = Vec<Option<String>>;
@@ -102,14 +102,14 @@ impl Connection {
         };
         match tokio::time::timeout(server.patience(), Self::any_host(server, purpose)).await {
             Ok(connected) => connected,
-            Err(_) => Err(WireError::Io(io::ErrorKind::TimedOut.into())),
+            Err(_) => Err(ProtocolError::Io(io::ErrorKind::TimedOut.into())),
         }
         .map_err(|error| error.told(what, server.place()))
     }
 
-    async fn any_host(server: &Server, purpose: Purpose) -> WireResult<Self> {
+    async fn any_host(server: &Server, purpose: Purpose) -> ProtocolResult<Self> {
         let config = server.config();
-        let mut failure = WireError::Protocol("no host");
+        let mut failure = ProtocolError::Protocol("no host");
         for (index, host) in config.get_hosts().iter().enumerate() {
             let ports = config.get_ports();
             let port = *ports.get(index).or(ports.first()).unwrap_or(&5432);
@@ -118,14 +118,14 @@ impl Connection {
             match tokio::time::timeout(timeout.unwrap_or(server.patience()), connecting).await {
                 Ok(Ok(connection)) => return Ok(connection),
                 Ok(Err(error)) => failure = error,
-                Err(_) => failure = WireError::Io(io::ErrorKind::TimedOut.into()),
+                Err(_) => failure = ProtocolError::Io(io::ErrorKind::TimedOut.into()),
             }
         }
         Err(failure)
     }
 
     /// A session at one host, set up.
-    async fn session(server: &Server, host: (Host, u16), purpose: Purpose) -> WireResult<Self> {
+    async fn session(server: &Server, host: (Host, u16), purpose: Purpose) -> ProtocolResult<Self> {
         let config = server.config();
         let (transport, binding) = reach(server, &host).await?;
         let mut connection = Self {
@@ -145,7 +145,7 @@ impl Connection {
         if let Some(wanted) = wanted {
             let answer = connection.query("SHOW transaction_read_only").await?;
             if answer.first().and_then(|row| row.first()?.as_deref()) != Some(wanted) {
-                return Err(WireError::Protocol(
+                return Err(ProtocolError::Protocol(
                     "a session that target_session_attrs does not allow",
                 ));
             }
@@ -153,7 +153,7 @@ impl Connection {
         let [settings, optional] = Server::settings();
         connection.query(settings).await?;
         // Refused before PostgreSQL 14.
-        if let Err(error @ (WireError::Io(_) | WireError::Protocol(_))) =
+        if let Err(error @ (ProtocolError::Io(_) | ProtocolError::Protocol(_))) =
             connection.query(optional).await
         {
             return Err(error);
@@ -166,7 +166,7 @@ impl Connection {
         config: &Config,
         purpose: Purpose,
         binding: Option<Vec<u8>>,
-    ) -> WireResult<()> {
+    ) -> ProtocolResult<()> {
         let user = config.get_user().unwrap_or_default();
         let database = config.get_dbname().unwrap_or(user);
         let mut parameters = vec![
@@ -207,7 +207,7 @@ impl Connection {
     }
 
     /// Runs a replication command or SQL and gives the rows of its last answer.
-    pub(crate) async fn query(&mut self, command: &str) -> WireResult<Vec<TextRow>> {
+    pub(crate) async fn query(&mut self, command: &str) -> ProtocolResult<Vec<TextRow>> {
         self.send_query(command).await?;
         let mut rows = Vec::new();
         loop {
@@ -223,7 +223,7 @@ impl Connection {
     }
 
     /// Sends a statement, whose answer is then to be read.
-    pub(crate) async fn send_query(&mut self, command: &str) -> WireResult<()> {
+    pub(crate) async fn send_query(&mut self, command: &str) -> ProtocolResult<()> {
         frontend::query(command, &mut self.outbox)?;
         self.flush().await
     }
@@ -239,7 +239,7 @@ impl Connection {
     }
 
     /// Waits until more has come. Nothing is lost where this is dropped before it is ready.
-    pub(crate) async fn fill(&mut self) -> WireResult<()> {
+    pub(crate) async fn fill(&mut self) -> ProtocolResult<()> {
         let needed = match header(&self.inbox)? {
             // Room for all of a large message at once, so that it is not moved about.
             Some((_, length)) => (length + 1).saturating_sub(self.inbox.len()),
@@ -253,7 +253,7 @@ impl Connection {
     }
 
     /// The next message: its tag and body.
-    pub(crate) async fn message(&mut self) -> WireResult<(u8, Bytes)> {
+    pub(crate) async fn message(&mut self) -> ProtocolResult<(u8, Bytes)> {
         loop {
             if let Some(message) = self.frame()? {
                 return Ok(message);
@@ -263,7 +263,7 @@ impl Connection {
     }
 
     /// The next message among what has come.
-    pub(crate) fn frame(&mut self) -> WireResult<Option<(u8, Bytes)>> {
+    pub(crate) fn frame(&mut self) -> ProtocolResult<Option<(u8, Bytes)>> {
         match header(&self.inbox)? {
             Some((tag, length)) if self.inbox.len() > length => {
                 let mut frame = self.inbox.split_to(length + 1);
@@ -275,7 +275,7 @@ impl Connection {
     }
 
     /// What the server reports, after which it takes the next command, unless it has ended the session.
-    pub(crate) async fn failure(&mut self, body: &[u8]) -> WireError {
+    pub(crate) async fn failure(&mut self, body: &[u8]) -> ProtocolError {
         let failure = server_error(body);
         while let Ok((tag, _)) = self.message().await {
             if tag == b'Z' {
@@ -291,7 +291,7 @@ impl Connection {
     }
 
     /// Sends what waits. Dropped before it is ready, it goes on with the rest the next time.
-    pub(crate) async fn flush(&mut self) -> WireResult<()> {
+    pub(crate) async fn flush(&mut self) -> ProtocolResult<()> {
         self.transport.write_all_buf(&mut self.outbox).await?;
         self.transport.flush().await?;
         Ok(())
@@ -311,7 +311,7 @@ impl Connection {
                 transport.flush().await?;
                 // The server closes when it has passed the request on.
                 let _ = transport.read_u8().await;
-                WireResult::Ok(())
+                ProtocolResult::Ok(())
             };
             let asked = tokio::time::timeout(CANCEL_LIMIT, asking).await;
             tracing::debug!(?asked, "asked the server to cancel");
@@ -337,14 +337,14 @@ struct Login<'a> {
 }
 
 impl Login<'_> {
-    fn answer(&mut self, mut body: Bytes, outbox: &mut BytesMut) -> WireResult<()> {
+    fn answer(&mut self, mut body: Bytes, outbox: &mut BytesMut) -> ProtocolResult<()> {
         if body.len() < 4 {
-            return Err(WireError::Protocol("a short authentication request"));
+            return Err(ProtocolError::Protocol("a short authentication request"));
         }
-        let out_of_turn = || WireError::Protocol("SASL out of turn");
+        let out_of_turn = || ProtocolError::Protocol("SASL out of turn");
         match body.get_i32() {
             0 if self.wanted == Binding::Require && !self.bound => {
-                return Err(WireError::Protocol(
+                return Err(ProtocolError::Protocol(
                     "a login that is not bound to the channel, as channel_binding=require asks",
                 ));
             }
@@ -356,7 +356,7 @@ impl Login<'_> {
                 let salt = body
                     .get(..4)
                     .and_then(|salt| <[u8; 4]>::try_from(salt).ok())
-                    .ok_or(WireError::Protocol("a short salt"))?;
+                    .ok_or(ProtocolError::Protocol("a short salt"))?;
                 let hash = md5_hash(self.user.as_bytes(), self.password, salt);
                 frontend::password_message(hash.as_bytes(), outbox)?;
             }
@@ -378,7 +378,7 @@ impl Login<'_> {
                         (SCRAM_SHA_256, ChannelBinding::unrequested())
                     }
                     None if offers(SCRAM_SHA_256) => (SCRAM_SHA_256, ChannelBinding::unsupported()),
-                    _ => return Err(WireError::Protocol("no known way to authenticate")),
+                    _ => return Err(ProtocolError::Protocol("no known way to authenticate")),
                 };
                 let state = ScramSha256::new(self.password, binding);
                 frontend::sasl_initial_response(mechanism, state.message(), outbox)?;
@@ -390,7 +390,7 @@ impl Login<'_> {
                 frontend::sasl_response(state.message(), outbox)?;
             }
             12 => self.scram.take().ok_or_else(out_of_turn)?.finish(&body)?,
-            _ => return Err(WireError::Protocol("an unknown way to authenticate")),
+            _ => return Err(ProtocolError::Protocol("an unknown way to authenticate")),
         }
         Ok(())
     }
@@ -400,7 +400,7 @@ impl Login<'_> {
 async fn reach(
     server: &Server,
     (host, port): &(Host, u16),
-) -> WireResult<(Box<dyn Transport>, Option<Vec<u8>>)> {
+) -> ProtocolResult<(Box<dyn Transport>, Option<Vec<u8>>)> {
     match host {
         Host::Tcp(name) => {
             let stream = TcpStream::connect((name.as_str(), *port)).await?;
@@ -440,7 +440,7 @@ async fn encrypt(
     server: &Server,
     host: &str,
     mut stream: TcpStream,
-) -> WireResult<(Box<dyn Transport>, Option<Vec<u8>>)> {
+) -> ProtocolResult<(Box<dyn Transport>, Option<Vec<u8>>)> {
     let mode = server.config().get_ssl_mode();
     if mode == SslMode::Disable {
         return Ok((Box::new(stream), None));
@@ -453,7 +453,7 @@ async fn encrypt(
         match stream.read_u8().await? {
             b'S' => {}
             _ if mode == SslMode::Require => {
-                return Err(WireError::Protocol("the server has no TLS"));
+                return Err(ProtocolError::Protocol("the server has no TLS"));
             }
             _ => return Ok((Box::new(stream), None)),
         }
@@ -475,7 +475,7 @@ async fn encrypt(
 }
 
 /// A message's tag and its length but for the tag, where its head has come.
-fn header(bytes: &[u8]) -> WireResult<Option<(u8, usize)>> {
+fn header(bytes: &[u8]) -> ProtocolResult<Option<(u8, usize)>> {
     let Some((&[tag, a, b, c, d], _)) = bytes.split_first_chunk::<5>() else {
         return Ok(None);
     };
@@ -483,19 +483,19 @@ fn header(bytes: &[u8]) -> WireResult<Option<(u8, usize)>> {
         .ok()
         .filter(|length| (4..=MAX_MESSAGE).contains(length))
         .map(|length| Some((tag, length)))
-        .ok_or(WireError::Protocol("a message of no possible length"))
+        .ok_or(ProtocolError::Protocol("a message of no possible length"))
 }
 
 /// The next message at the beginning of `bytes`, in place: its tag, its body, and its length as a whole.
-pub(crate) fn next_message(bytes: &[u8]) -> WireResult<Option<(u8, &[u8], usize)>> {
+pub(crate) fn next_message(bytes: &[u8]) -> ProtocolResult<Option<(u8, &[u8], usize)>> {
     let Some((tag, length)) = header(bytes)? else {
         return Ok(None);
     };
     Ok(bytes.get(5..=length).map(|body| (tag, body, length + 1)))
 }
 
-fn text_row(mut body: Bytes) -> WireResult<TextRow> {
-    let short = || WireError::Protocol("a short row");
+fn text_row(mut body: Bytes) -> ProtocolResult<TextRow> {
+    let short = || ProtocolError::Protocol("a short row");
     if body.len() < 2 {
         return Err(short());
     }
@@ -540,7 +540,7 @@ pub(crate) fn server_error(body: &[u8]) -> ServerError {
     error
 }
 
-impl WireError {
+impl ProtocolError {
     /// The SQLSTATE that the server reports.
     pub fn code(&self) -> Option<&str> {
         match self {

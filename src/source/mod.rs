@@ -34,9 +34,9 @@ pub enum Source {
 #[derive(Debug)]
 pub enum OpenStream {
     /// A table or query of PostgreSQL, under one snapshot.
-    Postgres(Box<postgres::session::Session>),
+    Postgres(Box<postgres::stream::PostgresStream>),
     /// Records of HubSpot, or what belongs to them.
-    HubSpot(Box<hubspot::session::Session>),
+    HubSpot(Box<hubspot::stream::HubSpotStream>),
 }
 
 /// What a source says of a stream.
@@ -137,9 +137,9 @@ impl Source {
     }
 
     /// Connects, and tells of what the pipeline left there that costs the source something, as warnings.
-    pub async fn left_behind(&self) -> Result<Vec<String>> {
+    pub async fn orphaned_slots(&self) -> Result<Vec<String>> {
         match self {
-            Self::Postgres(source) => source.left_behind().await,
+            Self::Postgres(source) => source.orphaned_slots().await,
             Self::HubSpot(_) => Ok(Vec::new()),
         }
     }
@@ -159,16 +159,16 @@ impl OpenStream {
     /// What the source says of it.
     pub fn description(&self) -> &Description {
         match self {
-            Self::Postgres(session) => session.description(),
-            Self::HubSpot(session) => session.description(),
+            Self::Postgres(stream) => stream.description(),
+            Self::HubSpot(stream) => stream.description(),
         }
     }
 
-    /// What its owner should know of it: what was found, and what mends it.
-    pub fn advice(&self) -> Vec<(String, String)> {
+    /// What its owner should know of it: what was found, and what fixes it.
+    pub fn recommendations(&self) -> Vec<(String, String)> {
         match self {
-            Self::Postgres(session) => session.advice(),
-            Self::HubSpot(session) => session.advice(),
+            Self::Postgres(stream) => stream.recommendations(),
+            Self::HubSpot(stream) => stream.recommendations(),
         }
     }
 
@@ -176,7 +176,7 @@ impl OpenStream {
     pub fn keep_types(&mut self, known: &TableSchema) {
         match self {
             Self::Postgres(_) => {}
-            Self::HubSpot(session) => session.keep_types(known),
+            Self::HubSpot(stream) => stream.keep_types(known),
         }
     }
 
@@ -184,7 +184,7 @@ impl OpenStream {
     pub fn compares_ids(&self, from: Option<&Position>) -> bool {
         match self {
             Self::Postgres(_) => false,
-            Self::HubSpot(session) => session.compares_ids(from),
+            Self::HubSpot(stream) => stream.compares_ids(from),
         }
     }
 
@@ -198,12 +198,12 @@ impl OpenStream {
         stop: &CancellationToken,
     ) -> Result<Extract> {
         match self {
-            Self::Postgres(session) => {
-                session
+            Self::Postgres(stream) => {
+                stream
                     .read(schema, from.and_then(Position::cursor), stop)
                     .await
             }
-            Self::HubSpot(session) => session.read(schema, from, ids, stop),
+            Self::HubSpot(stream) => stream.read(schema, from, ids, stop),
         }
     }
 }

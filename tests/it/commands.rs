@@ -162,7 +162,7 @@ fn a_run_prints_results_to_standard_output_and_nothing_else() {
     assert!(
         output
             .stdout
-            .contains("2 of 2 streams carried from formacion to duckdb"),
+            .contains("2 of 2 streams loaded from formacion into duckdb"),
         "{output:?}"
     );
     let json = project.acequia(&["run", "--output", "json"]);

@@ -179,7 +179,7 @@ async fn both_ways(
         .map(|(sent, written)| {
             let bytes: Option<Bytes> = sent.get(0);
             let from_binary =
-                decode(&|builder| builder.push_field(bytes.as_ref().map(|bytes| &bytes.0[..])));
+                decode(&|builder| builder.push_binary(bytes.as_ref().map(|bytes| &bytes.0[..])));
             let from_text =
                 decode(&|builder| builder.push_text(written.as_ref().map(String::as_bytes), form));
             (written, [from_binary, from_text])

@@ -2,7 +2,7 @@
 
 use acequia::Result;
 use acequia::config::{Document, Selection};
-use acequia::pipeline::holdings::{LandedLoad, LandingReport, LoadState, list};
+use acequia::pipeline::landed_loads::{LandedLoad, LandingReport, LoadState, list};
 use chrono::{DateTime, Utc};
 
 use crate::cli::printer::{Mark, Printer};

@@ -12,7 +12,7 @@ use super::{
     ArrayRef, CursorPosition, CursorValue, Disposition, LoadId, Manifest, Position, SchemaContract,
     StagedLoad,
 };
-use crate::evolution::{TableSchema, number};
+use crate::evolution::{TableSchema, assign_field_ids};
 use crate::landing::manifest::{FORMAT_VERSION, Part};
 use crate::mode::{Changes, Mode};
 use crate::schema::{ColumnSpec, Schema};
@@ -166,7 +166,7 @@ pub(crate) fn stage(
             source_type: column_type.clone(),
         })
         .collect();
-    let schema = number(known, specs);
+    let schema = assign_field_ids(known, specs);
     let rows = load.columns[0].2.len();
     let folder = landing.join(load_id.as_str());
     std::fs::create_dir_all(&folder).unwrap();

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use crate::destination::sql::dialect::{INNER, KEY, NEW, OLD, pairwise};
-use crate::destination::sql::own::Own;
 use crate::destination::sql::statement::{Clause, Merge};
+use crate::destination::sql::system_columns::SystemColumn;
 use crate::destination::sql::{Dialect, Missing};
 use crate::error::{Error, Result};
 use crate::evolution::{TableColumn, TableSchema};
@@ -20,7 +20,7 @@ impl Dialect for DuckDbSql {
         one.eq_ignore_ascii_case(other)
     }
 
-    fn check_names(&self, schema: &TableSchema, own: &[Own]) -> Result<()> {
+    fn check_names(&self, schema: &TableSchema, own: &[SystemColumn]) -> Result<()> {
         check_names(schema, own)
     }
 
@@ -150,7 +150,7 @@ fn identity(expression: &str, column_type: &ColumnType) -> Vec<String> {
 }
 
 /// Refuses columns that DuckDB would take for one: it does not tell `A` from `a`.
-fn check_names(schema: &TableSchema, own: &[Own]) -> Result<()> {
+fn check_names(schema: &TableSchema, own: &[SystemColumn]) -> Result<()> {
     let mut seen: HashMap<String, Option<&TableColumn>> =
         own.iter().map(|own| (own.name.to_owned(), None)).collect();
     for column in &schema.columns {

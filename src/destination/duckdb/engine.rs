@@ -3,7 +3,7 @@
 use crate::destination::StagedLoad;
 use crate::destination::sql::statement::Merge;
 use crate::destination::sql::{
-    Dialect as _, Engine as _, Index, Rows, Scratch, SqlEngine, Table, ledger,
+    Dialect as _, Engine as _, Index, Rows, SqlEngine, Table, TempTables, ledger,
 };
 use crate::error::Result;
 use crate::evolution::TableSchema;
@@ -51,12 +51,12 @@ impl SqlEngine for Session {
 
     fn merge<'a>(
         &mut self,
-        scratch: &mut Scratch,
+        temp: &mut TempTables,
         table: &'a Table,
         manifest: &'a Manifest,
         _schema: &TableSchema,
         rows: &Rows,
     ) -> Result<Merge<'a>> {
-        merge::merge(self, scratch, table, manifest, rows)
+        merge::merge(self, temp, table, manifest, rows)
     }
 }

@@ -3,7 +3,7 @@
 
 use crate::destination::sql::dialect::{KEY, NEW, OLD, pairwise};
 use crate::destination::sql::statement::{Action, Insert, Matched, Merge};
-use crate::destination::sql::{Engine as _, Overlap, Rows, Scratch, Table};
+use crate::destination::sql::{Engine as _, Overlap, Rows, Table, TempTables};
 use crate::error::Result;
 use crate::landing::manifest::Manifest;
 
@@ -15,7 +15,7 @@ const SAME: &str = "_acequia_same";
 /// What merges rows into the table.
 pub(super) fn merge<'a>(
     session: &mut Session,
-    scratch: &mut Scratch,
+    temp: &mut TempTables,
     table: &'a Table,
     manifest: &'a Manifest,
     rows: &Rows,
@@ -25,7 +25,7 @@ pub(super) fn merge<'a>(
     let mut merge = Merge::new(&table.sql, key);
     // Rows that did not change are left out of the delete and of the insert, so that a run that finds nothing new
     // writes nothing.
-    let (known, unchanged) = find_same(session, scratch, table, manifest, rows)?;
+    let (known, unchanged) = find_same(session, temp, table, manifest, rows)?;
     if unchanged >= manifest.rows {
         return Ok(merge);
     }
@@ -52,7 +52,7 @@ pub(super) fn merge<'a>(
 /// Finds the rows of the overlap that the table has already: a table of their keys, and their number.
 fn find_same(
     session: &mut Session,
-    scratch: &mut Scratch,
+    temp: &mut TempTables,
     table: &Table,
     manifest: &Manifest,
     rows: &Rows,
@@ -77,5 +77,5 @@ fn find_same(
         ),
         in_table
     );
-    scratch.make(session, SAME, &query)
+    temp.make(session, SAME, &query)
 }

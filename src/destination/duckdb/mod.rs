@@ -3,7 +3,7 @@
 //! A load is read by DuckDB itself from its Parquet parts and applied, with its ledger row and the stream's new position,
 //! in one transaction. Nothing passes through Rust but SQL.
 //!
-//! [`open`] opens the file; [`session`] runs SQL on it and tells its failures ([`failure`]); [`catalog`] says what is there.
+//! [`open`] opens the file; [`session`] runs SQL on it and tells its failures ([`error`]); [`catalog`] says what is there.
 //! Loads and the ledger are [`crate::destination::sql`]'s; [`engine`] is what DuckDB is to them, with its own way to [`merge`]
 //! and to [`stage`] rows, and its own [`dialect`].
 
@@ -15,7 +15,7 @@ use crate::error::Result;
 mod catalog;
 pub(crate) mod dialect;
 mod engine;
-mod failure;
+mod error;
 mod memory;
 mod merge;
 mod open;
@@ -48,7 +48,7 @@ impl DuckDb {
     ) -> Result<Self> {
         let session = open::writable(name, path, memory_limit.into(), dataset)?;
         Self::writable(session, &place::of_file(path))
-            .map_err(|error| error.on(open::subject(name, path)))
+            .map_err(|error| error.context(open::subject(name, path)))
     }
 
     /// Opens the file only to read its ledger. None where the file or the dataset's ledger does not exist yet: nothing
@@ -59,7 +59,7 @@ impl DuckDb {
     pub fn open_read_only(name: &str, path: &Path, dataset: &str) -> Result<Option<Self>> {
         match open::readable(name, path, dataset)? {
             Some(session) => Self::readable(session, &place::of_file(path))
-                .map_err(|error| error.on(open::subject(name, path))),
+                .map_err(|error| error.context(open::subject(name, path))),
             None => Ok(None),
         }
     }

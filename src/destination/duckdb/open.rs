@@ -7,7 +7,7 @@ use duckdb::{AccessMode, Config, Connection};
 
 use crate::error::{Error, Result};
 
-use super::failure;
+use super::error;
 use super::memory::MemoryLimit;
 use super::session::Session;
 
@@ -34,11 +34,11 @@ pub(super) fn writable(
         return Err(
             Error::destination(format!("the folder {} does not exist", folder.display()))
                 .remedy("make the folder, or correct `path` of the destination")
-                .on(subject(name, path)),
+                .context(subject(name, path)),
         );
     }
     connect(path, dataset, AccessMode::ReadWrite, Some(memory_limit))
-        .map_err(|error| error.on(subject(name, path)))
+        .map_err(|error| error.context(subject(name, path)))
 }
 
 /// Opens the file to be read; none where there is no file.
@@ -46,12 +46,12 @@ pub(super) fn readable(name: &str, path: &Path, dataset: &str) -> Result<Option<
     match path.try_exists() {
         Ok(true) => connect(path, dataset, AccessMode::ReadOnly, None)
             .map(Some)
-            .map_err(|error| error.on(subject(name, path))),
+            .map_err(|error| error.context(subject(name, path))),
         Ok(false) => Ok(None),
         Err(error) => Err(Error::destination("cannot be looked for")
             .cause(error)
             .remedy("see to the permissions of its folder")
-            .on(subject(name, path))),
+            .context(subject(name, path))),
     }
 }
 
@@ -62,15 +62,15 @@ fn connect(
     memory_limit: Option<MemoryLimit>,
 ) -> Result<Session> {
     let settings =
-        settings(path, mode, memory_limit.map(|limit| limit.now)).map_err(failure::told)?;
+        settings(path, mode, memory_limit.map(|limit| limit.now)).map_err(error::from_duckdb)?;
     let connection = Connection::open_with_flags(path, settings).map_err(|error| match &error {
-        duckdb::Error::DuckDBFailure(_, Some(message)) => obstacle(message),
-        _ => failure::told(error),
+        duckdb::Error::DuckDBFailure(_, Some(message)) => open_error(message),
+        _ => error::from_duckdb(error),
     })?;
     // DuckDB takes -0.0 and 0.0 for a run of one value. Among the settings to open with, it is not heeded.
     connection
         .execute_batch("SET GLOBAL disabled_compression_methods = 'rle'")
-        .map_err(failure::told)?;
+        .map_err(error::from_duckdb)?;
     Session::new(connection, dataset, memory_limit.unwrap_or_default())
 }
 
@@ -99,7 +99,7 @@ pub(super) fn threads() -> usize {
 }
 
 /// What stands in the way, from DuckDB's message.
-fn obstacle(message: &str) -> Error {
+fn open_error(message: &str) -> Error {
     let has = |text: &str| message.contains(text);
     let (what, remedy) = if has("Could not set lock") {
         (
@@ -140,7 +140,7 @@ fn obstacle(message: &str) -> Error {
         )
     } else if has("No space left on device") {
         ("no space left on its disk".to_owned(), "free disk space")
-    } else if failure::kind(message) == "Data Corruption" || has("orrupt database file") {
+    } else if error::kind(message) == "Data Corruption" || has("orrupt database file") {
         (
             "the file is damaged".to_owned(),
             "restore it from a copy; or move it away, and let acequia fill a new one",
@@ -154,7 +154,7 @@ fn obstacle(message: &str) -> Error {
         (
             format!(
                 "DuckDB could not open the file ({} Error)",
-                failure::kind(message)
+                error::kind(message)
             ),
             "",
         )
@@ -163,7 +163,7 @@ fn obstacle(message: &str) -> Error {
     if has("Could not set lock") {
         error = error.until_released();
     }
-    if let Some(line) = failure::safe(message) {
+    if let Some(line) = error::safe(message) {
         error = error.cause(line);
     }
     if !remedy.is_empty() {

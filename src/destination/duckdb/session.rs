@@ -14,7 +14,7 @@ use crate::destination::{Interrupter, Loaded, StagedLoad};
 use crate::error::{Error, Result};
 
 use super::dialect::DuckDbSql;
-use super::failure;
+use super::error;
 use super::memory::{self, MemoryLimit};
 
 /// A connection to the file, and the dataset in it.
@@ -35,7 +35,7 @@ impl Session {
     ) -> Result<Self> {
         let catalog = connection
             .query_row("SELECT current_database()", [], |row| row.get(0))
-            .map_err(failure::told)?;
+            .map_err(error::from_duckdb)?;
         Ok(Self {
             connection,
             catalog,
@@ -76,7 +76,9 @@ impl Session {
 
     fn batch(&self, sql: &str) -> Result<()> {
         self.check()?;
-        self.connection.execute_batch(sql).map_err(failure::told)
+        self.connection
+            .execute_batch(sql)
+            .map_err(error::from_duckdb)
     }
 
     /// All rows that a query returns.
@@ -86,9 +88,12 @@ impl Session {
         params: impl Params,
         read: impl FnMut(&Row<'_>) -> duckdb::Result<T>,
     ) -> Result<Vec<T>> {
-        let mut statement = self.connection.prepare(sql).map_err(failure::told)?;
-        let rows = statement.query_map(params, read).map_err(failure::told)?;
-        rows.collect::<duckdb::Result<_>>().map_err(failure::told)
+        let mut statement = self.connection.prepare(sql).map_err(error::from_duckdb)?;
+        let rows = statement
+            .query_map(params, read)
+            .map_err(error::from_duckdb)?;
+        rows.collect::<duckdb::Result<_>>()
+            .map_err(error::from_duckdb)
     }
 
     #[cfg(test)]
@@ -142,7 +147,10 @@ impl Engine for Session {
         #[cfg(test)]
         assert_reserved_aliases(sql);
         self.check()?;
-        let rows = self.connection.execute(sql, []).map_err(failure::told)?;
+        let rows = self
+            .connection
+            .execute(sql, [])
+            .map_err(error::from_duckdb)?;
         Ok(rows as u64)
     }
 
@@ -156,9 +164,9 @@ impl Engine for Session {
     fn query(&mut self, sql: &str, each: &mut dyn FnMut(TextRow) -> Result<()>) -> Result<()> {
         #[cfg(test)]
         assert_reserved_aliases(sql);
-        let mut statement = self.connection.prepare(sql).map_err(failure::told)?;
-        let mut rows = statement.query([]).map_err(failure::told)?;
-        while let Some(row) = rows.next().map_err(failure::told)? {
+        let mut statement = self.connection.prepare(sql).map_err(error::from_duckdb)?;
+        let mut rows = statement.query([]).map_err(error::from_duckdb)?;
+        while let Some(row) = rows.next().map_err(error::from_duckdb)? {
             let columns = 0..row.as_ref().column_count();
             each(
                 columns
@@ -172,7 +180,7 @@ impl Engine for Session {
 
 /// A value of text or of an integer type, as text.
 fn text(row: &Row<'_>, column: usize) -> Result<Option<String>> {
-    let value = row.get_ref(column).map_err(failure::told)?;
+    let value = row.get_ref(column).map_err(error::from_duckdb)?;
     Ok(Some(match value {
         ValueRef::Null => return Ok(None),
         ValueRef::Text(text) => String::from_utf8_lossy(text).into_owned(),

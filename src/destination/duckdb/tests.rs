@@ -16,7 +16,7 @@ use crate::destination::conformance::{
 };
 use crate::destination::sql::Dialect as _;
 use crate::destination::sql::Engine as _;
-use crate::evolution::number;
+use crate::evolution::assign_field_ids;
 use crate::mode::Disposition;
 use crate::position::{CursorPosition, CursorValue, Position};
 use crate::schema::{ColumnSpec, ColumnType};

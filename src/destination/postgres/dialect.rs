@@ -1,8 +1,8 @@
 //! PostgreSQL's SQL. No I/O.
 
 use crate::destination::sql::dialect::{GROUPED, KEY, NEW, OLD};
-use crate::destination::sql::own::Own;
 use crate::destination::sql::statement::{Clause, Merge};
+use crate::destination::sql::system_columns::SystemColumn;
 use crate::destination::sql::{Dialect, Missing};
 use crate::error::{Error, Result};
 use crate::evolution::TableSchema;
@@ -20,7 +20,7 @@ pub(super) const OWN_INDEX: &str = "_acequia_key_";
 pub(super) struct PostgresSql;
 
 impl Dialect for PostgresSql {
-    fn check_names(&self, schema: &TableSchema, own: &[Own]) -> Result<()> {
+    fn check_names(&self, schema: &TableSchema, own: &[SystemColumn]) -> Result<()> {
         check_names(schema, own)
     }
 
@@ -205,7 +205,7 @@ fn parse_type(name: &str) -> Option<ColumnType> {
 }
 
 /// Refuses names that PostgreSQL does not take for a column's, or would cut.
-fn check_names(schema: &TableSchema, own: &[Own]) -> Result<()> {
+fn check_names(schema: &TableSchema, own: &[SystemColumn]) -> Result<()> {
     for column in &schema.columns {
         let name = column.column.name.as_str();
         let what = if own.iter().any(|own| own.name == name) {

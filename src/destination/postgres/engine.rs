@@ -3,7 +3,7 @@
 use crate::destination::StagedLoad;
 use crate::destination::sql::statement::Merge;
 use crate::destination::sql::{
-    Dialect as _, Engine as _, Index, Rows, Scratch, SqlEngine, Table, ledger,
+    Dialect as _, Engine as _, Index, Rows, SqlEngine, Table, TempTables, ledger,
 };
 use crate::error::Result;
 use crate::evolution::TableSchema;
@@ -91,7 +91,7 @@ impl SqlEngine for Session {
 
     fn merge<'a>(
         &mut self,
-        _scratch: &mut Scratch,
+        _scratch: &mut TempTables,
         table: &'a Table,
         manifest: &'a Manifest,
         schema: &TableSchema,

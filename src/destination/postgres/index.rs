@@ -2,7 +2,7 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::destination::sql::own::VALID_TO;
+use crate::destination::sql::system_columns::VALID_TO;
 use crate::destination::sql::{Dialect, Engine as _, Index, SqlEngine as _, Table};
 use crate::error::{Error, Result};
 use crate::landing::manifest::Manifest;

@@ -4,7 +4,7 @@
 //! straight into its table where that is made or replaced, and otherwise into a temporary one ([`stage`]), from which SQL
 //! takes it. All of it, with its ledger row and the stream's new position, is one transaction.
 //!
-//! [`session`] connects, runs SQL and tells its failures ([`failure`]); [`lock`] keeps a second run out; [`rights`] says what
+//! [`session`] connects, runs SQL and tells its failures ([`error`]); [`lock`] keeps a second run out; [`privileges`] says what
 //! the user lacks. Loads and the ledger are [`crate::destination::sql`]'s; [`engine`] is what PostgreSQL is to them, with
 //! its own way to make and alter a [`table`], to keep its [`index`] and to [`merge`], and its own [`dialect`].
 
@@ -17,12 +17,12 @@ mod copy;
 mod dialect;
 mod encode;
 mod engine;
-mod failure;
+mod error;
 mod index;
 mod lock;
 mod merge;
 mod numeric;
-pub(super) mod rights;
+pub(super) mod privileges;
 mod session;
 mod stage;
 mod table;
@@ -44,14 +44,14 @@ impl Postgres {
     /// dataset, or a right is missing; [`Error::Config`] where the URI cannot be understood.
     pub fn open(name: &str, url: &Secret, dataset: &str) -> Result<Self> {
         let server =
-            Server::parse_as(Role::Destination, url).map_err(|error| error.on(place(name)))?;
+            Server::parse_as(Role::Destination, url).map_err(|error| error.context(place(name)))?;
         let opened = || {
             let mut session = Session::open(&server, dataset)?;
             lock::take(&mut session)?;
             let here = dataset_place(&mut session)?;
             Self::writable(session, &here)
         };
-        opened().map_err(|error: Error| error.on(subject(name, &server)))
+        opened().map_err(|error: Error| error.context(subject(name, &server)))
     }
 
     /// Connects only to read the ledger, beside whatever runs. None where the dataset's ledger does not exist yet: nothing
@@ -61,14 +61,14 @@ impl Postgres {
     /// As [`Postgres::open`].
     pub fn open_read_only(name: &str, url: &Secret, dataset: &str) -> Result<Option<Self>> {
         let server =
-            Server::parse_as(Role::Destination, url).map_err(|error| error.on(place(name)))?;
+            Server::parse_as(Role::Destination, url).map_err(|error| error.context(place(name)))?;
         let opened = || {
             let mut session = Session::open(&server, dataset)?;
             session.batch("SET default_transaction_read_only = on")?;
             let here = dataset_place(&mut session)?;
             Self::readable(session, &here)
         };
-        opened().map_err(|error: Error| error.on(subject(name, &server)))
+        opened().map_err(|error: Error| error.context(subject(name, &server)))
     }
 }
 

@@ -16,7 +16,7 @@ use crate::failpoint;
 use crate::postgres::connection::Server;
 
 use super::dialect::PostgresSql;
-use super::failure;
+use super::error;
 
 /// What a loading session is set to, beside what every session is: temporary tables have more than 8 MB before they go to disk.
 const SETTINGS: &str = "SET temp_buffers = '64MB'";
@@ -147,10 +147,10 @@ impl Session {
 
     /// A failure of the server's; an interruption where one was asked for.
     fn told(&self, error: &postgres::Error) -> Error {
-        if failure::is_cancelled(error) && self.interruption.stopped.load(Ordering::SeqCst) {
+        if error::is_cancelled(error) && self.interruption.stopped.load(Ordering::SeqCst) {
             return Error::Interrupted;
         }
-        failure::told(error)
+        error::from_postgres(error)
     }
 
     fn check(&self) -> Result<()> {

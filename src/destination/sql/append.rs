@@ -10,8 +10,8 @@ use crate::landing::manifest::Manifest;
 use crate::schema::{Column, ColumnType};
 
 use super::dialect::{NEW, OLD};
+use super::sequence::cursor_of;
 use super::statement::Insert;
-use super::turn::cursor_of;
 use super::{Dialect, Engine, Rows, Table};
 
 /// Where a load meets again what earlier loads brought: up to the highest cursor that they brought, as each extract begins

@@ -96,7 +96,7 @@ impl<S: Transactional> Destination for Database<S> {
         self.refuse_read_only()?;
         self.session
             .load(load)
-            .map_err(|error| error.on(format!("load {}", load.manifest.load_id)))
+            .map_err(|error| error.context(format!("load {}", load.manifest.load_id)))
     }
 
     fn advance(&mut self, stream: &StreamName, before: &Position, after: &Position) -> Result<()> {

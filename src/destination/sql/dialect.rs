@@ -7,8 +7,8 @@ use crate::evolution::TableSchema;
 use crate::schema::{Column, ColumnType};
 
 use super::append::Missing;
-use super::own::Own;
 use super::statement::{Clause, Merge};
+use super::system_columns::SystemColumn;
 
 // The names of relations within a statement. Where a column holds records, `n.id` may mean a field of the column `n`;
 // names that begin so are acequia's own.
@@ -44,7 +44,7 @@ pub(crate) trait Dialect: fmt::Debug + Sync {
     }
 
     /// Refuses columns whose names the destination does not take, or takes for one, or that are those of `own`.
-    fn check_names(&self, schema: &TableSchema, own: &[Own]) -> Result<()>;
+    fn check_names(&self, schema: &TableSchema, own: &[SystemColumn]) -> Result<()>;
 
     /// The name of the type that holds values of a type, as the catalog writes it.
     fn type_name(&self, column_type: &ColumnType) -> String;

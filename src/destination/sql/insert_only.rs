@@ -3,7 +3,7 @@
 use crate::landing::manifest::Manifest;
 
 use super::statement::Merge;
-use super::{Dialect, Rows, own};
+use super::{Dialect, Rows, system_columns};
 
 /// What adds those rows of a load to the table whose key it does not have. Of `rows` each key comes once.
 pub(super) fn merge<'a>(
@@ -12,7 +12,10 @@ pub(super) fn merge<'a>(
     manifest: &'a Manifest,
     rows: &Rows,
 ) -> Merge<'a> {
-    let insert = rows.insert(d).own(d, &own::columns(manifest)).only_new();
+    let insert = rows
+        .insert(d)
+        .own(d, &system_columns::columns(manifest))
+        .only_new();
     Merge {
         insert: Some(insert),
         ..Merge::new(table, &manifest.primary_key)

@@ -19,8 +19,8 @@ use crate::position::Position;
 use crate::schema::ColumnType;
 
 use super::dialect::GROUPED;
-use super::own::instant;
 use super::place::{PLACE, moved};
+use super::system_columns::instant;
 use super::{Dialect, SqlEngine, TextRow, load as plan};
 
 /// The table of one row that has the destination's id.

@@ -7,9 +7,10 @@ use crate::mode::{Disposition, Mode};
 use crate::schema::Column;
 
 use super::append::{Overlap, append};
-use super::turn::{evolution, in_turn, makes_anew};
+use super::sequence::{check_sequence, evolution, rebuilds_table};
 use super::{
-    Rows, Scratch, SqlEngine, Table, changes, check_rows, insert_only, keys, marks, own, scd2,
+    Rows, SqlEngine, Table, TempTables, changes, check_rows, dedup, insert_only, marks, scd2,
+    system_columns,
 };
 
 /// Applies a load that was not applied yet, given what the ledger has of its stream: what it did, and the table's schema
@@ -25,18 +26,18 @@ pub(crate) fn apply(
 ) -> Result<(LoadOutcome, TableSchema)> {
     let manifest = &load.manifest;
     let mut table = Table::find(engine, manifest, &manifest.table)?;
-    let anew = makes_anew(manifest, state.as_ref(), &table);
+    let anew = rebuilds_table(manifest, state.as_ref(), &table);
     let evolution = evolution(state.as_ref(), load)?;
     let schema = &evolution.table;
     engine
         .dialect()
-        .check_names(schema, &own::columns(manifest))?;
+        .check_names(schema, &system_columns::columns(manifest))?;
     let mut indices = Vec::new();
     if anew {
         let known = state.as_ref().map(|state| &state.schema);
         indices = table.create(engine, schema, known, manifest)?;
     } else {
-        table.check(&in_turn(manifest, state)?.schema, manifest)?;
+        table.check(&check_sequence(manifest, state)?.schema, manifest)?;
         table.alter(engine, &evolution.steps, manifest.mode)?;
     }
     let columns = engine.load_columns(&mut table, manifest, schema)?;
@@ -53,7 +54,7 @@ pub(crate) fn apply(
             let Some(name) = &index.name else {
                 return error;
             };
-            let error = error.on(format!("index `{name}` of table {}", table.shown));
+            let error = error.context(format!("index `{name}` of table {}", table.shown));
             if error.remedy_text().is_some() {
                 return error;
             }
@@ -74,10 +75,10 @@ fn fill(
     if load.files.is_empty() {
         return Ok(LoadOutcome::default());
     }
-    let own = own::columns(manifest);
+    let own = system_columns::columns(manifest);
     let has_key = manifest.disposition.has_key();
     let may_drop_rows = has_key && !manifest.key_is_unique;
-    let mut scratch = Scratch::new();
+    let mut temp = TempTables::new();
     // Where nothing is to be settled among the rows, and they have no more than the load's id beside their own columns.
     let copied = if own.len() > 1 || may_drop_rows {
         None
@@ -87,13 +88,13 @@ fn fill(
     let inserted = if let Some(inserted) = copied {
         if has_key {
             let relation = table.sql.clone();
-            keys::settle(engine, &mut scratch, manifest, Rows { columns, relation })?;
+            dedup::deduplicate(engine, &mut temp, manifest, Rows { columns, relation })?;
         }
         inserted
     } else {
         let mut rows = engine.stage(load, columns)?;
         if has_key {
-            rows = keys::settle(engine, &mut scratch, manifest, rows)?;
+            rows = dedup::deduplicate(engine, &mut temp, manifest, rows)?;
         }
         let d = engine.dialect();
         let insert = rows.insert(d).own(d, &own);
@@ -102,7 +103,7 @@ fn fill(
     if !may_drop_rows {
         check_rows(inserted, manifest)?;
     }
-    scratch.drop_all(engine)?;
+    temp.drop_all(engine)?;
     Ok(LoadOutcome {
         inserted,
         ..LoadOutcome::default()
@@ -118,26 +119,22 @@ fn add(
     columns: Vec<Column>,
 ) -> Result<LoadOutcome> {
     let manifest = &load.manifest;
-    let mut scratch = Scratch::new();
+    let mut temp = TempTables::new();
     let rows = if load.files.is_empty() {
         None
     } else {
         let rows = engine.stage(load, columns)?;
         Some(marks::complete(
-            engine,
-            &mut scratch,
-            &table.sql,
-            manifest,
-            rows,
+            engine, &mut temp, &table.sql, manifest, rows,
         )?)
     };
     let outcome = match (manifest.disposition, rows) {
-        (Disposition::Scd2, rows) => scd2::apply(engine, &mut scratch, &table.sql, manifest, rows)?,
+        (Disposition::Scd2, rows) => scd2::apply(engine, &mut temp, &table.sql, manifest, rows)?,
         (_, None) => LoadOutcome::default(),
         (Disposition::Merge, Some(rows)) => {
-            let rows = keys::settle(engine, &mut scratch, manifest, rows)?;
+            let rows = dedup::deduplicate(engine, &mut temp, manifest, rows)?;
             engine
-                .merge(&mut scratch, table, manifest, &evolution.table, &rows)?
+                .merge(&mut temp, table, manifest, &evolution.table, &rows)?
                 .count(engine)?
         }
         (Disposition::Append, Some(rows)) => {
@@ -145,7 +142,7 @@ fn add(
             append(engine, table, manifest, &overlap, &evolution.steps, &rows)?
         }
         (Disposition::InsertOnly, Some(rows)) => {
-            let rows = keys::settle(engine, &mut scratch, manifest, rows)?;
+            let rows = dedup::deduplicate(engine, &mut temp, manifest, rows)?;
             insert_only::merge(engine.dialect(), &table.sql, manifest, &rows).count(engine)?
         }
         (Disposition::Replace, Some(_)) => {
@@ -154,6 +151,6 @@ fn add(
             ));
         }
     };
-    scratch.drop_all(engine)?;
+    temp.drop_all(engine)?;
     Ok(outcome)
 }

@@ -8,8 +8,8 @@ use crate::landing::manifest::Manifest;
 use crate::mode::Disposition;
 
 use super::dialect::{NEW, OLD};
-use super::own::VALID_TO;
-use super::{Dialect, Engine, Rows, Scratch, keys};
+use super::system_columns::VALID_TO;
+use super::{Dialect, Engine, Rows, TempTables, dedup};
 
 /// Marks, with the values that the table has for their keys.
 const MARKS: &str = "_acequia_marks";
@@ -20,7 +20,7 @@ const MARKS: &str = "_acequia_marks";
 /// Where the load has no key, or the destination fails.
 pub(super) fn complete(
     engine: &mut dyn Engine,
-    scratch: &mut Scratch,
+    temp: &mut TempTables,
     table: &str,
     manifest: &Manifest,
     rows: Rows,
@@ -29,7 +29,7 @@ pub(super) fn complete(
         return Ok(rows);
     };
     let key = &manifest.primary_key;
-    keys::require(key, &rows)?;
+    dedup::require(key, &rows)?;
     let d = engine.dialect();
     let values: Vec<String> = rows
         .names()
@@ -43,7 +43,7 @@ pub(super) fn complete(
         })
         .collect();
     // A table of its own, as the rows that the values come from are about to be replaced.
-    let (marks, _) = scratch.make(
+    let (marks, _) = temp.make(
         engine,
         MARKS,
         &format!(

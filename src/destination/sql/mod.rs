@@ -1,7 +1,7 @@
 //! How a load is applied, in SQL: written once for all destinations that are databases.
 //!
 //! [`load`] is the plan of a load. It is handed what the ledger has of the stream and hands back what it did, and knows
-//! nothing of where that is kept: [`ledger`] keeps it in tables of the dataset, which is one way. The plan asks [`turn`]
+//! nothing of where that is kept: [`ledger`] keeps it in tables of the dataset, which is one way. The plan asks [`sequence`]
 //! whether the load follows, finds its [`table`] and brings it up to date; then rows are put into a new table, added
 //! ([`append`], [`insert_only`]), merged, kept in versions ([`scd2`]), or are changes that fold into rows ([`changes`]).
 //!
@@ -13,8 +13,8 @@
 //!
 //! [`database`] makes a destination of such an engine whose dataset keeps the ledger itself.
 //!
-//! [`rows`] is a load as a relation, [`keys`] sees to it that a key comes once, [`marks`] that rows which only mark a
-//! record keep its values, [`own`] tells which columns of a table are acequia's. [`place`] tells a copy of a ledger from
+//! [`rows`] is a load as a relation, [`dedup`] sees to it that a key comes once, [`marks`] that rows which only mark a
+//! record keep its values, [`system_columns`] tells which columns of a table are acequia's. [`place`] tells a copy of a ledger from
 //! its original.
 
 use crate::destination::StagedLoad;
@@ -26,21 +26,21 @@ use crate::schema::Column;
 mod append;
 pub(crate) mod changes;
 pub(crate) mod database;
+mod dedup;
 pub(crate) mod dialect;
 mod insert_only;
-mod keys;
 pub(crate) mod ledger;
 pub(crate) mod load;
 mod marks;
-pub(crate) mod own;
 pub(crate) mod place;
 mod rows;
 mod scd2;
+mod sequence;
 pub(crate) mod statement;
+pub(crate) mod system_columns;
 pub(crate) mod table;
 #[cfg(test)]
 pub(crate) mod tests;
-mod turn;
 
 pub(crate) use append::{Missing, Overlap};
 pub(crate) use database::{Database, Transactional};
@@ -161,7 +161,7 @@ pub(crate) trait SqlEngine: Engine {
     /// so that a run that finds nothing new writes nothing. Of `rows` each key comes once.
     fn merge<'a>(
         &mut self,
-        scratch: &mut Scratch,
+        temp: &mut TempTables,
         table: &'a Table,
         manifest: &'a Manifest,
         schema: &TableSchema,
@@ -209,11 +209,11 @@ pub(crate) struct Index {
 }
 
 /// Temporary tables, gone when the load is applied.
-pub(crate) struct Scratch {
+pub(crate) struct TempTables {
     made: Vec<String>,
 }
 
-impl Scratch {
+impl TempTables {
     pub(crate) fn new() -> Self {
         Self { made: Vec::new() }
     }

@@ -12,9 +12,9 @@ use crate::mode::Mode;
 use crate::schema::ColumnType;
 
 use super::dialect::{INNER, KEY, NEW, OLD, pairwise};
-use super::own::{self, VALID_TO, instant};
 use super::statement::{Action, Insert, Matched, Merge, Unmatched};
-use super::{Engine, Rows, Scratch, keys};
+use super::system_columns::{self, VALID_TO, instant};
+use super::{Engine, Rows, TempTables, dedup};
 
 /// Keys of the load whose row is new or differs from its current version.
 const CHANGED: &str = "_acequia_changed";
@@ -22,16 +22,16 @@ const CHANGED: &str = "_acequia_changed";
 /// Brings a table of versions up to date with a load. `rows` is none where the load has no part.
 ///
 /// # Errors
-/// As [`keys::settle`], or where the destination fails.
+/// As [`dedup::deduplicate`], or where the destination fails.
 pub(super) fn apply(
     engine: &mut dyn Engine,
-    scratch: &mut Scratch,
+    temp: &mut TempTables,
     table: &str,
     manifest: &Manifest,
     rows: Option<Rows>,
 ) -> Result<LoadOutcome> {
     let rows = match rows {
-        Some(rows) => Some(keys::settle(engine, scratch, manifest, rows)?),
+        Some(rows) => Some(dedup::deduplicate(engine, temp, manifest, rows)?),
         None => None,
     };
     let mut merge = Merge::new(table, &manifest.primary_key);
@@ -48,7 +48,7 @@ pub(super) fn apply(
         });
     }
     if let Some(rows) = rows {
-        let (changed, any) = find_changed(engine, scratch, table, manifest, &rows)?;
+        let (changed, any) = find_changed(engine, temp, table, manifest, &rows)?;
         if any > 0 {
             merge.matched.push(Matched {
                 keys: changed.clone(),
@@ -63,7 +63,7 @@ pub(super) fn apply(
             merge.insert = Some(
                 Insert::from(of_changed)
                     .columns(d, NEW, rows.names())
-                    .own(d, &own::columns(manifest)),
+                    .own(d, &system_columns::columns(manifest)),
             );
         }
     }
@@ -79,7 +79,7 @@ pub(super) fn apply(
 
 fn find_changed(
     engine: &mut dyn Engine,
-    scratch: &mut Scratch,
+    temp: &mut TempTables,
     table: &str,
     manifest: &Manifest,
     rows: &Rows,
@@ -102,5 +102,5 @@ fn find_changed(
             " AND "
         ),
     );
-    scratch.make(engine, CHANGED, &query)
+    temp.make(engine, CHANGED, &query)
 }

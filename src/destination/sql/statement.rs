@@ -7,7 +7,7 @@ use crate::landing::manifest::Manifest;
 
 use super::Engine;
 use super::dialect::{Dialect, KEY, NEW, OLD};
-use super::own::Own;
+use super::system_columns::SystemColumn;
 
 /// Rows that are added to a table.
 #[derive(Debug, Clone)]
@@ -56,7 +56,7 @@ impl Insert {
     }
 
     /// Gives acequia's own columns the values that new rows have in them.
-    pub(crate) fn own(mut self, d: &dyn Dialect, own: &[Own]) -> Self {
+    pub(crate) fn own(mut self, d: &dyn Dialect, own: &[SystemColumn]) -> Self {
         self.columns
             .extend(own.iter().map(|own| (own.name.to_owned(), own.value(d))));
         self

@@ -9,7 +9,7 @@ use crate::landing::manifest::Manifest;
 use crate::mode::{Disposition, Mode};
 use crate::schema::{Column, ColumnType};
 
-use super::own::{self, VALID_TO};
+use super::system_columns::{self, VALID_TO};
 use super::{Dialect, Index, SqlEngine};
 
 /// A table of the dataset as it is now.
@@ -105,7 +105,7 @@ impl Table {
                 "table {shown} is missing, though the ledger has it"
             )));
         }
-        for column in own::stored(schema, manifest.mode) {
+        for column in system_columns::stored(schema, manifest.mode) {
             match self.data_type(&column.name) {
                 Some(data_type) if self.dialect.holds(column, data_type) => {}
                 Some(data_type) => {
@@ -147,9 +147,9 @@ impl Table {
         known: Option<&TableSchema>,
         manifest: &Manifest,
     ) -> Result<Vec<Index>> {
-        let own = own::columns(manifest);
+        let own = system_columns::columns(manifest);
         let own = own.iter().map(|own| (own.name, &own.column_type));
-        let columns = self.defined(own::stored(schema, manifest.mode), own);
+        let columns = self.defined(system_columns::stored(schema, manifest.mode), own);
         engine.create(self, columns, known)
     }
 
@@ -204,7 +204,7 @@ impl Table {
         engine: &mut dyn SqlEngine,
         manifest: &Manifest,
     ) -> Result<()> {
-        for own in own::columns(manifest) {
+        for own in system_columns::columns(manifest) {
             if self.data_type(own.name).is_none() {
                 self.add(engine, own.name, &self.dialect.type_name(&own.column_type))?;
             }
@@ -251,7 +251,7 @@ impl Table {
                 "ALTER COLUMN {column} SET DATA TYPE {data_type} USING CAST({value} AS {data_type})"
             ),
         )
-        .map_err(|error| error.on(format!("column `{name}` of table {}", self.shown)))?;
+        .map_err(|error| error.context(format!("column `{name}` of table {}", self.shown)))?;
         for (known, of_known) in &mut self.columns {
             if self.dialect.is_same_name(known, name) {
                 data_type.clone_into(of_known);
@@ -264,7 +264,7 @@ impl Table {
     pub(crate) fn drop_column(&mut self, engine: &mut dyn SqlEngine, name: &str) -> Result<()> {
         let column = self.dialect.identifier(name);
         self.change(engine, &format!("DROP COLUMN {column}"))
-            .map_err(|error| error.on(format!("column `{name}` of table {}", self.shown)))?;
+            .map_err(|error| error.context(format!("column `{name}` of table {}", self.shown)))?;
         self.columns.retain(|(known, _)| known != name);
         Ok(())
     }

@@ -11,12 +11,12 @@ use serde_json::json;
 use tokio::sync::mpsc;
 
 use super::json::{self, Flaw};
-use super::listing::{Shelf, Trail};
+use super::listing::{RecordState, Trail};
 use super::object::CrmObject;
-use super::pacing::Allowance;
+use super::object_client::{IdSource, ObjectClient};
 use super::page::{Missing, NumberOrText, Paging};
-use super::reading::{IdSource, Reader};
-use super::rows::{RowBuilder, fixed_columns, hand_on_rows};
+use super::rate_limit::Allowance;
+use super::rows::{RowBuilder, fixed_columns, send_rows};
 use crate::error::Result;
 use crate::schema::{ColumnSpec, ColumnType, Schema};
 
@@ -68,7 +68,7 @@ struct Kind {
 /// One kind of object, and the other.
 #[derive(Debug)]
 struct Between {
-    reader: Reader,
+    reader: ObjectClient,
     to: CrmObject,
 }
 
@@ -94,7 +94,7 @@ pub fn columns() -> Vec<ColumnSpec> {
 
 /// Reads the associations of all live records with those of another kind.
 pub async fn read(
-    reader: Reader,
+    reader: ObjectClient,
     to: CrmObject,
     schema: &Schema,
     batches: mpsc::Sender<RecordBatch>,
@@ -102,7 +102,7 @@ pub async fn read(
     let mut builder = RowBuilder::new(schema)?;
     let of = Arc::new(Between { reader, to });
     let asking = Arc::clone(&of);
-    let inputs = stream::unfold(Some(IdSource::list(Shelf::Live)), move |ids| {
+    let inputs = stream::unfold(Some(IdSource::list(RecordState::Live)), move |ids| {
         gather(Arc::clone(&asking), ids)
     });
     let pages = inputs
@@ -116,9 +116,9 @@ pub async fn read(
         for links in results? {
             write(links, &mut builder)?;
         }
-        hand_on_rows(&mut builder, &batches, false).await?;
+        send_rows(&mut builder, &batches, false).await?;
     }
-    hand_on_rows(&mut builder, &batches, true).await
+    send_rows(&mut builder, &batches, true).await
 }
 
 /// The next records to ask the associations of, and where the ones after them come from.
@@ -140,7 +140,11 @@ async fn gather(
 }
 
 /// The associations of these records, those included that come on further pages of theirs.
-async fn all_of(reader: &Reader, to: &CrmObject, mut inputs: Vec<Input>) -> Result<Vec<Links>> {
+async fn all_of(
+    reader: &ObjectClient,
+    to: &CrmObject,
+    mut inputs: Vec<Input>,
+) -> Result<Vec<Links>> {
     let mut all = Vec::new();
     let mut trails: HashMap<String, Trail> = HashMap::new();
     while !inputs.is_empty() {

@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::schema::{ColumnSpec, ColumnType, Schema};
 
 /// The columns that every stream of records has, besides its properties.
-pub const ENVELOPE: [&str; 7] = [
+pub const RECORD_COLUMNS: [&str; 7] = [
     "id",
     "created_at",
     "updated_at",
@@ -80,7 +80,7 @@ pub enum Fate<'a> {
 
 /// The columns that every stream of records has.
 pub fn envelope_columns() -> Vec<ColumnSpec> {
-    ENVELOPE
+    RECORD_COLUMNS
         .into_iter()
         .map(|name| ColumnSpec {
             name: name.to_owned(),
@@ -115,7 +115,7 @@ impl RecordBuilder {
                 .ok_or_else(|| Error::internal(format!("the schema has no column `{name}`")))
         };
         let mut envelope = [0; 7];
-        for (slot, name) in envelope.iter_mut().zip(ENVELOPE) {
+        for (slot, name) in envelope.iter_mut().zip(RECORD_COLUMNS) {
             *slot = place(name)?;
         }
         let slots = properties

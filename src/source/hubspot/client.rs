@@ -12,10 +12,10 @@ use reqwest::header::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::failure::{MAX_ODD, Meaning, NoAnswer, Refusal, back_off, meaning, span};
+use super::error::{MAX_ODD, Refusal, RequestError, ResponseClass, back_off, meaning, span};
 use super::json::Flaw;
-use super::pacing::{Allowance, Pacer, WindowHeaders};
-use super::patience::{Patience, chance, pause, unsound};
+use super::rate_limit::{Allowance, RateLimiter, WindowHeaders};
+use super::retry::{RetryBudget, chance, pause, unsound};
 use crate::config::ApiVersion;
 use crate::config::Secret;
 use crate::error::{Error, Result};
@@ -33,7 +33,7 @@ pub struct Client {
     base_url: String,
     token: Secret,
     authorization: HeaderValue,
-    pacer: Arc<Pacer>,
+    limiter: Arc<RateLimiter>,
     /// Whether HubSpot has answered this client or one that it was cloned from.
     answered: Arc<AtomicBool>,
     /// Which paths are asked.
@@ -93,7 +93,7 @@ impl Client {
         let base_url = base_url.trim_end_matches('/').to_owned();
         Ok(Self {
             http,
-            pacer: Pacer::of_account(&base_url, text),
+            limiter: RateLimiter::of_account(&base_url, text),
             answered: Arc::default(),
             base_url,
             token: token.clone(),
@@ -113,11 +113,11 @@ impl Client {
         request: &Request,
         stop: &CancellationToken,
         mut decode: impl FnMut(&[u8]) -> Result<T, F>,
-    ) -> Result<T, NoAnswer> {
-        let mut patience = self.patience();
+    ) -> Result<T, RequestError> {
+        let mut budget = self.budget();
         let mut odd = 0;
         loop {
-            let answer = self.answer(request, stop, &mut patience).await?;
+            let answer = self.answer(request, stop, &mut budget).await?;
             match decode(&answer.body).map_err(Into::into) {
                 Ok(decoded) => return Ok(decoded),
                 Err(Flaw::Malformed(malformed)) => {
@@ -125,13 +125,13 @@ impl Client {
                         "HubSpot's answer for {} is cut off or is no JSON",
                         request.subject
                     );
-                    patience.malformed(what, malformed, stop).await?;
+                    budget.malformed(what, malformed, stop).await?;
                 }
                 Err(Flaw::Odd(why)) => {
                     odd += 1;
                     if odd > MAX_ODD {
                         let error = unsound(&request.subject, &why, odd);
-                        return Err(NoAnswer::Odd(why, error));
+                        return Err(RequestError::Odd(why, error));
                     }
                     let wait = back_off(odd, chance());
                     tracing::warn!(
@@ -150,35 +150,35 @@ impl Client {
         &self,
         request: &Request,
         stop: &CancellationToken,
-    ) -> Result<Answer, NoAnswer> {
-        self.answer(request, stop, &mut self.patience()).await
+    ) -> Result<Answer, RequestError> {
+        self.answer(request, stop, &mut self.budget()).await
     }
 
-    fn patience(&self) -> Patience {
-        Patience::new(Arc::clone(&self.answered))
+    fn budget(&self) -> RetryBudget {
+        RetryBudget::new(Arc::clone(&self.answered))
     }
 
     async fn answer(
         &self,
         request: &Request,
         stop: &CancellationToken,
-        patience: &mut Patience,
-    ) -> Result<Answer, NoAnswer> {
+        budget: &mut RetryBudget,
+    ) -> Result<Answer, RequestError> {
         loop {
             let sent = tokio::select! {
-                () = stop.cancelled() => return Err(NoAnswer::Failed(Error::Interrupted)),
+                () = stop.cancelled() => return Err(RequestError::Failed(Error::Interrupted)),
                 sent = self.send(request) => sent,
             };
             let (status, headers, body) = match sent {
                 Ok(sent) => sent,
                 Err(error) if error.is_connect() => {
                     let what = format!("{} cannot be reached from this machine", self.base_url);
-                    patience.unreachable(what, plain(error), stop).await?;
+                    budget.unreachable(what, plain(error), stop).await?;
                     continue;
                 }
                 Err(error) => {
                     let what = format!("the connection to HubSpot at {} failed", self.base_url);
-                    patience.fault(what, Some(plain(error)), None, stop).await?;
+                    budget.fault(what, Some(plain(error)), None, stop).await?;
                     continue;
                 }
             };
@@ -201,15 +201,15 @@ impl Client {
                 token: self.token.reveal(),
             };
             match meaning(&refusal) {
-                Meaning::Fault { what, wait } => patience.fault(what, None, wait, stop).await?,
-                Meaning::TooMany { wait, of_searches } => {
+                ResponseClass::Fault { what, wait } => budget.fault(what, None, wait, stop).await?,
+                ResponseClass::TooMany { wait, of_searches } => {
                     let allowance = if of_searches {
                         Allowance::Search
                     } else {
                         Allowance::Window
                     };
-                    let wait = self.pacer.close(allowance, wait);
-                    patience.wait(&request.subject, wait)?;
+                    let wait = self.limiter.close(allowance, wait);
+                    budget.wait(&request.subject, wait)?;
                     tracing::warn!(
                         seconds = wait.as_secs_f64(),
                         "HubSpot's limit is reached; waiting {} until {} may be asked for again",
@@ -217,11 +217,11 @@ impl Client {
                         request.subject
                     );
                 }
-                Meaning::TooLong => return Err(NoAnswer::TooLong),
-                Meaning::End(error) if status == reqwest::StatusCode::FORBIDDEN => {
-                    return Err(NoAnswer::Forbidden(error));
+                ResponseClass::TooLong => return Err(RequestError::TooLong),
+                ResponseClass::End(error) if status == reqwest::StatusCode::FORBIDDEN => {
+                    return Err(RequestError::Forbidden(error));
                 }
-                Meaning::End(error) => return Err(NoAnswer::Failed(error)),
+                ResponseClass::End(error) => return Err(RequestError::Failed(error)),
             }
         }
     }
@@ -231,7 +231,7 @@ impl Client {
         &self,
         request: &Request,
     ) -> Result<(reqwest::StatusCode, HeaderMap, Bytes), reqwest::Error> {
-        let permit = self.pacer.permit(request.allowance).await;
+        let permit = self.limiter.permit(request.allowance).await;
         let url = format!("{}{}", self.base_url, request.path);
         let mut sending = match &request.body {
             None => self.http.get(url),
@@ -247,7 +247,7 @@ impl Client {
         let mut response = sending.send().await?;
         let (status, headers) = (response.status(), response.headers().clone());
         if request.allowance == Allowance::Window {
-            self.pacer.learn(&WindowHeaders {
+            self.limiter.update_from_headers(&WindowHeaders {
                 max: number(&headers, "x-hubspot-ratelimit-max"),
                 remaining: number(&headers, "x-hubspot-ratelimit-remaining"),
                 interval: number(&headers, "x-hubspot-ratelimit-interval-milliseconds"),

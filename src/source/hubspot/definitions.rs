@@ -8,9 +8,9 @@ use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 
 use super::json;
-use super::pacing::Allowance;
-use super::reading::Reader;
-use super::rows::{RowBuilder, fixed_columns, hand_on_rows};
+use super::object_client::ObjectClient;
+use super::rate_limit::Allowance;
+use super::rows::{RowBuilder, fixed_columns, send_rows};
 use crate::error::Result;
 use crate::schema::{ColumnSpec, ColumnType, Schema};
 
@@ -103,7 +103,7 @@ pub fn option_columns() -> Vec<ColumnSpec> {
 
 /// Reads the definitions of an object's properties, those included that are archived.
 pub async fn read_properties(
-    reader: Reader,
+    reader: ObjectClient,
     schema: &Schema,
     batches: mpsc::Sender<RecordBatch>,
 ) -> Result<()> {
@@ -129,12 +129,12 @@ pub async fn read_properties(
                 .map(|json| json.get().into()),
         ])?;
     }
-    hand_on_rows(&mut builder, &batches, true).await
+    send_rows(&mut builder, &batches, true).await
 }
 
 /// Reads the choices of an object's properties, with their labels.
 pub async fn read_options(
-    reader: Reader,
+    reader: ObjectClient,
     schema: &Schema,
     batches: mpsc::Sender<RecordBatch>,
 ) -> Result<()> {
@@ -150,12 +150,12 @@ pub async fn read_options(
                 choice.hidden.map(|hidden| hidden.to_string().into()),
             ])?;
         }
-        hand_on_rows(&mut builder, &batches, false).await?;
+        send_rows(&mut builder, &batches, false).await?;
     }
-    hand_on_rows(&mut builder, &batches, true).await
+    send_rows(&mut builder, &batches, true).await
 }
 
-async fn definitions(reader: &Reader) -> Result<Vec<Definition>> {
+async fn definitions(reader: &ObjectClient) -> Result<Vec<Definition>> {
     let mut all = Vec::new();
     for archived in [false, true] {
         let path = format!(

@@ -10,10 +10,10 @@ use tokio::sync::mpsc;
 use super::json::{self, Flaw};
 use super::listing::Trail;
 use super::object::CrmObject;
-use super::pacing::Allowance;
+use super::object_client::{ObjectClient, encode};
 use super::page::Paging;
-use super::reading::{Reader, encode};
-use super::rows::{RowBuilder, fixed_columns, hand_on_rows};
+use super::rate_limit::Allowance;
+use super::rows::{RowBuilder, fixed_columns, send_rows};
 use crate::error::Result;
 use crate::schema::{ColumnSpec, ColumnType, Schema};
 
@@ -117,7 +117,7 @@ pub fn pipeline_columns() -> Vec<ColumnSpec> {
 
 /// Reads the owners, those included that are archived.
 pub async fn read_owners(
-    reader: Reader,
+    reader: ObjectClient,
     schema: &Schema,
     batches: mpsc::Sender<RecordBatch>,
 ) -> Result<()> {
@@ -167,15 +167,15 @@ pub async fn read_owners(
                 break;
             };
             trail.follow(after);
-            hand_on_rows(&mut builder, &batches, false).await?;
+            send_rows(&mut builder, &batches, false).await?;
         }
     }
-    hand_on_rows(&mut builder, &batches, true).await
+    send_rows(&mut builder, &batches, true).await
 }
 
 /// Reads the pipelines of these objects.
 pub async fn read_pipelines(
-    reader: Reader,
+    reader: ObjectClient,
     objects: &[CrmObject],
     schema: &Schema,
     batches: mpsc::Sender<RecordBatch>,
@@ -220,5 +220,5 @@ pub async fn read_pipelines(
             }
         }
     }
-    hand_on_rows(&mut builder, &batches, true).await
+    send_rows(&mut builder, &batches, true).await
 }

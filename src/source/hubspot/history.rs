@@ -10,11 +10,11 @@ use tokio::sync::mpsc;
 
 use super::ids::IdSet;
 use super::json;
-use super::listing::Shelf;
+use super::listing::RecordState;
+use super::object_client::{BatchOf, IdSource, ObjectClient};
 use super::page::{IdHead, Missing};
-use super::reading::{BatchOf, IdSource, Reader};
 use super::records::Start;
-use super::rows::{RowBuilder, fixed_columns, hand_on_rows};
+use super::rows::{RowBuilder, fixed_columns, send_rows};
 use crate::error::Result;
 use crate::schema::{ColumnSpec, ColumnType, Schema};
 
@@ -70,7 +70,7 @@ pub fn columns() -> Vec<ColumnSpec> {
 
 /// Reads the history of these properties: of all records, or of those that were changed meanwhile.
 pub async fn read(
-    reader: Reader,
+    reader: ObjectClient,
     schema: &Schema,
     properties: Vec<String>,
     start: Start,
@@ -96,12 +96,12 @@ pub async fn read(
             ..
         } => (compare.since.map(|last| last.min(since)), false),
     };
-    for which in [Shelf::Live, Shelf::Archived] {
+    for which in [RecordState::Live, RecordState::Archived] {
         let ids = match (which, since) {
-            (Shelf::Live, Some(since)) if by_search => IdSource::changed(since),
+            (RecordState::Live, Some(since)) if by_search => IdSource::changed(since),
             _ => IdSource::list(which),
         };
-        let is_search = by_search && which == Shelf::Live;
+        let is_search = by_search && which == RecordState::Live;
         let keep = |head: &IdHead| Ok(is_search || since.is_none_or(|since| head.is_since(since)));
         let answers = reader.batches(ids, which, &asked, keep);
         let mut answers = std::pin::pin!(answers);
@@ -112,10 +112,10 @@ pub async fn read(
                     json::parse(body).map(|page| write(page, &mut builder, &mut seen))
                 })
                 .await??;
-            hand_on_rows(&mut builder, &batches, false).await?;
+            send_rows(&mut builder, &batches, false).await?;
         }
     }
-    hand_on_rows(&mut builder, &batches, true).await
+    send_rows(&mut builder, &batches, true).await
 }
 
 fn write(page: Page<'_>, builder: &mut RowBuilder, seen: &mut IdSet) -> Result<()> {

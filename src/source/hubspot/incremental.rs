@@ -138,10 +138,10 @@ impl Incremental {
 pub fn judge_clock(
     date: Option<DateTime<Utc>>,
     ours: DateTime<Utc>,
-    advice: &mut Vec<(String, String)>,
+    recommendations: &mut Vec<(String, String)>,
 ) -> DateTime<Utc> {
     let Some(theirs) = date else {
-        advice.push((
+        recommendations.push((
             "HubSpot's answers do not tell the time: what changed within a day is read again in each run".to_owned(),
             "where a proxy stands between, have it leave the header `Date` as it is".to_owned(),
         ));
@@ -149,7 +149,7 @@ pub fn judge_clock(
     };
     let ahead = theirs - ours;
     if ahead > CLOCKS_APART {
-        advice.push((
+        recommendations.push((
             format!(
                 "HubSpot's clock is {} s ahead of this machine's: the earlier of the two is gone by, and more is read \
                  again than need be",

@@ -8,7 +8,7 @@ use super::page::{IdHead, PageEnd};
 
 /// Which records a list shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Shelf {
+pub enum RecordState {
     /// Those in use.
     Live,
     /// Those in the archive, where they are kept for 90 days.
@@ -22,7 +22,7 @@ pub struct Trail(HashSet<u64>);
 /// A list under way.
 #[derive(Debug, Clone)]
 pub struct Listing {
-    which: Shelf,
+    which: RecordState,
     limit: usize,
     after: Option<String>,
     trail: Trail,
@@ -66,7 +66,7 @@ impl Trail {
 
 impl Listing {
     /// A list, from its first page on; pages have `limit` records at most.
-    pub fn new(which: Shelf, limit: usize) -> Self {
+    pub fn new(which: RecordState, limit: usize) -> Self {
         Self {
             which,
             limit,
@@ -88,7 +88,7 @@ impl Listing {
     }
 
     /// Which records it shows.
-    pub fn which(&self) -> Shelf {
+    pub fn which(&self) -> RecordState {
         self.which
     }
 
@@ -122,8 +122,8 @@ impl Listing {
             return Turn::Page;
         }
         match self.which {
-            Shelf::Live => Turn::EndAbove(self.highest),
-            Shelf::Archived => Turn::End,
+            RecordState::Live => Turn::EndAbove(self.highest),
+            RecordState::Archived => Turn::End,
         }
     }
 }
@@ -147,7 +147,7 @@ mod tests {
 
     #[test]
     fn a_cursor_that_comes_again_is_refused() {
-        let mut listing = Listing::new(Shelf::Live, 100);
+        let mut listing = Listing::new(RecordState::Live, 100);
         for after in ["a", "b"] {
             let page = page(Some(after), 100);
             listing.check(&page).unwrap();
@@ -160,7 +160,7 @@ mod tests {
     #[test]
     fn a_page_that_is_asked_for_once_more_gives_what_is_new() {
         let heads = |ids: &[u64]| -> Vec<IdHead> { ids.iter().map(|id| IdHead::of(*id)).collect() };
-        let mut listing = Listing::new(Shelf::Live, 2);
+        let mut listing = Listing::new(RecordState::Live, 2);
         let mut first = heads(&[1, 2]);
         listing.leave_new(&mut first);
         assert_eq!((first.len(), listing.turn(page(None, 2))), (2, Turn::Page));
@@ -172,12 +172,12 @@ mod tests {
 
     #[test]
     fn a_full_page_is_the_last_only_when_it_says_so_twice() {
-        let mut listing = Listing::new(Shelf::Live, 100);
+        let mut listing = Listing::new(RecordState::Live, 100);
         assert_eq!(listing.turn(page(None, 100)), Turn::Page);
         assert_eq!(listing.turn(page(Some("a"), 100)), Turn::Page);
         assert_eq!(listing.turn(page(None, 100)), Turn::Page);
         assert_eq!(listing.turn(page(None, 100)), Turn::EndAbove(7));
-        let mut listing = Listing::new(Shelf::Archived, 100);
+        let mut listing = Listing::new(RecordState::Archived, 100);
         assert_eq!(listing.turn(page(None, 99)), Turn::End);
     }
 }

@@ -1,9 +1,9 @@
 //! HubSpot as a source: every object of its CRM, owners and pipelines, as typed columns.
 //!
-//! `open` opens a stream and says what its columns are (`properties`), `session` begins to read it; `reading` asks for ids
+//! `open` opens a stream and says what its columns are (`properties`), `stream` begins to read it; `object_client` asks for ids
 //! and records, `records`, `history`, `associations` and `directory` read one kind of stream each; `json` and `page` read
-//! what comes, `builder`, `rows`, `column` and `value` make Arrow of it, with no I/O; `client` sends requests, as `pacing`
-//! allows them and as `failure` judges their answers.
+//! what comes, `builder`, `rows`, `column` and `value` make Arrow of it, with no I/O; `client` sends requests, as `rate_limit`
+//! allows them and as `error` judges their answers.
 
 use chrono::Utc;
 
@@ -16,31 +16,31 @@ pub mod client;
 pub mod column;
 pub mod definitions;
 pub mod directory;
-pub mod failure;
+pub mod error;
 pub mod history;
 pub mod ids;
 pub mod incremental;
 pub mod json;
 pub mod listing;
 pub mod object;
+pub mod object_client;
 mod open;
-pub mod pacing;
 pub mod page;
-pub mod patience;
 pub mod properties;
-pub mod reading;
+pub mod rate_limit;
 pub mod records;
+pub mod retry;
 pub mod rows;
 pub mod search;
-pub mod session;
+pub mod stream;
 pub mod value;
 
 use crate::config::ApiVersion;
 use client::Client;
-use failure::NoAnswer;
+use error::RequestError;
 use object::CrmObject;
-use reading::Reader;
-use session::Session;
+use object_client::ObjectClient;
+use stream::HubSpotStream;
 
 /// A HubSpot account to read from.
 #[derive(Debug, Clone)]
@@ -62,12 +62,12 @@ impl HubSpot {
     /// Where HubSpot cannot be reached, or does not accept the token. A scope that is missing is told of the stream that
     /// needs it.
     pub async fn describe(&self) -> Result<String> {
-        let reader = Reader::new(&self.client, CrmObject::new("owners"));
+        let reader = ObjectClient::new(&self.client, CrmObject::new("owners"));
         let path = format!("{}?limit=1", self.client.version.owners());
-        let request = reader.request(path, None, pacing::Allowance::Window);
+        let request = reader.request(path, None, rate_limit::Allowance::Window);
         match self.client.fetch(&request, &reader.stop).await {
             // Who may not ask for owners is known all the same.
-            Ok(_) | Err(NoAnswer::Forbidden(_)) => Ok(format!(
+            Ok(_) | Err(RequestError::Forbidden(_)) => Ok(format!(
                 "HubSpot at {}, which accepts the token; paths of {}",
                 self.client.base_url(),
                 match self.client.version {
@@ -80,9 +80,9 @@ impl HubSpot {
     }
 
     /// Connects and opens a stream.
-    pub async fn open(&self, stream: &Stream) -> Result<Session> {
+    pub async fn open(&self, stream: &Stream) -> Result<HubSpotStream> {
         let began = Utc::now();
-        Session::open(&self.client, stream, began).await
+        HubSpotStream::open(&self.client, stream, began).await
     }
 }
 

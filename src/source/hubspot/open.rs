@@ -4,16 +4,16 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 
-use super::builder::{ENVELOPE, record_columns};
+use super::builder::{RECORD_COLUMNS, record_columns};
 use super::client::Client;
 use super::incremental::{Incremental, LOOKBACK, judge_clock};
 use super::json;
-use super::listing::Shelf;
+use super::listing::RecordState;
 use super::object::CrmObject;
-use super::pacing::Allowance;
+use super::object_client::ObjectClient;
 use super::properties::{Property, PropertyList, Selection, columns, misfits};
-use super::reading::Reader;
-use super::session::{Content, Session};
+use super::rate_limit::Allowance;
+use super::stream::{Content, HubSpotStream};
 use super::{associations, definitions, directory, history};
 use crate::config::{Calculated, CrmPart, CrmRelation, Relation, Stream};
 use crate::error::{Error, Result};
@@ -22,13 +22,13 @@ use crate::position::{CursorValue, Lag};
 use crate::schema::{ColumnSpec, ColumnType};
 use crate::source::Description;
 
-impl Session {
+impl HubSpotStream {
     /// Asks for what the stream's columns are, and whether its records may be read.
     pub async fn open(client: &Client, stream: &Stream, began: DateTime<Utc>) -> Result<Self> {
         let Relation::Crm(relation) = &stream.relation else {
             return Err(Error::internal("a stream of HubSpot reads something else"));
         };
-        let reader = Reader::new(client, CrmObject::new(&relation.object));
+        let reader = ObjectClient::new(client, CrmObject::new(&relation.object));
         let mut session = Self {
             reader,
             content: Content::Owners,
@@ -41,7 +41,7 @@ impl Session {
                 misfits: BTreeMap::new(),
             },
             incremental: None,
-            advice: Vec::new(),
+            recommendations: Vec::new(),
         };
         let date = match &relation.part {
             CrmPart::Owners => session.open_owners().await?,
@@ -61,7 +61,7 @@ impl Session {
                     Some(Lag::Time(lag)) => lag,
                     _ => LOOKBACK,
                 },
-                began: judge_clock(date, began, &mut session.advice),
+                began: judge_clock(date, began, &mut session.recommendations),
                 compare: relation.compare,
                 reread: match relation.calculated {
                     Calculated::Every(time) => Some(time),
@@ -93,7 +93,7 @@ impl Session {
             excluded: stream.exclude.clone(),
         };
         let chosen = selection.choose(&relation.object, properties)?;
-        let mut columns = columns(&chosen, &ENVELOPE, &stream.types);
+        let mut columns = columns(&chosen, &RECORD_COLUMNS, &stream.types);
         for column in &mut columns {
             column.is_chosen = stream.types.contains_key(&column.column.name);
         }
@@ -231,7 +231,7 @@ impl Session {
         if names.is_empty() {
             return;
         }
-        self.advice.push((
+        self.recommendations.push((
             format!(
                 "{} column(s) are calculated by HubSpot, which does not tell when they change; each is as it was when its record \
                  last changed otherwise: {}",
@@ -271,7 +271,7 @@ impl Session {
     async fn probe(&self) -> Result<()> {
         let request = self
             .reader
-            .list_request(Shelf::Live, 1, &["hs_object_id"], None);
+            .list_request(RecordState::Live, 1, &["hs_object_id"], None);
         self.ask(request.path).await
     }
 

@@ -8,20 +8,20 @@ use futures::StreamExt;
 use tokio::sync::mpsc;
 
 use super::builder::{Fate, Head, MERGED_IDS, RecordBuilder};
-use super::failure::NoAnswer;
+use super::error::RequestError;
 use super::ids::IdSet;
 use super::json::{Flaw, Malformed};
-use super::listing::{Listing, Shelf};
+use super::listing::{Listing, RecordState};
+use super::object_client::{BatchOf, IdSource, LIST_PAGE, ObjectClient};
 use super::page::{IdHead, PageEnd};
 use super::properties::PropertyColumn;
-use super::reading::{BatchOf, IdSource, LIST_PAGE, Reader};
 use crate::error::{Error, Result};
 use crate::schema::Schema;
 
 /// Reads the records of an object.
 #[derive(Debug)]
 pub struct Records {
-    reader: Reader,
+    reader: ObjectClient,
     builder: RecordBuilder,
     batches: mpsc::Sender<RecordBatch>,
     asked: BatchOf,
@@ -71,7 +71,7 @@ pub struct Read {
 /// The records that were handed on, so that none is twice.
 #[derive(Debug, Default)]
 struct Seen {
-    /// Those of the live shelf, once the archive is read.
+    /// Those of the live state, once the archive is read.
     live: IdSet,
     ids: IdSet,
     /// The records that there are, whether they were handed on or not.
@@ -91,7 +91,7 @@ struct Seen {
 impl Records {
     /// Reads records with these properties, into batches of `schema`.
     pub fn new(
-        reader: Reader,
+        reader: ObjectClient,
         schema: &Schema,
         properties: &[PropertyColumn],
         batches: mpsc::Sender<RecordBatch>,
@@ -125,7 +125,7 @@ impl Records {
                 archived,
                 compare: None,
             } => {
-                self.batches(IdSource::changed(since), Shelf::Live, |_| Ok(true))
+                self.batches(IdSource::changed(since), RecordState::Live, |_| Ok(true))
                     .await?;
                 self.sweep(since, archived).await?
             }
@@ -160,27 +160,27 @@ impl Records {
     /// neither: so the ids that are there at the beginning are looked for at the end.
     async fn read_all(&mut self) -> Result<IdSet> {
         let mut before = IdSet::default();
-        let mut ids = IdSource::list(Shelf::Archived);
+        let mut ids = IdSource::list(RecordState::Archived);
         while let Some(heads) = ids.next(&self.reader).await? {
             for head in heads {
                 before.insert(head.number()?);
             }
         }
-        self.list(Shelf::Live).await?;
+        self.list(RecordState::Live).await?;
         self.seen.turn_to_archive();
-        self.list(Shelf::Archived).await?;
+        self.list(RecordState::Archived).await?;
         let archived = self.seen.ids.clone();
         let back: Vec<u64> = before
             .iter()
             .filter(|id| !self.seen.contains(*id))
             .collect();
-        self.given(back, Shelf::Live).await?;
+        self.given(back, RecordState::Live).await?;
         Ok(archived)
     }
 
-    /// Reads a shelf page by page, with the properties in the address; or, where that would be too long, its ids, and the
+    /// Reads a state page by page, with the properties in the address; or, where that would be too long, its ids, and the
     /// records by batch.
-    async fn list(&mut self, which: Shelf) -> Result<()> {
+    async fn list(&mut self, which: RecordState) -> Result<()> {
         let mut listing = Listing::new(which, LIST_PAGE);
         let names: Vec<String> = self.asked.properties.clone();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
@@ -202,12 +202,12 @@ impl Records {
                 };
                 match reader.client.ask(&request, &reader.stop, page).await {
                     Ok(end) => {
-                        self.hand_on().await?;
+                        self.send_batch().await?;
                         if !self.reader.turn(&mut listing, end).await? {
                             return Ok(());
                         }
                     }
-                    Err(NoAnswer::TooLong) => break,
+                    Err(RequestError::TooLong) => break,
                     Err(error) => return Err(error.into()),
                 }
             }
@@ -216,7 +216,7 @@ impl Records {
             .await
     }
 
-    async fn given(&mut self, ids: Vec<u64>, which: Shelf) -> Result<()> {
+    async fn given(&mut self, ids: Vec<u64>, which: RecordState) -> Result<()> {
         if ids.is_empty() {
             return Ok(());
         }
@@ -228,7 +228,7 @@ impl Records {
     async fn batches(
         &mut self,
         ids: IdSource,
-        which: Shelf,
+        which: RecordState,
         keep: impl FnMut(&IdHead) -> Result<bool> + Send,
     ) -> Result<()> {
         let Self {
@@ -257,14 +257,14 @@ impl Records {
             };
             match reader.decode(answer, whole).await {
                 Ok(()) => {}
-                Err(NoAnswer::Odd(why, _)) => reader.notes.add(format!(
+                Err(RequestError::Odd(why, _)) => reader.notes.add(format!(
                     "HubSpot's answer for a batch of {} is not whole: {why}",
                     reader.object
                 )),
                 Err(error) => return Err(error.into()),
             }
             if builder.is_full() {
-                hand_on(builder, batches).await?;
+                send_batch(builder, batches).await?;
             }
         }
         Ok(())
@@ -275,17 +275,21 @@ impl Records {
     async fn compare(&mut self, compare: &Compare) -> Result<()> {
         let Some(since) = compare.since else {
             self.seen.floor = compare.floor.map(|floor| floor.saturating_mul(1_000));
-            self.list(Shelf::Live).await?;
+            self.list(RecordState::Live).await?;
             self.seen.floor = None;
             return Ok(());
         };
         let mut listed = IdSet::default();
-        self.batches(IdSource::list(Shelf::Live), Shelf::Live, |head| {
-            let id = head.number()?;
-            listed.insert(id);
-            let is_ours = compare.floor.is_none_or(|floor| head.is_since(floor));
-            Ok(head.is_since(since) || (is_ours && !compare.known.contains(id)))
-        })
+        self.batches(
+            IdSource::list(RecordState::Live),
+            RecordState::Live,
+            |head| {
+                let id = head.number()?;
+                listed.insert(id);
+                let is_ours = compare.floor.is_none_or(|floor| head.is_since(floor));
+                Ok(head.is_since(since) || (is_ours && !compare.known.contains(id)))
+            },
+        )
         .await?;
         for id in listed.iter() {
             self.seen.listed.insert(id);
@@ -304,22 +308,26 @@ impl Records {
         let live = self.seen.ids.clone();
         self.seen.turn_to_archive();
         let known = before.as_ref();
-        self.batches(IdSource::list(Shelf::Archived), Shelf::Archived, |head| {
-            let id = head.number()?;
-            // Read as live a moment ago: it counts as archived from the next run on.
-            if live.contains(id) {
-                return Ok(false);
-            }
-            now.insert(id);
-            Ok(head.is_since(since) || known.is_some_and(|known| !known.contains(id)))
-        })
+        self.batches(
+            IdSource::list(RecordState::Archived),
+            RecordState::Archived,
+            |head| {
+                let id = head.number()?;
+                // Read as live a moment ago: it counts as archived from the next run on.
+                if live.contains(id) {
+                    return Ok(false);
+                }
+                now.insert(id);
+                Ok(head.is_since(since) || known.is_some_and(|known| !known.contains(id)))
+            },
+        )
         .await?;
         let gone: Vec<u64> = known
             .into_iter()
             .flat_map(IdSet::iter)
             .filter(|id| !now.contains(*id) && !self.seen.contains(*id))
             .collect();
-        self.given(gone, Shelf::Live).await?;
+        self.given(gone, RecordState::Live).await?;
         Ok(now)
     }
 
@@ -337,7 +345,7 @@ impl Records {
             .collect()
         };
         // A list may be wrong or may have changed meanwhile: each is asked for by its id, as live and as archived.
-        for which in [Shelf::Live, Shelf::Archived] {
+        for which in [RecordState::Live, RecordState::Archived] {
             let ids = lacking(&self.seen);
             self.seen.missing = IdSet::default();
             self.given(ids, which).await?;
@@ -349,7 +357,7 @@ impl Records {
             if self.seen.missing.contains(id) {
                 self.builder.mark(id, &Fate::DeletedAt(&compare.now))?;
                 any = true;
-                self.hand_on().await?;
+                self.send_batch().await?;
             } else {
                 silent += 1;
             }
@@ -371,13 +379,13 @@ impl Records {
                 self.builder
                     .mark(id, &Fate::MergedInto(&into.to_string()))?;
                 any = true;
-                self.hand_on().await?;
+                self.send_batch().await?;
             }
         }
         Ok(any)
     }
 
-    async fn hand_on(&mut self) -> Result<()> {
+    async fn send_batch(&mut self) -> Result<()> {
         if self.builder.is_full() {
             self.flush().await?;
         }
@@ -385,7 +393,7 @@ impl Records {
     }
 
     async fn flush(&mut self) -> Result<()> {
-        hand_on(&mut self.builder, &self.batches).await
+        send_batch(&mut self.builder, &self.batches).await
     }
 }
 
@@ -397,7 +405,10 @@ fn decode(builder: &mut RecordBuilder, seen: &mut Seen, body: &[u8]) -> Result<P
     Ok(end)
 }
 
-async fn hand_on(builder: &mut RecordBuilder, batches: &mpsc::Sender<RecordBatch>) -> Result<()> {
+async fn send_batch(
+    builder: &mut RecordBuilder,
+    batches: &mpsc::Sender<RecordBatch>,
+) -> Result<()> {
     if let Some(batch) = builder.take()? {
         // Nobody takes them any more where landing them failed, and that error is the one to tell.
         batches.send(batch).await.map_err(|_| Error::Interrupted)?;

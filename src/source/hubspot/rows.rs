@@ -91,7 +91,7 @@ impl RowBuilder {
 }
 
 /// Hands rows on, where there are enough of them or there come no more.
-pub async fn hand_on_rows(
+pub async fn send_rows(
     builder: &mut RowBuilder,
     batches: &mpsc::Sender<RecordBatch>,
     is_end: bool,

@@ -3,7 +3,7 @@
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::SchemaRef;
 
-use super::field::{ColumnBuilder, FieldError, Wire};
+use super::binary::{ColumnBuilder, FieldError, WireType};
 use super::replication::change::SnapshotMark;
 use crate::error::{Error, Result};
 use crate::schema::Schema;
@@ -27,16 +27,16 @@ pub struct BatchBuilder {
 }
 
 impl BatchBuilder {
-    /// For rows of `schema`, whose fields come as `wires`; after these come the columns of a change, where the rows are
+    /// For rows of `schema`, whose fields come as `wire_types`; after these come the columns of a change, where the rows are
     /// those of a snapshot.
-    pub fn new(schema: &Schema, wires: &[Wire], mark: Option<SnapshotMark>) -> Self {
+    pub fn new(schema: &Schema, wire_types: &[WireType], mark: Option<SnapshotMark>) -> Self {
         Self {
             mark,
             schema: schema.arrow(),
             columns: schema
                 .columns
                 .iter()
-                .zip(wires)
+                .zip(wire_types)
                 .map(|(column, wire)| ColumnBuilder::new(column, *wire))
                 .collect(),
             not_null: schema

@@ -11,7 +11,7 @@ use super::connection::failed;
 use super::horizon::{self, Activity};
 use super::sql::{cursor_comparison, quote};
 use super::types::ColumnPlan;
-use super::watermark::{Bound, Horizon};
+use super::watermark::{Bound, LowWatermark};
 use crate::config::{Cursor, NullCursor, Stream};
 use crate::error::{Error, Result};
 use crate::exact::calendar::DAY_MICROS;
@@ -51,7 +51,7 @@ pub struct Start {
     /// The closed lower bound.
     pub lower: Option<CursorValue>,
     /// For the next extract.
-    pub horizon: Horizon,
+    pub low_watermark: LowWatermark,
     /// What went well but should be known.
     pub warnings: Vec<String>,
 }
@@ -93,7 +93,7 @@ impl CursorColumn {
         let plan = plans
             .iter()
             .find(|plan| plan.spec.name == *name)
-            .ok_or_else(|| super::session::no_such_column("cursor", name, relation))?;
+            .ok_or_else(|| super::stream::no_such_column("cursor", name, relation))?;
         let column_type = plan.spec.column_type.clone();
         let own_type = relation
             .columns
@@ -177,13 +177,13 @@ impl CursorColumn {
     /// Where the server cannot be asked, or `lag` and `initial_value` do not suit the column.
     pub async fn start(&self, client: &Client, from: Option<&CursorPosition>) -> Result<Start> {
         let mut warnings: Vec<String> = self.concerns().into_iter().map(advise).collect();
-        let horizon = self.horizon(from.and_then(|from| from.seen.as_ref()));
-        if horizon.bound == Bound::Unknown {
+        let low_watermark = self.low_watermark(from.and_then(|from| from.seen.as_ref()));
+        if low_watermark.bound == Bound::Unknown {
             warnings.push(advise(self.unknown()));
         }
         let mut start = Start {
             lower: None,
-            horizon,
+            low_watermark,
             warnings,
         };
         let Some(from) = from else {
@@ -196,8 +196,8 @@ impl CursorColumn {
             None
         };
         let reason = self.begins_again(client, from, lower.as_ref()).await?;
-        start.horizon.again = reason.is_some() || from.resume == from.value.lowest();
-        start.lower = if start.horizon.again {
+        start.low_watermark.again = reason.is_some() || from.resume == from.value.lowest();
+        start.lower = if start.low_watermark.again {
             self.initial()?
         } else {
             lower
@@ -307,7 +307,7 @@ impl CursorColumn {
     }
 
     /// What is known of what is yet to be committed.
-    fn horizon(&self, before: Option<&Seen>) -> Horizon {
+    fn low_watermark(&self, before: Option<&Seen>) -> LowWatermark {
         let mut seen = self.now.clone();
         let oldest = if self.activity.is_standby || self.settings.lag.is_some() {
             // Not everything is shown, or asked for: `lag` says how far rows can lie back.
@@ -325,7 +325,7 @@ impl CursorColumn {
         } else {
             Bound::Highest
         };
-        Horizon {
+        LowWatermark {
             bound,
             again: false,
             seen,
@@ -405,11 +405,11 @@ impl CursorColumn {
     }
 
     /// What `check` says besides.
-    pub fn advice(&self) -> Vec<(String, String)> {
+    pub fn recommendations(&self) -> Vec<(String, String)> {
         let name = &self.settings.column;
-        let mut advice = Vec::new();
+        let mut recommendations = Vec::new();
         if !self.indexed {
-            advice.push((
+            recommendations.push((
                 format!(
                     "no index begins with the cursor `{name}`: each run reads the whole relation"
                 ),
@@ -418,7 +418,7 @@ impl CursorColumn {
         }
         let zoneless = matches!(self.column_type, ColumnType::Timestamp | ColumnType::Date);
         if zoneless && self.settings.lag.is_none() {
-            advice.push((
+            recommendations.push((
                 format!(
                     "`{name}` has no time zone, and writers may have any: each run reads again what is up to a day old"
                 ),
@@ -427,14 +427,14 @@ impl CursorColumn {
             ));
         }
         if is_time(&self.column_type) && self.settings.lag.is_none() && !self.activity.sees_all {
-            advice.push((
+            recommendations.push((
                 "this user cannot see when other users' transactions began, so each run reads again what came since the last"
                     .to_owned(),
                 "GRANT pg_read_all_stats TO the source's user; or set `lag` to more than the longest transaction takes"
                     .to_owned(),
             ));
         }
-        advice
+        recommendations
     }
 
     fn unknown(&self) -> (String, String) {

@@ -2,23 +2,22 @@
 //!
 //! Changes of tables come by logical replication (`replication`).
 //!
-//! `catalog` asks what a relation is, `types` decides how each column travels, `sql` writes the statements, `session`
-//! holds the relation still and begins the lanes, `cursor` and `horizon` say from where, `reader` reads them, `field` (binary)
-//! and `text` decode what comes,
-//! `batch` makes Arrow of it.
+//! `catalog` asks what a relation is, `types` decides how each column travels, `sql` writes the statements, `stream`
+//! holds the relation still and begins the lanes, `cursor` and `horizon` say from where, `reader` reads them, `binary`
+//! and `text` decode what comes, `batch` makes Arrow of it.
 
 use crate::config::{self, Secret, Stream};
 use crate::error::Result;
 
 pub mod batch;
+pub mod binary;
 pub mod catalog;
 pub mod cursor;
-pub mod field;
 pub mod horizon;
 pub mod reader;
 pub mod replication;
-pub mod session;
 pub mod sql;
+pub mod stream;
 pub mod text;
 pub mod types;
 pub mod watermark;
@@ -26,8 +25,8 @@ pub mod watermark;
 pub use crate::postgres::connection;
 
 use connection::Server;
-use replication::{Replication, survey};
-use session::{Following, Session};
+use replication::{Replication, preflight};
+use stream::{PostgresStream, SnapshotContext};
 
 /// A PostgreSQL database to read from.
 #[derive(Debug, Clone)]
@@ -72,8 +71,8 @@ impl Postgres {
     }
 
     /// Connects and opens a stream.
-    pub async fn open(&self, stream: &Stream) -> Result<Session> {
-        Session::open(&self.server, self.reader, stream, None).await
+    pub async fn open(&self, stream: &Stream) -> Result<PostgresStream> {
+        PostgresStream::open(&self.server, self.reader, stream, None).await
     }
 
     /// The replication slot that it reads.
@@ -87,9 +86,9 @@ impl Postgres {
     }
 
     /// Connects, and tells of the pipeline's replication slots that nobody reads, as warnings.
-    pub async fn left_behind(&self) -> Result<Vec<String>> {
+    pub async fn orphaned_slots(&self) -> Result<Vec<String>> {
         let client = self.server.connect().await?;
-        survey::warnings(&client, &self.replication).await
+        preflight::warnings(&client, &self.replication).await
     }
 
     /// Connects for replication.
@@ -98,7 +97,11 @@ impl Postgres {
     }
 
     /// Opens a table as a snapshot has it that its changes begin with.
-    pub async fn open_snapshot(&self, stream: &Stream, follow: &Following<'_>) -> Result<Session> {
-        Session::open(&self.server, self.reader, stream, Some(follow)).await
+    pub async fn open_snapshot(
+        &self,
+        stream: &Stream,
+        follow: &SnapshotContext<'_>,
+    ) -> Result<PostgresStream> {
+        PostgresStream::open(&self.server, self.reader, stream, Some(follow)).await
     }
 }

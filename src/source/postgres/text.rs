@@ -2,14 +2,14 @@
 //!
 //! It is what each type's output function writes, and what logical replication sends unless it is asked for binary. The
 //! functions obey settings; what is read here was written under the settings of every session ([`super::connection`]).
-//! A field decodes to the very value that [`ColumnBuilder::push_field`] makes of its binary form, or to the same error.
+//! A field decodes to the very value that [`ColumnBuilder::push_binary`] makes of its binary form, or to the same error.
 
 use std::io::Write as _;
 use std::str;
 
 use arrow::array::{BinaryBuilder, StringBuilder};
 
-use super::field::{ColumnBuilder, FieldError, ListBuilder};
+use super::binary::{ColumnBuilder, FieldError, ListBuilder};
 use super::types::{CatalogColumn, ColumnPlan};
 use crate::error::{Error, Result};
 use crate::schema::ColumnType;
@@ -72,7 +72,7 @@ impl ColumnBuilder {
     /// Appends a field as its type's output function wrote it; none is NULL.
     ///
     /// # Errors
-    /// Those of [`push_field`](Self::push_field). The builder's values before this one stand.
+    /// Those of [`push_binary`](Self::push_binary). The builder's values before this one stand.
     pub fn push_text(&mut self, field: Option<&[u8]>, form: TextForm) -> Result<(), FieldError> {
         match self {
             Self::Boolean(values) => append!(values, field, boolean),

@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use crate::postgres::quote;
 use crate::schema::{ColumnSpec, ColumnType};
-use crate::source::postgres::field::Wire;
+use crate::source::postgres::binary::WireType;
 
 /// A `numeric` without precision is carried as this, while every value fits.
 const OPEN_DECIMAL: ColumnType = ColumnType::Decimal {
@@ -45,7 +45,7 @@ pub struct ColumnPlan {
     /// What it is.
     pub spec: ColumnSpec,
     /// What its fields look like on the wire.
-    pub wire: Wire,
+    pub wire: WireType,
     /// The expression that asks for it, without its name.
     pub expression: String,
 }
@@ -79,24 +79,26 @@ pub fn plan(column: &CatalogColumn, wanted: Option<&ColumnType>) -> Result<Colum
     })
 }
 
-type Reading = (ColumnType, Wire, Option<&'static str>);
+type Reading = (ColumnType, WireType, Option<&'static str>);
 
 /// The type that `docs/types.md` gives: what is outside of it travels as PostgreSQL's own text.
 fn natural(column: &CatalogColumn) -> Reading {
     if let Some(element) = &column.element {
         return match scalar(element) {
-            Some((ColumnType::Json, _, _)) => (list(ColumnType::Json), Wire::Array, Some("text[]")),
+            Some((ColumnType::Json, _, _)) => {
+                (list(ColumnType::Json), WireType::Array, Some("text[]"))
+            }
             Some((_, _, Some(_))) if element.kind == 'e' => {
-                (list(ColumnType::Text), Wire::Array, Some("text[]"))
+                (list(ColumnType::Text), WireType::Array, Some("text[]"))
             }
-            Some((ColumnType::Int64, Wire::Oid, _)) => {
-                (list(ColumnType::Int64), Wire::Array, Some("int8[]"))
+            Some((ColumnType::Int64, WireType::Oid, _)) => {
+                (list(ColumnType::Int64), WireType::Array, Some("int8[]"))
             }
-            Some((column_type, _, None)) => (list(column_type), Wire::Array, None),
-            Some((_, _, Some(_))) | None => (ColumnType::Text, Wire::Text, Some("text")),
+            Some((column_type, _, None)) => (list(column_type), WireType::Array, None),
+            Some((_, _, Some(_))) | None => (ColumnType::Text, WireType::Text, Some("text")),
         };
     }
-    scalar(&column.base).unwrap_or((ColumnType::Text, Wire::Text, Some("text")))
+    scalar(&column.base).unwrap_or((ColumnType::Text, WireType::Text, Some("text")))
 }
 
 fn list(element: ColumnType) -> ColumnType {
@@ -105,34 +107,34 @@ fn list(element: ColumnType) -> ColumnType {
 
 fn scalar(base: &BaseType) -> Option<Reading> {
     if base.kind == 'e' {
-        return Some((ColumnType::Text, Wire::Text, Some("text")));
+        return Some((ColumnType::Text, WireType::Text, Some("text")));
     }
     if base.kind != 'b' {
         return None;
     }
     if !base.builtin {
         // citext, wherever its extension lives, is sent as text is.
-        return (base.name == "citext").then_some((ColumnType::Text, Wire::Text, None));
+        return (base.name == "citext").then_some((ColumnType::Text, WireType::Text, None));
     }
     Some(match base.name.as_str() {
-        "bool" => (ColumnType::Boolean, Wire::Bool, None),
-        "int2" => (ColumnType::Int16, Wire::Int2, None),
-        "int4" => (ColumnType::Int32, Wire::Int4, None),
-        "int8" => (ColumnType::Int64, Wire::Int8, None),
-        "oid" => (ColumnType::Int64, Wire::Oid, None),
-        "float4" => (ColumnType::Float32, Wire::Float4, None),
-        "float8" => (ColumnType::Float64, Wire::Float8, None),
-        "numeric" => (decimal(base.modifier), Wire::Numeric, None),
+        "bool" => (ColumnType::Boolean, WireType::Bool, None),
+        "int2" => (ColumnType::Int16, WireType::Int2, None),
+        "int4" => (ColumnType::Int32, WireType::Int4, None),
+        "int8" => (ColumnType::Int64, WireType::Int8, None),
+        "oid" => (ColumnType::Int64, WireType::Oid, None),
+        "float4" => (ColumnType::Float32, WireType::Float4, None),
+        "float8" => (ColumnType::Float64, WireType::Float8, None),
+        "numeric" => (decimal(base.modifier), WireType::Numeric, None),
         // bpchar is not cast: that would strip its padding.
-        "text" | "varchar" | "bpchar" | "name" => (ColumnType::Text, Wire::Text, None),
-        "bytea" => (ColumnType::Binary, Wire::Bytea, None),
-        "date" => (ColumnType::Date, Wire::Date, None),
-        "time" => (ColumnType::Time, Wire::Time, None),
-        "timestamp" => (ColumnType::Timestamp, Wire::Timestamp, None),
-        "timestamptz" => (ColumnType::TimestampTz, Wire::Timestamp, None),
-        "uuid" => (ColumnType::Uuid, Wire::Uuid, None),
-        "json" => (ColumnType::Json, Wire::Text, None),
-        "jsonb" => (ColumnType::Json, Wire::Text, Some("text")),
+        "text" | "varchar" | "bpchar" | "name" => (ColumnType::Text, WireType::Text, None),
+        "bytea" => (ColumnType::Binary, WireType::Bytea, None),
+        "date" => (ColumnType::Date, WireType::Date, None),
+        "time" => (ColumnType::Time, WireType::Time, None),
+        "timestamp" => (ColumnType::Timestamp, WireType::Timestamp, None),
+        "timestamptz" => (ColumnType::TimestampTz, WireType::Timestamp, None),
+        "uuid" => (ColumnType::Uuid, WireType::Uuid, None),
+        "json" => (ColumnType::Json, WireType::Text, None),
+        "jsonb" => (ColumnType::Json, WireType::Text, Some("text")),
         _ => return None,
     })
 }
@@ -159,24 +161,26 @@ fn converted(column: &CatalogColumn, natural: &Reading, wanted: &ColumnType) -> 
         Date, Decimal, Float32, Float64, Int16, Int32, Int64, List, Text, Timestamp, Uuid,
     };
     let reading = match (&natural.0, wanted) {
-        (_, Text) => (Text, Wire::Text, Some("text")),
-        (Decimal { .. }, Decimal { .. }) => (wanted.clone(), Wire::Numeric, None),
+        (_, Text) => (Text, WireType::Text, Some("text")),
+        (Decimal { .. }, Decimal { .. }) => (wanted.clone(), WireType::Numeric, None),
         (Int16 | Int32 | Int64 | Text, Decimal { .. }) => {
-            (wanted.clone(), Wire::Numeric, Some("numeric"))
+            (wanted.clone(), WireType::Numeric, Some("numeric"))
         }
         (Decimal { .. } | Float32 | Int16 | Int32 | Int64, Float64) => {
-            (Float64, Wire::Float8, Some("float8"))
+            (Float64, WireType::Float8, Some("float8"))
         }
-        (Int16 | Int32 | Int64, Int64) => (Int64, Wire::Int8, Some("int8")),
-        (Int16 | Int32 | Int64, Int32) => (Int32, Wire::Int4, Some("int4")),
-        (Int32 | Int64, Int16) => (Int16, Wire::Int2, Some("int2")),
-        (Date, Timestamp) => (Timestamp, Wire::Timestamp, Some("timestamp")),
-        (Text, Uuid) => (Uuid, Wire::Uuid, Some("uuid")),
+        (Int16 | Int32 | Int64, Int64) => (Int64, WireType::Int8, Some("int8")),
+        (Int16 | Int32 | Int64, Int32) => (Int32, WireType::Int4, Some("int4")),
+        (Int32 | Int64, Int16) => (Int16, WireType::Int2, Some("int2")),
+        (Date, Timestamp) => (Timestamp, WireType::Timestamp, Some("timestamp")),
+        (Text, Uuid) => (Uuid, WireType::Uuid, Some("uuid")),
         (List(from), List(to)) => match (from.as_ref(), to.as_ref()) {
-            (Decimal { .. }, Decimal { .. }) => (wanted.clone(), Wire::Array, None),
-            (_, Text) => (wanted.clone(), Wire::Array, Some("text[]")),
-            (Int16 | Int32 | Int64, Int64) => (wanted.clone(), Wire::Array, Some("int8[]")),
-            (Decimal { .. } | Float32, Float64) => (wanted.clone(), Wire::Array, Some("float8[]")),
+            (Decimal { .. }, Decimal { .. }) => (wanted.clone(), WireType::Array, None),
+            (_, Text) => (wanted.clone(), WireType::Array, Some("text[]")),
+            (Int16 | Int32 | Int64, Int64) => (wanted.clone(), WireType::Array, Some("int8[]")),
+            (Decimal { .. } | Float32, Float64) => {
+                (wanted.clone(), WireType::Array, Some("float8[]"))
+            }
             _ => return Err(inconvertible(column, natural, wanted)),
         },
         _ => return Err(inconvertible(column, natural, wanted)),
@@ -241,13 +245,13 @@ mod tests {
             let plan = plan(&column(name, 'b', -1), None).unwrap();
             assert_eq!(
                 (plan.wire, plan.expression.as_str()),
-                (Wire::Text, "\"c\"::text"),
+                (WireType::Text, "\"c\"::text"),
                 "{name}"
             );
         }
         for name in ["inet", "xml"] {
             let plan = plan(&column(name, 'b', -1), None).unwrap();
-            assert_eq!(plan.wire, Wire::Text);
+            assert_eq!(plan.wire, WireType::Text);
             assert_eq!(
                 plan.expression,
                 "CASE WHEN \"c\" IS NOT NULL THEN pg_catalog.concat(\"c\") END"

@@ -15,7 +15,7 @@ use crate::seen::Seen;
 
 /// From where the next extract of a stream has to go on, as far as is known before this one reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Horizon {
+pub struct LowWatermark {
     /// Below what no row is yet to be committed.
     pub bound: Bound,
     /// Whether this extract begins at the beginning although the stream has a position: what was known of its rows counts no
@@ -59,7 +59,7 @@ pub struct Watermark {
     pub settled: Option<CursorValue>,
 }
 
-impl Horizon {
+impl LowWatermark {
     /// The position once all that was read is loaded: the highest value so far, and from where the next extract resumes. None
     /// where no value was ever read.
     pub fn position(
@@ -105,12 +105,12 @@ impl Horizon {
 }
 
 impl Watch {
-    /// For the batches of an extract that begins with that horizon.
-    pub fn new(column: &str, column_type: &ColumnType, horizon: &Horizon) -> Self {
+    /// For the batches of an extract that begins with that low watermark.
+    pub fn new(column: &str, column_type: &ColumnType, low_watermark: &LowWatermark) -> Self {
         Self {
             column: column.to_owned(),
             column_type: column_type.clone(),
-            bound: match &horizon.bound {
+            bound: match &low_watermark.bound {
                 Bound::NotBelow(bound) => Some(bound.clone()),
                 Bound::Highest | Bound::Unknown => None,
             },

@@ -79,7 +79,7 @@ fn how_fast() {
                 nullable: true,
                 source_type: kind.clone(),
             });
-            let schema = number(None, specs.collect());
+            let schema = assign_field_ids(None, specs.collect());
             write(
                 &schema,
                 &load

@@ -7,7 +7,7 @@ use arrow::datatypes::DataType;
 use proptest::prelude::*;
 
 use super::*;
-use crate::source::postgres::field::{ColumnBuilder, Wire};
+use crate::source::postgres::binary::{ColumnBuilder, WireType};
 
 fn column(column_type: &str) -> Column {
     Column {
@@ -57,9 +57,9 @@ fn there_and_back(column_type: &str, array: &ArrayRef) -> ArrayRef {
     let column = column(column_type);
     let batch = RecordBatch::try_from_iter([("c", Arc::clone(array))]).unwrap();
     let bytes = encode(std::slice::from_ref(&column), None, &batch).unwrap();
-    let mut builder = ColumnBuilder::new(&column, Wire::Bytea);
+    let mut builder = ColumnBuilder::new(&column, WireType::Bytea);
     for row in fields(&bytes) {
-        builder.push_field(row[0].as_deref()).unwrap();
+        builder.push_binary(row[0].as_deref()).unwrap();
     }
     builder.finish()
 }

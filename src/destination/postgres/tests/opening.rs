@@ -95,7 +95,7 @@ fn what_the_user_lacks_is_told_with_the_grant_that_mends_it() {
     let url = Secret::new(Cluster::shared().unwrap().url_as(name, &role, "x"));
     let tables = ["cursos".to_owned(), "ventas".to_owned()];
     let missing = || {
-        rights::look("warehouse", &url, DATASET, &tables)
+        privileges::look("warehouse", &url, DATASET, &tables)
             .unwrap()
             .missing
     };

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use arrow::array::{ArrayRef, StringArray};
 
 use super::*;
-use crate::evolution::number;
+use crate::evolution::assign_field_ids;
 use crate::schema::ColumnSpec;
 
 const NONE: [&str; 0] = [];
@@ -351,7 +351,7 @@ fn a_part_may_have_columns_that_the_manifest_has_not() {
         source_type: String::new(),
     };
     // And in another order.
-    staged.manifest.schema = number(None, vec![spec("c"), spec("a")]);
+    staged.manifest.schema = assign_field_ids(None, vec![spec("c"), spec("a")]);
     fixture.db.load(&staged).unwrap();
     assert_eq!(fixture.query("SELECT c, a FROM replica.x"), ["3|1"]);
     assert_eq!(fixture.columns("x").len(), 3);

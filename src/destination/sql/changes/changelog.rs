@@ -7,8 +7,8 @@
 use crate::change::{COMMIT_TS, LSN, OP, Op, SEQ};
 use crate::destination::LOAD_ID_COLUMN;
 use crate::destination::sql::dialect::NEW;
-use crate::destination::sql::own::instant;
 use crate::destination::sql::statement::Insert;
+use crate::destination::sql::system_columns::instant;
 use crate::destination::sql::{Engine, SqlEngine, Table};
 use crate::error::{Error, Result};
 use crate::evolution::TableSchema;

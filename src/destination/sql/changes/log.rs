@@ -2,7 +2,7 @@
 
 use crate::change::{self, COMMIT_TS, LSN, OP, Op, SEQ, UNCHANGED};
 use crate::destination::sql::dialect::{INNER, NEW};
-use crate::destination::sql::{Dialect, Engine, Rows, keys};
+use crate::destination::sql::{Dialect, Engine, Rows, dedup};
 use crate::error::{Error, Result};
 use crate::landing::manifest::Manifest;
 use crate::schema::Column;
@@ -66,7 +66,7 @@ impl<'a> Log<'a> {
     ) -> Result<Self> {
         let key = &manifest.primary_key;
         if !key.is_empty() {
-            keys::require(key, rows)?;
+            dedup::require(key, rows)?;
         }
         let d = engine.dialect();
         let [op, lsn, seq, unchanged] = [OP, LSN, SEQ, UNCHANGED].map(|column| d.of(NEW, column));
@@ -91,7 +91,7 @@ impl<'a> Log<'a> {
             rows.relation
         ))?;
         if nulls > 0 {
-            return Err(keys::null_in_key(key, nulls));
+            return Err(dedup::null_in_key(key, nulls));
         }
         let counts = Counts {
             all,

@@ -13,16 +13,16 @@ use crate::schema::Column;
 
 use super::dialect::{GROUPED, INNER, NEW};
 use super::statement::Insert;
-use super::{Engine, Rows, Scratch, SqlEngine, Table, check_rows, keys, own};
+use super::{Engine, Rows, SqlEngine, Table, TempTables, check_rows, dedup, system_columns};
 
+mod by_key;
+mod by_row;
 pub(crate) mod changelog;
-mod fold;
 mod log;
-mod unchanged;
-mod whole;
+mod toast;
 
 use log::Log;
-use unchanged::{Wanted, Whole};
+use toast::{Wanted, Whole};
 
 /// Where a load of changes goes.
 #[derive(Debug, Clone, Copy)]
@@ -79,7 +79,7 @@ fn apply(
     manifest: &Manifest,
     rows: &Rows,
 ) -> Result<LoadOutcome> {
-    let mut scratch = Scratch::new();
+    let mut temp = TempTables::new();
     let mut log = Log::survey(engine, manifest, rows)?;
     check_rows(u64::try_from(log.counts.all).unwrap_or(u64::MAX), manifest)?;
     let mut outcome = LoadOutcome::default();
@@ -96,11 +96,11 @@ fn apply(
         log = log.without_snapshot();
     }
     let folded = if manifest.primary_key.is_empty() {
-        whole_rows(engine, &mut scratch, target, &log)
+        whole_rows(engine, &mut temp, target, &log)
     } else {
-        by_key(engine, &mut scratch, target, &log)
+        by_key(engine, &mut temp, target, &log)
     }?;
-    scratch.drop_all(engine)?;
+    temp.drop_all(engine)?;
     Ok(LoadOutcome {
         inserted: outcome.inserted + folded.inserted,
         ..folded
@@ -109,7 +109,7 @@ fn apply(
 
 fn by_key(
     engine: &mut dyn Engine,
-    scratch: &mut Scratch,
+    temp: &mut TempTables,
     target: Target<'_>,
     log: &Log<'_>,
 ) -> Result<LoadOutcome> {
@@ -117,33 +117,33 @@ fn by_key(
         .manifest
         .changes
         .is_some_and(|changes| changes.deletes == Deletes::Soft);
-    let last = fold::find_last(engine, scratch, log, soft)?;
+    let last = by_key::find_last(engine, temp, log, soft)?;
     let wanted = match (target.changelog, soft) {
         (Some(_), _) => Wanted::All,
         (None, true) => Wanted::Rows(&last.table),
         (None, false) => Wanted::Living(&last.table),
     };
-    let whole = Whole::complete(engine, scratch, log, &target.table.sql, wanted, soft)?;
+    let whole = Whole::complete(engine, temp, log, &target.table.sql, wanted, soft)?;
     if let Some(changelog) = target.changelog {
         changelog::append(engine, changelog, log, &whole.relation)?;
     }
     if soft {
-        fold::apply_soft(engine, log, &target.table.sql, &last, &whole)
+        by_key::apply_soft(engine, log, &target.table.sql, &last, &whole)
     } else {
-        fold::apply_hard(engine, log, &target.table.sql, &last, &whole)
+        by_key::apply_hard(engine, log, &target.table.sql, &last, &whole)
     }
 }
 
 fn whole_rows(
     engine: &mut dyn Engine,
-    scratch: &mut Scratch,
+    temp: &mut TempTables,
     target: Target<'_>,
     log: &Log<'_>,
 ) -> Result<LoadOutcome> {
     if let Some(changelog) = target.changelog {
         changelog::append(engine, changelog, log, &log.relation)?;
     }
-    whole::apply(engine, scratch, log, target.table)
+    by_row::apply(engine, temp, log, target.table)
 }
 
 /// Puts the rows of a snapshot into the empty table.
@@ -160,14 +160,14 @@ fn insert_snapshot(engine: &mut dyn Engine, target: Target<'_>, log: &Log<'_>) -
         if twice != 0 {
             return Err(Error::data(format!(
                 "rows of the table have the same key ({})",
-                keys::shown(&log.manifest.primary_key)
+                dedup::shown(&log.manifest.primary_key)
             ))
             .remedy("name columns that are unique together with `primary_key`"));
         }
     }
     let insert = Insert::rows(&log.relation)
         .columns(d, NEW, log.stored())
-        .own(d, &own::columns(log.manifest))
+        .own(d, &system_columns::columns(log.manifest))
         .only(snapshot);
     engine.execute(&insert.sql(d, &target.table.sql))
 }

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use super::*;
-use crate::evolution::{number, with_misfits};
+use crate::evolution::{assign_field_ids, with_misfits};
 use crate::source::hubspot::properties::{Property, columns, misfits};
 
 const WHOLE: &str = "{\"results\":[{\"id\":\"7\",\"createdAt\":\"2026-01-01T00:00:00Z\",\"updatedAt\":\"2026-01-02T00:00:00.5Z\",\
@@ -25,8 +25,8 @@ fn builder() -> RecordBuilder {
             ..Property::default()
         })
         .collect();
-    let planned = columns(&properties, &ENVELOPE, &BTreeMap::new());
-    let schema = number(None, record_columns(&planned));
+    let planned = columns(&properties, &RECORD_COLUMNS, &BTreeMap::new());
+    let schema = assign_field_ids(None, record_columns(&planned));
     let schema = with_misfits(None, &schema, &misfits(&planned));
     RecordBuilder::new(&schema, &planned).unwrap()
 }

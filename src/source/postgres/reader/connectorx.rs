@@ -26,8 +26,8 @@ use super::{LaneQuery, Sink};
 use crate::error::{Error, Result};
 use crate::source::joined;
 use crate::source::postgres::batch::BatchBuilder;
+use crate::source::postgres::binary::{ColumnBuilder, FieldError, WireType};
 use crate::source::postgres::connection::{OWN_PATH, Server, failed};
-use crate::source::postgres::field::{ColumnBuilder, FieldError, Wire};
 
 /// How long a lane that was told to stop is waited for.
 const STOP_LIMIT: Duration = Duration::from_secs(3);
@@ -128,8 +128,8 @@ impl ReadyLane {
             lane,
         } = self;
         let source_types: Vec<PostgresTypeSystem> =
-            lane.wires.iter().map(|w| wire_type(*w).0).collect();
-        let wire_types: Vec<Type> = lane.wires.iter().map(|w| wire_type(*w).1).collect();
+            lane.wire_types.iter().map(|w| wire_type(*w).0).collect();
+        let wire_types: Vec<Type> = lane.wire_types.iter().map(|w| wire_type(*w).1).collect();
         let query = CXQuery::naked(&lane.query);
         let source = LaneSource {
             partition: Partition::new(connection, &query, &source_types, &wire_types),
@@ -137,7 +137,7 @@ impl ReadyLane {
         };
         let mut sink = LaneSink {
             batches: Some(BatchSink {
-                builder: BatchBuilder::new(&lane.schema, &lane.wires, lane.mark),
+                builder: BatchBuilder::new(&lane.schema, &lane.wire_types, lane.mark),
                 batches,
                 canceller,
             }),
@@ -156,18 +156,22 @@ impl ReadyLane {
 
 /// The connectorx type and the PostgreSQL type under which a field is read. The latter need not be the column's: both only
 /// choose the decoder. What connectorx would decode lossily is read as integers, text or bytes.
-fn wire_type(wire: Wire) -> (PostgresTypeSystem, Type) {
+fn wire_type(wire: WireType) -> (PostgresTypeSystem, Type) {
     match wire {
-        Wire::Bool => (PostgresTypeSystem::Bool(true), Type::BOOL),
-        Wire::Int2 => (PostgresTypeSystem::Int2(true), Type::INT2),
-        Wire::Int4 | Wire::Date => (PostgresTypeSystem::Int4(true), Type::INT4),
-        Wire::Int8 | Wire::Time | Wire::Timestamp => (PostgresTypeSystem::Int8(true), Type::INT8),
-        Wire::Oid => (PostgresTypeSystem::UInt4(true), Type::OID),
-        Wire::Float4 => (PostgresTypeSystem::Float4(true), Type::FLOAT4),
-        Wire::Float8 => (PostgresTypeSystem::Float8(true), Type::FLOAT8),
-        Wire::Text => (PostgresTypeSystem::Text(true), Type::TEXT),
-        Wire::Uuid => (PostgresTypeSystem::UUID(true), Type::UUID),
-        Wire::Bytea | Wire::Numeric | Wire::Array => (PostgresTypeSystem::ByteA(true), Type::BYTEA),
+        WireType::Bool => (PostgresTypeSystem::Bool(true), Type::BOOL),
+        WireType::Int2 => (PostgresTypeSystem::Int2(true), Type::INT2),
+        WireType::Int4 | WireType::Date => (PostgresTypeSystem::Int4(true), Type::INT4),
+        WireType::Int8 | WireType::Time | WireType::Timestamp => {
+            (PostgresTypeSystem::Int8(true), Type::INT8)
+        }
+        WireType::Oid => (PostgresTypeSystem::UInt4(true), Type::OID),
+        WireType::Float4 => (PostgresTypeSystem::Float4(true), Type::FLOAT4),
+        WireType::Float8 => (PostgresTypeSystem::Float8(true), Type::FLOAT8),
+        WireType::Text => (PostgresTypeSystem::Text(true), Type::TEXT),
+        WireType::Uuid => (PostgresTypeSystem::UUID(true), Type::UUID),
+        WireType::Bytea | WireType::Numeric | WireType::Array => {
+            (PostgresTypeSystem::ByteA(true), Type::BYTEA)
+        }
     }
 }
 
@@ -364,13 +368,13 @@ impl LaneTransport {
             PostgresTypeSystem::UUID(_) => Ok(|parser, sink| {
                 let value: Option<uuid::Uuid> = sink.parse(parser)?;
                 let bytes = value.as_ref().map(|uuid| uuid.as_bytes().as_slice());
-                sink.field(bytes.is_none(), 0, |column| column.push_field(bytes))
+                sink.field(bytes.is_none(), 0, |column| column.push_binary(bytes))
             }),
             PostgresTypeSystem::ByteA(_) => Ok(|parser, sink| {
                 let value: Option<Vec<u8>> = sink.parse(parser)?;
                 let length = value.as_ref().map_or(0, Vec::len);
                 sink.field(value.is_none(), length, |column| {
-                    column.push_field(value.as_deref())
+                    column.push_binary(value.as_deref())
                 })
             }),
             other => Err(ConnectorXError::NoConversionRule(

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::postgres::connection::{OWN_PATH, Server};
 use crate::postgres::copy::{Row, row};
 use crate::postgres::wire::{
-    Connection, Purpose, WireError, WireResult, next_message, server_error,
+    Connection, ProtocolError, ProtocolResult, Purpose, next_message, server_error,
 };
 use crate::source::postgres::batch::BatchBuilder;
 
@@ -55,7 +55,7 @@ impl ReadyLane {
             connection,
             statement: format!("COPY ({}) TO STDOUT (FORMAT binary)", lane.query),
             rows: Rows {
-                builder: BatchBuilder::new(&lane.schema, &lane.wires, lane.mark),
+                builder: BatchBuilder::new(&lane.schema, &lane.wire_types, lane.mark),
             },
             place: server.place().to_owned(),
         })
@@ -78,7 +78,7 @@ impl ReadyLane {
 
     async fn read(&mut self, sink: &Sink) -> Result<()> {
         let place = self.place.clone();
-        let broken = |error: WireError| error.told("the server broke off the extract", &place);
+        let broken = |error: ProtocolError| error.told("the server broke off the extract", &place);
         self.connection
             .send_query(&self.statement)
             .await
@@ -107,7 +107,7 @@ impl ReadyLane {
 
 impl Rows {
     /// Decodes the messages that are whole, until a batch is full: how many bytes were taken, and why it paused.
-    fn decode(&mut self, bytes: &[u8]) -> (usize, Result<ControlFlow<WireError, Pause>>) {
+    fn decode(&mut self, bytes: &[u8]) -> (usize, Result<ControlFlow<ProtocolError, Pause>>) {
         let mut taken = 0;
         loop {
             if self.builder.is_full() {
@@ -135,14 +135,14 @@ impl Rows {
     }
 
     /// Appends a row. The inner failure is the wire's, the outer one the row's.
-    fn push(&mut self, body: &[u8]) -> Result<WireResult<()>> {
+    fn push(&mut self, body: &[u8]) -> Result<ProtocolResult<()>> {
         let mut fields = match row(body) {
             Ok(Row::Fields(fields)) => fields,
             Ok(Row::End) => return Ok(Ok(())),
             Err(error) => return Ok(Err(error)),
         };
         if fields.left() != self.builder.width() {
-            return Ok(Err(WireError::Protocol("a row of another width")));
+            return Ok(Err(ProtocolError::Protocol("a row of another width")));
         }
         for field in fields.by_ref() {
             let field = match field {
@@ -151,7 +151,7 @@ impl Rows {
             };
             let bytes = field.map_or(0, <[u8]>::len);
             self.builder
-                .field(field.is_none(), bytes, |column| column.push_field(field))?;
+                .field(field.is_none(), bytes, |column| column.push_binary(field))?;
         }
         Ok(fields.finish())
     }

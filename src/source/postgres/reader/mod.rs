@@ -9,11 +9,11 @@ use tokio::task::JoinHandle;
 use tokio_postgres::Client;
 use tokio_util::sync::CancellationToken;
 
+use super::binary::WireType;
 use super::connection::Server;
-use super::field::Wire;
 use super::replication::change::SnapshotMark;
-use super::session::row_security_setting;
 use super::sql::literal;
+use super::stream::row_security_setting;
 use crate::config::Reader;
 use crate::error::{Error, Result};
 use crate::schema::Schema;
@@ -34,7 +34,7 @@ pub struct LaneQuery {
     /// The columns that it gives.
     pub schema: Schema,
     /// How their fields come.
-    pub wires: Vec<Wire>,
+    pub wire_types: Vec<WireType>,
     /// The snapshot to read under.
     pub snapshot: String,
     /// What marks the rows as those of a snapshot that a stream of changes begins with.
@@ -81,7 +81,7 @@ impl LaneQuery {
 impl ReadyLane {
     /// Connects.
     pub async fn connect(reader: Reader, server: &Server, lane: LaneQuery) -> Result<Self> {
-        if lane.wires.is_empty() {
+        if lane.wire_types.is_empty() {
             return Err(Error::internal("a lane without columns"));
         }
         match reader {

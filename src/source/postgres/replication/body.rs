@@ -4,7 +4,7 @@ use bytes::{Buf, Bytes};
 
 use crate::position::Lsn;
 use crate::postgres::copy::{Row, row};
-use crate::postgres::wire::{WireError, WireResult};
+use crate::postgres::wire::{ProtocolError, ProtocolResult};
 
 /// What the server sends while it streams.
 #[derive(Debug)]
@@ -23,7 +23,7 @@ pub enum Event {
 }
 
 /// An event of the log's stream.
-pub(crate) fn log_event(mut body: Bytes) -> WireResult<Event> {
+pub(crate) fn log_event(mut body: Bytes) -> ProtocolResult<Event> {
     match body.first() {
         // start, end, the server's clock: 8 bytes each.
         Some(b'w') if body.len() >= 25 => {
@@ -37,13 +37,13 @@ pub(crate) fn log_event(mut body: Bytes) -> WireResult<Event> {
             let reply = body.get_u8() != 0;
             Ok(Event::Keepalive { end, reply })
         }
-        _ => Err(WireError::Protocol("an unknown message of the stream")),
+        _ => Err(ProtocolError::Protocol("an unknown message of the stream")),
     }
 }
 
 /// The field of a row of one field. None where the data end.
-pub(crate) fn copied_field(body: &Bytes) -> WireResult<Option<Bytes>> {
-    let other = || WireError::Protocol("a row that is not one field");
+pub(crate) fn copied_field(body: &Bytes) -> ProtocolResult<Option<Bytes>> {
+    let other = || ProtocolError::Protocol("a row that is not one field");
     match row(body)? {
         Row::End => Ok(None),
         Row::Fields(mut fields) => {
@@ -65,7 +65,7 @@ mod tests {
 
     const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0";
 
-    fn field(parts: &[&[u8]]) -> WireResult<Option<Bytes>> {
+    fn field(parts: &[&[u8]]) -> ProtocolResult<Option<Bytes>> {
         copied_field(&Bytes::from(parts.concat()))
     }
 

@@ -15,7 +15,7 @@ use crate::position::Lsn;
 use crate::postgres::EPOCH_MICROS;
 use crate::schema::Schema;
 use crate::source::postgres::batch::{BATCH_BYTES, BATCH_ROWS, refused};
-use crate::source::postgres::field::{ColumnBuilder, FieldError};
+use crate::source::postgres::binary::{ColumnBuilder, FieldError};
 use crate::source::postgres::text::TextForm;
 use crate::source::postgres::types::ColumnPlan;
 
@@ -132,11 +132,11 @@ impl ChangeBuilder {
                 value = known;
             }
             let pushed = match value {
-                Value::Null => column.push_field(None),
+                Value::Null => column.push_binary(None),
                 Value::Unchanged => {
                     self.unchanged.values().append_value(&plan.spec.name);
                     unchanged = true;
-                    column.push_field(None)
+                    column.push_binary(None)
                 }
                 Value::Text(place) => {
                     let bytes = message.get(place);
@@ -150,7 +150,7 @@ impl ChangeBuilder {
                     self.bytes += bytes.map_or(0, <[u8]>::len);
                     bytes
                         .ok_or(FieldError::Malformed)
-                        .and_then(|bytes| column.push_field(Some(bytes)))
+                        .and_then(|bytes| column.push_binary(Some(bytes)))
                 }
             };
             pushed.map_err(|error| refused(&plan.spec.name, error))?;
@@ -163,7 +163,7 @@ impl ChangeBuilder {
     pub fn push_truncate(&mut self, mark: Mark) -> Result<()> {
         for (column, plan) in self.columns.iter_mut().zip(&self.plans) {
             column
-                .push_field(None)
+                .push_binary(None)
                 .map_err(|error| refused(&plan.spec.name, error))?;
         }
         self.mark(Op::Truncate, mark, false);

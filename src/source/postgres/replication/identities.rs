@@ -3,7 +3,7 @@
 
 use tokio_postgres::Client;
 
-use super::setup::Table;
+use super::publication::Table;
 use crate::config::Stream;
 use crate::error::{Error, Result};
 use crate::source::postgres::catalog::{self, KeyIndex};

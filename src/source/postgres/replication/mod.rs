@@ -1,9 +1,9 @@
 //! Changes of tables, by logical replication: one slot and one pass over the write-ahead log for all streams of a source.
 //!
-//! [`setup`] sees to publication and tables; [`wire`] speaks the protocol, whose messages [`body`] reads; [`pgoutput`]
-//! decodes the changes in them; a [`feed`] makes of one table's changes the batches of one stream, by [`change`]. [`Replication`] holds the slot: it says where
-//! each stream may go on, takes the snapshot that a new one begins with, begins to read, and confirms what is durable. A
-//! [`pass`] reads. [`survey`] is for `check`, `status` and taking it down.
+//! [`publication`] sees to publication and tables; [`wire`] speaks the protocol, whose messages [`body`] reads; [`pgoutput`]
+//! decodes the changes in them; a [`table_decoder`] makes of one table's changes the batches of one stream, by [`change`].
+//! [`Replication`] holds the slot: it says where each stream may go on, takes the snapshot that a new one begins with, begins
+//! to read, and confirms what is durable. A [`log_reader`] reads. [`preflight`] is for `check`, `status` and taking it down.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -22,33 +22,33 @@ use super::sql::{literal, quote};
 
 pub mod body;
 pub mod change;
-pub mod feed;
 mod identities;
-pub mod pass;
+pub mod log_reader;
 pub mod pgoutput;
-pub mod setup;
+pub mod preflight;
+pub mod publication;
 pub mod shapes;
 mod start;
-pub mod survey;
+pub mod table_decoder;
 pub mod wire;
 
-use crate::postgres::wire::WireError;
+use crate::postgres::wire::ProtocolError;
 use change::SnapshotMark;
-use pass::Until;
+use log_reader::StopAt;
 use pgoutput::Relation;
-use setup::{Slot, Table};
+use publication::{Slot, Table};
 pub use start::{Resume, Standing, Start};
 use wire::ReplicationConnection;
 
 /// How often the server hears from us in any case: well below its `wal_sender_timeout`.
-const STATUS: Duration = Duration::from_secs(1);
+const STATUS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How long a slot may still be held by a reader that has just died.
-const RELEASE: Duration = Duration::from_secs(5);
-/// What mends a position that has no log any more.
+const SLOT_RELEASE_TIMEOUT: Duration = Duration::from_secs(5);
+/// What fixes a position that has no log any more.
 const ANEW: &str = "take a new snapshot: `acequia run STREAM --full-refresh`";
 /// How soon it is tried again.
-const RETRY: Duration = Duration::from_millis(100);
+const RETRY_DELAY: Duration = Duration::from_millis(100);
 /// How much log one query asks for at most. The server decodes all of it before it sends any, and keeps the answer in
 /// temporary files: what is longer is read in several windows, each loaded and confirmed before the next.
 const WINDOW: u64 = 1 << 30;
@@ -69,7 +69,7 @@ pub struct Replication {
     branches: Vec<(u32, Lsn)>,
     started: String,
     version: i32,
-    reading: Option<Reading>,
+    reading: Option<ReadMode>,
     confirmed: Lsn,
     /// The tables' shapes, as the server told them last.
     relations: HashMap<u32, Relation>,
@@ -77,13 +77,13 @@ pub struct Replication {
 
 /// How the log is being read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Reading {
+enum ReadMode {
     /// As it grows, for as long as the connection lasts. The slot is held, and what is durable is confirmed on the way.
     Stream,
     /// Up to a position, as the rows of a query.
     Query,
     /// No more: it broke off, and what the connection holds is of no use.
-    Broken,
+    Failed,
 }
 
 /// A snapshot that a stream of changes begins with.
@@ -100,7 +100,11 @@ impl Replication {
     /// Connects, and looks whether the server can replicate at all.
     pub async fn open(server: &Server, names: &config::Replication) -> Result<Self> {
         let client = server.connect().await?;
-        if let Some((lack, remedy)) = setup::lacks(&client, names).await?.into_iter().next() {
+        if let Some((lack, remedy)) = publication::missing_prerequisites(&client, names)
+            .await?
+            .into_iter()
+            .next()
+        {
             return Err(
                 Error::source(format!("{lack} (PostgreSQL at {})", server.place())).remedy(remedy),
             );
@@ -139,11 +143,13 @@ impl Replication {
 
     /// The tables of streams, published: each, or why its changes cannot be had.
     pub async fn tables(&self, streams: &[&config::Stream]) -> Result<Vec<Result<Table>>> {
-        let published = setup::publication(&self.client, &self.names.publication).await?;
+        let published = publication::publication(&self.client, &self.names.publication).await?;
         let mut tables = Vec::with_capacity(streams.len());
         for stream in streams {
             let place = self.server.place();
-            tables.push(setup::table(&self.client, stream, published, self.version, place).await);
+            tables.push(
+                publication::table(&self.client, stream, published, self.version, place).await,
+            );
         }
         let missing: Vec<&str> = tables
             .iter()
@@ -154,25 +160,27 @@ impl Replication {
         if missing.is_empty() {
             return Ok(tables);
         }
-        setup::publish_tables(&self.client, &self.names, published.is_some(), &missing).await?;
-        let published = setup::publication(&self.client, &self.names.publication).await?;
+        publication::publish_tables(&self.client, &self.names, published.is_some(), &missing)
+            .await?;
+        let published = publication::publication(&self.client, &self.names.publication).await?;
         for (stream, table) in streams.iter().zip(&mut tables) {
             if table.as_ref().is_ok_and(|table| table.membership.is_none()) {
                 let place = self.server.place();
-                *table = setup::table(&self.client, stream, published, self.version, place).await;
+                *table =
+                    publication::table(&self.client, stream, published, self.version, place).await;
             }
         }
         Ok(tables)
     }
 
     /// Slots of the pipeline that nobody reads, as warnings.
-    pub async fn left_behind(&self) -> Result<Vec<String>> {
-        survey::warnings(&self.client, &self.names).await
+    pub async fn orphaned_slots(&self) -> Result<Vec<String>> {
+        preflight::warnings(&self.client, &self.names).await
     }
 
     /// The slot, where there is one.
     pub async fn slot(&self) -> Result<Option<Slot>> {
-        setup::slot(&self.client, &self.names.slot).await
+        publication::slot(&self.client, &self.names.slot).await
     }
 
     /// The slot, where there is one, and no other run is about to make it.
@@ -181,12 +189,12 @@ impl Replication {
             loop {
                 match self.slot().await? {
                     // Whoever makes it may have been stopped; the server then takes it away.
-                    Some(slot) if slot.is_unfinished => tokio::time::sleep(RETRY).await,
+                    Some(slot) if slot.is_unfinished => tokio::time::sleep(RETRY_DELAY).await,
                     slot => return Ok(slot),
                 }
             }
         };
-        patiently(finished).await
+        warn_if_slow(finished).await
     }
 
     /// Drops the slot.
@@ -231,7 +239,7 @@ impl Replication {
             quote(&self.names.slot)
         );
         tracing::info!(slot = self.names.slot, "making the replication slot");
-        let made = patiently(self.wire.query(&command)).await;
+        let made = warn_if_slow(self.wire.query(&command)).await;
         made.map_err(|error| {
             let what = format!("cannot make the replication slot `{}`", self.names.slot);
             error.told(&what, self.server.place())
@@ -281,14 +289,14 @@ impl Replication {
     /// Takes a snapshot that ends exactly where the log goes on, by a slot that lasts for its export alone. What is
     /// committed after it comes through the slot of the run, which is older. Waits for transactions that are under way.
     pub async fn snapshot(&self) -> Result<Snapshot> {
-        let told = |error: WireError| error.told("cannot take a snapshot", self.server.place());
+        let told = |error: ProtocolError| error.told("cannot take a snapshot", self.server.place());
         let mut exporter = ReplicationConnection::connect(&self.server).await?;
         let name = format!("acequia_snapshot_{}", uuid::Uuid::new_v4().simple());
         let command = format!(
             "CREATE_REPLICATION_SLOT {} TEMPORARY LOGICAL pgoutput EXPORT_SNAPSHOT",
             quote(&name)
         );
-        let answer = patiently(exporter.query(&command)).await.map_err(told)?;
+        let answer = warn_if_slow(exporter.query(&command)).await.map_err(told)?;
         let mut row = answer
             .into_iter()
             .next()
@@ -317,10 +325,10 @@ impl Replication {
     ///
     /// What is near is asked for by a query: the server sends its rows in buffers, where a stream costs it a system call
     /// for each change. Of a stream it sends each transaction as it decodes it, and stores no answer.
-    async fn begin(&mut self, from: Lsn, until: Until) -> Result<Until> {
+    async fn begin(&mut self, from: Lsn, until: StopAt) -> Result<StopAt> {
         match self.reading {
-            Some(Reading::Stream) => return Ok(until),
-            Some(Reading::Query | Reading::Broken) => {
+            Some(ReadMode::Stream) => return Ok(until),
+            Some(ReadMode::Query | ReadMode::Failed) => {
                 return Err(Error::source(format!(
                     "reading the write-ahead log of PostgreSQL at {} broke off before",
                     self.server.place()
@@ -331,7 +339,7 @@ impl Replication {
         }
         let slot = self.names.slot.clone();
         let publication = literal(&quote(&self.names.publication));
-        if let Until::Reached(target) = until
+        if let StopAt::Lsn(target) = until
             && let Some(end) = self.window(from, target).await?
         {
             let query = format!(
@@ -346,9 +354,9 @@ impl Replication {
                 }
                 Err(error) => return Err(self.unreadable(error)),
                 Ok(()) => {
-                    self.reading = Some(Reading::Query);
-                    self.refuse_moved(from).await?;
-                    return Ok(Until::Reached(end));
+                    self.reading = Some(ReadMode::Query);
+                    self.ensure_slot_unmoved(from).await?;
+                    return Ok(StopAt::Lsn(end));
                 }
             }
         }
@@ -359,25 +367,25 @@ impl Replication {
         );
         let begun = self.start(&command).await;
         begun.map_err(|error| self.unreadable(error))?;
-        self.reading = Some(Reading::Stream);
-        self.refuse_moved(from).await?;
+        self.reading = Some(ReadMode::Stream);
+        self.ensure_slot_unmoved(from).await?;
         Ok(until)
     }
 
     /// Begins to read by a command, once the slot is free.
-    async fn start(&mut self, command: &str) -> std::result::Result<(), WireError> {
+    async fn start(&mut self, command: &str) -> std::result::Result<(), ProtocolError> {
         let began = Instant::now();
         loop {
             match self.wire.start(command).await {
                 Err(error)
                     if error.code() == Some(SqlState::OBJECT_IN_USE.code())
-                        && comes_free(began).await => {}
+                        && wait_for_slot(began).await => {}
                 ended => return ended,
             }
         }
     }
 
-    fn unreadable(&self, error: WireError) -> Error {
+    fn unreadable(&self, error: ProtocolError) -> Error {
         let slot = &self.names.slot;
         error.told(
             &format!("cannot read from the replication slot `{slot}`"),
@@ -398,14 +406,14 @@ impl Replication {
     }
 
     /// Refuses a slot that somebody moved since the streams' positions were compared with it. While it is read it stays.
-    async fn refuse_moved(&self, from: Lsn) -> Result<()> {
+    async fn ensure_slot_unmoved(&self, from: Lsn) -> Result<()> {
         match self.slot().await? {
             Some(slot) if slot.confirmed > from => Err(self.moved(&slot, from)),
             _ => Ok(()),
         }
     }
 
-    fn gone(&self, since: Lsn) -> Error {
+    fn slot_missing(&self, since: Lsn) -> Error {
         Error::source(format!(
             "the replication slot `{}` is gone, and with it the changes since {since}",
             self.names.slot
@@ -443,7 +451,7 @@ impl Replication {
             return Ok(());
         }
         self.confirmed = lsn;
-        if self.reading == Some(Reading::Stream) {
+        if self.reading == Some(ReadMode::Stream) {
             self.send_status(false).await
         } else {
             self.advance(lsn).await
@@ -460,7 +468,7 @@ impl Replication {
         let far = i64::try_from(window_bytes() / 64).unwrap_or(i64::MAX);
         self.advance_from_afar(before, far).await?;
         if self.advance_from_afar(lsn, 0).await? == 0 && self.slot().await?.is_none() {
-            return Err(self.gone(lsn));
+            return Err(self.slot_missing(lsn));
         }
         Ok(())
     }
@@ -478,7 +486,7 @@ impl Replication {
             match self.client.execute(sql, &parameters).await {
                 Err(error)
                     if error.code() == Some(&SqlState::OBJECT_IN_USE)
-                        && comes_free(began).await => {}
+                        && wait_for_slot(began).await => {}
                 ended => break ended,
             }
         };
@@ -499,7 +507,7 @@ impl Replication {
 
     /// Tells the server that streams what is durable, and that we live; with `reply`, asks it where it stands.
     async fn send_status(&mut self, reply: bool) -> Result<()> {
-        if self.reading != Some(Reading::Stream) {
+        if self.reading != Some(ReadMode::Stream) {
             return Ok(());
         }
         let sent = self.wire.send_status(self.confirmed, reply).await;
@@ -512,17 +520,17 @@ impl Replication {
             if let Err(error) = self.send_status(false).await {
                 return error;
             }
-            tokio::time::sleep(STATUS).await;
+            tokio::time::sleep(STATUS_INTERVAL).await;
         }
     }
 
     /// Ends the session in order.
     pub async fn close(self) -> Result<()> {
-        if self.reading != Some(Reading::Stream) {
+        if self.reading != Some(ReadMode::Stream) {
             return Ok(());
         }
         let place = self.server.place().to_owned();
-        match tokio::time::timeout(RELEASE, self.wire.finish()).await {
+        match tokio::time::timeout(SLOT_RELEASE_TIMEOUT, self.wire.finish()).await {
             Ok(ended) => ended.map_err(|error| error.told("cannot end the replication", &place)),
             Err(_) => Ok(()),
         }
@@ -538,7 +546,7 @@ fn window_bytes() -> u64 {
 }
 
 /// Whether the server may be able to send as a stream what it does not give as the answer to a query.
-fn cannot_answer(error: &WireError) -> bool {
+fn cannot_answer(error: &ProtocolError) -> bool {
     // No room in temporary files, on the disk, in memory; too many rows; the function is not there, or not for us.
     matches!(
         error.code(),
@@ -563,20 +571,20 @@ pub fn refuse_lost(slot: &Slot, name: &str) -> Result<()> {
 
 /// Waits a moment for a slot to come free, as the reader of a run that was killed lives on for a while. Says no where that has
 /// gone on for too long since `began`.
-async fn comes_free(began: Instant) -> bool {
-    let waits = began.elapsed() < RELEASE;
+async fn wait_for_slot(began: Instant) -> bool {
+    let waits = began.elapsed() < SLOT_RELEASE_TIMEOUT;
     if waits {
-        tokio::time::sleep(RETRY).await;
+        tokio::time::sleep(RETRY_DELAY).await;
     }
     waits
 }
 
 /// Waits, and says so where it takes long.
-async fn patiently<T>(work: impl Future<Output = T>) -> T {
+async fn warn_if_slow<T>(work: impl Future<Output = T>) -> T {
     tokio::pin!(work);
     tokio::select! {
         done = &mut work => return done,
-        () = tokio::time::sleep(RELEASE) => {}
+        () = tokio::time::sleep(SLOT_RELEASE_TIMEOUT) => {}
     }
     tracing::warn!(
         "the server is waiting for transactions that began earlier to end, before a replication slot can be made \
@@ -593,8 +601,8 @@ pub fn is_broken(error: &Error) -> bool {
         if error.is::<std::io::Error>() {
             return true;
         }
-        if let Some(error) = error.downcast_ref::<WireError>() {
-            return matches!(error, WireError::Io(_)) || error.code().is_some_and(passes);
+        if let Some(error) = error.downcast_ref::<ProtocolError>() {
+            return matches!(error, ProtocolError::Io(_)) || error.code().is_some_and(passes);
         }
         if let Some(error) = error.downcast_ref::<tokio_postgres::Error>()
             && (error.is_closed() || error.code().is_some_and(|code| passes(code.code())))

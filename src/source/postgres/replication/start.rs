@@ -3,9 +3,9 @@
 
 use std::collections::BTreeSet;
 
-use super::setup::{Slot, Table};
+use super::publication::{Slot, Table};
 use super::wire::ReplicationConnection;
-use super::{ANEW, Replication, feed, refuse_lost};
+use super::{ANEW, Replication, refuse_lost, table_decoder};
 use crate::config;
 use crate::error::{Error, Result};
 use crate::position::{LastRead, Lsn, LsnPosition};
@@ -93,7 +93,7 @@ impl Replication {
         }
         self.refuse_branch(position)?;
         let Some(slot) = standing.slot else {
-            return Err(self.gone(position.lsn));
+            return Err(self.slot_missing(position.lsn));
         };
         refuse_lost(slot, name)?;
         if slot.confirmed > position.lsn {
@@ -115,7 +115,7 @@ impl Replication {
         }
         if let Some(seen) = standing.seen {
             let known = position.shape.as_ref();
-            let since = feed::since(known, seen, standing.stream, standing.columns)?;
+            let since = table_decoder::since(known, seen, standing.stream, standing.columns)?;
             if let Err(reason) = since {
                 return anew(reason);
             }

@@ -11,7 +11,9 @@ use crate::error::Result;
 use crate::position::Lsn;
 use crate::postgres::EPOCH_MICROS;
 use crate::postgres::connection::Server;
-use crate::postgres::wire::{Connection, Purpose, TextRow, WireError, WireResult, server_error};
+use crate::postgres::wire::{
+    Connection, ProtocolError, ProtocolResult, Purpose, TextRow, server_error,
+};
 
 /// A connection in replication mode.
 #[derive(Debug)]
@@ -39,13 +41,13 @@ impl ReplicationConnection {
     }
 
     /// Runs a replication command or SQL and gives the rows of its last answer.
-    pub async fn query(&mut self, command: &str) -> WireResult<Vec<TextRow>> {
+    pub async fn query(&mut self, command: &str) -> ProtocolResult<Vec<TextRow>> {
         self.connection.query(command).await
     }
 
     /// Begins to read what a command brings: `START_REPLICATION` the log, `COPY … TO STDOUT (FORMAT binary)` rows of one
     /// field. Returns once the server has begun to send.
-    pub async fn start(&mut self, command: &str) -> WireResult<()> {
+    pub async fn start(&mut self, command: &str) -> ProtocolResult<()> {
         self.connection.send_query(command).await?;
         loop {
             match self.connection.buffered().first() {
@@ -61,7 +63,7 @@ impl ReplicationConnection {
                         return Ok(());
                     }
                     (b'E', body) => return Err(self.connection.failure(&body).await),
-                    (b'Z', _) => return Err(WireError::Protocol("no stream began")),
+                    (b'Z', _) => return Err(ProtocolError::Protocol("no stream began")),
                     _ => {}
                 },
             }
@@ -69,7 +71,7 @@ impl ReplicationConnection {
     }
 
     /// The next event among what has come; none where more has to come first ([`fill`](Self::fill)).
-    pub fn buffered(&mut self) -> WireResult<Option<Event>> {
+    pub fn buffered(&mut self) -> ProtocolResult<Option<Event>> {
         while let Some((tag, body)) = self.connection.frame()? {
             match (tag, self.sends) {
                 (b'd', Sends::Log) => return log_event(body).map(Some),
@@ -81,7 +83,7 @@ impl ReplicationConnection {
                 (b'Z', Sends::Rows) => return Ok(Some(Event::End)),
                 (b'E', _) => return Err(server_error(&body).into()),
                 (b'c' | b'C' | b'Z', Sends::Log) => {
-                    return Err(WireError::Protocol("the stream ended"));
+                    return Err(ProtocolError::Protocol("the stream ended"));
                 }
                 _ => {}
             }
@@ -90,13 +92,13 @@ impl ReplicationConnection {
     }
 
     /// Waits until more has come. Nothing is lost where this is dropped before it is ready.
-    pub async fn fill(&mut self) -> WireResult<()> {
+    pub async fn fill(&mut self) -> ProtocolResult<()> {
         self.connection.fill().await
     }
 
     /// Tells the server that everything before `confirmed` is durable, which it may then forget; with `reply`, asks it
     /// where it stands.
-    pub async fn send_status(&mut self, confirmed: Lsn, reply: bool) -> WireResult<()> {
+    pub async fn send_status(&mut self, confirmed: Lsn, reply: bool) -> ProtocolResult<()> {
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .ok()
@@ -114,7 +116,7 @@ impl ReplicationConnection {
     }
 
     /// Ends the stream and the session, in order: what was confirmed is then written down by the server.
-    pub async fn finish(mut self) -> WireResult<()> {
+    pub async fn finish(mut self) -> ProtocolResult<()> {
         frontend::copy_done(self.connection.outbox());
         self.connection.flush().await?;
         loop {

@@ -3,8 +3,8 @@ use chrono::{DateTime, Datelike, NaiveDate, TimeDelta, Timelike};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::super::field::tests::send_numeric;
-use super::super::field::{ColumnBuilder, FieldError, Wire};
+use super::super::binary::tests::send_numeric;
+use super::super::binary::{ColumnBuilder, FieldError, WireType};
 use super::super::types::{BaseType, CatalogColumn, plan};
 use super::TextForm;
 use crate::exact::decimal;
@@ -19,8 +19,8 @@ type Decoded = Result<ArrayRef, FieldError>;
 
 fn builder(column_type: &str) -> ColumnBuilder {
     let (column_type, wire) = match column_type {
-        "oid" => ("int64", Wire::Oid),
-        other => (other, Wire::Text),
+        "oid" => ("int64", WireType::Oid),
+        other => (other, WireType::Text),
     };
     let column = Column {
         id: 1,
@@ -45,7 +45,7 @@ fn text_of(form: TextForm, column_type: &str, text: impl AsRef<[u8]>) -> Decoded
 
 fn binary(column_type: &str, bytes: impl AsRef<[u8]>) -> Decoded {
     let mut builder = builder(column_type);
-    builder.push_field(Some(bytes.as_ref()))?;
+    builder.push_binary(Some(bytes.as_ref()))?;
     Ok(builder.finish())
 }
 
@@ -310,7 +310,7 @@ const SAMPLES: &[&str] = &[
 fn push_everywhere(bytes: &[u8]) {
     for column in samples::columns() {
         for form in [TextForm::Plain, TextForm::Bool, TextForm::Float4] {
-            let mut builder = ColumnBuilder::new(&column, Wire::Text);
+            let mut builder = ColumnBuilder::new(&column, WireType::Text);
             let _ = builder.push_text(Some(bytes), form);
             let _ = builder.finish();
         }
@@ -320,7 +320,7 @@ fn push_everywhere(bytes: &[u8]) {
 #[test]
 fn null_is_null_of_every_type() {
     for column in samples::columns() {
-        let mut builder = ColumnBuilder::new(&column, Wire::Text);
+        let mut builder = ColumnBuilder::new(&column, WireType::Text);
         builder.push_text(None, TextForm::Plain).unwrap();
         let array = builder.finish();
         assert_eq!((array.len(), array.null_count()), (1, 1), "{}", column.name);

@@ -11,7 +11,7 @@ use crate::postgres::connection::{condition, message_of};
 use super::dialect::OWN_INDEX;
 
 /// What the server says, as an error of acequia.
-pub(super) fn told(error: &postgres::Error) -> Error {
+pub(super) fn from_postgres(error: &postgres::Error) -> Error {
     let Some(db) = error.as_db_error() else {
         let gone = error.is_closed() || format!("{error:?}").contains("kind: Io");
         return if gone {

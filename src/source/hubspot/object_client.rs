@@ -9,12 +9,12 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::client::{Answer, Client, Request};
-use super::failure::NoAnswer;
+use super::error::RequestError;
 use super::json::{self, Flaw};
-use super::listing::{Listing, Shelf, Turn};
+use super::listing::{Listing, RecordState, Turn};
 use super::object::CrmObject;
-use super::pacing::Allowance;
 use super::page::{IdHead, IdPage, PageEnd, Paging};
+use super::rate_limit::Allowance;
 use super::search::{Next, SearchPage, Walk};
 use crate::error::{Error, Result};
 
@@ -27,11 +27,11 @@ pub const HISTORY_BATCH: usize = 50;
 /// Batches that are asked for at once.
 const AT_ONCE: usize = 6;
 /// The longest address that is asked for: HubSpot refuses them from 8,000 letters on.
-const LONGEST_ADDRESS: usize = 7_000;
+const MAX_URL_LENGTH: usize = 7_000;
 
 /// An object of an account, to read from.
 #[derive(Debug, Clone)]
-pub struct Reader {
+pub struct ObjectClient {
     /// Whom to ask.
     pub client: Client,
     /// What for.
@@ -83,8 +83,8 @@ impl Notes {
 }
 
 impl IdSource {
-    /// All ids of a shelf.
-    pub fn list(which: Shelf) -> Self {
+    /// All ids of a state.
+    pub fn list(which: RecordState) -> Self {
         Self::List(Listing::new(which, LIST_PAGE))
     }
 
@@ -94,7 +94,7 @@ impl IdSource {
     }
 
     /// The next page; none after the last.
-    pub async fn next(&mut self, reader: &Reader) -> Result<Option<Vec<IdHead>>> {
+    pub async fn next(&mut self, reader: &ObjectClient) -> Result<Option<Vec<IdHead>>> {
         loop {
             match std::mem::replace(self, Self::End) {
                 Self::End => return Ok(None),
@@ -126,7 +126,9 @@ impl IdSource {
                         Next::End => return Ok(Some(page.results)),
                         Next::Short(why) => *self = reader.without_search(walk.since, &why),
                     },
-                    Err(NoAnswer::Odd(why, _)) => *self = reader.without_search(walk.since, &why),
+                    Err(RequestError::Odd(why, _)) => {
+                        *self = reader.without_search(walk.since, &why);
+                    }
                     Err(error) => return Err(error.into()),
                 },
             }
@@ -134,7 +136,7 @@ impl IdSource {
     }
 }
 
-impl Reader {
+impl ObjectClient {
     /// Of an object.
     pub fn new(client: &Client, object: CrmObject) -> Self {
         Self {
@@ -149,7 +151,7 @@ impl Reader {
     /// The request for a page of a list.
     pub fn list_request(
         &self,
-        which: Shelf,
+        which: RecordState,
         limit: usize,
         properties: &[&str],
         after: Option<&str>,
@@ -157,7 +159,7 @@ impl Reader {
         let mut path = format!(
             "{}?limit={limit}&archived={}&properties=",
             self.client.version.objects(&self.object),
-            which == Shelf::Archived
+            which == RecordState::Archived
         );
         for (place, name) in properties.iter().enumerate() {
             if place > 0 {
@@ -175,21 +177,21 @@ impl Reader {
     /// Whether a list can be asked for these properties at all.
     pub fn fits_an_address(&self, properties: &[&str]) -> bool {
         self.list_request(
-            Shelf::Archived,
+            RecordState::Archived,
             LIST_PAGE,
             properties,
             Some(&"9".repeat(40)),
         )
         .path
         .len()
-            <= LONGEST_ADDRESS
+            <= MAX_URL_LENGTH
     }
 
     /// Answers with the records of ids, in batches, in the order of the ids. `keep` chooses among the ids.
     pub fn batches<'a>(
         &'a self,
         ids: IdSource,
-        which: Shelf,
+        which: RecordState,
         asked: &'a BatchOf,
         keep: impl FnMut(&IdHead) -> Result<bool> + Send + 'a,
     ) -> impl Stream<Item = Result<(Request, Answer)>> + Send + 'a {
@@ -230,7 +232,7 @@ impl Reader {
         &self,
         (request, answer): (Request, Answer),
         mut decode: impl FnMut(&[u8]) -> Result<T, F>,
-    ) -> Result<T, NoAnswer> {
+    ) -> Result<T, RequestError> {
         match decode(&answer.body) {
             Ok(decoded) => Ok(decoded),
             Err(_) => self.client.ask(&request, &self.stop, decode).await,
@@ -304,8 +306,8 @@ impl Reader {
                 "run again: nothing of this run was loaded, and the position stays where it is",
             )),
             // Not every object can be searched.
-            Ok(_) | Err(NoAnswer::Odd(..) | NoAnswer::Forbidden(_)) => Ok(false),
-            Err(NoAnswer::Failed(Error::Interrupted)) => Err(Error::Interrupted),
+            Ok(_) | Err(RequestError::Odd(..) | RequestError::Forbidden(_)) => Ok(false),
+            Err(RequestError::Failed(Error::Interrupted)) => Err(Error::Interrupted),
             Err(error) => {
                 let error = Error::from(error);
                 tracing::debug!(%error, "the end of a list could not be compared with search");
@@ -314,7 +316,7 @@ impl Reader {
         }
     }
 
-    async fn hits(&self, walk: &Walk) -> Result<SearchPage, NoAnswer> {
+    async fn hits(&self, walk: &Walk) -> Result<SearchPage, RequestError> {
         let path = format!("{}/search", self.client.version.objects(&self.object));
         let body = walk.body(&self.modified);
         let mut request = self.request(path, Some(body.into()), Allowance::Search);
@@ -331,10 +333,10 @@ impl Reader {
              for each {LIST_PAGE} of them",
             self.object
         ));
-        IdSource::ChangedByList(since, Listing::new(Shelf::Live, LIST_PAGE))
+        IdSource::ChangedByList(since, Listing::new(RecordState::Live, LIST_PAGE))
     }
 
-    fn batch_request(&self, which: Shelf, ids: &[String], asked: &BatchOf) -> Request {
+    fn batch_request(&self, which: RecordState, ids: &[String], asked: &BatchOf) -> Request {
         let inputs: Vec<_> = ids.iter().map(|id| json!({"id": id})).collect();
         let body = json!({
             "inputs": inputs,
@@ -344,7 +346,7 @@ impl Reader {
         let path = format!(
             "{}/batch/read?archived={}",
             self.client.version.objects(&self.object),
-            which == Shelf::Archived
+            which == RecordState::Archived
         );
         Request {
             inputs: ids.len(),

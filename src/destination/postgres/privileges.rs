@@ -20,13 +20,14 @@ pub(in crate::destination) fn look(
     dataset: &str,
     tables: &[String],
 ) -> Result<Rights> {
-    let server = Server::parse_as(Role::Destination, url).map_err(|error| error.on(place(name)))?;
+    let server =
+        Server::parse_as(Role::Destination, url).map_err(|error| error.context(place(name)))?;
     let looked = || {
         let mut session = Session::open(&server, dataset)?;
         session.batch("SET default_transaction_read_only = on")?;
         look_around(&mut session, tables)
     };
-    looked().map_err(|error: crate::Error| error.on(subject(name, &server)))
+    looked().map_err(|error: crate::Error| error.context(subject(name, &server)))
 }
 
 fn look_around(session: &mut Session, tables: &[String]) -> Result<Rights> {

@@ -29,10 +29,10 @@ fn position(day: i64) -> Position {
     })
 }
 
-fn holding(load_id: LoadId, previous: Option<LoadId>, from: Option<i64>, to: i64) -> Holding {
+fn holding(load_id: LoadId, previous: Option<LoadId>, from: Option<i64>, to: i64) -> StoredLoad {
     let stream = "ventas".parse().unwrap();
-    Holding {
-        content: Content::Whole(Box::new(Manifest {
+    StoredLoad {
+        content: LoadContent::Complete(Box::new(Manifest {
             format_version: FORMAT_VERSION,
             pipeline: "formacion".to_owned(),
             stream,
@@ -69,18 +69,18 @@ fn holding(load_id: LoadId, previous: Option<LoadId>, from: Option<i64>, to: i64
 }
 
 /// A load that makes its table anew, with the load before it, if there was one.
-pub(crate) fn base(load_id: &LoadId, previous: Option<&LoadId>) -> Holding {
+pub(crate) fn base(load_id: &LoadId, previous: Option<&LoadId>) -> StoredLoad {
     holding(load_id.clone(), previous.cloned(), None, 0)
 }
 
 /// A load that follows on another.
-pub(crate) fn next(load_id: &LoadId, previous: &LoadId) -> Holding {
+pub(crate) fn next(load_id: &LoadId, previous: &LoadId) -> StoredLoad {
     holding(load_id.clone(), Some(previous.clone()), Some(0), 0)
 }
 
-pub(crate) fn damaged(holding: Holding) -> Holding {
-    Holding {
-        content: Content::Damaged {
+pub(crate) fn damaged(holding: StoredLoad) -> StoredLoad {
+    StoredLoad {
+        content: LoadContent::Damaged {
             manifest: holding.manifest().cloned().map(Box::new),
             fault: "a part is missing".to_owned(),
         },
@@ -88,15 +88,15 @@ pub(crate) fn damaged(holding: Holding) -> Holding {
     }
 }
 
-pub(crate) fn unfinished(holding: Holding) -> Holding {
-    Holding {
-        content: Content::Unfinished,
+pub(crate) fn unfinished(holding: StoredLoad) -> StoredLoad {
+    StoredLoad {
+        content: LoadContent::Unfinished,
         ..holding
     }
 }
 
 /// Loads of `a`, one a day from the first on, of which those are bases.
-fn days(last: i64, bases: &[i64]) -> Vec<Holding> {
+fn days(last: i64, bases: &[i64]) -> Vec<StoredLoad> {
     (1..=last)
         .map(|day| {
             let previous = (day > 1).then(|| id(day - 1, 'a'));
@@ -110,16 +110,16 @@ fn days(last: i64, bases: &[i64]) -> Vec<Holding> {
 
 /// The days of the loads that a destination `t` is brought on by, and the rest of the choice.
 fn choose(
-    holdings: &[Holding],
+    holdings: &[StoredLoad],
     stands_at: Option<&LoadId>,
 ) -> (Vec<LoadId>, Vec<Gap>, Option<LoadId>) {
     let lineage = Lineage::new(holdings);
-    let choice = lineage.choose(&Standing {
+    let choice = lineage.choose(&Head {
         destination: &destination('f'),
         load_id: stands_at,
     });
     let loads = choice.loads.iter().map(|load| load.load_id().clone());
-    (loads.collect(), choice.gaps, choice.elsewhere.cloned())
+    (loads.collect(), choice.gaps, choice.diverged.cloned())
 }
 
 fn of_a(days: impl IntoIterator<Item = i64>) -> Vec<LoadId> {
@@ -134,7 +134,7 @@ fn missing(day: i64, follower: i64) -> Gap {
 }
 
 fn unsound(day: i64) -> Gap {
-    Gap::Unsound {
+    Gap::Damaged {
         load_id: id(day, 'a'),
         fault: "a part is missing".to_owned(),
     }
@@ -237,7 +237,7 @@ fn what_does_not_follow_on_a_destination_is_left_alone_and_told() {
         choose(&holdings, None),
         (
             vec![id(3, 'b')],
-            vec![Gap::Unsound {
+            vec![Gap::Damaged {
                 load_id: id(4, 'b'),
                 fault: "a part is missing".to_owned()
             }],
@@ -288,7 +288,7 @@ fn a_manifest_that_follows_on_itself_ends_no_worse_than_in_nothing() {
 #[test]
 fn loads_that_are_named_must_follow_one_on_another() {
     let mut holdings = days(5, &[4]);
-    let named = |holdings: &[Holding], asked: &[i64], stands_at: Option<i64>| {
+    let named = |holdings: &[StoredLoad], asked: &[i64], stands_at: Option<i64>| {
         let asked = of_a(asked.iter().copied());
         let lineage = Lineage::new(holdings);
         let stands_at = stands_at.map(|day| id(day, 'a'));
@@ -301,18 +301,18 @@ fn loads_that_are_named_must_follow_one_on_another() {
     assert_eq!(named(&holdings, &[4], Some(1)), Ok(of_a([4])));
     assert_eq!(
         named(&holdings, &[1, 3], None),
-        Err(Gap::Unasked {
+        Err(Gap::NotSelected {
             load_id: id(2, 'a'),
             follower: id(3, 'a')
         })
     );
     assert!(matches!(
         named(&holdings, &[2], None),
-        Err(Gap::Unasked { .. })
+        Err(Gap::NotSelected { .. })
     ));
     assert!(matches!(
         named(&holdings, &[5], Some(3)),
-        Err(Gap::Unasked { .. })
+        Err(Gap::NotSelected { .. })
     ));
     holdings.remove(1);
     assert_eq!(named(&holdings, &[1, 3], None), Err(missing(2, 3)));
@@ -328,20 +328,20 @@ proptest! {
         broken in proptest::collection::btree_set(1_i64..=20, 0..4),
         stands_at in proptest::option::of(1_i64..=20),
     ) {
-        let holdings: Vec<Holding> = days(20, &bases)
+        let holdings: Vec<StoredLoad> = days(20, &bases)
             .into_iter()
             .zip(1..)
             .filter(|(_, day)| !lost.contains(day))
             .map(|(holding, day)| if broken.contains(&day) { damaged(holding) } else { holding })
             .collect();
         let stands_at = stands_at.map(|day| id(day, 'a'));
-        let (loads, gaps, elsewhere) = choose(&holdings, stands_at.as_ref());
+        let (loads, gaps, diverged) = choose(&holdings, stands_at.as_ref());
         let is_base = |load_id: &LoadId| *load_id == id(1, 'a') || bases.iter().any(|day| *load_id == id(*day, 'a'));
         let mut before = stands_at.clone();
         for (place, load_id) in loads.iter().enumerate() {
             let found = holdings.iter().find(|holding| holding.load_id() == load_id).unwrap();
             let previous = found.manifest().unwrap().previous.clone();
-            prop_assert!(matches!(found.content, Content::Whole(_)));
+            prop_assert!(matches!(found.content, LoadContent::Complete(_)));
             prop_assert!(previous == before || (place == 0 && is_base(load_id)));
             prop_assert!(stands_at.as_ref().is_none_or(|stands_at| stands_at < load_id));
             before = Some(load_id.clone());
@@ -349,7 +349,7 @@ proptest! {
         let newest = holdings.last().map(|holding| holding.load_id().clone());
         let reached = before.is_some() && before >= newest;
         prop_assert_eq!(gaps.is_empty(), reached || newest.is_none(), "{:?} {:?}", loads, gaps);
-        prop_assert_eq!(elsewhere, None);
+        prop_assert_eq!(diverged, None);
     }
 }
 
@@ -363,12 +363,12 @@ fn loads_are_in_the_order_of_their_chain_whatever_their_ids_say() {
         next(&id(4, 'a'), &id(3, 'a')),
     ];
     let lineage = Lineage::new(&holdings);
-    let days = |loads: &[&Holding]| -> Vec<String> {
-        let day = |load: &&Holding| load.load_id().as_str()[6..8].to_owned();
+    let days = |loads: &[&StoredLoad]| -> Vec<String> {
+        let day = |load: &&StoredLoad| load.load_id().as_str()[6..8].to_owned();
         loads.iter().map(day).collect()
     };
     let destination = destination('e');
-    let standing = |load_id| Standing {
+    let standing = |load_id| Head {
         destination: &destination,
         load_id,
     };

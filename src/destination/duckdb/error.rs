@@ -46,7 +46,7 @@ const FOR_NOW: [&str; 7] = [
 ];
 
 /// What DuckDB says, as an error of acequia.
-pub(super) fn told(error: duckdb::Error) -> Error {
+pub(super) fn from_duckdb(error: duckdb::Error) -> Error {
     let duckdb::Error::DuckDBFailure(_, Some(message)) = error else {
         return Error::internal("DuckDB's answer could not be read");
     };

@@ -18,7 +18,7 @@ pub(crate) const VALID_TO: &str = "_acequia_valid_to";
 
 /// A column of acequia's that no part has, and what a load's new rows have in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Own {
+pub(crate) struct SystemColumn {
     /// Its name.
     pub(crate) name: &'static str,
     /// Its type.
@@ -26,7 +26,7 @@ pub(crate) struct Own {
     value: Option<String>,
 }
 
-impl Own {
+impl SystemColumn {
     fn new(name: &'static str, column_type: ColumnType, value: Option<String>) -> Self {
         Self {
             name,
@@ -44,19 +44,31 @@ impl Own {
 }
 
 /// The columns that the table of a load has beside those of its schema, in order.
-pub(crate) fn columns(manifest: &Manifest) -> Vec<Own> {
+pub(crate) fn columns(manifest: &Manifest) -> Vec<SystemColumn> {
     let load_id = manifest.load_id.as_str().to_owned();
-    let mut own = vec![Own::new(LOAD_ID_COLUMN, ColumnType::Text, Some(load_id))];
+    let mut own = vec![SystemColumn::new(
+        LOAD_ID_COLUMN,
+        ColumnType::Text,
+        Some(load_id),
+    )];
     if manifest
         .changes
         .is_some_and(|changes| changes.deletes == Deletes::Soft)
     {
-        own.push(Own::new(change::DELETED_AT, ColumnType::TimestampTz, None));
+        own.push(SystemColumn::new(
+            change::DELETED_AT,
+            ColumnType::TimestampTz,
+            None,
+        ));
     }
     if manifest.disposition == Disposition::Scd2 {
         let from = instant(manifest.extracted_at);
-        own.push(Own::new(VALID_FROM, ColumnType::TimestampTz, Some(from)));
-        own.push(Own::new(VALID_TO, ColumnType::TimestampTz, None));
+        own.push(SystemColumn::new(
+            VALID_FROM,
+            ColumnType::TimestampTz,
+            Some(from),
+        ));
+        own.push(SystemColumn::new(VALID_TO, ColumnType::TimestampTz, None));
     }
     own
 }

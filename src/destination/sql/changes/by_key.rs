@@ -6,12 +6,12 @@
 use crate::change::{COMMIT_TS, DELETED_AT, OP, Op};
 use crate::destination::sql::dialect::{GROUPED, INNER, KEY, NEW, OF, OLD};
 use crate::destination::sql::statement::{Action, Insert, Matched, Merge, Unmatched};
-use crate::destination::sql::{Engine, Scratch};
+use crate::destination::sql::{Engine, TempTables};
 use crate::destination::{LOAD_ID_COLUMN, LoadOutcome};
 use crate::error::Result;
 
 use super::log::{END, Log, ORDINAL, ROW, STORED};
-use super::unchanged::Whole;
+use super::toast::Whole;
 
 /// Keys that changed: the number of the change that brought the row, and of the one that took it away.
 const LAST: &str = "_acequia_last";
@@ -33,7 +33,7 @@ pub(super) struct Last {
 /// after the last one.
 pub(super) fn find_last(
     engine: &mut dyn Engine,
-    scratch: &mut Scratch,
+    temp: &mut TempTables,
     log: &Log<'_>,
     soft: bool,
 ) -> Result<Last> {
@@ -41,7 +41,7 @@ pub(super) fn find_last(
     let (ordinal, row, end) = (d.of(NEW, ORDINAL), d.identifier(ROW), d.identifier(END));
     let ends = match log.counts.deletes + log.counts.truncates {
         0 => None,
-        _ if soft => Some(make_ends(engine, scratch, log)?),
+        _ if soft => Some(make_ends(engine, temp, log)?),
         _ => None,
     };
     let mut among = format!("{} <> 't'", d.of(NEW, OP));
@@ -59,7 +59,7 @@ pub(super) fn find_last(
     let deleted = format!("CASE WHEN {gone} > coalesce({brought}, -1) THEN {gone} END");
     let ended = match &ends {
         Some(ends) if log.counts.truncates > 0 => {
-            let truncates = make_truncates(engine, scratch, log, ends)?;
+            let truncates = make_truncates(engine, temp, log, ends)?;
             format!(
                 "least({deleted}, (SELECT min({truncate}) FROM {truncates} AS {INNER} \
                  WHERE {truncate} > coalesce({brought}, -1)))",
@@ -72,7 +72,7 @@ pub(super) fn find_last(
         "SELECT {}, {brought}, {ended} AS {end} FROM ({by_key}) AS {GROUPED}",
         d.list_of(GROUPED, log.key())
     );
-    let (table, keys) = scratch.make(engine, LAST, &query)?;
+    let (table, keys) = temp.make(engine, LAST, &query)?;
     Ok(Last { table, keys, ends })
 }
 
@@ -261,20 +261,20 @@ fn count_living(
 }
 
 /// Deletes and truncates with their place and time.
-fn make_ends(engine: &mut dyn Engine, scratch: &mut Scratch, log: &Log<'_>) -> Result<String> {
+fn make_ends(engine: &mut dyn Engine, temp: &mut TempTables, log: &Log<'_>) -> Result<String> {
     let query = format!(
         "SELECT {} FROM {} AS {NEW} WHERE {}",
         log.d.list_of(NEW, [OP, ORDINAL].into_iter().chain(STORED)),
         log.relation,
         log.is(NEW, &[Op::Delete, Op::Truncate])
     );
-    Ok(scratch.make(engine, ENDS, &query)?.0)
+    Ok(temp.make(engine, ENDS, &query)?.0)
 }
 
 /// The truncates alone: few, as each key is compared with all of them.
 fn make_truncates(
     engine: &mut dyn Engine,
-    scratch: &mut Scratch,
+    temp: &mut TempTables,
     log: &Log<'_>,
     ends: &str,
 ) -> Result<String> {
@@ -283,7 +283,7 @@ fn make_truncates(
         log.d.of(OF, ORDINAL),
         log.d.of(OF, OP)
     );
-    Ok(scratch.make(engine, TRUNCATES, &query)?.0)
+    Ok(temp.make(engine, TRUNCATES, &query)?.0)
 }
 
 /// What marks a row as deleted, from the change [`NEW`].

@@ -6,8 +6,8 @@ use tokio_util::sync::CancellationToken;
 use super::builder::MARK;
 use super::incremental::Incremental;
 use super::object::CrmObject;
+use super::object_client::ObjectClient;
 use super::properties::{MISFIT_SUFFIX, PropertyColumn, beside, misfits};
-use super::reading::Reader;
 use super::records::{Records, Start};
 use super::{associations, definitions, directory, history};
 use crate::error::{Error, Result};
@@ -18,14 +18,14 @@ use crate::source::{Complete, Description, Extract, ExtractEnd, LANE_CAPACITY, j
 
 /// A stream open in HubSpot.
 #[derive(Debug)]
-pub struct Session {
-    pub(super) reader: Reader,
+pub struct HubSpotStream {
+    pub(super) reader: ObjectClient,
     pub(super) content: Content,
     pub(super) description: Description,
     /// What an incremental stream stands by, and how far before its position it begins.
     pub(super) incremental: Option<Incremental>,
     /// What its owner should know, and what to do about it.
-    pub(super) advice: Vec<(String, String)>,
+    pub(super) recommendations: Vec<(String, String)>,
 }
 
 /// What is read.
@@ -40,15 +40,15 @@ pub(super) enum Content {
     Pipelines(Vec<CrmObject>),
 }
 
-impl Session {
+impl HubSpotStream {
     /// What the source says of the stream.
     pub fn description(&self) -> &Description {
         &self.description
     }
 
     /// What its owner should know, and what to do about it.
-    pub fn advice(&self) -> Vec<(String, String)> {
-        self.advice.clone()
+    pub fn recommendations(&self) -> Vec<(String, String)> {
+        self.recommendations.clone()
     }
 
     /// Takes the types of a table that is there already for properties that are of another type now. All their values come
@@ -65,7 +65,7 @@ impl Session {
             if common_type(&kept.column_type, &column.column_type).is_some() {
                 continue;
             }
-            self.advice.push((
+            self.recommendations.push((
                 format!(
                     "property `{}` is {} now: its column stays {}, and values that do not fit are in `{}{MISFIT_SUFFIX}`",
                     property.property, column.source_type, kept.column_type, column.name
@@ -107,7 +107,7 @@ impl Session {
     }
 
     /// Begins to read. `ids` are those that the table has for records in use, where they are
-    /// [compared](Session::compares_ids).
+    /// [compared](HubSpotStream::compares_ids).
     pub fn read(
         mut self,
         schema: &Schema,
@@ -121,7 +121,7 @@ impl Session {
         let schema = schema.clone();
         let producer = tokio::spawn(async move {
             let mut told = Complete::default();
-            for (message, remedy) in self.advice {
+            for (message, remedy) in self.recommendations {
                 told.warnings.push(format!("{message}; {remedy}"));
             }
             let reader = self.reader;

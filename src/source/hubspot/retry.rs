@@ -6,13 +6,13 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio_util::sync::CancellationToken;
 
-use super::failure::{MAX_FAULTS, MAX_UNREACHABLE, MAX_WAITED, NoAnswer, OUTAGE, back_off, span};
+use super::error::{MAX_FAULTS, MAX_UNREACHABLE, MAX_WAITED, OUTAGE, RequestError, back_off, span};
 use super::json::Malformed;
 use crate::error::{Error, Result};
 
 /// How often a request was sent again already, and for how long.
 #[derive(Debug)]
-pub struct Patience {
+pub struct RetryBudget {
     /// Whether HubSpot has answered anything so far.
     answered: Arc<AtomicBool>,
     faults: u32,
@@ -22,7 +22,7 @@ pub struct Patience {
     waited: Duration,
 }
 
-impl Patience {
+impl RetryBudget {
     /// With a request that was not sent yet. `answered` tells whether HubSpot has answered others.
     pub fn new(answered: Arc<AtomicBool>) -> Self {
         Self {
@@ -40,7 +40,7 @@ impl Patience {
         cause: Option<crate::error::Cause>,
         wait: Option<Duration>,
         stop: &CancellationToken,
-    ) -> Result<(), NoAnswer> {
+    ) -> Result<(), RequestError> {
         let remedy = "run again when HubSpot is well (https://status.hubspot.com): what is loaded stays; what this run has \
                       read and not loaded is read again";
         let most = self.most(MAX_FAULTS);
@@ -53,7 +53,7 @@ impl Patience {
         what: String,
         malformed: Malformed,
         stop: &CancellationToken,
-    ) -> Result<(), NoAnswer> {
+    ) -> Result<(), RequestError> {
         let remedy = "run again; where it stays so, `base_url` or a proxy may lead elsewhere";
         let cause = Some(malformed.into());
         self.again(what, cause, None, Some(MAX_FAULTS), remedy, stop)
@@ -66,7 +66,7 @@ impl Patience {
         what: String,
         cause: crate::error::Cause,
         stop: &CancellationToken,
-    ) -> Result<(), NoAnswer> {
+    ) -> Result<(), RequestError> {
         let remedy = "look at this machine's network, name server, proxy (HTTPS_PROXY) and firewall, then run again; where \
                       they are well, see https://status.hubspot.com";
         let most = self.most(MAX_UNREACHABLE);
@@ -88,7 +88,7 @@ impl Patience {
         most: Option<u32>,
         remedy: &str,
         stop: &CancellationToken,
-    ) -> Result<(), NoAnswer> {
+    ) -> Result<(), RequestError> {
         self.faults += 1;
         let elapsed = self.since.get_or_insert_with(Instant::now).elapsed();
         if most.map_or(elapsed >= OUTAGE, |most| self.faults > most) {
@@ -97,7 +97,7 @@ impl Patience {
             if let Some(cause) = cause {
                 error = error.cause(cause);
             }
-            return Err(NoAnswer::Failed(error));
+            return Err(RequestError::Failed(error));
         }
         let wait = wait.unwrap_or_else(|| back_off(self.faults, chance()));
         tracing::warn!(
@@ -109,9 +109,9 @@ impl Patience {
     }
 
     /// Counts the wait after a request that was one too many; or gives up.
-    pub fn wait(&mut self, subject: &str, wait: Duration) -> Result<(), NoAnswer> {
+    pub fn wait(&mut self, subject: &str, wait: Duration) -> Result<(), RequestError> {
         if self.waited >= MAX_WAITED {
-            return Err(NoAnswer::Failed(
+            return Err(RequestError::Failed(
                 Error::source(format!(
                     "HubSpot refused {} for {} because too much was asked of it",
                     subject,
@@ -126,9 +126,9 @@ impl Patience {
 }
 
 /// Waits, unless it is stopped.
-pub async fn pause(wait: Duration, stop: &CancellationToken) -> Result<(), NoAnswer> {
+pub async fn pause(wait: Duration, stop: &CancellationToken) -> Result<(), RequestError> {
     tokio::select! {
-        () = stop.cancelled() => Err(NoAnswer::Failed(Error::Interrupted)),
+        () = stop.cancelled() => Err(RequestError::Failed(Error::Interrupted)),
         () = tokio::time::sleep(wait) => Ok(()),
     }
 }

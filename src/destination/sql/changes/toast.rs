@@ -5,18 +5,18 @@
 //! load, and the value is that of the table's row; or with an insert that lacks the value too, as the row moved from
 //! another key: then it is the value which the life had that the delete just before that insert ended, and so on.
 //!
-//! [`TRACE`] knows of each change its life, [`LINKS`] where values of rows that moved are, and [`mend`] where each value is that
+//! [`TRACE`] knows of each change its life, [`LINKS`] where values of rows that moved are, and [`fill`] where each value is that
 //! is lacking. Only numbers of changes are traced; values are fetched once, at the end. Where nothing is lacking nothing of
 //! this is done.
 
 use crate::change::{OP, Op, UNCHANGED};
 use crate::destination::sql::dialect::{GROUPED, INNER, KEY, NEW, OF};
-use crate::destination::sql::{Dialect, Engine, Scratch};
+use crate::destination::sql::{Dialect, Engine, TempTables};
 use crate::error::{Error, Result};
 
 use super::log::{Log, ORDINAL};
 
-mod mend;
+mod fill;
 
 /// Keys of which a change lacks a value, and those that such rows moved away from.
 const KEYS: &str = "_acequia_keys";
@@ -44,7 +44,7 @@ pub(super) struct Whole {
 pub(super) enum Wanted<'a> {
     /// All of them.
     All,
-    /// Those that brought a row, in that table of [`super::fold::Last`].
+    /// Those that brought a row, in that table of [`super::by_key::Last`].
     Rows(&'a str),
     /// Those that brought a row which lives.
     Living(&'a str),
@@ -68,7 +68,7 @@ impl Whole {
     /// [`Error::Destination`] where the table does not have the row whose value it would be.
     pub(super) fn complete(
         engine: &mut dyn Engine,
-        scratch: &mut Scratch,
+        temp: &mut TempTables,
         log: &Log<'_>,
         table: &str,
         wanted: Wanted<'_>,
@@ -90,15 +90,15 @@ impl Whole {
         if tracer.columns.is_empty() {
             return Ok(as_they_are());
         }
-        let trace = tracer.trace(engine, scratch)?;
+        let trace = tracer.trace(engine, temp)?;
         let links = match log.counts.moves {
             0 => None,
-            _ => Some(tracer.follow(engine, scratch, &trace)?),
+            _ => Some(tracer.follow(engine, temp, &trace)?),
         };
-        let sources = tracer.find(engine, scratch, &trace, links.as_deref(), wanted)?;
-        let mended = tracer.mend(engine, scratch, &trace, &sources)?;
+        let sources = tracer.find(engine, temp, &trace, links.as_deref(), wanted)?;
+        let filled = tracer.fill(engine, temp, &trace, &sources)?;
         Ok(Self {
-            relation: tracer.with_mended(&mended),
+            relation: tracer.with_filled(&filled),
         })
     }
 }
@@ -133,9 +133,9 @@ impl Tracer<'_> {
     }
 
     /// Finds for each change where its life began, and where in it the values are.
-    fn trace(&self, engine: &mut dyn Engine, scratch: &mut Scratch) -> Result<String> {
+    fn trace(&self, engine: &mut dyn Engine, temp: &mut TempTables) -> Result<String> {
         let (d, log) = (self.d, self.log);
-        let keys = self.find_keys(engine, scratch)?;
+        let keys = self.find_keys(engine, temp)?;
         let ordinal = d.of(NEW, ORDINAL);
         let by_key = format!(
             "PARTITION BY {} ORDER BY {ordinal}",
@@ -201,11 +201,11 @@ impl Tracer<'_> {
             of_born = d.of(GROUPED, BORN),
             born = d.identifier(BORN),
         );
-        Ok(scratch.make(engine, TRACE, &query)?.0)
+        Ok(temp.make(engine, TRACE, &query)?.0)
     }
 
     /// The keys to look at: usually few of those that changed.
-    fn find_keys(&self, engine: &mut dyn Engine, scratch: &mut Scratch) -> Result<String> {
+    fn find_keys(&self, engine: &mut dyn Engine, temp: &mut TempTables) -> Result<String> {
         let (d, log) = (self.d, self.log);
         let lacks = format!("{} IS NOT NULL", d.of(NEW, UNCHANGED));
         let moved_away = if log.counts.moves == 0 {
@@ -226,7 +226,7 @@ impl Tracer<'_> {
             d.list_of(NEW, log.key()),
             log.relation
         );
-        Ok(scratch.make(engine, KEYS, &query)?.0)
+        Ok(temp.make(engine, KEYS, &query)?.0)
     }
 
     /// The changes with what tells lives apart, [`CLEARED`] included.
@@ -254,7 +254,7 @@ impl Tracer<'_> {
     fn follow(
         &self,
         engine: &mut dyn Engine,
-        scratch: &mut Scratch,
+        temp: &mut TempTables,
         trace: &str,
     ) -> Result<String> {
         let d = self.d;
@@ -274,7 +274,7 @@ impl Tracer<'_> {
             })
             .collect();
         let [mut this, mut other] = LINKS;
-        let mut links = scratch.make(engine, this, &first.join(" UNION ALL "))?.0;
+        let mut links = temp.make(engine, this, &first.join(" UNION ALL "))?.0;
         let pending = |links: &str| {
             format!("SELECT count(*) FROM {links} AS {OF} WHERE {OF}.via IS NOT NULL")
         };
@@ -285,7 +285,7 @@ impl Tracer<'_> {
                  coalesce({NEW}.home, {OF}.home) AS home FROM {links} AS {NEW} LEFT JOIN {links} AS {OF} \
                  ON {OF}.place = {NEW}.place AND {OF}.moved = {NEW}.via"
             );
-            links = scratch.make(engine, this, &further)?.0;
+            links = temp.make(engine, this, &further)?.0;
         }
         Ok(links)
     }

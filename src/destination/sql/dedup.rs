@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 use crate::landing::manifest::Manifest;
 
 use super::dialect::{GROUPED, INNER, KEY, NEW};
-use super::{Engine, Rows, Scratch};
+use super::{Engine, Rows, TempTables};
 
 /// Keys that come more than once in the load.
 const TWICE: &str = "_acequia_twice";
@@ -17,9 +17,9 @@ const PLACE: &str = "_acequia_place";
 ///
 /// # Errors
 /// [`Error::Data`] with the number of keys or rows, where NULL is among them or rows that differ have the same cursor.
-pub(crate) fn settle(
+pub(crate) fn deduplicate(
     engine: &mut dyn Engine,
-    scratch: &mut Scratch,
+    temp: &mut TempTables,
     manifest: &Manifest,
     rows: Rows,
 ) -> Result<Rows> {
@@ -35,7 +35,7 @@ pub(crate) fn settle(
     if manifest.key_is_unique {
         return Ok(rows);
     }
-    settle_duplicates(engine, scratch, manifest, rows)
+    settle_duplicates(engine, temp, manifest, rows)
 }
 
 /// Refuses a load without a key, or without one of its columns.
@@ -82,7 +82,7 @@ pub(crate) fn null_in_key(key: &[String], rows: i64) -> Error {
 
 fn settle_duplicates(
     engine: &mut dyn Engine,
-    scratch: &mut Scratch,
+    temp: &mut TempTables,
     manifest: &Manifest,
     rows: Rows,
 ) -> Result<Rows> {
@@ -93,7 +93,7 @@ fn settle_duplicates(
         .as_ref()
         .and_then(|cursor| rows.columns.iter().find(|column| &column.name == cursor));
     let keys = d.list_of(NEW, key.iter().map(String::as_str));
-    let (twice, keys_twice) = scratch.make(
+    let (twice, keys_twice) = temp.make(
         engine,
         TWICE,
         &format!(
@@ -113,7 +113,7 @@ fn settle_duplicates(
             format!("rank() OVER (PARTITION BY {keys} ORDER BY {ordered} DESC NULLS LAST)")
         },
     );
-    let (winners, taken) = scratch.make(
+    let (winners, taken) = temp.make(
         engine,
         WINNERS,
         &format!(
@@ -129,7 +129,7 @@ fn settle_duplicates(
         let [tied_keys] = engine.numbers(&format!(
             "SELECT count(*) FROM (SELECT 1 AS one FROM {winners} AS {NEW} GROUP BY {keys} HAVING count(*) > 1) AS {GROUPED}"
         ))?;
-        return Err(tied(key, manifest.cursor.as_ref(), tied_keys));
+        return Err(ambiguous_key(key, manifest.cursor.as_ref(), tied_keys));
     }
     let relation = format!(
         "(SELECT {} FROM {} AS {NEW} WHERE NOT EXISTS (SELECT 1 FROM {twice} AS {KEY} WHERE {}) UNION ALL SELECT {} FROM \
@@ -145,7 +145,7 @@ fn settle_duplicates(
     })
 }
 
-fn tied(key: &[String], cursor: Option<&String>, keys: i64) -> Error {
+fn ambiguous_key(key: &[String], cursor: Option<&String>, keys: i64) -> Error {
     let among = match cursor {
         Some(cursor) => format!("with the same `{cursor}`"),
         None => "without a cursor to tell which is the newest".to_owned(),

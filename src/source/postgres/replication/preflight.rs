@@ -3,7 +3,7 @@
 use serde::Serialize;
 use tokio_postgres::Client;
 
-use super::setup::{self, IdleSlot};
+use super::publication::{self, IdleSlot};
 use crate::config::{Replication, Stream};
 use crate::error::{Error, Result};
 use crate::names::StreamName;
@@ -13,9 +13,9 @@ use crate::source::postgres::connection::{Server, failed, version};
 use crate::source::postgres::sql::quote;
 
 /// Bytes above which even the slot of a destination that is in the configuration is worth a word.
-const MUCH: u64 = 1 << 30;
+const IDLE_SLOT_WARN_BYTES: u64 = 1 << 30;
 
-/// One thing that was looked at: it is well, or what mends it.
+/// One thing that was looked at: it is well, or what fixes it.
 #[derive(Debug)]
 pub struct Note {
     /// The stream that it concerns, where it concerns one.
@@ -29,7 +29,7 @@ pub struct Note {
 pub enum Found {
     /// As it should be.
     Well(String),
-    /// Something to know, and what mends it.
+    /// Something to know, and what fixes it.
     Warning(String, String),
     /// Something that keeps a run from going.
     Fault(Error),
@@ -59,7 +59,7 @@ pub struct SlotStatus {
 }
 
 /// Looks at everything that replication needs. Nothing is touched.
-pub async fn survey(
+pub async fn preflight(
     server: &Server,
     names: &Replication,
     streams: &[&Stream],
@@ -70,10 +70,10 @@ pub async fn survey(
         stream: None,
         found,
     };
-    for (lack, remedy) in setup::lacks(&client, names).await? {
+    for (lack, remedy) in publication::missing_prerequisites(&client, names).await? {
         notes.push(note(Found::Fault(Error::source(lack).remedy(remedy))));
     }
-    match setup::slot(&client, &names.slot).await {
+    match publication::slot(&client, &names.slot).await {
         Err(error) => notes.push(note(Found::Fault(error))),
         Ok(Some(slot)) => {
             if let Err(error) = super::refuse_lost(&slot, &names.slot) {
@@ -83,10 +83,10 @@ pub async fn survey(
         Ok(None) => {}
     }
     let version = version(&client).await?;
-    let published = setup::publication(&client, &names.publication).await?;
+    let published = publication::publication(&client, &names.publication).await?;
     let mut missing = Vec::new();
     for stream in streams {
-        match setup::table(&client, stream, published, version, server.place()).await {
+        match publication::table(&client, stream, published, version, server.place()).await {
             Ok(table) => {
                 let key = if table.key.is_empty() {
                     "matched by whole rows".to_owned()
@@ -117,7 +117,7 @@ pub async fn survey(
     if let Some(error) = cannot_publish(&client, names, published.is_some(), &missing).await? {
         notes.push(note(Found::Fault(error)));
     }
-    for (message, remedy) in left_behind(&client, names).await? {
+    for (message, remedy) in orphaned_slots(&client, names).await? {
         notes.push(note(Found::Warning(message, remedy)));
     }
     if notes
@@ -141,7 +141,7 @@ pub async fn survey(
 /// Whether the source has a slot of the name.
 pub async fn has_slot(server: &Server, names: &Replication) -> Result<bool> {
     let client = server.connect().await?;
-    Ok(setup::slot(&client, &names.slot).await?.is_some())
+    Ok(publication::slot(&client, &names.slot).await?.is_some())
 }
 
 /// Why the tables that are not published yet could not be.
@@ -169,7 +169,7 @@ async fn cannot_publish(
     let user: String = row.get(3);
     let database: String = row.get(4);
     let tables: Vec<&str> = missing.iter().map(String::as_str).collect();
-    let statement = setup::publish(&names.publication, exists, &tables);
+    let statement = publication::publish(&names.publication, exists, &tables);
     let as_owner = format!("have the tables' owner run: {statement};");
     Ok(if !foreign.is_empty() {
         let what = format!(
@@ -197,19 +197,19 @@ async fn cannot_publish(
 
 /// Slots of the pipeline that nobody reads, as warnings of a run.
 pub async fn warnings(client: &Client, names: &Replication) -> Result<Vec<String>> {
-    let slots = left_behind(client, names).await?;
+    let slots = orphaned_slots(client, names).await?;
     let warning = |(message, remedy)| format!("{message}\nremedy: {remedy}");
     Ok(slots.into_iter().map(warning).collect())
 }
 
-/// Slots of the pipeline that nobody reads and that make the server keep its log, with what mends it.
-async fn left_behind(client: &Client, names: &Replication) -> Result<Vec<(String, String)>> {
-    let slots = setup::idle_slots(client, &names.base).await?;
+/// Slots of the pipeline that nobody reads and that make the server keep its log, with what fixes it.
+async fn orphaned_slots(client: &Client, names: &Replication) -> Result<Vec<(String, String)>> {
+    let slots = publication::idle_slots(client, &names.base).await?;
     let own_is_used = !names.streams.is_empty();
     let worth_a_word = |slot: &&IdleSlot| {
         let expected = names.others.contains(&slot.name) && own_is_used;
         let own = slot.name == names.slot && own_is_used;
-        !own && (!expected || slot.retained >= MUCH)
+        !own && (!expected || slot.retained >= IDLE_SLOT_WARN_BYTES)
     };
     Ok(slots
         .iter()
@@ -245,7 +245,7 @@ pub async fn slot_status(server: &Server, names: &Replication, source: &str) -> 
     };
     let looked = async {
         let client = server.connect().await?;
-        let slot = setup::slot(&client, &names.slot).await?;
+        let slot = publication::slot(&client, &names.slot).await?;
         let now: String = client
             .query_one("SELECT pg_current_wal_flush_lsn()::text", &[])
             .await
@@ -270,7 +270,7 @@ pub async fn slot_status(server: &Server, names: &Replication, source: &str) -> 
 
 /// What there is to take down.
 #[derive(Debug)]
-pub struct Standing {
+pub struct ReplicationObjects {
     /// The slot, where it exists.
     pub slot: Option<String>,
     /// The publication, where it exists and no other slot of the pipeline needs it.
@@ -280,10 +280,10 @@ pub struct Standing {
 }
 
 /// What there is of a source's replication to take down.
-pub async fn standing(server: &Server, names: &Replication) -> Result<Standing> {
+pub async fn objects(server: &Server, names: &Replication) -> Result<ReplicationObjects> {
     let client = server.connect().await?;
-    let slot = setup::slot(&client, &names.slot).await?;
-    let publication = setup::publication(&client, &names.publication).await?;
+    let slot = publication::slot(&client, &names.slot).await?;
+    let publication = publication::publication(&client, &names.publication).await?;
     let others: bool = client
         .query_one(
             "SELECT EXISTS (SELECT FROM pg_replication_slots WHERE database = current_database() AND slot_name <> $1
@@ -295,7 +295,7 @@ pub async fn standing(server: &Server, names: &Replication) -> Result<Standing> 
         .await
         .map_err(|error| failed("cannot look replication slots up", &error))?
         .get(0);
-    Ok(Standing {
+    Ok(ReplicationObjects {
         active: slot.as_ref().is_some_and(|slot| slot.active),
         slot: slot.map(|_| names.slot.clone()),
         publication: publication

@@ -7,7 +7,7 @@ use crate::change::{OP, Op};
 use crate::destination::LoadOutcome;
 use crate::destination::sql::dialect::{GROUPED, INNER, KEY, NEW, OLD};
 use crate::destination::sql::statement::Insert;
-use crate::destination::sql::{Engine, Scratch, Table};
+use crate::destination::sql::{Engine, Table, TempTables};
 use crate::error::{Error, Result};
 
 use super::log::{Log, ORDINAL};
@@ -27,7 +27,7 @@ const NTH: &str = "_acequia_nth";
 /// [`Error::Destination`] where a row that went is not in the table.
 pub(super) fn apply(
     engine: &mut dyn Engine,
-    scratch: &mut Scratch,
+    temp: &mut TempTables,
     log: &Log<'_>,
     table: &Table,
 ) -> Result<LoadOutcome> {
@@ -42,8 +42,8 @@ pub(super) fn apply(
         return Ok(outcome);
     }
     let identity = log.d.identity_of(log.columns.iter().copied(), NEW);
-    let net = count_net(engine, scratch, log, &identity, &since)?;
-    outcome.deleted += take_away(engine, scratch, log, table, &net)?;
+    let net = count_net(engine, temp, log, &identity, &since)?;
+    outcome.deleted += take_away(engine, temp, log, table, &net)?;
     outcome.inserted = add(engine, log, table, &net, &identity, &since)?;
     let more = count_more(engine, &net)?;
     if i64::try_from(outcome.inserted) == Ok(more) {
@@ -79,7 +79,7 @@ fn insert_all(engine: &mut dyn Engine, log: &Log<'_>, table: &Table, since: &str
 /// Counts how many more or fewer there are of each distinct row.
 fn count_net(
     engine: &mut dyn Engine,
-    scratch: &mut Scratch,
+    temp: &mut TempTables,
     log: &Log<'_>,
     identity: &[String],
     since: &str,
@@ -104,7 +104,7 @@ fn count_net(
         changes = log.relation,
         op = log.d.of(NEW, OP),
     );
-    let (table, _) = scratch.make(engine, NET, &query)?;
+    let (table, _) = temp.make(engine, NET, &query)?;
     Ok(Net {
         table,
         columns: names.iter().map(|name| format!("{KEY}.{name}")).collect(),
@@ -124,7 +124,7 @@ fn count_more(engine: &mut dyn Engine, net: &Net) -> Result<i64> {
 /// Takes away rows of which there are fewer: all that are equal, and what stays of them is put back as it was.
 fn take_away(
     engine: &mut dyn Engine,
-    scratch: &mut Scratch,
+    temp: &mut TempTables,
     log: &Log<'_>,
     table: &Table,
     net: &Net,
@@ -140,7 +140,7 @@ fn take_away(
     }
     let in_table = d.identity_of(log.columns.iter().copied(), OLD);
     let fewer = format!("{} AND {more} < 0", net.is(log, &in_table));
-    let (kept, stay) = scratch.make(
+    let (kept, stay) = temp.make(
         engine,
         KEPT,
         &format!(

@@ -17,7 +17,7 @@ use crate::config::{Pipeline, Stream};
 use crate::destination::StreamState;
 use crate::error::{Error, Result};
 use crate::evolution::{
-    SchemaContract, differences, foresee, number, with_misfits, without_unused,
+    SchemaContract, assign_field_ids, differences, preview, with_misfits, without_unused,
 };
 use crate::landing::manifest::{FORMAT_VERSION, Manifest, Part};
 use crate::landing::writer::LoadWriter;
@@ -81,14 +81,14 @@ pub(super) struct ReadyLoad {
 
 impl StreamRun {
     /// Takes the stream along the path, and says how that went.
-    pub(super) async fn carry(mut self) -> StreamReport {
+    pub(super) async fn run(mut self) -> StreamReport {
         let began = Instant::now();
         let mut report = self.begin();
         let ended = if self.stop.is_cancelled() {
             Err(Error::Interrupted)
         } else {
             self.counters.enter(Phase::Extracting);
-            self.follow_path(&mut report).await
+            self.sync(&mut report).await
         };
         self.end(report, began, ended)
     }
@@ -121,7 +121,7 @@ impl StreamRun {
                 let error = if self.stop.is_cancelled() {
                     Error::Interrupted
                 } else {
-                    name_stream(error, &self.stream).on(format!("stream {}", self.stream.name))
+                    name_stream(error, &self.stream).context(format!("stream {}", self.stream.name))
                 };
                 report.fail(&error);
                 self.counters.enter(Phase::Failed);
@@ -130,7 +130,7 @@ impl StreamRun {
         report
     }
 
-    async fn follow_path(&mut self, report: &mut StreamReport) -> Result<()> {
+    async fn sync(&mut self, report: &mut StreamReport) -> Result<()> {
         self.recover(report).await?;
         let source = Source::of(&self.pipeline, &self.stream)?;
         let what = format!(
@@ -138,11 +138,11 @@ impl StreamRun {
             self.stream.source, self.stream.name
         );
         let opened = unless_stopped(&self.stop, what, source.open(&self.stream)).await?;
-        self.carry_opened(opened, report).await
+        self.load_opened(opened, report).await
     }
 
     /// Extracts what is open, lands and loads it.
-    pub(super) async fn carry_opened(
+    pub(super) async fn load_opened(
         &mut self,
         opened: OpenStream,
         report: &mut StreamReport,
@@ -395,13 +395,13 @@ impl StreamRun {
         }
         let description = opened.description().clone();
         let misfits = &description.misfits;
-        let schema = number(known.as_ref(), description.columns.clone());
+        let schema = assign_field_ids(known.as_ref(), description.columns.clone());
         let schema = with_misfits(known.as_ref(), &schema, misfits);
         // A stream that starts afresh keeps nothing of its table's schema.
         let afresh = before.is_none() && self.stream.disposition != Disposition::Replace;
         let checked = !afresh || self.stream.contract == SchemaContract::Freeze;
         if let Some(known) = known.as_ref().filter(|_| !self.full_refresh && checked) {
-            match foresee(known, &schema, misfits) {
+            match preview(known, &schema, misfits) {
                 Ok(steps) => self.stream.contract.check(&steps)?,
                 Err(error) if !self.rebuilds_at_will() => return Err(error),
                 Err(_) => {}

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::loader::Loader;
 use super::report::StreamReport;
 use super::slot_owner::Reader;
-use super::stream_run::{Expected, Landed, StreamRun};
+use super::stream::{Expected, Landed, StreamRun};
 use crate::destination::StreamState;
 use crate::error::{Error, Result};
 use crate::names::StreamName;
@@ -26,25 +26,25 @@ use crate::position::{LastRead, Lsn, LsnPosition, Position};
 use crate::progress::Phase;
 use crate::shape::{Seen, TableShape};
 use crate::source::postgres::Postgres;
-use crate::source::postgres::replication::feed::{Feed, FeedEnd};
-use crate::source::postgres::replication::pass::Until;
-use crate::source::postgres::replication::setup::{Slot, Table};
+use crate::source::postgres::replication::log_reader::StopAt;
+use crate::source::postgres::replication::publication::{Slot, Table};
+use crate::source::postgres::replication::table_decoder::{DecodedTable, TableDecoder};
 use crate::source::postgres::replication::{self, Replication, Resume, Standing, Start};
-use crate::source::postgres::session::Following;
+use crate::source::postgres::stream::SnapshotContext;
 use crate::source::{Complete, Extract, ExtractEnd, LANE_CAPACITY, OpenStream};
 
 /// Who is told of what a run that follows does.
 #[derive(Clone)]
-pub struct OnFollowed(pub(super) Arc<dyn Fn(&Followed) + Send + Sync>);
+pub struct FollowObserver(pub(super) Arc<dyn Fn(&FollowEvent) + Send + Sync>);
 
-impl OnFollowed {
+impl FollowObserver {
     /// Calls `told`.
-    pub fn new(told: impl Fn(&Followed) + Send + Sync + 'static) -> Self {
+    pub fn new(told: impl Fn(&FollowEvent) + Send + Sync + 'static) -> Self {
         Self(Arc::new(told))
     }
 }
 
-impl std::fmt::Debug for OnFollowed {
+impl std::fmt::Debug for FollowObserver {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("OnFollowed")
     }
@@ -52,7 +52,7 @@ impl std::fmt::Debug for OnFollowed {
 
 /// What a run that follows does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Followed {
+pub enum FollowEvent {
     /// What was there when it began is loaded; it waits for more.
     CaughtUp,
     /// The connection to the source broke; it tries again after a while.
@@ -67,7 +67,7 @@ pub enum Followed {
         /// Its changes.
         changes: u64,
         /// From the commit of the first of them in the source to their commit in the destination.
-        late: Duration,
+        lag: Duration,
     },
 }
 
@@ -80,12 +80,12 @@ pub(super) struct ReplicationRun {
     pub(super) loader: Loader,
     pub(super) jobs: usize,
     /// Whether it goes on until it is stopped, and who is told of each batch then.
-    pub(super) follow: Option<OnFollowed>,
+    pub(super) follow: Option<FollowObserver>,
     pub(super) stop: CancellationToken,
 }
 
 /// A stream under way.
-pub(super) struct Carried {
+pub(super) struct StreamTask {
     pub(super) run: StreamRun,
     pub(super) report: StreamReport,
     began: Instant,
@@ -122,77 +122,77 @@ impl ReplicationRun {
     }
 
     /// Carries the streams, and says how each ended.
-    pub(super) async fn carry(mut self) -> Vec<StreamReport> {
-        let mut carried: Vec<Carried> = std::mem::take(&mut self.streams)
+    pub(super) async fn run(mut self) -> Vec<StreamReport> {
+        let mut tasks: Vec<StreamTask> = std::mem::take(&mut self.streams)
             .into_iter()
-            .map(Carried::new)
+            .map(StreamTask::new)
             .collect();
-        for one in &mut carried {
-            let recovered = one.run.recover(&mut one.report).await;
-            one.settle(recovered);
+        for task in &mut tasks {
+            let recovered = task.run.recover(&mut task.report).await;
+            task.settle(recovered);
         }
-        if let Err(error) = self.carry_all(&mut carried).await {
-            for one in &mut carried {
-                one.settle(Err(error.clone()));
+        if let Err(error) = self.run_all(&mut tasks).await {
+            for task in &mut tasks {
+                task.settle(Err(error.clone()));
             }
         }
-        carried.into_iter().map(Carried::finish).collect()
+        tasks.into_iter().map(StreamTask::finish).collect()
     }
 
-    async fn carry_all(&self, carried: &mut [Carried]) -> Result<()> {
+    async fn run_all(&self, tasks: &mut [StreamTask]) -> Result<()> {
         if self.stop.is_cancelled() {
             return Err(Error::Interrupted);
         }
-        if carried.iter().all(|one| one.failure.is_some()) {
+        if tasks.iter().all(|task| task.failure.is_some()) {
             return Ok(());
         }
         let mut replication = tokio::select! {
-            opened = self.open(carried) => opened?,
+            opened = self.open(tasks) => opened?,
             () = self.stop.cancelled() => return Err(Error::Interrupted),
         };
-        self.catch_up(&mut replication, carried).await?;
-        self.take_snapshots(&mut replication, carried).await?;
+        self.catch_up(&mut replication, tasks).await?;
+        self.take_snapshots(&mut replication, tasks).await?;
         self.confirm(&mut replication).await?;
         if let Some(told) = &self.follow {
-            replication = self.follow_on(replication, carried, told).await?;
+            replication = self.follow_on(replication, tasks, told).await?;
         }
         replication.close().await
     }
 
     /// Connects, sees to publication and slot, and decides where each stream begins.
-    pub(super) async fn open(&self, carried: &mut [Carried]) -> Result<Replication> {
+    pub(super) async fn open(&self, tasks: &mut [StreamTask]) -> Result<Replication> {
         let mut replication = self.source.replicate().await?;
-        let streams: Vec<_> = carried.iter().map(|one| one.run.stream.clone()).collect();
+        let streams: Vec<_> = tasks.iter().map(|task| task.run.stream.clone()).collect();
         let tables = replication
             .tables(&streams.iter().collect::<Vec<_>>())
             .await?;
         fail::fail_point!("cdc.published", crate::failpoint::abort);
-        if let Some(one) = carried.first_mut() {
-            one.report.warn(replication.left_behind().await?);
+        if let Some(task) = tasks.first_mut() {
+            task.report.warn(replication.orphaned_slots().await?);
         }
-        let slot = self.own_slot(&replication, carried).await?;
+        let slot = self.own_slot(&replication, tasks).await?;
         let now = replication.now().await?;
         let oids: Vec<u32> = tables.iter().flatten().map(|table| table.oid).collect();
         let seen = replication.look(&oids).await?;
-        for (one, table) in carried.iter_mut().zip(tables) {
+        for (task, table) in tasks.iter_mut().zip(tables) {
             let started = table.and_then(|table| {
-                let start = one.start(&replication, &table, &seen, slot.as_ref(), now)?;
-                let position = one.run.position().and_then(Position::lsn);
-                one.report.warn(partitions_changed(position, &table));
-                one.report.warn(table.notes.iter().cloned());
-                one.table = Some(table);
+                let start = task.start(&replication, &table, &seen, slot.as_ref(), now)?;
+                let position = task.run.position().and_then(Position::lsn);
+                task.report.warn(partitions_changed(position, &table));
+                task.report.warn(table.notes.iter().cloned());
+                task.table = Some(table);
                 Ok(start)
             });
             match started {
-                Ok(Start::Resume(resume)) => one.next = Some(Next::Resume(resume)),
-                Ok(Start::Snapshot(reason)) => one.begin_anew(reason),
-                Err(error) => one.settle(Err(error)),
+                Ok(Start::Resume(resume)) => task.next = Some(Next::Resume(resume)),
+                Ok(Start::Snapshot(reason)) => task.begin_anew(reason),
+                Err(error) => task.settle(Err(error)),
             }
         }
-        if !carried.iter().any(|one| one.failure.is_none()) {
+        if !tasks.iter().any(|task| task.failure.is_none()) {
             return Ok(replication);
         }
-        let begins = carried.iter().any(Carried::begins);
+        let begins = tasks.iter().any(StreamTask::begins);
         let slot = match slot {
             Some(slot) if slot.is_lost() && begins => {
                 // Its streams begin anew, or have said that their changes are lost.
@@ -204,7 +204,7 @@ impl ReplicationRun {
         if let Some(slot) = slot {
             replication::refuse_lost(&slot, self.source.slot_name())?;
         } else {
-            self.note_slot(carried).await?;
+            self.note_slot(tasks).await?;
             replication.create_slot().await?;
             fail::fail_point!("cdc.slot_made", crate::failpoint::abort);
         }
@@ -218,16 +218,16 @@ impl ReplicationRun {
     async fn own_slot(
         &self,
         replication: &Replication,
-        carried: &[Carried],
+        tasks: &[StreamTask],
     ) -> Result<Option<Slot>> {
         let Some(slot) = replication.finished_slot().await? else {
             return Ok(None);
         };
-        let Some(one) = carried.first() else {
+        let Some(task) = tasks.first() else {
             return Ok(Some(slot));
         };
         let states = self.loader.call(|destination| destination.states()).await?;
-        let reader = self.reader(one, &states);
+        let reader = self.reader(task, &states);
         let name = self.source.slot_name();
         if !reader.refuse_foreign(name).await? {
             reader.note(name).await?;
@@ -235,11 +235,11 @@ impl ReplicationRun {
         Ok(Some(slot))
     }
 
-    async fn note_slot(&self, carried: &[Carried]) -> Result<()> {
-        match carried.first() {
-            Some(one) => {
+    async fn note_slot(&self, tasks: &[StreamTask]) -> Result<()> {
+        match tasks.first() {
+            Some(task) => {
                 let states = BTreeMap::new();
-                let reader = self.reader(one, &states);
+                let reader = self.reader(task, &states);
                 reader.note(self.source.slot_name()).await
             }
             None => Ok(()),
@@ -248,26 +248,28 @@ impl ReplicationRun {
 
     fn reader<'a>(
         &'a self,
-        one: &'a Carried,
+        task: &'a StreamTask,
         states: &'a BTreeMap<StreamName, StreamState>,
     ) -> Reader<'a> {
         Reader {
-            pipeline: &one.run.pipeline,
-            landing: &one.run.landing,
+            pipeline: &task.run.pipeline,
+            landing: &task.run.landing,
             id: Some(self.loader.id()),
             states,
         }
     }
 
     /// Reads the log to its present end, in windows, each of which is loaded and confirmed before the next is read.
-    async fn catch_up(&self, replication: &mut Replication, carried: &mut [Carried]) -> Result<()> {
+    async fn catch_up(
+        &self,
+        replication: &mut Replication,
+        tasks: &mut [StreamTask],
+    ) -> Result<()> {
         let target = replication.now().await?;
         loop {
-            let came = self
-                .read(replication, carried, Until::Reached(target))
-                .await?;
+            let summary = self.read(replication, tasks, StopAt::Lsn(target)).await?;
             // Where a pass failed, the streams have said so.
-            if came.is_none_or(|came| came.reached >= target) {
+            if summary.is_none_or(|summary| summary.reached >= target) {
                 return Ok(());
             }
             if self.stop.is_cancelled() {
@@ -281,17 +283,17 @@ impl ReplicationRun {
     async fn read(
         &self,
         replication: &mut Replication,
-        carried: &mut [Carried],
-        until: Until,
-    ) -> Result<Option<Came>> {
-        let mut feeds = Vec::new();
+        tasks: &mut [StreamTask],
+        until: StopAt,
+    ) -> Result<Option<ReadSummary>> {
+        let mut decoders = Vec::new();
         let mut ends = Vec::new();
         let mut landing: Vec<BoxFuture<'_, Result<Landed>>> = Vec::new();
         let mut from: Option<Lsn> = None;
         let mut tables = Vec::new();
-        for one in carried.iter_mut().filter(|one| one.resumes()) {
+        for task in tasks.iter_mut().filter(|task| task.resumes()) {
             let (Some(table), Some(state), Some(Next::Resume(resume))) =
-                (&one.table, &one.run.state, &mut one.next)
+                (&task.table, &task.run.state, &mut task.next)
             else {
                 continue;
             };
@@ -300,8 +302,8 @@ impl ReplicationRun {
             };
             from = Some(from.map_or(resume.reads_from(), |from| from.min(resume.reads_from())));
             let (sender, batches) = mpsc::channel(LANE_CAPACITY);
-            feeds.push(Feed::new(
-                &one.run.stream,
+            decoders.push(TableDecoder::new(
+                &task.run.stream,
                 table,
                 &state.schema,
                 position,
@@ -323,7 +325,7 @@ impl ReplicationRun {
                 key_is_unique: true,
             };
             let stop = self.stop.child_token();
-            let Carried { run, report, .. } = one;
+            let StreamTask { run, report, .. } = task;
             landing.push(Box::pin(async move {
                 run.land(extract, expected, &stop, report).await
             }));
@@ -333,15 +335,15 @@ impl ReplicationRun {
         };
         let stop = self.stop.child_token();
         let reading = async {
-            let passed = replication.pass(from, feeds, until, &stop).await;
-            let (outcomes, came, failure) = match passed {
+            let passed = replication.read_log(from, decoders, until, &stop).await;
+            let (outcomes, summary, failure) = match passed {
                 Ok(passed) => {
-                    let came = Came {
+                    let summary = ReadSummary {
                         reached: passed.reached,
                         changes: passed.changes,
                         commit: passed.first_commit,
                     };
-                    let ended = passed.feeds.into_iter().zip(&tables);
+                    let ended = passed.decoders.into_iter().zip(&tables);
                     let outcomes = ended.map(|(end, (table, at))| {
                         let lsn = passed.reached.max(*at);
                         end.map(|end| {
@@ -350,7 +352,7 @@ impl ReplicationRun {
                             })
                         })
                     });
-                    (outcomes.collect(), Some(came), None)
+                    (outcomes.collect(), Some(summary), None)
                 }
                 Err(error) => {
                     let failed: Vec<Result<ExtractEnd>> =
@@ -361,42 +363,45 @@ impl ReplicationRun {
             for (end, outcome) in ends.into_iter().zip(outcomes) {
                 let _ = end.send(outcome);
             }
-            failure.map_or(Ok(came), Err)
+            failure.map_or(Ok(summary), Err)
         };
         let (read, landed) = tokio::join!(reading, join_all(landing));
         // The streams tell the failure themselves.
-        let came = read.unwrap_or(None);
-        let resuming = carried.iter_mut().filter(|one| one.resumes());
+        let summary = read.unwrap_or(None);
+        let resuming = tasks.iter_mut().filter(|task| task.resumes());
         let mut applying: Vec<BoxFuture<'_, ()>> = Vec::new();
-        for (one, landed) in resuming.zip(landed) {
-            applying.push(Box::pin(one.apply(landed)));
+        for (task, landed) in resuming.zip(landed) {
+            applying.push(Box::pin(task.apply(landed)));
         }
         tokio::select! {
             _ = join_all(applying) => {}
             error = replication.keep_alive() => return Err(error),
         }
-        Ok(came)
+        Ok(summary)
     }
 
     /// Takes one snapshot for the streams that begin with one, and loads each.
     pub(super) async fn take_snapshots(
         &self,
         replication: &mut Replication,
-        carried: &mut [Carried],
+        tasks: &mut [StreamTask],
     ) -> Result<()> {
         // Their tables may have changed since they were looked at.
-        let beginning: Vec<_> = carried.iter_mut().filter(|one| one.begins()).collect();
+        let beginning: Vec<_> = tasks.iter_mut().filter(|task| task.begins()).collect();
         if beginning.is_empty() {
             return Ok(());
         }
-        let streams: Vec<_> = beginning.iter().map(|one| one.run.stream.clone()).collect();
+        let streams: Vec<_> = beginning
+            .iter()
+            .map(|task| task.run.stream.clone())
+            .collect();
         let tables = replication
             .tables(&streams.iter().collect::<Vec<_>>())
             .await?;
-        for (one, table) in beginning.into_iter().zip(tables) {
+        for (task, table) in beginning.into_iter().zip(tables) {
             match table {
-                Ok(table) => one.table = Some(table),
-                Err(error) => one.settle(Err(error)),
+                Ok(table) => task.table = Some(table),
+                Err(error) => task.settle(Err(error)),
             }
         }
         let snapshot = tokio::select! {
@@ -404,10 +409,10 @@ impl ReplicationRun {
             () = self.stop.cancelled() => return Err(Error::Interrupted),
         };
         fail::fail_point!("cdc.snapshot_exported", crate::failpoint::abort);
-        let beginning: Vec<_> = carried.iter_mut().filter(|one| one.begins()).collect();
+        let beginning: Vec<_> = tasks.iter_mut().filter(|task| task.begins()).collect();
         let tables: Vec<Table> = beginning
             .iter()
-            .filter_map(|one| one.table.clone())
+            .filter_map(|task| task.table.clone())
             .collect();
         // The tables stay as they are until each has its turn.
         let held = tokio::select! {
@@ -417,8 +422,8 @@ impl ReplicationRun {
         let mark = snapshot.mark;
         let publication = replication.publication().to_owned();
         let mut carrying: Vec<BoxFuture<'_, ()>> = Vec::with_capacity(beginning.len());
-        for one in beginning {
-            let Some(table) = one.table.clone() else {
+        for task in beginning {
+            let Some(table) = task.table.clone() else {
                 continue;
             };
             let last = LastRead {
@@ -429,31 +434,31 @@ impl ReplicationRun {
             let position = replication.position(&table, mark.lsn, Some(last), None);
             let (snapshot, publication) = (&snapshot, publication.as_str());
             carrying.push(Box::pin(async move {
-                let following = Following {
+                let context = SnapshotContext {
                     snapshot,
                     table: &table,
                     position: &position,
                     publication,
                 };
-                let opened = self.source.open_snapshot(&one.run.stream, &following).await;
+                let opened = self.source.open_snapshot(&task.run.stream, &context).await;
                 match opened {
-                    Ok(session) => {
-                        let opened = OpenStream::Postgres(Box::new(session));
-                        one.carry_snapshot(opened, mark.lsn).await;
+                    Ok(stream) => {
+                        let opened = OpenStream::Postgres(Box::new(stream));
+                        task.load_snapshot(opened, mark.lsn).await;
                     }
-                    Err(error) => one.settle(Err(error)),
+                    Err(error) => task.settle(Err(error)),
                 }
             }));
         }
         let carrying = stream::iter(carrying)
             .buffer_unordered(self.jobs.max(1))
             .collect::<Vec<()>>();
-        let carried = tokio::select! {
+        let tasks = tokio::select! {
             _ = carrying => Ok(()),
             error = replication.keep_alive() => Err(error),
         };
         drop(held);
-        carried
+        tasks
     }
 
     /// Tells the server what is durable: what every stream that the slot is kept for has passed.
@@ -475,36 +480,36 @@ impl ReplicationRun {
     pub(super) async fn follow(
         &self,
         replication: &mut Replication,
-        carried: &mut [Carried],
-        told: &OnFollowed,
+        tasks: &mut [StreamTask],
+        told: &FollowObserver,
     ) -> Result<()> {
-        while carried.iter().any(Carried::resumes) {
+        while tasks.iter().any(StreamTask::resumes) {
             self.loader.release().await?;
-            let came = match self.read(replication, carried, Until::Changes).await {
-                Ok(came) => came,
+            let summary = match self.read(replication, tasks, StopAt::FirstBatch).await {
+                Ok(summary) => summary,
                 Err(Error::Interrupted) => break,
                 Err(error) => return Err(error),
             };
             if self.stop.is_cancelled() {
                 break;
             }
-            self.take_snapshots(replication, carried).await?;
+            self.take_snapshots(replication, tasks).await?;
             self.confirm(replication).await?;
-            if let Some(Came {
+            if let Some(ReadSummary {
                 changes,
                 commit: Some(commit),
                 ..
-            }) = came
+            }) = summary
             {
-                let late = Utc::now().timestamp_micros().saturating_sub(commit).max(0);
-                let late = Duration::from_micros(u64::try_from(late).unwrap_or(0));
-                (told.0)(&Followed::Batch { changes, late });
+                let lag = Utc::now().timestamp_micros().saturating_sub(commit).max(0);
+                let lag = Duration::from_micros(u64::try_from(lag).unwrap_or(0));
+                (told.0)(&FollowEvent::Batch { changes, lag });
             }
         }
         // A stop while nothing was under way is how following ends.
-        for one in carried.iter_mut() {
-            if matches!(one.failure, Some(Error::Interrupted)) {
-                one.failure = None;
+        for task in tasks.iter_mut() {
+            if matches!(task.failure, Some(Error::Interrupted)) {
+                task.failure = None;
             }
         }
         Ok(())
@@ -512,13 +517,13 @@ impl ReplicationRun {
 }
 
 /// What a pass brought.
-struct Came {
+struct ReadSummary {
     reached: Lsn,
     changes: u64,
     commit: Option<i64>,
 }
 
-impl Carried {
+impl StreamTask {
     fn new(run: StreamRun) -> Self {
         let report = run.begin();
         run.counters.enter(Phase::Extracting);
@@ -570,12 +575,12 @@ impl Carried {
         }
     }
 
-    async fn carry_snapshot(&mut self, opened: OpenStream, from: Lsn) {
+    async fn load_snapshot(&mut self, opened: OpenStream, from: Lsn) {
         let Self { run, report, .. } = self;
         run.counters.enter(Phase::Extracting);
-        let carried = run.carry_opened(opened, report).await;
+        let tasks = run.load_opened(opened, report).await;
         run.full_refresh = false;
-        self.settle(carried);
+        self.settle(tasks);
         self.next = Some(Next::Resume(Resume::at(from)));
     }
 
@@ -624,9 +629,9 @@ async fn told(ended: oneshot::Receiver<Result<ExtractEnd>>) -> Result<ExtractEnd
         .map_err(|_| Error::internal("whoever read the log did not tell how that ended"))?
 }
 
-/// What a feed came to, as the end of an extract.
+/// What a decoder came to, as the end of an extract.
 fn extract_end(
-    end: FeedEnd,
+    end: DecodedTable,
     position: impl FnOnce(Option<LastRead>, Option<TableShape>) -> LsnPosition,
 ) -> ExtractEnd {
     match end.restart {

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use super::inventory::{Content, Holding};
+use super::inventory::{LoadContent, StoredLoad};
 use super::manifest::Manifest;
 use crate::mode::{Disposition, Mode};
 use crate::names::{DestinationId, LoadId};
@@ -18,7 +18,7 @@ pub(crate) mod tests;
 /// The loads of a stream, by id.
 #[derive(Debug)]
 pub struct Lineage<'a> {
-    loads: BTreeMap<&'a LoadId, &'a Holding>,
+    loads: BTreeMap<&'a LoadId, &'a StoredLoad>,
     /// The loads in order: each after the one that it follows on, and otherwise by their ids. The time in an id does not
     /// tell the order alone, as a clock may have been put back.
     order: Vec<&'a LoadId>,
@@ -28,7 +28,7 @@ pub struct Lineage<'a> {
 
 /// Where a destination stands.
 #[derive(Debug, Clone, Copy)]
-pub struct Standing<'a> {
+pub struct Head<'a> {
     /// What tells it from others.
     pub destination: &'a DestinationId,
     /// The stream's last load there; none where it has none.
@@ -46,14 +46,14 @@ pub enum Gap {
         follower: LoadId,
     },
     /// A load is there and cannot be applied.
-    Unsound {
+    Damaged {
         /// Which.
         load_id: LoadId,
         /// Why.
         fault: String,
     },
     /// A load is there, and was neither loaded nor asked for.
-    Unasked {
+    NotSelected {
         /// Which.
         load_id: LoadId,
         /// The load that follows on it, and was asked for.
@@ -63,18 +63,18 @@ pub enum Gap {
 
 /// What there is to apply.
 #[derive(Debug)]
-pub struct Choice<'a> {
+pub struct ReplayPlan<'a> {
     /// In this order.
-    pub loads: Vec<&'a Holding>,
+    pub loads: Vec<&'a StoredLoad>,
     /// Why loads that are newer still cannot be applied.
     pub gaps: Vec<Gap>,
     /// The newest load that does not follow on where the destination stands.
-    pub elsewhere: Option<&'a LoadId>,
+    pub diverged: Option<&'a LoadId>,
 }
 
 impl<'a> Lineage<'a> {
     /// Of the loads of one stream.
-    pub fn new(holdings: &'a [Holding]) -> Self {
+    pub fn new(holdings: &'a [StoredLoad]) -> Self {
         let loads = holdings
             .iter()
             .map(|holding| (holding.load_id(), holding))
@@ -135,18 +135,18 @@ impl<'a> Lineage<'a> {
     }
 
     /// The loads, newest first.
-    fn newest_first(&self) -> impl Iterator<Item = &'a Holding> {
+    fn newest_first(&self) -> impl Iterator<Item = &'a StoredLoad> {
         let ids = self.order.iter().rev();
         ids.filter_map(|load_id| self.loads.get(load_id).copied())
     }
 
     /// What brings a destination to the newest load that it can be brought to: the load that makes the table anew and all
     /// that follow on it, or those that follow on where the destination stands.
-    pub fn choose(&self, standing: &Standing<'_>) -> Choice<'a> {
-        let mut choice = Choice {
+    pub fn choose(&self, standing: &Head<'_>) -> ReplayPlan<'a> {
+        let mut choice = ReplayPlan {
             loads: Vec::new(),
             gaps: Vec::new(),
-            elsewhere: None,
+            diverged: None,
         };
         for holding in self.newest_first() {
             if standing.load_id == Some(holding.load_id()) {
@@ -158,7 +158,7 @@ impl<'a> Lineage<'a> {
                     break;
                 }
                 Ok(_) if self.is_older(standing, holding.load_id()) => {
-                    choice.elsewhere = choice.elsewhere.or(Some(holding.load_id()));
+                    choice.diverged = choice.diverged.or(Some(holding.load_id()));
                 }
                 Err(gap) if self.concerns(standing, holding) && !choice.gaps.contains(&gap) => {
                     choice.gaps.push(gap);
@@ -177,7 +177,7 @@ impl<'a> Lineage<'a> {
         &self,
         asked: &BTreeSet<&LoadId>,
         standing: Option<&LoadId>,
-    ) -> Result<Vec<&'a Holding>, Gap> {
+    ) -> Result<Vec<&'a StoredLoad>, Gap> {
         let mut before = standing;
         let mut loads = Vec::new();
         let mut asked: Vec<&LoadId> = asked.iter().copied().collect();
@@ -192,7 +192,7 @@ impl<'a> Lineage<'a> {
             if !self.begins(manifest) && (previous.is_none() || previous != before) {
                 let follower = load_id.clone();
                 return Err(match previous {
-                    Some(previous) if self.loads.contains_key(previous) => Gap::Unasked {
+                    Some(previous) if self.loads.contains_key(previous) => Gap::NotSelected {
                         load_id: previous.clone(),
                         follower,
                     },
@@ -212,7 +212,7 @@ impl<'a> Lineage<'a> {
     ///
     /// # Errors
     /// What it lacks.
-    pub fn chain(&self, load_id: &LoadId) -> Result<Vec<&'a Holding>, Gap> {
+    pub fn chain(&self, load_id: &LoadId) -> Result<Vec<&'a StoredLoad>, Gap> {
         let holding = self.loads.get(load_id).copied().ok_or(Gap::Missing {
             load_id: Some(load_id.clone()),
             follower: load_id.clone(),
@@ -221,7 +221,7 @@ impl<'a> Lineage<'a> {
     }
 
     /// The newest chain that is complete, whatever destination it was made for.
-    pub fn newest(&self) -> Option<Vec<&'a Holding>> {
+    pub fn newest(&self) -> Option<Vec<&'a StoredLoad>> {
         self.newest_first()
             .find_map(|holding| self.chain_to(holding, None).ok())
     }
@@ -242,9 +242,9 @@ impl<'a> Lineage<'a> {
     /// The loads from the one that makes the table anew, or after `standing`, up to `last`.
     fn chain_to(
         &self,
-        last: &'a Holding,
+        last: &'a StoredLoad,
         standing: Option<&LoadId>,
-    ) -> Result<Vec<&'a Holding>, Gap> {
+    ) -> Result<Vec<&'a StoredLoad>, Gap> {
         let mut chain = Vec::new();
         let mut holding = last;
         loop {
@@ -255,7 +255,7 @@ impl<'a> Lineage<'a> {
             }
             // No chain is longer than all loads together.
             if chain.len() > self.loads.len() {
-                return Err(Gap::Unsound {
+                return Err(Gap::Damaged {
                     load_id: last.load_id().clone(),
                     fault: "it follows on itself".to_owned(),
                 });
@@ -278,7 +278,7 @@ impl<'a> Lineage<'a> {
     /// Whether a chain goes on from where the destination stands, so that nothing that it has is taken back.
     ///
     /// A load that makes the table anew goes on from those that its destination had before, also where they are gone.
-    fn follows(&self, chain: &[&Holding], standing: &Standing<'_>) -> bool {
+    fn follows(&self, chain: &[&StoredLoad], standing: &Head<'_>) -> bool {
         let Some(stands_at) = standing.load_id else {
             return true;
         };
@@ -335,7 +335,7 @@ impl<'a> Lineage<'a> {
 
 impl Lineage<'_> {
     /// Whether a destination stands before a load.
-    fn is_older(&self, standing: &Standing<'_>, load_id: &LoadId) -> bool {
+    fn is_older(&self, standing: &Head<'_>, load_id: &LoadId) -> bool {
         standing
             .load_id
             .is_none_or(|stands_at| self.is_before(stands_at, load_id))
@@ -343,9 +343,9 @@ impl Lineage<'_> {
 
     /// Whether a load that cannot be applied would have been meant for a destination: one of its own, or of the destination
     /// whose loads it has so far.
-    fn concerns(&self, standing: &Standing<'_>, holding: &Holding) -> bool {
+    fn concerns(&self, standing: &Head<'_>, holding: &StoredLoad) -> bool {
         let load_id = holding.load_id();
-        if matches!(holding.content, Content::Unfinished) || !self.is_older(standing, load_id) {
+        if matches!(holding.content, LoadContent::Unfinished) || !self.is_older(standing, load_id) {
             return false;
         }
         standing.load_id.is_none_or(|stands_at| {
@@ -355,13 +355,13 @@ impl Lineage<'_> {
 }
 
 /// The manifest of a load that can be applied, as far as a listing tells.
-fn sound(holding: &Holding) -> Result<&Manifest, Gap> {
+fn sound(holding: &StoredLoad) -> Result<&Manifest, Gap> {
     let fault = match &holding.content {
-        Content::Whole(manifest) => return Ok(manifest),
-        Content::Unfinished => "its extract did not end".to_owned(),
-        Content::Damaged { fault, .. } => fault.clone(),
+        LoadContent::Complete(manifest) => return Ok(manifest),
+        LoadContent::Unfinished => "its extract did not end".to_owned(),
+        LoadContent::Damaged { fault, .. } => fault.clone(),
     };
-    Err(Gap::Unsound {
+    Err(Gap::Damaged {
         load_id: holding.load_id().clone(),
         fault,
     })
@@ -390,10 +390,10 @@ impl fmt::Display for Gap {
                 f,
                 "the load on which load {follower} follows is not in the landing area"
             ),
-            Self::Unsound { load_id, fault } => {
+            Self::Damaged { load_id, fault } => {
                 write!(f, "load {load_id} cannot be applied: {fault}")
             }
-            Self::Unasked { load_id, follower } => write!(
+            Self::NotSelected { load_id, follower } => write!(
                 f,
                 "load {load_id}, on which load {follower} follows, is neither loaded nor named"
             ),

@@ -1,6 +1,6 @@
 //! What replication needs of the server: settings, rights, publication, slot, and of each table an identity.
 //!
-//! [`lacks`], [`slot()`] and [`table`] look at it without touching anything; [`publish_tables`] makes the publication or
+//! [`missing_prerequisites`], [`slot()`] and [`table`] look at it without touching anything; [`publish_tables`] makes the publication or
 //! adds tables to it. What is missing is told with the SQL that fixes it.
 
 use tokio_postgres::Client;
@@ -84,7 +84,7 @@ impl Slot {
     }
 }
 
-/// Something that replication lacks: what, and what mends it.
+/// Something that replication lacks: what, and what fixes it.
 pub type Lack = (String, String);
 
 /// The publication of that name.
@@ -188,8 +188,8 @@ pub async fn idle_slots(client: &Client, base: &str) -> Result<Vec<IdleSlot>> {
     Ok(rows.iter().map(slot).collect())
 }
 
-/// What the server's settings and the user's rights lack, with what mends it.
-pub async fn lacks(client: &Client, names: &Replication) -> Result<Vec<Lack>> {
+/// What the server's settings and the user's rights lack, with what fixes it.
+pub async fn missing_prerequisites(client: &Client, names: &Replication) -> Result<Vec<Lack>> {
     let row = client
         .query_one(
             "SELECT current_setting('wal_level'), current_user::text,
@@ -210,21 +210,21 @@ pub async fn lacks(client: &Client, names: &Replication) -> Result<Vec<Lack>> {
     let may_replicate: bool = row.get(2);
     let (slots, senders): (i64, i64) = (row.get(3), row.get(4));
     let (has_slot, in_recovery): (bool, bool) = (row.get(5), row.get(6));
-    let mut lacks = Vec::new();
+    let mut missing_prerequisites = Vec::new();
     if in_recovery {
-        lacks.push((
+        missing_prerequisites.push((
             "the server is a standby, and publications are made on the primary".to_owned(),
             "name the primary in the source's `url`".to_owned(),
         ));
     }
     if wal_level != "logical" {
-        lacks.push((
+        missing_prerequisites.push((
             format!("wal_level is {wal_level}, and logical replication needs logical"),
             "ALTER SYSTEM SET wal_level = 'logical'; then restart the server".to_owned(),
         ));
     }
     if !may_replicate {
-        lacks.push((
+        missing_prerequisites.push((
             format!("{user} may not replicate"),
             format!("ALTER ROLE {} REPLICATION;", quote(&user)),
         ));
@@ -232,7 +232,7 @@ pub async fn lacks(client: &Client, names: &Replication) -> Result<Vec<Lack>> {
     // One slot for good, and one while a snapshot is taken.
     let wanted = if has_slot { 1 } else { 2 };
     if slots < wanted {
-        lacks.push((
+        missing_prerequisites.push((
             format!("all replication slots are in use, or all but one: {slots} left, {wanted} needed"),
             "SELECT slot_name, active, wal_status FROM pg_replication_slots; drop what nothing reads with \
              pg_drop_replication_slot, or raise max_replication_slots and restart the server"
@@ -240,12 +240,12 @@ pub async fn lacks(client: &Client, names: &Replication) -> Result<Vec<Lack>> {
         ));
     }
     if senders < 2 {
-        lacks.push((
+        missing_prerequisites.push((
             format!("all connections for replication are in use, or all but one: {senders} left, 2 needed"),
             "raise max_wal_senders and restart the server".to_owned(),
         ));
     }
-    Ok(lacks)
+    Ok(missing_prerequisites)
 }
 
 /// The table of a stream, as the publication has it. Where it is not published, its membership is missing.

@@ -5,7 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::failure::LONGEST_ASKED;
+use super::error::LONGEST_ASKED;
 
 /// What is assumed of the window before HubSpot has said it: that of a free account.
 const UNKNOWN_LIMIT: u32 = 100;
@@ -38,7 +38,7 @@ pub struct WindowHeaders {
 
 /// The allowances of an account.
 #[derive(Debug)]
-pub struct Pacer {
+pub struct RateLimiter {
     state: Mutex<State>,
 }
 
@@ -49,7 +49,7 @@ struct State {
 }
 
 /// The pacers by address and token.
-type Accounts = HashMap<(String, String), Arc<Pacer>>;
+type Accounts = HashMap<(String, String), Arc<RateLimiter>>;
 
 /// Requests of a rolling window.
 ///
@@ -71,12 +71,12 @@ struct Window {
 /// A request that may be sent. Ends when its answer is there, or when it is dropped.
 #[derive(Debug)]
 pub struct Permit {
-    pacer: Arc<Pacer>,
+    limiter: Arc<RateLimiter>,
     allowance: Allowance,
 }
 
-impl Pacer {
-    /// The pacer of an account: one for all streams that ask there with that token.
+impl RateLimiter {
+    /// The limiter of an account: one for all streams that ask there with that token.
     pub fn of_account(base_url: &str, token: &str) -> Arc<Self> {
         // A run makes a source for each of its streams, and the account's window is one.
         static PACERS: OnceLock<Mutex<Accounts>> = OnceLock::new();
@@ -106,7 +106,7 @@ impl Pacer {
             match wait {
                 None => {
                     return Permit {
-                        pacer: Arc::clone(self),
+                        limiter: Arc::clone(self),
                         allowance,
                     };
                 }
@@ -116,8 +116,10 @@ impl Pacer {
     }
 
     /// Takes note of what an answer says.
-    pub fn learn(&self, headers: &WindowHeaders) {
-        self.state().window.learn(headers, Instant::now());
+    pub fn update_from_headers(&self, headers: &WindowHeaders) {
+        self.state()
+            .window
+            .update_from_headers(headers, Instant::now());
     }
 
     /// Lets nobody ask for so long, or for a whole window. Tells for how long.
@@ -190,7 +192,7 @@ impl Window {
     }
 
     /// Takes the limit over, less a little, and counts what others have asked meanwhile with the same allowance.
-    fn learn(&mut self, headers: &WindowHeaders, now: Instant) {
+    fn update_from_headers(&mut self, headers: &WindowHeaders, now: Instant) {
         if let Some(interval) = headers
             .interval
             .filter(|interval| (100..=3_600_000).contains(interval))
@@ -225,7 +227,7 @@ impl Window {
 impl Drop for Permit {
     fn drop(&mut self) {
         let now = Instant::now();
-        self.pacer.state().window_of(self.allowance).answer(now);
+        self.limiter.state().window_of(self.allowance).answer(now);
     }
 }
 
@@ -238,7 +240,7 @@ mod tests {
     fn learned(remaining: u32) -> (Window, Instant) {
         let start = Instant::now();
         let mut window = Window::new(UNKNOWN_LIMIT, UNKNOWN_WINDOW);
-        window.learn(
+        window.update_from_headers(
             &WindowHeaders {
                 max: Some(MAX),
                 remaining: Some(remaining),
@@ -288,7 +290,7 @@ mod tests {
     #[test]
     fn absurd_headers_take_no_room_and_no_lasting_effect() {
         let (mut window, start) = learned(MAX);
-        window.learn(
+        window.update_from_headers(
             &WindowHeaders {
                 max: Some(u32::MAX),
                 remaining: Some(0),
@@ -303,9 +305,9 @@ mod tests {
 
     #[test]
     fn a_wait_without_end_is_bounded() {
-        let pacer = Arc::new(Pacer::new());
-        pacer.close(Allowance::Window, Some(Duration::from_secs(u64::MAX)));
-        let wait = pacer.state().window.take(Instant::now()).unwrap();
+        let limiter = Arc::new(RateLimiter::new());
+        limiter.close(Allowance::Window, Some(Duration::from_secs(u64::MAX)));
+        let wait = limiter.state().window.take(Instant::now()).unwrap();
         assert!(wait <= LONGEST_ASKED);
     }
 
@@ -320,7 +322,7 @@ mod tests {
     #[test]
     fn a_limit_of_one_still_lets_one_pass() {
         let mut window = Window::new(UNKNOWN_LIMIT, UNKNOWN_WINDOW);
-        window.learn(
+        window.update_from_headers(
             &WindowHeaders {
                 max: Some(1),
                 ..WindowHeaders::default()

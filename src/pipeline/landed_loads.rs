@@ -9,7 +9,7 @@ use super::recovery::Leftovers;
 use super::status::{DestinationView, look_at_streams};
 use crate::config::Pipeline;
 use crate::error::Result;
-use crate::landing::inventory::{Content, Holding};
+use crate::landing::inventory::{LoadContent, StoredLoad};
 use crate::landing::{Aside, Landing};
 use crate::mode::{Disposition, Mode};
 use crate::names::{DestinationId, LoadId, StreamName};
@@ -85,11 +85,11 @@ pub async fn list(pipeline: &Pipeline, every_stream: bool) -> Result<LandingRepo
         for why in [Aside::Damaged, Aside::Refused] {
             aside.extend(landing.set_aside_loads(&pipeline.name, stream, why).await?);
         }
-        let holdings = landing.inventory(&pipeline.name, stream).await?;
-        let pending = pending(&holdings, &view, stream);
+        let landed_loads = landing.inventory(&pipeline.name, stream).await?;
+        let pending = pending(&landed_loads, &view, stream);
         let mut entries: Vec<LandedLoad> = aside
             .iter()
-            .chain(&holdings)
+            .chain(&landed_loads)
             .map(|holding| entry(holding, &view, pending.as_ref()))
             .collect();
         entries.sort_by(|a, b| a.load_id.cmp(&b.load_id));
@@ -120,10 +120,14 @@ pub(super) async fn streams(
 }
 
 /// The load that the next run applies before it extracts.
-fn pending(holdings: &[Holding], view: &DestinationView, stream: &StreamName) -> Option<LoadId> {
+fn pending(
+    landed_loads: &[StoredLoad],
+    view: &DestinationView,
+    stream: &StreamName,
+) -> Option<LoadId> {
     let own = view.id.as_ref()?;
     let mut leftovers = Leftovers::default();
-    for holding in holdings {
+    for holding in landed_loads {
         let load_id = holding.load_id();
         if let (Some(manifest), true, false) = (
             holding.manifest(),
@@ -138,17 +142,17 @@ fn pending(holdings: &[Holding], view: &DestinationView, stream: &StreamName) ->
     Some(address.load_id)
 }
 
-fn entry(holding: &Holding, view: &DestinationView, pending: Option<&LoadId>) -> LandedLoad {
+fn entry(holding: &StoredLoad, view: &DestinationView, pending: Option<&LoadId>) -> LandedLoad {
     let load_id = holding.load_id();
     let manifest = holding.manifest();
     let own = view.id.as_ref().is_some_and(|own| load_id.is_for(own));
     let state = match &holding.content {
-        Content::Damaged { .. } => LoadState::Damaged,
-        Content::Unfinished => LoadState::Unfinished,
-        Content::Whole(_) if view.loaded.contains(load_id) => LoadState::Loaded,
-        Content::Whole(_) if !own => LoadState::Other,
-        Content::Whole(_) if pending == Some(load_id) => LoadState::Pending,
-        Content::Whole(_) => LoadState::SetAside,
+        LoadContent::Damaged { .. } => LoadState::Damaged,
+        LoadContent::Unfinished => LoadState::Unfinished,
+        LoadContent::Complete(_) if view.loaded.contains(load_id) => LoadState::Loaded,
+        LoadContent::Complete(_) if !own => LoadState::Other,
+        LoadContent::Complete(_) if pending == Some(load_id) => LoadState::Pending,
+        LoadContent::Complete(_) => LoadState::SetAside,
     };
     LandedLoad {
         stream: holding.address.stream.clone(),
@@ -161,8 +165,8 @@ fn entry(holding: &Holding, view: &DestinationView, pending: Option<&LoadId>) ->
         destination_id: load_id.destination().to_owned(),
         state,
         fault: match &holding.content {
-            Content::Damaged { fault, .. } => Some(fault.clone()),
-            Content::Unfinished | Content::Whole(_) => None,
+            LoadContent::Damaged { fault, .. } => Some(fault.clone()),
+            LoadContent::Unfinished | LoadContent::Complete(_) => None,
         },
     }
 }

@@ -4,7 +4,7 @@ use crate::change::{DELETED_AT, OP, UNCHANGED};
 use crate::destination::LOAD_ID_COLUMN;
 use crate::destination::sql::changes::log::{END, ORDINAL, ROW, STORED};
 use crate::destination::sql::dialect::{INNER, KEY, NEW, OF, OLD};
-use crate::destination::sql::{Dialect, Engine, Scratch};
+use crate::destination::sql::{Dialect, Engine, TempTables};
 use crate::error::{Error, Result};
 
 use super::{BORN, SINCE, Tracer, Wanted, found};
@@ -12,7 +12,7 @@ use super::{BORN, SINCE, Tracer, Wanted, found};
 /// Changes that lack values: where those are.
 const SOURCES: &str = "_acequia_sources";
 /// Changes that lacked values, with them.
-const MENDED: &str = "_acequia_mended";
+const FILLED: &str = "_acequia_filled";
 /// The change whose key is that of the table's row that has the values.
 const HOME: &str = "_acequia_home";
 /// A value that nothing has: the place of its column.
@@ -29,7 +29,7 @@ impl Tracer<'_> {
     pub(super) fn find(
         &self,
         engine: &mut dyn Engine,
-        scratch: &mut Scratch,
+        temp: &mut TempTables,
         trace: &str,
         links: Option<&str>,
         wanted: Wanted<'_>,
@@ -73,14 +73,14 @@ impl Tracer<'_> {
             d.of(OF, UNCHANGED),
             joins = joins.concat(),
         );
-        Ok(scratch.make(engine, SOURCES, &query)?.0)
+        Ok(temp.make(engine, SOURCES, &query)?.0)
     }
 
     /// Fetches the values.
-    pub(super) fn mend(
+    pub(super) fn fill(
         &self,
         engine: &mut dyn Engine,
-        scratch: &mut Scratch,
+        temp: &mut TempTables,
         trace: &str,
         sources: &str,
     ) -> Result<String> {
@@ -129,9 +129,9 @@ impl Tracer<'_> {
             table = self.table,
             same_key = d.equal(&self.log.manifest.primary_key, OLD, KEY),
         );
-        let (mended, _) = scratch.make(engine, MENDED, &query)?;
-        self.refuse_lost(engine, &mended)?;
-        Ok(mended)
+        let (filled, _) = temp.make(engine, FILLED, &query)?;
+        self.refuse_lost(engine, &filled)?;
+        Ok(filled)
     }
 
     /// The row's columns of the change [`NEW`], with the values that it lacks.
@@ -156,9 +156,9 @@ impl Tracer<'_> {
             .collect()
     }
 
-    fn refuse_lost(&self, engine: &mut dyn Engine, mended: &str) -> Result<()> {
+    fn refuse_lost(&self, engine: &mut dyn Engine, filled: &str) -> Result<()> {
         let [lost] = engine.numbers(&format!(
-            "SELECT coalesce(max({}), -1) FROM {mended} AS {NEW}",
+            "SELECT coalesce(max({}), -1) FROM {filled} AS {NEW}",
             self.d.of(NEW, LOST)
         ))?;
         let place = usize::try_from(lost).ok();
@@ -173,11 +173,11 @@ impl Tracer<'_> {
         .remedy("the table is not what was loaded: make it anew with `acequia run STREAM --full-refresh`"))
     }
 
-    /// All changes that are wanted: those that came whole, and those that were mended.
-    pub(super) fn with_mended(&self, mended: &str) -> String {
+    /// All changes that are wanted: those that came whole, and those that were filled.
+    pub(super) fn with_filled(&self, filled: &str) -> String {
         let columns = self.d.list_of(NEW, self.log.names().chain(OTHERS));
         format!(
-            "(SELECT {columns} FROM {} AS {NEW} WHERE {} IS NULL UNION ALL SELECT {columns} FROM {mended} AS {NEW})",
+            "(SELECT {columns} FROM {} AS {NEW} WHERE {} IS NULL UNION ALL SELECT {columns} FROM {filled} AS {NEW})",
             self.log.relation,
             self.d.of(NEW, UNCHANGED),
         )

@@ -20,7 +20,7 @@ use crate::schema::{Column, ColumnType};
 
 /// What arrives in a field: the `send` format to expect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wire {
+pub enum WireType {
     /// `bool`.
     Bool,
     /// `int2`.
@@ -156,17 +156,17 @@ macro_rules! append {
 
 impl ColumnBuilder {
     /// A builder for a column whose fields come as `wire`.
-    pub fn new(column: &Column, wire: Wire) -> Self {
+    pub fn new(column: &Column, wire: WireType) -> Self {
         let arrow = column.column_type.arrow(column.element_id);
         Self::of(&column.column_type, &arrow, wire)
     }
 
-    fn of(column_type: &ColumnType, arrow: &DataType, wire: Wire) -> Self {
+    fn of(column_type: &ColumnType, arrow: &DataType, wire: WireType) -> Self {
         match column_type {
             ColumnType::Boolean => Self::Boolean(BooleanBuilder::new()),
             ColumnType::Int16 => Self::Int16(Int16Builder::new()),
             ColumnType::Int32 => Self::Int32(Int32Builder::new()),
-            ColumnType::Int64 if wire == Wire::Oid => Self::Oid(Int64Builder::new()),
+            ColumnType::Int64 if wire == WireType::Oid => Self::Oid(Int64Builder::new()),
             ColumnType::Int64 => Self::Int64(Int64Builder::new()),
             ColumnType::Float32 => Self::Float32(Float32Builder::new()),
             ColumnType::Float64 => Self::Float64(Float64Builder::new()),
@@ -188,7 +188,7 @@ impl ColumnBuilder {
                     DataType::List(field) => Arc::clone(field),
                     other => Arc::new(arrow::datatypes::Field::new("element", other.clone(), true)),
                 };
-                let elements = Self::of(element, field.data_type(), Wire::Array);
+                let elements = Self::of(element, field.data_type(), WireType::Array);
                 Self::List(Box::new(ListBuilder {
                     field,
                     elements,
@@ -201,7 +201,7 @@ impl ColumnBuilder {
     }
 
     /// Appends a field as the server sent it; none is NULL.
-    pub fn push_field(&mut self, field: Option<&[u8]>) -> Result<(), FieldError> {
+    pub fn push_binary(&mut self, field: Option<&[u8]>) -> Result<(), FieldError> {
         match self {
             Self::Boolean(values) => append!(values, field, |bytes| Ok(read::<1>(bytes)? != [0])),
             Self::Int16(values) => append!(values, field, |b| read(b).map(i16::from_be_bytes)),
@@ -237,7 +237,7 @@ impl ColumnBuilder {
             Self::Timestamp(values) => append!(values, field, |b| read(b)
                 .map(i64::from_be_bytes)
                 .and_then(timestamp)),
-            Self::List(list) => list.push_field(field)?,
+            Self::List(list) => list.push_binary(field)?,
         }
         Ok(())
     }
@@ -341,7 +341,7 @@ impl ColumnBuilder {
 impl ListBuilder {
     /// `array_send`: dimensions, a flag for NULLs, the element type; for each dimension its length and first index; then
     /// the elements, each with its length, -1 for NULL.
-    fn push_field(&mut self, field: Option<&[u8]>) -> Result<(), FieldError> {
+    fn push_binary(&mut self, field: Option<&[u8]>) -> Result<(), FieldError> {
         let Some(bytes) = field else {
             self.append_null();
             return Ok(());
@@ -367,7 +367,7 @@ impl ListBuilder {
                 -1 => None,
                 length => Some(reader.take(length)?),
             };
-            self.elements.push_field(element)?;
+            self.elements.push_binary(element)?;
         }
         if !reader.0.is_empty() || elements < 0 {
             return Err(FieldError::Malformed);
@@ -590,8 +590,8 @@ pub(super) mod tests {
         #[test]
         fn no_bytes_make_a_decoder_panic(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
             for column in samples::columns() {
-                let mut builder = ColumnBuilder::new(&column, Wire::Bytea);
-                let _ = builder.push_field(Some(&bytes));
+                let mut builder = ColumnBuilder::new(&column, WireType::Bytea);
+                let _ = builder.push_binary(Some(&bytes));
                 let _ = builder.finish();
             }
         }

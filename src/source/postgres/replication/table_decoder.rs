@@ -13,11 +13,11 @@ use tokio_postgres::Client;
 use super::Resume;
 use super::change::{ChangeBuilder, Mark, Places};
 use super::pgoutput::{Old, Relation, RelationColumn, Tuple, Value};
-use super::setup::Table;
+use super::publication::Table;
 use crate::change::{self, Op};
 use crate::config::Stream;
 use crate::error::{Error, Result};
-use crate::evolution::{SchemaContract, TableSchema, evolve, number};
+use crate::evolution::{SchemaContract, TableSchema, assign_field_ids, evolve};
 use crate::position::{LastRead, Lsn, LsnPosition};
 use crate::schema::{Column, ColumnSpec, Schema};
 use crate::shape::{Seen, ShapeColumn, Since, TableShape};
@@ -27,7 +27,7 @@ use crate::source::postgres::types::{ColumnPlan, plan};
 
 /// One stream's changes.
 #[derive(Debug)]
-pub struct Feed {
+pub struct TableDecoder {
     stream: Stream,
     table: Table,
     /// From where its changes are taken.
@@ -60,7 +60,7 @@ pub struct Feed {
     end: Option<End>,
 }
 
-/// Why a feed takes no more changes.
+/// Why a decoder takes no more changes.
 #[derive(Debug, Clone)]
 enum End {
     /// Its stream cannot be carried.
@@ -78,9 +78,9 @@ struct Shape {
     identified: bool,
 }
 
-/// What a feed comes to.
+/// What a decoder comes to.
 #[derive(Debug, Clone, Default)]
-pub struct FeedEnd {
+pub struct DecodedTable {
     /// The columns of its parts; none where it had no change.
     pub schema: Option<Schema>,
     /// Why the stream has to begin anew, where it has to.
@@ -93,7 +93,7 @@ pub struct FeedEnd {
     pub reshaped: bool,
 }
 
-impl Feed {
+impl TableDecoder {
     /// The changes of a stream whose table has the schema `known`, from a position on.
     pub fn new(
         stream: &Stream,
@@ -146,7 +146,7 @@ impl Feed {
     }
 
     /// Whether the changes of a transaction are to be taken.
-    pub fn wants(&self, commit_lsn: Lsn) -> bool {
+    pub fn accepts(&self, commit_lsn: Lsn) -> bool {
         self.end.is_none() && commit_lsn >= self.from
     }
 
@@ -170,12 +170,12 @@ impl Feed {
     }
 
     /// Whether the shape of that relation has been looked at.
-    pub fn knows(&self, relation: u32) -> bool {
+    pub fn has_relation(&self, relation: u32) -> bool {
         self.shapes.contains_key(&relation)
     }
 
     /// Forgets a relation's shape: another may have come.
-    pub fn forget(&mut self, relation: u32) {
+    pub fn invalidate(&mut self, relation: u32) {
         self.shapes.remove(&relation);
     }
 
@@ -303,7 +303,7 @@ impl Feed {
         Ok(())
     }
 
-    /// Whether rows of these columns can follow those so far. Where not, the feed has ended.
+    /// Whether rows of these columns can follow those so far. Where not, the decoder has ended.
     async fn follow(
         &mut self,
         client: &Client,
@@ -409,7 +409,7 @@ impl Feed {
         self.flush()?;
         let mut specs: Vec<ColumnSpec> = plans.iter().map(|plan| plan.spec.clone()).collect();
         specs.extend(change::columns());
-        let schema = number(Some(&self.numbering), specs);
+        let schema = assign_field_ids(Some(&self.numbering), specs);
         self.numbering = evolve(&self.numbering, &schema)?.table;
         for column in schema.columns.iter().take(plans.len()) {
             if !self.sent.iter().any(|sent| sent.name == column.name) {
@@ -574,13 +574,13 @@ impl Feed {
     }
 
     /// What it came to. Its lane is closed.
-    pub fn finish(self) -> Result<FeedEnd> {
+    pub fn finish(self) -> Result<DecodedTable> {
         let restart = match self.end {
             Some(End::Failed(error)) => return Err(error),
             Some(End::Restart(reason)) => Some(reason),
             None => None,
         };
-        let end = FeedEnd {
+        let end = DecodedTable {
             schema: None,
             restart,
             last: self.last,
@@ -597,7 +597,7 @@ impl Feed {
             .iter()
             .map(|column| &column.column)
             .filter(|column| change::is_of_change(&column.name));
-        Ok(FeedEnd {
+        Ok(DecodedTable {
             schema: Some(Schema {
                 columns: row.chain(of_change).cloned().collect(),
             }),

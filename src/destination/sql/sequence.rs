@@ -9,7 +9,7 @@ use crate::position::{CursorPosition, Position};
 use crate::schema::Column;
 
 use super::Table;
-use super::own::VALID_TO;
+use super::system_columns::VALID_TO;
 
 /// The table's schema afterwards. A replacement keeps the columns that the source has dropped and the wide types, as if
 /// rows were added; a stream that starts afresh does not.
@@ -72,7 +72,11 @@ pub(super) fn cursor_of<'a>(
 
 /// Whether a load makes its table anew. A table of versions keeps them: a full refresh closes those that the source has no
 /// more.
-pub(super) fn makes_anew(manifest: &Manifest, state: Option<&StreamState>, table: &Table) -> bool {
+pub(super) fn rebuilds_table(
+    manifest: &Manifest,
+    state: Option<&StreamState>,
+    table: &Table,
+) -> bool {
     if refreshes_versions(manifest) && state.is_some() && table.data_type(VALID_TO).is_some() {
         return false;
     }
@@ -85,7 +89,10 @@ pub(super) fn refreshes_versions(manifest: &Manifest) -> bool {
 }
 
 /// The state of a stream that a load adds to: the load has to begin where the stream stands.
-pub(super) fn in_turn(manifest: &Manifest, state: Option<StreamState>) -> Result<StreamState> {
+pub(super) fn check_sequence(
+    manifest: &Manifest,
+    state: Option<StreamState>,
+) -> Result<StreamState> {
     let state = state
         .filter(|state| refreshes_versions(manifest) || manifest.follows(state.position.as_ref()));
     state.ok_or_else(|| {

@@ -8,15 +8,15 @@ use tokio::task::JoinHandle;
 use tokio_postgres::Client;
 use tokio_util::sync::CancellationToken;
 
+use super::binary::WireType;
 use super::catalog::{self, CatalogRelation};
 use super::connection::{Server, failed, version};
 use super::cursor::CursorColumn;
-use super::field::Wire;
 use super::horizon;
 use super::reader::{LaneQuery, ReadyLane};
 use super::replication::Snapshot;
 use super::replication::change::SnapshotMark;
-use super::replication::setup::Table;
+use super::replication::publication::Table;
 use super::replication::shapes;
 use super::sql::{Range, Selection, cursor_condition, key_ranges, literal, page_ranges, quote};
 use super::types::{ColumnPlan, plan};
@@ -41,7 +41,7 @@ const TID_RANGE_VERSION: i32 = 140_000;
 
 /// A stream open in PostgreSQL. Its transaction holds the tables still until this is dropped.
 #[derive(Debug)]
-pub struct Session {
+pub struct PostgresStream {
     server: Server,
     reader: Reader,
     client: Client,
@@ -61,7 +61,7 @@ pub struct Session {
 
 /// What a snapshot that changes follow on reads.
 #[derive(Debug, Clone, Copy)]
-pub struct Following<'a> {
+pub struct SnapshotContext<'a> {
     /// The snapshot.
     pub snapshot: &'a Snapshot,
     /// The table, as its changes will come.
@@ -72,19 +72,19 @@ pub struct Following<'a> {
     pub publication: &'a str,
 }
 
-impl Session {
+impl PostgresStream {
     /// Connects, looks the stream's relation up and holds it still: as it is now, or as a snapshot has it.
     pub async fn open(
         server: &Server,
         reader: Reader,
         stream: &Stream,
-        follow: Option<&Following<'_>>,
+        follow: Option<&SnapshotContext<'_>>,
     ) -> Result<Self> {
         let client = server.connect().await?;
         let place = server.place();
         let begin = |error| failed(format!("cannot begin to read at {place}"), &error);
         let relation = look_up(&client, &stream.relation, place).await?;
-        // Looked at before the snapshot is taken: what begins in between is above the horizon.
+        // Looked at before the snapshot is taken: what begins in between is above the low watermark.
         let activity = match stream.cursor {
             Some(_) => Some(horizon::look(&client).await.map_err(begin)?),
             None => None,
@@ -187,13 +187,13 @@ impl Session {
     }
 
     /// What the stream's owner should know: rows that could be missed, and reads that are slow.
-    pub fn advice(&self) -> Vec<(String, String)> {
+    pub fn recommendations(&self) -> Vec<(String, String)> {
         let Some(cursor) = &self.cursor else {
             return Vec::new();
         };
-        let mut advice = cursor.advice();
-        advice.extend(cursor.concerns());
-        advice
+        let mut recommendations = cursor.recommendations();
+        recommendations.extend(cursor.concerns());
+        recommendations
     }
 
     /// Begins the lanes.
@@ -207,15 +207,15 @@ impl Session {
             Some(cursor) => Some(cursor.start(&self.client, from).await?),
             None => None,
         };
-        let (lower, horizon, warnings) = match start {
-            Some(start) => (start.lower, Some(start.horizon), start.warnings),
+        let (lower, low_watermark, warnings) = match start {
+            Some(start) => (start.lower, Some(start.low_watermark), start.warnings),
             None => (None, None, Vec::new()),
         };
-        let cursor = self.cursor.as_ref().zip(horizon);
-        let cursor = cursor.map(|(cursor, horizon)| {
+        let cursor = self.cursor.as_ref().zip(low_watermark);
+        let cursor = cursor.map(|(cursor, low_watermark)| {
             let column = &cursor.settings.column;
-            let watch = Watch::new(column, &cursor.column_type, &horizon);
-            (column.clone(), horizon, watch)
+            let watch = Watch::new(column, &cursor.column_type, &low_watermark);
+            (column.clone(), low_watermark, watch)
         });
         let mut selection = Selection {
             from: self.relation.from.clone(),
@@ -237,14 +237,14 @@ impl Session {
             .map_err(|error| failed("cannot export a snapshot", &error))?
             .get(0);
         let ranges = self.ranges(lower.as_ref()).await?;
-        let wires: Vec<Wire> = self.plans.iter().map(|plan| plan.wire).collect();
+        let wire_types: Vec<WireType> = self.plans.iter().map(|plan| plan.wire).collect();
         let mut ready = Vec::with_capacity(ranges.len());
         for range in &ranges {
             let lane = LaneQuery {
                 query: selection.select(&self.plans, range),
                 own_path: self.own_path,
                 schema: schema.clone(),
-                wires: wires.clone(),
+                wire_types: wire_types.clone(),
                 snapshot: snapshot.clone(),
                 mark: self.follows.as_ref().map(|(mark, _)| *mark),
                 row_security: self.row_security,
@@ -265,8 +265,8 @@ impl Session {
         let stop = stop.clone();
         let end = async move {
             all_joined(readers, &stop).await?;
-            let by_cursor = cursor.and_then(|(column, horizon, watch)| {
-                horizon.position(&column, before.as_ref(), watch.noted())
+            let by_cursor = cursor.and_then(|(column, low_watermark, watch)| {
+                low_watermark.position(&column, before.as_ref(), watch.noted())
             });
             Ok(ExtractEnd::Complete(Box::new(Complete {
                 position: follows.or(by_cursor.map(Position::Cursor)),
@@ -343,7 +343,7 @@ async fn all_joined(readers: Vec<JoinHandle<Result<()>>>, stop: &CancellationTok
 }
 
 /// What begins the reading transaction: in a snapshot of its own, or in the one that changes follow on.
-fn beginning(follow: Option<&Following<'_>>, row_security: bool) -> String {
+fn beginning(follow: Option<&SnapshotContext<'_>>, row_security: bool) -> String {
     let snapshot = follow.map_or_else(String::new, |follow| {
         let name = literal(&follow.snapshot.name);
         format!("; SET TRANSACTION SNAPSHOT {name}")
@@ -361,7 +361,7 @@ pub(super) fn row_security_setting(row_security: bool) -> &'static str {
     }
 }
 
-impl Following<'_> {
+impl SnapshotContext<'_> {
     /// What marks the snapshot's rows, and where the changes begin, with the table as the snapshot has it.
     async fn beginning(&self, client: &Client) -> Result<(SnapshotMark, LsnPosition)> {
         refuse_rewritten(client, self.table).await?;
@@ -374,7 +374,7 @@ impl Following<'_> {
 }
 
 /// The table as the catalog had it when the snapshot was taken.
-async fn shape(client: &Client, follow: &Following<'_>) -> Result<TableShape> {
+async fn shape(client: &Client, follow: &SnapshotContext<'_>) -> Result<TableShape> {
     let oid = follow.table.oid;
     shapes::make_room(client).await?;
     let seen = shapes::look(client, &[oid], follow.publication).await?;

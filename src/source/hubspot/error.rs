@@ -26,7 +26,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
 /// What an answer that is no success means.
 #[derive(Debug)]
-pub enum Meaning {
+pub enum ResponseClass {
     /// It may go well the next time.
     Fault {
         /// What happened, for people.
@@ -97,14 +97,14 @@ struct Context {
 }
 
 /// What an answer that is no success means.
-pub fn meaning(refusal: &Refusal<'_>) -> Meaning {
+pub fn meaning(refusal: &Refusal<'_>) -> ResponseClass {
     let body: Body = serde_json::from_slice(refusal.body).unwrap_or_default();
     let wait = refusal.retry_after.map(Duration::from_secs);
     let subject = refusal.subject;
     let says = body.says(refusal.token);
     let is_to_wait = matches!(refusal.status, 408 | 423 | 429 | 477 | 500..);
     if let Some(wait) = wait.filter(|wait| is_to_wait && *wait > LONGEST_ASKED) {
-        return Meaning::End(
+        return ResponseClass::End(
             Error::source(format!(
                 "HubSpot wants to be asked for {subject} again only after {} (status {}){says}",
                 span(wait),
@@ -117,21 +117,21 @@ pub fn meaning(refusal: &Refusal<'_>) -> Meaning {
         );
     }
     match refusal.status {
-        401 => Meaning::End(
+        401 => ResponseClass::End(
             Error::source(format!("HubSpot does not accept the token{says}")).remedy(
                 "renew the private app's or service key's token in HubSpot (Settings > Integrations) and set it where \
                  `token` under [sources] takes it from",
             ),
         ),
-        403 => Meaning::End(forbidden(&body, refusal, &says)),
-        414 => Meaning::TooLong,
-        429 if body.is_daily() => Meaning::End(
+        403 => ResponseClass::End(forbidden(&body, refusal, &says)),
+        414 => ResponseClass::TooLong,
+        429 if body.is_daily() => ResponseClass::End(
             Error::source("HubSpot's daily limit of requests for the account is reached").remedy(
                 "run again after midnight in the account's time zone: what is loaded stays; what this run has read and not \
                  loaded is read again",
             ),
         ),
-        429 => Meaning::TooMany {
+        429 => ResponseClass::TooMany {
             wait,
             of_searches: match body.policy_name.as_deref() {
                 Some("SECONDLY") => true,
@@ -139,25 +139,25 @@ pub fn meaning(refusal: &Refusal<'_>) -> Meaning {
                 _ => refusal.is_search,
             },
         },
-        423 => Meaning::Fault {
+        423 => ResponseClass::Fault {
             what: format!("HubSpot has {subject} locked{says}"),
             wait: Some(wait.unwrap_or(Duration::from_secs(2))),
         },
-        477 => Meaning::Fault {
+        477 => ResponseClass::Fault {
             what: format!("HubSpot is moving the account to another data centre{says}"),
             wait,
         },
-        408 | 500 | 502 | 503 | 504 | 520..=527 | 530 | 598 | 599 => Meaning::Fault {
+        408 | 500 | 502 | 503 | 504 | 520..=527 | 530 | 598 | 599 => ResponseClass::Fault {
             what: format!("HubSpot answered {subject} with status {}{says}", refusal.status),
             wait,
         },
-        404 => Meaning::End(
+        404 => ResponseClass::End(
             Error::source(format!("HubSpot does not know {subject}{says}")).remedy(
                 "correct the stream's `object`: a plural name (companies), a type id (2-123), or the full name of a custom \
                  object",
             ),
         ),
-        status => Meaning::End(
+        status => ResponseClass::End(
             Error::source(format!("HubSpot refused {subject} with status {status}{says}"))
                 .remedy("correct the stream; where it is right, report this with the correlation id to acequia"),
         ),
@@ -166,7 +166,7 @@ pub fn meaning(refusal: &Refusal<'_>) -> Meaning {
 
 /// Why there is no answer.
 #[derive(Debug)]
-pub enum NoAnswer {
+pub enum RequestError {
     /// The address is too long.
     TooLong,
     /// The token is good, but may not ask this.
@@ -177,14 +177,16 @@ pub enum NoAnswer {
     Failed(Error),
 }
 
-impl From<NoAnswer> for Error {
-    fn from(no_answer: NoAnswer) -> Self {
+impl From<RequestError> for Error {
+    fn from(no_answer: RequestError) -> Self {
         match no_answer {
-            NoAnswer::TooLong => {
+            RequestError::TooLong => {
                 Self::source("HubSpot finds the address of a request too long (414)")
                     .remedy("take fewer properties with `properties`")
             }
-            NoAnswer::Forbidden(error) | NoAnswer::Odd(_, error) | NoAnswer::Failed(error) => error,
+            RequestError::Forbidden(error)
+            | RequestError::Odd(_, error)
+            | RequestError::Failed(error) => error,
         }
     }
 }
@@ -285,7 +287,7 @@ fn without(text: &str, token: &str) -> String {
 mod tests {
     use super::*;
 
-    fn meaning_of(status: u16, body: &str) -> Meaning {
+    fn meaning_of(status: u16, body: &str) -> ResponseClass {
         meaning(&Refusal {
             status,
             retry_after: None,
@@ -299,7 +301,7 @@ mod tests {
 
     fn end(status: u16, body: &str) -> String {
         match meaning_of(status, body) {
-            Meaning::End(error) => error.report(),
+            ResponseClass::End(error) => error.report(),
             other => panic!("{other:?}"),
         }
     }
@@ -308,17 +310,17 @@ mod tests {
     fn faults_that_pass_are_told_from_those_that_do_not() {
         for status in [423, 477, 500, 502, 503, 504, 521, 523, 524, 530] {
             assert!(
-                matches!(meaning_of(status, "<html>"), Meaning::Fault { .. }),
+                matches!(meaning_of(status, "<html>"), ResponseClass::Fault { .. }),
                 "{status}"
             );
         }
         for status in [400, 401, 403, 404, 405, 501] {
             assert!(
-                matches!(meaning_of(status, ""), Meaning::End(_)),
+                matches!(meaning_of(status, ""), ResponseClass::End(_)),
                 "{status}"
             );
         }
-        assert!(matches!(meaning_of(414, "<html>"), Meaning::TooLong));
+        assert!(matches!(meaning_of(414, "<html>"), ResponseClass::TooLong));
     }
 
     #[test]
@@ -326,26 +328,26 @@ mod tests {
         let policy = |policy: &str| meaning_of(429, &format!("{{\"policyName\":\"{policy}\"}}"));
         assert!(matches!(
             policy("SECONDLY"),
-            Meaning::TooMany {
+            ResponseClass::TooMany {
                 of_searches: true,
                 ..
             }
         ));
         assert!(matches!(
             policy("TEN_SECONDLY_ROLLING"),
-            Meaning::TooMany {
+            ResponseClass::TooMany {
                 of_searches: false,
                 ..
             }
         ));
-        assert!(matches!(policy("DAILY"), Meaning::End(_)));
+        assert!(matches!(policy("DAILY"), ResponseClass::End(_)));
         assert!(matches!(
             meaning_of(429, "{\"message\":\"You have reached your daily limit.\"}"),
-            Meaning::End(_)
+            ResponseClass::End(_)
         ));
         assert!(matches!(
             meaning_of(429, "<html>too many</html>"),
-            Meaning::TooMany { .. }
+            ResponseClass::TooMany { .. }
         ));
     }
 
@@ -394,11 +396,16 @@ mod tests {
                 (3_600, "60 min"),
             ] {
                 match asked(status, seconds) {
-                    Meaning::End(error) => assert!(error.report().contains(told), "{error:?}"),
+                    ResponseClass::End(error) => {
+                        assert!(error.report().contains(told), "{error:?}");
+                    }
                     other => panic!("{status} {seconds}: {other:?}"),
                 }
             }
-            assert!(!matches!(asked(status, 600), Meaning::End(_)), "{status}");
+            assert!(
+                !matches!(asked(status, 600), ResponseClass::End(_)),
+                "{status}"
+            );
         }
     }
 

@@ -1,4 +1,4 @@
-//! One pass over the log, for all feeds at once.
+//! One pass over the log, for all decoders at once.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,17 +9,17 @@ use tokio_util::sync::CancellationToken;
 
 use super::body::Event;
 use super::change::Mark;
-use super::feed::{Feed, FeedEnd};
 use super::pgoutput::{self, Message};
-use super::{Reading, Replication, STATUS};
+use super::table_decoder::{DecodedTable, TableDecoder};
+use super::{ReadMode, Replication, STATUS_INTERVAL};
 use crate::error::{Error, Result};
 use crate::position::Lsn;
 use crate::postgres::EPOCH_MICROS;
-use crate::postgres::wire::WireError;
+use crate::postgres::wire::ProtocolError;
 use crate::source::postgres::connection::failed;
 
 /// How often the server is asked where it stands, while nothing comes.
-const TICK: Duration = Duration::from_millis(25);
+const POLL_INTERVAL: Duration = Duration::from_millis(25);
 /// How long changes are gathered before they are loaded, where a run follows.
 const LINGER: Duration = Duration::from_millis(250);
 /// Changes after which a run that follows loads what it has.
@@ -29,18 +29,18 @@ const QUIET: (Duration, u64) = (Duration::from_secs(10), 16 << 20);
 
 /// How far a pass goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Until {
+pub enum StopAt {
     /// To the end of what was committed before that position.
-    Reached(Lsn),
+    Lsn(Lsn),
     /// Until some changes have come and are worth loading.
-    Changes,
+    FirstBatch,
 }
 
 /// What a pass came to.
 #[derive(Debug)]
-pub struct Passed {
-    /// Of each feed, in order.
-    pub feeds: Vec<Result<FeedEnd>>,
+pub struct LogRead {
+    /// Of each decoder, in order.
+    pub decoders: Vec<Result<DecodedTable>>,
     /// Everything that was committed before was read.
     pub reached: Lsn,
     /// Changes that were taken.
@@ -58,35 +58,37 @@ struct Transaction {
 }
 
 impl Replication {
-    /// Reads the log once for all feeds, to the end of a transaction: as far as is asked for, or to the end of a window
-    /// before; [`Passed::reached`] tells.
-    pub async fn pass(
+    /// Reads the log once for all decoders, to the end of a transaction: as far as is asked for, or to the end of a window
+    /// before; [`LogRead::reached`] tells.
+    pub async fn read_log(
         &mut self,
         from: Lsn,
-        feeds: Vec<Feed>,
-        until: Until,
+        decoders: Vec<TableDecoder>,
+        until: StopAt,
         stop: &CancellationToken,
-    ) -> Result<Passed> {
+    ) -> Result<LogRead> {
         let read = async {
             let until = tokio::select! {
                 begun = self.begin(from, until) => begun?,
                 () = stop.cancelled() => return Err(Error::Interrupted),
             };
-            Pass::new(&mut *self, from, feeds, stop).read(until).await
+            LogReader::new(&mut *self, from, decoders, stop)
+                .read(until)
+                .await
         }
         .await;
         if read.is_err() {
-            self.reading = Some(Reading::Broken);
+            self.reading = Some(ReadMode::Failed);
         }
         read
     }
 }
 
 /// One pass over the log.
-struct Pass<'a> {
+struct LogReader<'a> {
     replication: &'a mut Replication,
-    feeds: Vec<Feed>,
-    /// Which feeds follow a relation.
+    decoders: Vec<TableDecoder>,
+    /// Which decoders follow a relation.
     owners: HashMap<u32, Arc<[usize]>>,
     ticks: Interval,
     from: Lsn,
@@ -100,25 +102,25 @@ struct Pass<'a> {
     stop: &'a CancellationToken,
 }
 
-impl<'a> Pass<'a> {
+impl<'a> LogReader<'a> {
     fn new(
         replication: &'a mut Replication,
         from: Lsn,
-        feeds: Vec<Feed>,
+        decoders: Vec<TableDecoder>,
         stop: &'a CancellationToken,
     ) -> Self {
-        let mut ticks = interval(TICK);
+        let mut ticks = interval(POLL_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let mut owners: HashMap<u32, Vec<usize>> = HashMap::new();
-        for (index, feed) in feeds.iter().enumerate() {
-            let table = feed.table();
+        for (index, decoder) in decoders.iter().enumerate() {
+            let table = decoder.table();
             for oid in table.partitions.iter().chain([&table.oid]) {
                 owners.entry(*oid).or_default().push(index);
             }
         }
         Self {
             replication,
-            feeds,
+            decoders,
             owners: owners
                 .into_iter()
                 .map(|(oid, owners)| (oid, owners.into()))
@@ -136,7 +138,7 @@ impl<'a> Pass<'a> {
         }
     }
 
-    async fn read(mut self, until: Until) -> Result<Passed> {
+    async fn read(mut self, until: StopAt) -> Result<LogRead> {
         self.replication.send_status(true).await?;
         let mut heard = true;
         while !self.is_over(until) {
@@ -166,8 +168,8 @@ impl<'a> Pass<'a> {
             tokio::select! {
                 filled = self.replication.wire.fill() => filled.map_err(|error| self.broken(error))?,
                 _ = self.ticks.tick() => {
-                    let asks = !heard && matches!(until, Until::Reached(_));
-                    if asks || self.last_status.elapsed() >= STATUS {
+                    let asks = !heard && matches!(until, StopAt::Lsn(_));
+                    if asks || self.last_status.elapsed() >= STATUS_INTERVAL {
                         self.replication.send_status(true).await?;
                         self.last_status = Instant::now();
                     }
@@ -176,12 +178,16 @@ impl<'a> Pass<'a> {
                 () = self.stop.cancelled() => return Err(Error::Interrupted),
             }
         }
-        for index in 0..self.feeds.len() {
+        for index in 0..self.decoders.len() {
             self.send(index, true).await?;
         }
         self.compare().await?;
-        Ok(Passed {
-            feeds: self.feeds.into_iter().map(Feed::finish).collect(),
+        Ok(LogRead {
+            decoders: self
+                .decoders
+                .into_iter()
+                .map(TableDecoder::finish)
+                .collect(),
             reached: self.reached,
             changes: self.changes,
             first_commit: self.first_commit,
@@ -190,26 +196,30 @@ impl<'a> Pass<'a> {
 
     /// Compares the tables as they are now, after all that was read, with what they were.
     async fn compare(&mut self) -> Result<()> {
-        let tables: Vec<u32> = self.feeds.iter().map(|feed| feed.table().oid).collect();
+        let tables: Vec<u32> = self
+            .decoders
+            .iter()
+            .map(|decoder| decoder.table().oid)
+            .collect();
         let replication = &mut *self.replication;
         replication.send_status(false).await?;
         let seen = replication.look(&tables).await?;
-        for feed in &mut self.feeds {
-            let seen = seen.get(&feed.table().oid);
-            feed.compare_with(&replication.client, seen).await;
+        for decoder in &mut self.decoders {
+            let seen = seen.get(&decoder.table().oid);
+            decoder.compare_with(&replication.client, seen).await;
         }
-        for index in 0..self.feeds.len() {
+        for index in 0..self.decoders.len() {
             self.send(index, false).await?;
         }
         Ok(())
     }
 
     /// The query has given all that was committed before its end.
-    fn end(&mut self, until: Until) -> Result<()> {
+    fn end(&mut self, until: StopAt) -> Result<()> {
         if self.transaction.is_some() {
             return Err(Error::source("the server's answer ends amid a transaction"));
         }
-        if let Until::Reached(target) = until {
+        if let StopAt::Lsn(target) = until {
             self.reached = self.reached.max(target);
         }
         self.replication.reading = None;
@@ -217,13 +227,13 @@ impl<'a> Pass<'a> {
     }
 
     /// A pass ends between transactions alone, and not before a query's answer does.
-    fn is_over(&self, until: Until) -> bool {
-        if self.transaction.is_some() || self.replication.reading == Some(Reading::Query) {
+    fn is_over(&self, until: StopAt) -> bool {
+        if self.transaction.is_some() || self.replication.reading == Some(ReadMode::Query) {
             return false;
         }
         match until {
-            Until::Reached(target) => self.reached >= target,
-            Until::Changes => {
+            StopAt::Lsn(target) => self.reached >= target,
+            StopAt::FirstBatch => {
                 if let Some(first) = self.first_change {
                     return first.elapsed() >= LINGER || self.changes >= FOLLOW_CHANGES;
                 }
@@ -241,8 +251,8 @@ impl<'a> Pass<'a> {
                 commit_lsn,
                 commit_time,
             } => {
-                for feed in &mut self.feeds {
-                    feed.meet(commit_lsn, commit_time);
+                for decoder in &mut self.decoders {
+                    decoder.meet(commit_lsn, commit_time);
                 }
                 self.transaction = Some(Transaction {
                     commit_lsn,
@@ -255,31 +265,31 @@ impl<'a> Pass<'a> {
                 self.reached = self.reached.max(end_lsn);
             }
             Message::Relation(relation) => {
-                for feed in &mut self.feeds {
-                    feed.forget(relation.oid);
+                for decoder in &mut self.decoders {
+                    decoder.invalidate(relation.oid);
                 }
                 self.replication.relations.insert(relation.oid, relation);
             }
             Message::Insert { relation, new } => {
                 for &index in self.owners_of(relation).await?.iter() {
-                    if let Some((feed, mark)) = self.feed(index, relation).await? {
-                        feed.insert(mark, relation, bytes, &new);
+                    if let Some((decoder, mark)) = self.decoder(index, relation).await? {
+                        decoder.insert(mark, relation, bytes, &new);
                         self.count(index, 1).await?;
                     }
                 }
             }
             Message::Update { relation, old, new } => {
                 for &index in self.owners_of(relation).await?.iter() {
-                    if let Some((feed, mark)) = self.feed(index, relation).await? {
-                        let moved = feed.update(mark, relation, bytes, old.as_ref(), &new);
+                    if let Some((decoder, mark)) = self.decoder(index, relation).await? {
+                        let moved = decoder.update(mark, relation, bytes, old.as_ref(), &new);
                         self.count(index, if moved { 2 } else { 1 }).await?;
                     }
                 }
             }
             Message::Delete { relation, old } => {
                 for &index in self.owners_of(relation).await?.iter() {
-                    if let Some((feed, mark)) = self.feed(index, relation).await? {
-                        feed.delete(mark, relation, bytes, &old.tuple);
+                    if let Some((decoder, mark)) = self.decoder(index, relation).await? {
+                        decoder.delete(mark, relation, bytes, &old.tuple);
                         self.count(index, 1).await?;
                     }
                 }
@@ -299,16 +309,16 @@ impl<'a> Pass<'a> {
                     continue;
                 }
                 seen.push(index);
-                let Some((feed, mark)) = self.feed(index, *relation).await? else {
+                let Some((decoder, mark)) = self.decoder(index, *relation).await? else {
                     continue;
                 };
-                let table = feed.table();
+                let table = decoder.table();
                 let whole = relations.contains(&table.oid)
                     || table.partitions.iter().all(|oid| relations.contains(oid));
                 if whole {
-                    feed.truncate(mark);
+                    decoder.truncate(mark);
                 } else {
-                    feed.truncate_partition();
+                    decoder.truncate_partition();
                 }
                 self.count(index, 1).await?;
             }
@@ -316,7 +326,7 @@ impl<'a> Pass<'a> {
         Ok(())
     }
 
-    /// The feeds that follow a relation. One that is not known yet may be a partition that came since.
+    /// The decoders that follow a relation. One that is not known yet may be a partition that came since.
     async fn owners_of(&mut self, relation: u32) -> Result<Arc<[usize]>> {
         if let Some(owners) = self.owners.get(&relation) {
             return Ok(Arc::clone(owners));
@@ -332,46 +342,51 @@ impl<'a> Pass<'a> {
             .map_err(|error| failed("cannot look a partition up", &error))?;
         let ancestors: Vec<u32> = rows.iter().map(|row| row.get(0)).collect();
         let owners: Arc<[usize]> = self
-            .feeds
+            .decoders
             .iter()
             .enumerate()
-            .filter(|(_, feed)| ancestors.contains(&feed.table().oid))
+            .filter(|(_, decoder)| ancestors.contains(&decoder.table().oid))
             .map(|(index, _)| index)
             .collect();
         self.owners.insert(relation, Arc::clone(&owners));
         Ok(owners)
     }
 
-    /// A feed that takes a change of that relation, and the change's place; none where it does not take it.
-    async fn feed(&mut self, index: usize, relation: u32) -> Result<Option<(&mut Feed, Mark)>> {
-        let (Some(transaction), Some(feed)) = (&mut self.transaction, self.feeds.get_mut(index))
+    /// A decoder that takes a change of that relation, and the change's place; none where it does not take it.
+    async fn decoder(
+        &mut self,
+        index: usize,
+        relation: u32,
+    ) -> Result<Option<(&mut TableDecoder, Mark)>> {
+        let (Some(transaction), Some(decoder)) =
+            (&mut self.transaction, self.decoders.get_mut(index))
         else {
             return Err(Error::source(
                 "the server sent a change outside of a transaction",
             ));
         };
-        if !feed.wants(transaction.commit_lsn) {
+        if !decoder.accepts(transaction.commit_lsn) {
             return Ok(None);
         }
-        if !feed.knows(relation) {
+        if !decoder.has_relation(relation) {
             let shape = self.replication.relations.get(&relation);
             let shape = shape.ok_or_else(|| {
                 Error::source("the server sent a change of a table that it did not describe")
             })?;
-            feed.shape(&self.replication.client, shape).await;
-            if !feed.wants(transaction.commit_lsn) {
+            decoder.shape(&self.replication.client, shape).await;
+            if !decoder.accepts(transaction.commit_lsn) {
                 // Whoever waits for changes should know.
                 self.first_change.get_or_insert_with(Instant::now);
                 return Ok(None);
             }
         }
-        feed.note(transaction.commit_lsn, transaction.commit_time);
+        decoder.note(transaction.commit_lsn, transaction.commit_time);
         let mark = Mark {
             lsn: transaction.commit_lsn,
             seq: transaction.seq + 1,
             commit_time: transaction.commit_time,
         };
-        Ok(Some((feed, mark)))
+        Ok(Some((decoder, mark)))
     }
 
     /// Counts changes, and sends what batches they filled.
@@ -386,28 +401,28 @@ impl<'a> Pass<'a> {
         self.send(index, false).await
     }
 
-    /// Sends a feed's batches; while its lane is full, the server still hears from us.
+    /// Sends a decoder's batches; while its lane is full, the server still hears from us.
     async fn send(&mut self, index: usize, all: bool) -> Result<()> {
-        let Some(feed) = self.feeds.get_mut(index) else {
+        let Some(decoder) = self.decoders.get_mut(index) else {
             return Ok(());
         };
-        let ready = feed.take_ready(all);
+        let ready = decoder.take_ready(all);
         if ready.is_empty() {
             return Ok(());
         }
-        let lane = feed.lane().clone();
+        let lane = decoder.lane().clone();
         for batch in ready {
             loop {
                 tokio::select! {
                     permit = lane.reserve() => {
                         match permit {
                             Ok(permit) => permit.send(batch),
-                            Err(_) => feed.abandon(),
+                            Err(_) => decoder.abandon(),
                         }
                         break;
                     }
                     _ = self.ticks.tick() => {
-                        if self.last_status.elapsed() >= STATUS {
+                        if self.last_status.elapsed() >= STATUS_INTERVAL {
                             self.replication.send_status(false).await?;
                             self.last_status = Instant::now();
                         }
@@ -419,7 +434,7 @@ impl<'a> Pass<'a> {
         Ok(())
     }
 
-    fn broken(&self, error: WireError) -> Error {
+    fn broken(&self, error: ProtocolError) -> Error {
         error.told(
             "the replication stream broke off",
             self.replication.server.place(),
