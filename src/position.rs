@@ -509,8 +509,13 @@ fn parse_timestamp(text: &str) -> Option<CursorValue> {
 }
 
 fn parse_timestamptz(text: &str) -> Option<CursorValue> {
+    timestamptz(text).map(|time| CursorValue::TimestampTz(time.timestamp_micros()))
+}
+
+/// A time as people write it, with its zone.
+pub(crate) fn timestamptz(text: &str) -> Option<DateTime<Utc>> {
     let time = DateTime::parse_from_rfc3339(&text.replacen(' ', "T", 1)).ok()?;
-    calendar(time.timestamp_micros()).map(CursorValue::TimestampTz)
+    DateTime::from_timestamp_micros(calendar(time.timestamp_micros())?)
 }
 
 fn calendar(micros: i64) -> Option<i64> {

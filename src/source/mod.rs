@@ -98,34 +98,11 @@ impl Source {
     /// Makes a source of its configuration. Does not connect.
     pub fn new(config: &config::Source) -> Result<Self> {
         match config {
-            config::Source::Postgres {
-                url,
-                replication,
-                reader,
-            } => Ok(Self::Postgres(Box::new(postgres::Postgres::new(
-                url,
-                replication,
-                *reader,
-            )?))),
-            config::Source::HubSpot {
-                base_url,
-                token,
-                api_version,
-            } => Ok(Self::HubSpot(hubspot::HubSpot::new(
-                base_url,
-                token,
-                *api_version,
-            )?)),
+            config::Source::Postgres(source) => {
+                postgres::Postgres::new(source).map(|source| Self::Postgres(Box::new(source)))
+            }
+            config::Source::HubSpot(source) => hubspot::HubSpot::new(source).map(Self::HubSpot),
         }
-    }
-
-    /// The source of a stream.
-    pub fn of(pipeline: &config::Pipeline, stream: &config::Stream) -> Result<Self> {
-        let source = pipeline
-            .sources
-            .get(&stream.source)
-            .ok_or_else(|| Error::internal("a stream's source was not resolved"))?;
-        Self::new(source)
     }
 
     /// Connects, and says to what.
@@ -143,19 +120,32 @@ impl Source {
             Self::HubSpot(_) => Ok(Vec::new()),
         }
     }
-
-    /// Connects and opens a stream: looks at its relation, holds it still, and describes it.
-    pub async fn open(&self, stream: &config::Stream) -> Result<OpenStream> {
-        match self {
-            Self::Postgres(source) => {
-                Ok(OpenStream::Postgres(Box::new(source.open(stream).await?)))
-            }
-            Self::HubSpot(source) => Ok(OpenStream::HubSpot(Box::new(source.open(stream).await?))),
-        }
-    }
 }
 
 impl OpenStream {
+    /// Connects to a stream's source and opens the stream: looks at its relation, holds it still, and describes it.
+    ///
+    /// # Errors
+    /// Where the source's configuration is wrong, the source cannot be reached, or the stream cannot be read as it is
+    /// configured.
+    pub async fn open(from: &config::StreamSource) -> Result<Self> {
+        match from {
+            config::StreamSource::Rows(rows) => {
+                let source = postgres::Postgres::new(rows.source.as_ref().map_err(Error::clone)?)?;
+                Ok(Self::Postgres(Box::new(source.open(rows).await?)))
+            }
+            config::StreamSource::Changes(changes) => {
+                let source = changes.source.as_ref().map_err(Error::clone)?;
+                let source = postgres::Postgres::new(source)?;
+                Ok(Self::Postgres(Box::new(source.open_table(changes).await?)))
+            }
+            config::StreamSource::HubSpot(object) => {
+                let source = hubspot::HubSpot::new(object.source.as_ref().map_err(Error::clone)?)?;
+                Ok(Self::HubSpot(Box::new(source.open(object).await?)))
+            }
+        }
+    }
+
     /// What the source says of it.
     pub fn description(&self) -> &Description {
         match self {

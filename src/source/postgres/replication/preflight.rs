@@ -4,7 +4,8 @@ use serde::Serialize;
 use tokio_postgres::Client;
 
 use super::publication::{self, IdleSlot};
-use crate::config::{Replication, Stream};
+use crate::config::PostgresChanges;
+use crate::config::postgres::Replication;
 use crate::error::{Error, Result};
 use crate::names::StreamName;
 use crate::position::Lsn;
@@ -62,7 +63,7 @@ pub struct SlotStatus {
 pub async fn preflight(
     server: &Server,
     names: &Replication,
-    streams: &[&Stream],
+    streams: &[(&StreamName, &PostgresChanges)],
 ) -> Result<Vec<Note>> {
     let client = server.connect().await?;
     let mut notes = Vec::new();
@@ -85,7 +86,7 @@ pub async fn preflight(
     let version = version(&client).await?;
     let published = publication::publication(&client, &names.publication).await?;
     let mut missing = Vec::new();
-    for stream in streams {
+    for (name, stream) in streams {
         match publication::table(&client, stream, published, version, server.place()).await {
             Ok(table) => {
                 let key = if table.key.is_empty() {
@@ -94,13 +95,13 @@ pub async fn preflight(
                     format!("matched by ({})", table.key.join(", "))
                 };
                 notes.push(Note {
-                    stream: Some(stream.name.clone()),
+                    stream: Some((*name).clone()),
                     found: Found::Well(format!("changes of {}, {key}", table.from)),
                 });
                 for told in table.notes {
                     let (message, remedy) = told.split_once(". ").unwrap_or((&told, ""));
                     notes.push(Note {
-                        stream: Some(stream.name.clone()),
+                        stream: Some((*name).clone()),
                         found: Found::Warning(message.to_owned(), remedy.to_owned()),
                     });
                 }
@@ -109,7 +110,7 @@ pub async fn preflight(
                 }
             }
             Err(error) => notes.push(Note {
-                stream: Some(stream.name.clone()),
+                stream: Some((*name).clone()),
                 found: Found::Fault(error),
             }),
         }

@@ -7,7 +7,8 @@ use tokio_postgres::Client;
 use tokio_postgres::types::Oid;
 
 use super::identities::{self, refuse_inherited};
-use crate::config::{Relation, Replication, Stream};
+use crate::config::PostgresChanges;
+use crate::config::postgres::Replication;
 use crate::error::{Error, Result};
 use crate::mode::Deletes;
 use crate::position::Lsn;
@@ -254,15 +255,18 @@ pub async fn missing_prerequisites(client: &Client, names: &Replication) -> Resu
 /// Where there is no such table, or its changes could not be matched to rows.
 pub async fn table(
     client: &Client,
-    stream: &Stream,
+    stream: &PostgresChanges,
     published: Option<Publication>,
     version: i32,
     place: &str,
 ) -> Result<Table> {
-    let Relation::Table { schema, name } = &stream.relation else {
-        return Err(Error::internal("a stream of changes without a table"));
-    };
-    let found = catalog::table(client, schema.as_deref(), name, place).await?;
+    let found = catalog::table(
+        client,
+        stream.table.schema.as_deref(),
+        &stream.table.name,
+        place,
+    )
+    .await?;
     if found.row_security {
         return Err(found.filtered());
     }
@@ -315,7 +319,7 @@ pub async fn table(
     let changes_rows = published.is_none_or(|publication| publication.changes_rows);
     table.key = identities::key_of(
         client,
-        stream,
+        &stream.columns,
         &table,
         &identity,
         &found.primary_key,
@@ -333,11 +337,7 @@ pub async fn table(
         let note = identities::not_unique(&table);
         table.notes.push(note);
     }
-    if stream
-        .changes
-        .is_some_and(|changes| changes.deletes == Deletes::Soft)
-        && table.key.is_empty()
-    {
+    if stream.changes.deletes == Deletes::Soft && table.key.is_empty() {
         return Err(Error::config(format!(
             "deletes = \"soft\" needs a key, and {} has none",
             table.from
