@@ -64,6 +64,13 @@ pub struct LastRead {
     pub time: Option<i64>,
 }
 
+impl Lsn {
+    /// The position as a 64-bit integer.
+    pub fn bigint(self) -> i64 {
+        i64::try_from(self.0).unwrap_or(i64::MAX)
+    }
+}
+
 impl LsnPosition {
     /// Up to where a server's slot may be confirmed for the stream. Where the server was started anew since, its log may be
     /// another from the last on that was read, and the slot has to keep what tells.

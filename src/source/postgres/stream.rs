@@ -17,13 +17,15 @@ use super::cursor::CursorColumn;
 use super::horizon;
 use super::reader::{LaneQuery, ReadyLane};
 use super::replication::Snapshot;
-use super::replication::change::SnapshotMark;
-use super::replication::publication::Table;
 use super::replication::shapes;
-use super::sql::{Range, Selection, cursor_condition, key_ranges, literal, page_ranges, quote};
+use super::replication::table::Table;
+use super::sql::{
+    Range, Selection, cursor_condition, key_ranges, literal, page_ranges, quote,
+    row_security_setting,
+};
 use super::types::{ColumnPlan, plan};
 use super::watermark::Watch;
-use crate::change;
+use crate::change::{self, SnapshotMark};
 use crate::config::postgres::{ColumnSelection, ColumnSettings, Cursor, Relation};
 use crate::config::{NullCursor, PostgresChanges, PostgresRows, Reader};
 use crate::error::{Error, Result};
@@ -410,15 +412,6 @@ fn beginning(follow: Option<&SnapshotContext<'_>>, row_security: bool) -> String
     format!("{security}; BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY{snapshot}")
 }
 
-/// Unless a stream asks for it, the server refuses a read that row-level security would filter (manual, section 5.9).
-pub(super) fn row_security_setting(row_security: bool) -> &'static str {
-    if row_security {
-        "SET row_security = on"
-    } else {
-        "SET row_security = off"
-    }
-}
-
 impl SnapshotContext<'_> {
     /// What marks the snapshot's rows, and where the changes begin, with the table as the snapshot has it.
     async fn beginning(&self, client: &Client) -> Result<(SnapshotMark, LsnPosition)> {
@@ -493,10 +486,10 @@ fn column_plans(
         ColumnSelection::Except(names) => ("exclude", names.as_slice()),
     };
     if let Some(name) = names.iter().find(|name| !known(name)) {
-        return Err(no_such_column(key, name, relation));
+        return Err(relation.no_such_column(key, name));
     }
     if let Some(name) = types.keys().find(|name| !known(name)) {
-        return Err(no_such_column("types", name, relation));
+        return Err(relation.no_such_column("types", name));
     }
     let plans = relation
         .columns
@@ -539,7 +532,7 @@ fn key(
     {
         return match settings.key {
             KeyUse::Unused => Ok((Vec::new(), false)),
-            KeyUse::IfAny | KeyUse::Needed => Err(no_such_column("primary_key", name, relation)),
+            KeyUse::IfAny | KeyUse::Needed => Err(relation.no_such_column("primary_key", name)),
         };
     }
     if key.is_empty() && settings.key == KeyUse::Needed {
@@ -606,16 +599,4 @@ async fn refuse_unreadable(
         "GRANT SELECT ON {} TO that user, or leave the columns out with `exclude` for [streams.STREAM]",
         relation.from
     )))
-}
-
-pub(super) fn no_such_column(key: &str, name: &str, relation: &CatalogRelation) -> Error {
-    let known: Vec<&str> = relation
-        .columns
-        .iter()
-        .map(|column| column.name.as_str())
-        .collect();
-    Error::config(format!(
-        "`{key}` names the column `{name}`, which is not read or does not exist"
-    ))
-    .remedy(format!("the columns are {}", known.join(", ")))
 }

@@ -3,7 +3,7 @@
 
 use tokio_postgres::Client;
 
-use super::publication::Table;
+use super::table::Table;
 use crate::config::postgres::ColumnSettings;
 use crate::error::{Error, Result};
 use crate::source::postgres::catalog::{self, KeyIndex};

@@ -29,16 +29,19 @@ pub mod pgoutput;
 pub mod preflight;
 pub mod publication;
 pub mod shapes;
+pub mod slot;
 mod start;
+pub mod table;
 pub mod table_decoder;
 pub mod wire;
 
+use crate::change::SnapshotMark;
 use crate::postgres::wire::ProtocolError;
-use change::SnapshotMark;
 use log_reader::StopAt;
 use pgoutput::Relation;
-use publication::{Slot, Table};
+use slot::Slot;
 pub use start::{Resume, Standing, Start};
+use table::Table;
 use wire::ReplicationConnection;
 
 /// How often the server hears from us in any case: well below its `wal_sender_timeout`.
@@ -181,7 +184,7 @@ impl Replication {
 
     /// The slot, where there is one.
     pub async fn slot(&self) -> Result<Option<Slot>> {
-        publication::slot(&self.client, &self.names.slot).await
+        slot::slot(&self.client, &self.names.slot).await
     }
 
     /// The slot, where there is one, and no other run is about to make it.

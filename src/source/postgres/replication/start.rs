@@ -3,7 +3,8 @@
 
 use std::collections::BTreeSet;
 
-use super::publication::{Slot, Table};
+use super::slot::Slot;
+use super::table::Table;
 use super::wire::ReplicationConnection;
 use super::{ANEW, Replication, refuse_lost, table_decoder};
 use crate::config::{PostgresChanges, SchemaContract};

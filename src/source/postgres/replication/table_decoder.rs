@@ -13,7 +13,7 @@ use tokio_postgres::Client;
 use super::Resume;
 use super::change::{ChangeBuilder, Mark, Places};
 use super::pgoutput::{Old, Relation, RelationColumn, Tuple, Value};
-use super::publication::Table;
+use super::table::Table;
 use crate::change::{self, Op};
 use crate::config::postgres::{ColumnSelection, ColumnSettings};
 use crate::error::{Error, Result};
