@@ -185,11 +185,11 @@ impl PostgresChanges {
 impl ColumnSelection {
     /// Whether the stream reads a column of that name.
     pub fn takes(&self, name: &str) -> bool {
-        let named = |names: &[String]| names.iter().any(|other| other == name);
+        let named = |columns: &[String]| columns.iter().any(|column| column == name);
         match self {
             Self::All => true,
-            Self::Only(names) => named(names),
-            Self::Except(names) => !named(names),
+            Self::Only(columns) => named(columns),
+            Self::Except(columns) => !named(columns),
         }
     }
 }

@@ -166,17 +166,17 @@ async fn check_replication(
         return Vec::new();
     }
     let subject = format!("source {name}, replication");
-    let surveyed = async {
+    let survey = async {
         let source = Postgres::new(config)?;
         let (server, names) = source.replication();
-        let named: Vec<_> = streams
+        let surveyed: Vec<_> = streams
             .iter()
             .map(|(stream, changes)| (&stream.name, *changes))
             .collect();
-        let notes = preflight::preflight(server, names, &named).await?;
+        let notes = preflight::preflight(server, names, &surveyed).await?;
         Ok((notes, refuse_foreign_slot(pipeline, &source).await.err()))
     };
-    let (notes, foreign) = match surveyed.await {
+    let (notes, foreign) = match survey.await {
         Ok(surveyed) => surveyed,
         Err(error) => return vec![Finding::failed(subject, &error)],
     };

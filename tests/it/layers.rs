@@ -112,7 +112,8 @@ fn leaves(tree: &str) -> Vec<String> {
 
 /// The paths that a module's code names which begin with `crate::` or `super::`, from the library's root on.
 fn named(module: &str, text: &str) -> Vec<Vec<String>> {
-    let code: String = code(text).map(|(_, line)| format!("{line}\n")).collect();
+    let lines: Vec<&str> = code(text).map(|(_, line)| line).collect();
+    let code = lines.join("\n");
     let mut paths: Vec<String> = Vec::new();
     for statement in code.split(';') {
         let used = statement.rsplit_once("use ").map(|(_, tree)| tree);
@@ -168,10 +169,8 @@ fn no_modules_name_each_other_in_a_circle() {
     for (module, file) in &modules {
         let text = std::fs::read_to_string(file).unwrap();
         for path in named(module, &text) {
-            let longest = (1..=path.len()).rev().map(|end| path[..end].join("::"));
-            let found = longest
-                .filter_map(|name| modules.get_key_value(&name))
-                .next();
+            let mut longest = (1..=path.len()).rev().map(|end| path[..end].join("::"));
+            let found = longest.find_map(|name| modules.get_key_value(&name));
             if let Some((other, _)) = found.filter(|(other, _)| *other != module) {
                 names.entry(module).or_default().insert(other);
             }

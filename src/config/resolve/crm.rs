@@ -161,7 +161,7 @@ impl Document {
 impl Resolver<'_> {
     pub(super) fn resolve_crm(
         mut self,
-        source: Result<Arc<HubSpotSource>>,
+        source: &Result<Arc<HubSpotSource>>,
     ) -> Checked<Vec<Stream>> {
         let refused = self.refuse_sql_keys();
         let object = self.object();

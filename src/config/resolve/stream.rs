@@ -42,7 +42,7 @@ impl Document {
             problems,
         };
         if let Some(source) = sources.hubspot.get(config.source.as_str()) {
-            return resolver.resolve_crm(source.clone());
+            return resolver.resolve_crm(source);
         }
         let source = sources.postgres.get(config.source.as_str());
         resolver.resolve(source.cloned()).map(|stream| vec![stream])
@@ -54,7 +54,7 @@ impl Resolver<'_> {
     fn resolve(mut self, source: Option<Result<Arc<PostgresSource>>>) -> Checked<Stream> {
         // Everything is looked at before the first `?`, so that all problems are told.
         let others = self.refuse_crm_keys();
-        let source = source.ok_or(()).or_else(|()| Err(self.unknown_source()));
+        let source = source.ok_or_else(|| self.unknown_source());
         let from = match self.config.mode {
             Mode::Full => self.full(source).map(StreamSource::Rows),
             Mode::Incremental => self.incremental(source).map(StreamSource::Rows),
