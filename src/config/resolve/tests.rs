@@ -523,6 +523,14 @@ fn keys_of_one_kind_of_source_are_refused_with_another() {
     assert!(crm("object = \"companies\"\ntable = \"x\"\n").contains("[streams.s] table:"));
     assert!(crm("object = \"a b\"\n").contains("no object of HubSpot"));
     assert!(crm("object = \"owners\"\nhistory = \"x\"\n").contains("read in full"));
+    assert!(crm("object = \"owners\"\nexclude = [\"x\"]\n").contains("read in full"));
+    assert!(crm("object = \"owners\"\ntypes.x = \"text\"\n").contains("read in full"));
+    let incremental = |lines: &str| {
+        let head = "[streams.s]\nsource = \"crm\"\nobject = \"companies\"\nmode = \"incremental\"\n";
+        resolve(&format!("{HEAD}{CRM}{head}{lines}")).unwrap_err()
+    };
+    assert!(incremental("lag = 5\n").contains("[streams.s] lag: this is no duration"));
+    assert!(incremental("initial_value = \"5\"\n").contains("initial_value: this is no time"));
     let sql = stream("table = \"t\"\nmode = \"full\"\nobject = \"companies\"\n").unwrap_err();
     assert!(sql.contains("[streams.ventas] object:"));
 }
