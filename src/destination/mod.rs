@@ -1,4 +1,4 @@
-//! Where loads go. A destination applies a landed load, its ledger row and the stream's new position in one
+//! The destinations of loads. A destination applies a landed load, its ledger row and the stream's new position in one
 //! transaction, and remembers which loads it has.
 
 use std::collections::{BTreeMap, HashSet};
@@ -23,70 +23,71 @@ pub(crate) mod sql;
 
 pub use open::{Rights, check, open, open_read_only};
 
-/// The column that tells which load brought a row.
+/// The column that holds the id of the load that brought a row.
 pub const LOAD_ID_COLUMN: &str = "_acequia_load_id";
 
-/// Ends what a destination is doing from another thread. What was not committed is undone.
+/// Interrupts a destination from another thread. Changes that were not committed are undone.
 pub type Interrupter = Arc<dyn Fn() + Send + Sync>;
 
-/// A place that loads go to: a dataset in a database.
+/// A destination of loads: a dataset in a database.
 ///
-/// Its methods block: [`crate::pipeline`] gives each destination a thread of its own, on which it is opened, used and
-/// dropped. Where it is a database that speaks SQL, the plan of a load is written already: `destination/sql` applies it over
-/// a connection and a dialect, and keeps the ledger in tables. `destination/conformance` tests what follows, for every
-/// implementation alike.
+/// The methods block: [`crate::pipeline`] gives each destination a thread of its own, on which it is opened, used and
+/// dropped. For a database that speaks SQL, the plan of a load exists: `destination/sql` applies it over a connection and a
+/// dialect, and keeps the ledger in tables. `destination/conformance` tests the following for every implementation alike.
 ///
 /// # What an implementation must ensure
-/// - **One transaction.** What [`load`](Self::load) does to tables and their schema, the ledger's row of the load, and the
-///   stream's new position are committed together or not at all, whatever is killed when. A reader sees the table as it was
-///   before or as it is after, and a commit that was reported survives a crash of the destination.
-/// - **Once.** A load is known by its id. One that the ledger has is left alone, and says so
-///   ([`LoadOutcome::already_loaded`]): the pipeline may hand a load over again where it does not know what became of it.
-/// - **In turn.** A load that adds to a table is applied only where the stream's position is the one that it begins at
-///   ([`Manifest::follows`]), else refused; one that makes its table anew ([`Manifest::rebuilds`], a full refresh) needs none.
-/// - **Only its own.** A table or view that acequia did not make, or that another stream's rows are in, is refused and never
-///   written to. So is a table that is no longer as the ledger says. What people add to a table of acequia's (columns,
-///   indices, grants) stays as far as the destination can keep it.
+/// - **One transaction.** [`load`](Self::load) commits its changes to tables and their schema, the ledger's row of the
+///   load, and the stream's new position together or not at all, even if a process is killed at any time. A reader sees the
+///   table before the load or after it, and a commit that was reported survives a crash of the destination.
+/// - **Once.** A load is identified by its id. A load that the ledger has is not applied again, and the outcome says so
+///   ([`LoadOutcome::already_loaded`]): the pipeline may hand over a load again if it does not know whether it was
+///   committed.
+/// - **In order.** A load that adds to a table is applied only if the stream's position is the one that the load begins at
+///   ([`Manifest::follows`]); otherwise it is refused. A load that rebuilds its table ([`Manifest::rebuilds`], a full
+///   refresh) needs no position.
+/// - **Ownership.** The destination refuses a table or view that acequia did not make or that has another stream's rows,
+///   and never writes to it. It also refuses a table that differs from the ledger's description. What people add to a table
+///   of acequia's (columns, indices, grants) stays as far as the destination can keep it.
 /// - **Evolution.** The table's schema follows [`evolve`](crate::evolution::evolve) within what [`StagedLoad::contract`]
-///   allows: columns are added and widened, and one that the source dropped stays and is NULL from then on. The schema
-///   since is a part of [`StreamState`], from which the next load's field ids are given.
-/// - **Dispositions.** What becomes of rows is what [`Disposition`] and [`Changes`](crate::mode::Changes) say.
-///   Values are kept exactly: -0.0 is not 0.0, NaN equals itself, text is compared by its bytes. Of rows with one key the
-///   newest by cursor is taken; a tie, or NULL in a key, is an error of the data. Rows that a load brings again unchanged are
-///   left alone.
-/// - **Counts.** [`LoadOutcome`] counts rows as the source has them, whatever is kept of those that are gone: one that is
-///   marked as deleted, or whose version is closed without another, was deleted; one whose version is closed by another was
-///   updated. Of a table that is made anew, the rows inserted are all that it has. As many rows are read from the parts as
-///   the manifest says, else the load fails.
-/// - **One at a time.** While it is open to be loaded into, no other process can open the dataset so: a folder in the
-///   landing area without a manifest is then certainly a dead run's.
-/// - **An id of its own.** [`id`](Self::id) is drawn when the ledger is made and again where the ledger finds itself at
-///   another place, as after a copy.
-/// - **Interruption.** What [`interrupter`](Self::interrupter) gives may be called from any thread, at any time and more
-///   than once. A load under way then ends soon, with [`crate::Error::Interrupted`] and nothing changed, unless it has
-///   committed; later loads end so at once.
-/// - **Errors.** No message has a cell value or a secret. An error that says nothing of the load (a full disk, a lost
-///   connection) is marked by [`Error::for_now`](crate::Error::for_now): a load that is refused otherwise is set aside. After
-///   an error the destination can be used further.
+///   allows: columns are added and widened, and a column that the source dropped stays and is NULL in new rows. The new
+///   schema is a part of [`StreamState`]; the next load's field ids are assigned from it.
+/// - **Dispositions.** [`Disposition`] and [`Changes`](crate::mode::Changes) define how rows are applied. Values are kept
+///   exactly: -0.0 is not 0.0, NaN equals itself, text is compared by its bytes. Of several rows with one key, the newest
+///   by cursor is applied; a tie, or NULL in a key, is an error of the data. Rows that did not change are not written
+///   again.
+/// - **Counts.** [`LoadOutcome`] counts the source's rows: a row that is marked as deleted, or whose version is closed
+///   without a successor, counts as deleted; a row whose version is closed by a successor counts as updated. For a table
+///   that is rebuilt, the inserted rows are all of its rows. The load fails if its parts do not have as many rows as the
+///   manifest says.
+/// - **One writer.** While the dataset is open for writing, no other process can open it for writing. Therefore a folder in
+///   the landing area without a manifest is certainly left by a dead run.
+/// - **An id of its own.** [`id`](Self::id) is drawn when the ledger is made, and again if the ledger finds itself at
+///   another place, for example after a copy.
+/// - **Interruption.** The function that [`interrupter`](Self::interrupter) returns may be called from any thread, at any
+///   time and more than once. A load in progress then ends soon, with [`crate::Error::Interrupted`] and without changes,
+///   unless it has been committed; later loads end in the same way at once.
+/// - **Errors.** No message contains a cell value or a secret. An error that does not concern the load (a full disk, a lost
+///   connection) is marked by [`Error::for_now`](crate::Error::for_now); a load that is refused for any other reason is set
+///   aside. The destination can still be used after an error.
 pub trait Destination: Send {
-    /// What tells this destination from one that stood here before.
+    /// The destination's id. It differs from the id of another destination that was at the same place before.
     fn id(&self) -> &DestinationId;
 
-    /// What ends a load that is under way.
+    /// A function that interrupts the load in progress.
     fn interrupter(&self) -> Interrupter;
 
-    /// What is to be known of it since it was opened.
+    /// Warnings that arose when the destination was opened.
     fn warnings(&self) -> Vec<String> {
         Vec::new()
     }
 
-    /// What is known of each stream that was ever loaded.
+    /// The state of each stream that was ever loaded.
     ///
     /// # Errors
-    /// [`crate::Error::Destination`] where the ledger cannot be read, or holds what this version does not know.
+    /// [`crate::Error::Destination`] if the ledger cannot be read, or has contents that this version does not know.
     fn states(&mut self) -> Result<BTreeMap<StreamName, StreamState>>;
 
-    /// The loads of a stream that the ledger has: all of them, since the ledger was made.
+    /// The ids of all loads of a stream that the ledger has.
     ///
     /// # Errors
     /// As [`states`](Self::states).
@@ -98,78 +99,78 @@ pub trait Destination: Send {
     /// As [`states`](Self::states).
     fn last_loads(&mut self) -> Result<Vec<LedgerRow>>;
 
-    /// Applies a load: data, ledger row and position, in one transaction. A load that the ledger has is left alone. The
-    /// parts are local files whose checksums were compared with the manifest; they may be read until this returns.
+    /// Applies a load: data, ledger row and position, in one transaction. A load that the ledger has is not applied again.
+    /// The parts are local files whose checksums match the manifest; the destination may read them until this method
+    /// returns.
     ///
-    /// The position since is the manifest's `position_after`, or where that is none the one that the load began at: a load
-    /// never takes a position back to nothing. What is returned is what [`states`](Self::states) would now say.
+    /// The new position is the manifest's `position_after` or, if that is `None`, the position that the load began at: a
+    /// load never removes a position. The returned state is the one that [`states`](Self::states) would return now.
     ///
     /// # Errors
-    /// [`crate::Error::Data`] where the schema or a key forbids it, [`crate::Error::Destination`] where the load does not
-    /// follow on the stream's position, the table is not the stream's to write, or the destination fails;
-    /// [`crate::Error::Landing`] where a part cannot be read; [`crate::Error::Interrupted`]. In all cases nothing has
-    /// changed.
+    /// [`crate::Error::Data`] if the schema or a key forbids the load; [`crate::Error::Destination`] if the load does not
+    /// follow the stream's position, the table is not the stream's own, or the destination fails; [`crate::Error::Landing`]
+    /// if a part cannot be read; [`crate::Error::Interrupted`]. In all cases nothing was changed.
     fn load(&mut self, load: &StagedLoad) -> Result<Loaded>;
 
-    /// Takes a stream's position on, from `before` to `after`, where nothing was to be loaded in between. No ledger row is
-    /// written, and the stream's last load stays what it was.
+    /// Advances the stream's position from `before` to `after` without a load. No ledger row is written, and the stream's
+    /// last load remains the same.
     ///
     /// # Errors
-    /// [`crate::Error::Destination`] where the stream does not stand at `before`, or the destination fails. Nothing has
-    /// changed then.
+    /// [`crate::Error::Destination`] if the stream's position is not `before`, or the destination fails. In both cases
+    /// nothing was changed.
     fn advance(&mut self, stream: &StreamName, before: &Position, after: &Position) -> Result<()>;
 
-    /// The ids of a table of records that stand for records in use: its column `id`, where its column `archived` is false;
-    /// of a table that keeps versions ([`Disposition::Scd2`]), of the current ones.
+    /// The ids of the records that a table has and that are not archived: its column `id` where its column `archived` is
+    /// false; for a table that keeps versions ([`Disposition::Scd2`]), only current versions count.
     ///
     /// # Errors
-    /// [`crate::Error::Destination`] where it has no such table.
+    /// [`crate::Error::Destination`] if there is no such table.
     fn live_ids(&mut self, table: &str, disposition: Disposition) -> Result<Vec<String>>;
 }
 
-/// What `_acequia_state` keeps of a stream.
+/// The state of a stream, as `_acequia_state` keeps it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StreamState {
-    /// How far it has been carried; none for a stream that is read in full.
+    /// The stream's position. `None` for a stream that is read in full.
     pub position: Option<Position>,
     /// The schema of its table.
     pub schema: TableSchema,
     /// Its last load.
     pub load_id: LoadId,
-    /// When that was committed.
+    /// When the last load was committed.
     pub updated_at: DateTime<Utc>,
 }
 
-/// A load whose parts are local files with the checksums that the manifest gives.
+/// A load whose parts are local files with the checksums of the manifest.
 #[derive(Debug)]
 pub struct StagedLoad {
-    /// What it is.
+    /// The manifest.
     pub manifest: Manifest,
-    /// Its parts, in the manifest's order.
+    /// The parts' files, in the manifest's order.
     pub files: Vec<PathBuf>,
-    /// What the stream allows its source to change.
+    /// Which changes of the source's schema the stream allows.
     pub contract: SchemaContract,
 }
 
-/// A load that was applied.
+/// The result of a load.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Loaded {
-    /// What it did.
+    /// The changes that the load made.
     pub outcome: LoadOutcome,
-    /// What is known of its stream since.
+    /// The stream's state after the load.
     pub state: StreamState,
 }
 
-/// What a load did.
+/// The changes that a load made, in rows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct LoadOutcome {
     /// Rows that are new.
     pub inserted: u64,
-    /// Rows that took the place of others.
+    /// Rows that replaced others.
     pub updated: u64,
-    /// Rows that went.
+    /// Rows that were deleted.
     pub deleted: u64,
-    /// Whether the ledger had the load already, and nothing was done.
+    /// Whether the ledger had the load already, and nothing was changed.
     pub already_loaded: bool,
 }
 
@@ -178,11 +179,11 @@ pub struct LoadOutcome {
 pub struct LedgerRow {
     /// The load.
     pub load_id: LoadId,
-    /// Its stream.
+    /// The load's stream.
     pub stream: StreamName,
-    /// How it was read.
+    /// How the stream was read.
     pub mode: String,
-    /// How it was applied.
+    /// How the load was applied.
     pub disposition: String,
     /// Rows extracted.
     pub rows_extracted: u64,
@@ -194,6 +195,6 @@ pub struct LedgerRow {
     pub deleted: u64,
     /// When the extract ended.
     pub extracted_at: DateTime<Utc>,
-    /// When it was committed.
+    /// When the load was committed.
     pub loaded_at: DateTime<Utc>,
 }

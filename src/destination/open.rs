@@ -1,4 +1,4 @@
-//! Opening the destination that the configuration names, and looking at it. Here alone it is asked which kind it is.
+//! Opens and inspects the destination that the configuration names. Only this module asks which kind of destination it is.
 
 use crate::config::{self, Target};
 use crate::error::Result;
@@ -8,11 +8,11 @@ use super::duckdb::{DuckDb, MemoryLimit};
 use super::postgres::{Postgres, privileges};
 use super::sql::changes::changelog;
 
-/// Opens a destination to load into a dataset, and makes the dataset's ledger where it is missing. Blocks.
+/// Opens a destination to load into a dataset, and creates the dataset's ledger if it is missing. Blocks.
 ///
 /// # Errors
-/// [`crate::Error::Destination`] where it cannot be reached, another run holds it, or a right is missing;
-/// [`crate::Error::Config`] where its address cannot be understood.
+/// [`crate::Error::Destination`] if the destination cannot be reached, another run holds it, or a privilege is missing;
+/// [`crate::Error::Config`] if its address cannot be parsed.
 pub fn open(destination: &config::Destination, dataset: &str) -> Result<Box<dyn Destination>> {
     let name = &destination.name;
     Ok(match &destination.target {
@@ -24,8 +24,8 @@ pub fn open(destination: &config::Destination, dataset: &str) -> Result<Box<dyn 
     })
 }
 
-/// Opens a destination only to read a dataset's ledger, without making or changing anything; none where it has none yet.
-/// Blocks.
+/// Opens a destination only to read a dataset's ledger, without creating or changing anything. Returns `None` if there is
+/// no ledger yet. Blocks.
 ///
 /// # Errors
 /// As [`open`].
@@ -44,20 +44,20 @@ pub fn open_read_only(
     })
 }
 
-/// What was found of a destination that is reachable.
+/// The privileges that were found in a destination.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rights {
     /// The server and the user, for people.
     pub server: String,
-    /// What is missing: what of it, and the SQL that fixes it.
+    /// The missing privileges: for each, what is missing, and the SQL that fixes it.
     pub missing: Vec<(String, String)>,
 }
 
-/// Looks at what may be done with the dataset, and with tables of these names in it, in a destination that knows of users;
-/// none where it does not. Changes nothing. Blocks.
+/// Checks the user's privileges on the dataset, and on the tables of these names in it. Returns `None` if the destination
+/// has no users. Changes nothing. Blocks.
 ///
 /// # Errors
-/// As [`open`], but for what is missing.
+/// As [`open`], except that missing privileges are not an error.
 pub fn check(
     destination: &config::Destination,
     dataset: &str,

@@ -1,5 +1,4 @@
-//! The step that takes a landed load into the destination: the same for a run, for what an earlier run left, and for a
-//! replay.
+//! Loading one landed load into the destination. A run, its recovery, and a replay all use this step.
 
 use tokio_util::sync::CancellationToken;
 
@@ -12,23 +11,23 @@ use crate::landing::manifest::Manifest;
 use crate::landing::{Landing, LoadAddress};
 use crate::progress::{Counters, Phase};
 
-/// What applying a load takes.
+/// What is needed to apply a load.
 pub(super) struct LoadStep {
     pub(super) landing: Landing,
     pub(super) loader: Loader,
-    /// What the stream allows its source to change.
+    /// Which changes of the source's schema the stream allows.
     pub(super) contract: SchemaContract,
     pub(super) counters: Counters,
     pub(super) stop: CancellationToken,
 }
 
 impl LoadStep {
-    /// Applies a load, once its parts have the checksums of the manifest, and adds what it did to the report. Returns the
-    /// stream's state since.
+    /// Verifies the checksums of a load's parts, applies the load, and adds the changes to the report. Returns the stream's
+    /// new state.
     ///
     /// # Errors
-    /// [`Error::Damaged`](crate::Error::Damaged) where a part is missing or is not what the manifest says; else those of
-    /// the destination. In both cases nothing was applied.
+    /// [`Error::Damaged`](crate::Error::Damaged) if a part is missing or differs from the manifest; otherwise the
+    /// destination's errors. In both cases nothing was changed.
     pub(super) async fn apply(
         &self,
         address: &LoadAddress,
@@ -50,7 +49,7 @@ impl LoadStep {
         Ok(Some(state))
     }
 
-    /// Hands a load to the destination. A stop interrupts it; the load is then still in the landing area, for the next
+    /// Passes a load to the destination. A stop interrupts the load; it is then still in the landing area, for the next
     /// run.
     async fn hand_over(&self, load: StagedLoad) -> Result<Loaded> {
         let applying = self.loader.call(move |destination| destination.load(&load));

@@ -1,4 +1,4 @@
-//! The destination's thread. Destinations block; the pipeline is asynchronous and hands them its requests over a channel.
+//! The destination's thread. Destinations block; the asynchronous pipeline sends them requests over a channel.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,15 +12,15 @@ use crate::destination::{self, Destination, Interrupter};
 use crate::error::{Error, Result};
 use crate::names::DestinationId;
 
-/// How long one that others hold is looked at again after.
+/// The interval at which a destination that another process holds is tried again.
 const PAUSE: Duration = Duration::from_millis(100);
-/// How long a wait goes on before it is told.
+/// How long a wait lasts before a message says so.
 const SILENCE: Duration = Duration::from_secs(1);
 
 type Request = Box<dyn FnOnce(&mut dyn Destination) + Send>;
 
-/// A destination on a thread of its own. Cheap to clone; the thread closes the destination and ends when it is released, or
-/// when the last clone is dropped.
+/// A destination on a thread of its own. It is cheap to clone. The thread closes the destination and ends when it is
+/// released, or when the last clone is dropped.
 #[derive(Clone)]
 pub(super) struct Loader {
     shared: Arc<Shared>,
@@ -30,12 +30,12 @@ pub(super) struct Loader {
 struct Shared {
     destination: config::Destination,
     dataset: String,
-    /// Cancelled to stop the run. What is closed then stays closed.
+    /// This token is cancelled to stop the run. A destination that is closed by then stays closed.
     stop: CancellationToken,
     open: Mutex<Option<Open>>,
-    /// What ends what the destination does. Not behind the lock, which is held for as long as it is opened again.
+    /// The destination's interrupter. It is not behind the lock, which is held as long as the destination is being opened.
     interrupter: std::sync::Mutex<Option<Interrupter>>,
-    /// As many as keep it from being closed.
+    /// How many holds keep the destination open.
     holds: Arc<()>,
 }
 
@@ -47,17 +47,17 @@ struct Open {
     thread: JoinHandle<()>,
 }
 
-/// Keeps the destination open, and with it every other run out. Whoever writes to the landing area has one: what has no
-/// manifest there is, to another run, what a dead one left.
+/// Keeps the destination open, so that no other run can open it. Every writer to the landing area has a hold: another run
+/// would take a folder without a manifest for the remains of a dead run.
 #[derive(Debug)]
 pub(super) struct Hold {
     _held: Arc<()>,
 }
 
 impl Loader {
-    /// Opens the destination, for reading and writing. Tells as well what is to be known of it.
+    /// Opens the destination, for reading and writing. Returns its warnings as well.
     ///
-    /// Whoever has it open is waited for, for as long as the destination's `wait` says.
+    /// If another process has the destination open, this method waits as long as the destination's `wait` says.
     pub(super) async fn open(
         destination: &config::Destination,
         dataset: &str,
@@ -80,12 +80,12 @@ impl Loader {
         Ok((loader, warnings))
     }
 
-    /// What tells this destination from others.
+    /// The destination's id.
     pub(super) fn id(&self) -> &DestinationId {
         &self.id
     }
 
-    /// Ends what the destination is doing, with nothing changed. Never waits.
+    /// Interrupts the destination, without changes. Never waits.
     pub(super) fn interrupt(&self) {
         if let Some(interrupter) = self.interrupter().as_ref() {
             interrupter();
@@ -97,14 +97,14 @@ impl Loader {
         interrupter.unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// Keeps the destination open for as long as what this returns lives. Where it was released, it is opened again.
+    /// Keeps the destination open for the lifetime of the returned hold. If it was released, it is opened again.
     pub(super) async fn hold(&self) -> Result<Hold> {
         let held = Arc::clone(&self.shared.holds);
         self.requests().await?;
         Ok(Hold { _held: held })
     }
 
-    /// Has the destination do something, after what it is asked already. Where it was released, it is opened again.
+    /// Queues a request to the destination, and awaits its result. If the destination was released, it is opened again.
     pub(super) async fn call<T, F>(&self, request: F) -> Result<T>
     where
         T: Send + 'static,
@@ -131,7 +131,7 @@ impl Loader {
             stop,
             ..
         } = self.shared.as_ref();
-        // It was there a moment ago: what hinders now, others did.
+        // The destination could be opened a moment ago, so another process is the cause.
         let waited_for = |error: &Error| matches!(error, Error::Destination(_));
         let again = Open::patiently(destination, dataset, stop, waited_for).await?;
         if again.id != self.id {
@@ -149,7 +149,7 @@ impl Loader {
         Ok(requests)
     }
 
-    /// Closes the destination, for others to open it meanwhile, unless it is held. The next call opens it again.
+    /// Closes the destination, so that others can open it, unless a hold keeps it open. The next call opens it again.
     pub(super) async fn release(&self) -> Result<()> {
         let mut open = self.shared.open.lock().await;
         if Arc::strong_count(&self.shared.holds) > 1 {
@@ -166,7 +166,7 @@ impl Loader {
 }
 
 impl Open {
-    /// Opens the destination; where that fails with what is to be waited for, again and again, for as long as it says.
+    /// Opens the destination. If another process holds it, tries again as long as the destination's `wait` says.
     async fn patiently(
         destination: &config::Destination,
         dataset: &str,

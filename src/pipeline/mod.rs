@@ -1,9 +1,9 @@
-//! A run: every stream of a pipeline taken along the one path, several at a time, each on its own.
+//! A run: every stream of a pipeline is extracted, landed and loaded, several at a time, each independently of the others.
 //!
-//! `stream` is the path itself, `replication` what streams of changes share on it; `recovery` is what a run does
-//! first, `prune` and `record` what it does last; `load_step` takes a landed load into the destination, and `loader` is that one's
-//! thread; `replay` goes the path from the landing area on; `check`, `plan`, `status` and `landed_loads` look without
-//! touching; `progress` and `report` tell what happened.
+//! `stream` is the path of one stream; `replication` has what streams of changes share on it. A run begins with `recovery`
+//! and ends with `prune` and `record`. `load_step` loads a landed load into the destination, and `loader` is the
+//! destination's thread. `replay` loads from the landing area alone; `check`, `plan`, `status` and `landed_loads` only
+//! read; `report` says what a run did.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
@@ -48,25 +48,25 @@ pub use replication::{FollowEvent, FollowObserver};
 use report::{RunReport, StreamReport};
 use stream::StreamRun;
 
-/// How a run is to be done.
+/// The options of a run.
 #[derive(Debug, Clone)]
 pub struct RunOptions {
-    /// Whether every stream is read from the beginning and its table made anew.
+    /// Whether every stream is read from the beginning, and its table rebuilt.
     pub full_refresh: bool,
     /// How many streams are extracted at once.
     pub jobs: NonZeroUsize,
-    /// Cancelled to stop the run. What was not committed then is as if it had not begun.
+    /// The caller cancels this token to stop the run. Changes that are not committed by then are undone.
     pub interrupt: CancellationToken,
-    /// Where the run shows how far it is.
+    /// Counts the run's progress, to be shown.
     pub progress: Progress,
-    /// Whether streams of changes go on until the run is stopped, and who is told of each of their batches then.
+    /// If it is set, streams of changes are followed until the run is stopped, and the observer is called for each batch.
     pub follow: Option<FollowObserver>,
 }
 
-/// More streams than this at once do not make one destination faster.
+/// The most streams that are extracted at once by default: more do not make one destination faster.
 const MAX_JOBS: NonZeroUsize = NonZeroUsize::new(4).unwrap();
 
-/// A run of what is new, as many streams at once as there are processors, up to four.
+/// The options of an ordinary run: as many streams at once as there are processors, at most four.
 impl Default for RunOptions {
     fn default() -> Self {
         Self {
@@ -83,11 +83,11 @@ fn default_jobs() -> NonZeroUsize {
     std::thread::available_parallelism().map_or(NonZeroUsize::MIN, |jobs| jobs.min(MAX_JOBS))
 }
 
-/// Carries every stream of the pipeline, `jobs` at a time. One stream's failure does not stop the others: the report
-/// says how each ended.
+/// Runs every stream of the pipeline, `jobs` at a time. If one stream fails, the others continue; the report has the result
+/// of each.
 ///
 /// # Errors
-/// Where the run could not begin at all: the landing area or the destination cannot be opened.
+/// The run could not begin at all: the landing area or the destination cannot be opened.
 pub async fn run(pipeline: Pipeline, options: RunOptions) -> Result<RunReport> {
     let landing = open_landing(&pipeline)?;
     let record = Record::of(&pipeline, &landing);
@@ -194,14 +194,14 @@ async fn run_streams(
     })
 }
 
-/// The source of the stream at a place of the configuration.
+/// The name of the source of the stream with that index.
 fn source_of(pipeline: &Pipeline, place: usize) -> &str {
     let stream = pipeline.streams.get(place);
     stream.map_or("", |stream| stream.source.as_str())
 }
 
-/// What the pipeline left on a source of which the run reads no changes. Where that cannot be told, the run goes on: what
-/// hinders it otherwise its streams tell.
+/// Warnings about the pipeline's replication slots on a source whose changes the run does not read. If the source cannot be
+/// asked, the run continues: the source's streams report the error.
 async fn orphaned_slots(
     pipeline: &Pipeline,
     name: &str,
@@ -223,7 +223,7 @@ async fn orphaned_slots(
     })
 }
 
-/// Removes what is past its retention. The rows are where they should be, so a failure is no more than a warning.
+/// Removes the loads past their retention. A failure is only a warning, as the rows are loaded.
 async fn prune_after(
     pipeline: &Pipeline,
     retention: TimeDelta,
@@ -244,7 +244,7 @@ fn open_landing(pipeline: &Pipeline) -> Result<Landing> {
     Landing::open(&pipeline.landing)
 }
 
-/// Replaces the words STREAM and SOURCE in a remedy by the names of the stream and its source.
+/// Replaces the words STREAM and SOURCE in an error's remedy by the names of the stream and its source.
 fn name_stream(error: Error, stream: &config::Stream) -> Error {
     match error.remedy_text() {
         Some(remedy) => {
@@ -255,7 +255,7 @@ fn name_stream(error: Error, stream: &config::Stream) -> Error {
     }
 }
 
-/// A text with the words STREAM and SOURCE replaced by the names of the stream and its source.
+/// Replaces the words STREAM and SOURCE in a text by the names of the stream and its source.
 fn named(text: &str, stream: &config::Stream) -> String {
     text.replace("STREAM", stream.name.as_str())
         .replace("SOURCE", &stream.source)

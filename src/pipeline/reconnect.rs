@@ -1,4 +1,4 @@
-//! Following over a source that restarts: it is tried again, ever less often, as a service would.
+//! Following a source that restarts: the run connects again after a delay that grows with each failure.
 
 use std::time::Duration;
 
@@ -6,11 +6,11 @@ use super::replication::{FollowEvent, FollowObserver, ReplicationRun, StreamTask
 use crate::error::{Error, Result};
 use crate::source::postgres::replication::{Replication, is_broken};
 
-/// How long is waited before the first attempt, and at most before a later one.
+/// The delay before the first attempt, and the longest delay before a later one.
 const WAIT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
 impl ReplicationRun {
-    /// Follows until it is stopped, by a new connection where one breaks.
+    /// Follows until the run is stopped; opens a new connection when one breaks.
     pub(super) async fn follow_on(
         &self,
         mut replication: Replication,
@@ -35,7 +35,7 @@ impl ReplicationRun {
         }
     }
 
-    /// Connects again, and sees to publication, slot and streams anew.
+    /// Connects again, and prepares publication, slot and streams anew.
     async fn connect_again(
         &self,
         tasks: &mut [StreamTask],
@@ -67,7 +67,7 @@ impl ReplicationRun {
         }
     }
 
-    /// What was under way when the connection broke may be loaded, or landed and not loaded yet.
+    /// Loads that were in progress when the connection broke may have been committed, or landed without being loaded.
     async fn recover(&self, tasks: &mut [StreamTask]) -> Result<()> {
         let mut states = self.loader.call(|destination| destination.states()).await?;
         for task in tasks {
@@ -83,7 +83,7 @@ impl ReplicationRun {
         Ok(())
     }
 
-    /// Goes on after a new connection: streams that have to begin anew do so first.
+    /// Continues over a new connection. Streams that need a new snapshot take it first.
     async fn take_up(&self, replication: &mut Replication, tasks: &mut [StreamTask]) -> Result<()> {
         self.take_snapshots(replication, tasks).await?;
         self.confirm(replication).await

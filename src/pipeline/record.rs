@@ -1,4 +1,4 @@
-//! What a run leaves behind of its failures, for `acequia status` to show.
+//! The failures of a run, which are stored for `acequia status`.
 
 use crate::config::Pipeline;
 use crate::error::{Error, Result};
@@ -8,7 +8,7 @@ use crate::names::StreamName;
 
 use super::report::{RunReport, Status};
 
-/// Where the failures of a run are kept.
+/// Where the failures of a run are stored.
 pub(super) struct Record {
     landing: Landing,
     pipeline: StreamName,
@@ -17,7 +17,7 @@ pub(super) struct Record {
 }
 
 impl Record {
-    /// That of a run that begins.
+    /// The record of a run that begins.
     pub(super) fn of(pipeline: &Pipeline, landing: &Landing) -> Self {
         Self {
             landing: landing.clone(),
@@ -27,7 +27,8 @@ impl Record {
         }
     }
 
-    /// Keeps which streams failed, and forgets those that went well. One that was interrupted is as it was.
+    /// Stores the failures of streams that failed, and removes those of streams that succeeded. An interrupted stream keeps
+    /// what it had.
     pub(super) async fn note(&self, ended: &Result<RunReport>) {
         if let Err(error) = self.write(ended).await {
             tracing::warn!("how the run ended could not be kept: {}", error.report());
@@ -37,7 +38,7 @@ impl Record {
     async fn write(&self, ended: &Result<RunReport>) -> Result<()> {
         let failed: Vec<(&StreamName, Option<String>)> = match ended {
             Err(Error::Interrupted) => return Ok(()),
-            // It could not begin: no stream was carried.
+            // The run could not begin: no stream was extracted.
             Err(error) => {
                 let report = error.report();
                 let streams = self.streams.iter();

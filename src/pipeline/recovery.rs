@@ -1,11 +1,12 @@
-//! What a run does first: it finishes what an earlier run left.
+//! The recovery at the beginning of a run: it completes what an earlier run left.
 //!
-//! Of this destination's loads in the landing area, those that the ledger has are done. A folder without a manifest is an
-//! extract that was not finished, and goes. A manifest that the ledger lacks is applied if it follows on the ledger's
-//! position; others stay where they are, and the report names them.
+//! Recovery looks at this destination's loads in the landing area. A load that the ledger has is complete. A folder without
+//! a manifest is an unfinished extract, and is removed. A load that the ledger lacks is applied if it follows the ledger's
+//! position; otherwise it stays where it is, and the report names it.
 //!
-//! What is pending never stands in a stream's way: where the configuration is another since, everything is to be read anew,
-//! or the destination refuses the load, it is set aside, and its rows are read from the source again, where they still are.
+//! A pending load never blocks its stream: if the configuration has changed since, if everything is to be read anew, or if
+//! the destination refuses the load, it is set aside, and its rows are read from the source again as far as they still
+//! exist.
 
 use crate::config::Stream;
 use crate::destination::StreamState;
@@ -20,17 +21,17 @@ use super::loader::Loader;
 /// What an earlier run left of a stream.
 #[derive(Debug, Default)]
 pub(super) struct Leftovers {
-    /// Loads whose extract was not finished.
+    /// Loads whose extract is unfinished.
     pub(super) unfinished: Vec<LoadAddress>,
     /// Loads with a manifest that the ledger lacks, oldest first.
     pub(super) unloaded: Vec<(LoadAddress, Manifest)>,
     /// Loads whose manifest is damaged.
     pub(super) damaged: Vec<(LoadAddress, Error)>,
-    /// The newest load of the destination, whatever became of it.
+    /// The destination's newest load, whatever its state.
     pub(super) newest: Option<LoadId>,
 }
 
-/// Why a load that was landed is not what the stream is to load now; none where it is.
+/// The reason why a landed load does not match the stream's configuration any more. `None` if it matches.
 pub(super) fn outdated(manifest: &Manifest, stream: &Stream) -> Option<String> {
     let now = stream.fingerprint();
     if manifest
@@ -61,7 +62,7 @@ pub(super) fn outdated(manifest: &Manifest, stream: &Stream) -> Option<String> {
     }
 }
 
-/// Looks for what an earlier run left.
+/// Finds what an earlier run left.
 pub(super) async fn find(
     landing: &Landing,
     loader: &Loader,
@@ -82,7 +83,7 @@ pub(super) async fn find(
     .await
 }
 
-/// Looks for the loads of a destination that are not `done`.
+/// Finds the loads of a destination that are not `done`.
 pub(super) async fn look(
     landing: &Landing,
     destination: &DestinationId,
@@ -115,8 +116,8 @@ pub(super) async fn look(
 }
 
 impl Leftovers {
-    /// Takes the load to apply next to a stream in that state: the one that follows on its position; of those that begin
-    /// at the beginning the newest, if no newer one was applied.
+    /// Removes and returns the next load to apply to a stream in that state: the load that follows the stream's position
+    /// or, of the loads that begin anew, the newest, unless a newer load was applied.
     pub(super) fn take_next(
         &mut self,
         state: Option<&StreamState>,

@@ -1,9 +1,9 @@
-//! The streams of changes of one source, taken along the path together: one slot, one pass over the log.
+//! The streams of changes of one source, which are run together: one slot, and one reading of the log for all of them.
 //!
-//! Each stream still takes the path that every stream takes ([`StreamRun`]); here is what they share. A run finishes
-//! what an earlier one left, reads the log once for the streams that have a position, loads each, takes snapshots for
-//! those that have none or have to begin anew, and last confirms to the server what is durable. Following, it goes on
-//! in small batches.
+//! Each stream still takes the path of every stream ([`StreamRun`]); this module has what the streams share. A run recovers
+//! what an earlier run left, reads the log once for the streams that have a position, loads each stream, takes snapshots
+//! for streams without a position and for those that need a new one, and finally confirms to the server what is durable. A
+//! run that follows then continues in small batches.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -35,12 +35,12 @@ use crate::source::postgres::replication::{self, Replication, Resume, Standing, 
 use crate::source::postgres::stream::SnapshotContext;
 use crate::source::{Complete, Extract, ExtractEnd, LANE_CAPACITY, OpenStream};
 
-/// Who is told of what a run that follows does.
+/// A function that is called with the events of a run that follows.
 #[derive(Clone)]
 pub struct FollowObserver(pub(super) Arc<dyn Fn(&FollowEvent) + Send + Sync>);
 
 impl FollowObserver {
-    /// Calls `told`.
+    /// Creates an observer that calls `told`.
     pub fn new(told: impl Fn(&FollowEvent) + Send + Sync + 'static) -> Self {
         Self(Arc::new(told))
     }
@@ -52,23 +52,23 @@ impl std::fmt::Debug for FollowObserver {
     }
 }
 
-/// What a run that follows does.
+/// An event of a run that follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FollowEvent {
-    /// What was there when it began is loaded; it waits for more.
+    /// All changes up to the beginning of the run are loaded; the run waits for more.
     CaughtUp,
-    /// The connection to the source broke; it tries again after a while.
+    /// The connection to the source broke; the run will connect again.
     Broken {
-        /// How long it waits before.
+        /// How long the run waits before it connects again.
         wait: Duration,
     },
-    /// It has connected again, and goes on.
+    /// The run has connected again.
     Connected,
-    /// It has loaded a batch.
+    /// A batch was loaded.
     Batch {
-        /// Its changes.
+        /// The number of changes in the batch.
         changes: u64,
-        /// From the commit of the first of them in the source to their commit in the destination.
+        /// The time from the first change's commit in the source to its commit in the destination.
         lag: Duration,
     },
 }
@@ -76,24 +76,24 @@ pub enum FollowEvent {
 /// The streams of changes of one source.
 pub(super) struct ReplicationRun {
     pub(super) source: Postgres,
-    /// All of the source's streams of changes in the configuration, whether they run or not: what the slot is kept for.
+    /// All of the source's configured streams of changes, selected or not. The slot is kept for all of them.
     pub(super) configured: Vec<StreamName>,
     pub(super) streams: Vec<(PostgresChanges, StreamRun)>,
     pub(super) loader: Loader,
     pub(super) jobs: usize,
-    /// Whether it goes on until it is stopped, and who is told of each batch then.
+    /// If it is set, the run follows until it is stopped, and calls the observer for each event.
     pub(super) follow: Option<FollowObserver>,
     pub(super) stop: CancellationToken,
 }
 
-/// A stream under way.
+/// A stream in progress.
 pub(super) struct StreamTask {
     pub(super) run: StreamRun,
-    /// What it reads.
+    /// What the stream reads.
     stream: PostgresChanges,
     pub(super) report: StreamReport,
     began: Instant,
-    /// Why it goes no further.
+    /// The error that stopped the stream.
     pub(super) failure: Option<Error>,
     table: Option<Table>,
     next: Option<Next>,
@@ -101,9 +101,9 @@ pub(super) struct StreamTask {
 
 /// What a stream does next.
 enum Next {
-    /// It reads changes from its position on.
+    /// The stream reads changes from its position on.
     Resume(Resume),
-    /// It begins with a snapshot.
+    /// The stream begins with a snapshot.
     Snapshot,
 }
 
@@ -119,13 +119,13 @@ impl ReplicationRun {
             .filter(|(name, _)| self.configured.contains(name))
             .filter_map(|(_, state)| state.position.as_ref()?.lsn())
             .filter(|position| position.slot == self.source.slot_name())
-            // A position of another server says nothing of this one.
+            // A position of another server means nothing for this one.
             .filter(|position| position.system == replication.system())
             .map(|position| position.durable(replication.started()))
             .min()
     }
 
-    /// Carries the streams, and says how each ended.
+    /// Runs the streams, and returns a report of each.
     pub(super) async fn run(mut self) -> Vec<StreamReport> {
         let mut tasks: Vec<StreamTask> = std::mem::take(&mut self.streams)
             .into_iter()
@@ -163,7 +163,7 @@ impl ReplicationRun {
         replication.close().await
     }
 
-    /// Connects, sees to publication and slot, and decides where each stream begins.
+    /// Connects, prepares publication and slot, and decides where each stream begins.
     pub(super) async fn open(&self, tasks: &mut [StreamTask]) -> Result<Replication> {
         let mut replication = self.source.replicate().await?;
         let streams: Vec<_> = tasks.iter().map(|task| &task.stream).collect();
@@ -197,7 +197,7 @@ impl ReplicationRun {
         let begins = tasks.iter().any(StreamTask::begins);
         let slot = match slot {
             Some(slot) if slot.is_lost() && begins => {
-                // Its streams begin anew, or have said that their changes are lost.
+                // The slot's streams begin anew, or have already failed because their changes are lost.
                 replication.drop_slot().await?;
                 None
             }
@@ -213,10 +213,10 @@ impl ReplicationRun {
         Ok(replication)
     }
 
-    /// The slot, where there is one.
+    /// The slot, or `None` if it does not exist.
     ///
     /// # Errors
-    /// Where it is not the pipeline's own.
+    /// The slot is not the pipeline's own.
     async fn own_slot(
         &self,
         replication: &Replication,
@@ -261,7 +261,7 @@ impl ReplicationRun {
         }
     }
 
-    /// Reads the log to its present end, in windows, each of which is loaded and confirmed before the next is read.
+    /// Reads the log to its current end, in windows. Each window is loaded and confirmed before the next is read.
     async fn catch_up(
         &self,
         replication: &mut Replication,
@@ -270,7 +270,7 @@ impl ReplicationRun {
         let target = replication.now().await?;
         loop {
             let summary = self.read(replication, tasks, StopAt::Lsn(target)).await?;
-            // Where a pass failed, the streams have said so.
+            // If reading failed, the streams have the error.
             if summary.is_none_or(|summary| summary.reached >= target) {
                 return Ok(());
             }
@@ -281,7 +281,8 @@ impl ReplicationRun {
         }
     }
 
-    /// Reads the log once for the streams that have a position, and loads each. Tells whether there was anything.
+    /// Reads the log once for the streams that have a position, and loads each. Returns a summary, if there was anything to
+    /// read.
     async fn read(
         &self,
         replication: &mut Replication,
@@ -369,7 +370,7 @@ impl ReplicationRun {
             failure.map_or(Ok(summary), Err)
         };
         let (read, landed) = tokio::join!(reading, join_all(landing));
-        // The streams tell the failure themselves.
+        // The streams report the failure themselves.
         let summary = read.unwrap_or(None);
         let resuming = tasks.iter_mut().filter(|task| task.resumes());
         let mut applying: Vec<BoxFuture<'_, ()>> = Vec::new();
@@ -389,7 +390,7 @@ impl ReplicationRun {
         replication: &mut Replication,
         tasks: &mut [StreamTask],
     ) -> Result<()> {
-        // Their tables may have changed since they were looked at.
+        // The tables may have changed since they were looked up.
         let beginning: Vec<_> = tasks.iter_mut().filter(|task| task.begins()).collect();
         if beginning.is_empty() {
             return Ok(());
@@ -412,7 +413,7 @@ impl ReplicationRun {
             .iter()
             .filter_map(|task| task.table.clone())
             .collect();
-        // The tables stay as they are until each has its turn.
+        // The tables stay locked until each has been read.
         let held = tokio::select! {
             held = replication.hold(&snapshot, &tables) => held?,
             () = self.stop.cancelled() => return Err(Error::Interrupted),
@@ -428,7 +429,7 @@ impl ReplicationRun {
                 lsn: mark.lsn,
                 time: None,
             };
-            // What the table looked like in the snapshot is added by whoever reads it.
+            // The reader of the snapshot adds the table's shape.
             let position = replication.position(&table, mark.lsn, Some(last), None);
             let (snapshot, publication) = (&snapshot, publication.as_str());
             carrying.push(Box::pin(async move {
@@ -459,14 +460,14 @@ impl ReplicationRun {
         tasks
     }
 
-    /// Tells the server what is durable: what every stream that the slot is kept for has passed.
+    /// Confirms to the server the position that every stream of the slot has passed.
     pub(super) async fn confirm(&self, replication: &mut Replication) -> Result<()> {
         let states = self.loader.call(|destination| destination.states()).await?;
         if let Some(lsn) = self.lowest(&states, replication) {
             fail::fail_point!("cdc.before_confirm", crate::failpoint::abort);
             tokio::select! {
                 confirmed = replication.confirm(lsn) => confirmed?,
-                // The next run confirms it.
+                // The next run confirms the position.
                 () = self.stop.cancelled() => return Ok(()),
             }
             fail::fail_point!("cdc.after_confirm", crate::failpoint::abort);
@@ -474,7 +475,8 @@ impl ReplicationRun {
         Ok(())
     }
 
-    /// Goes on in small batches until it is stopped or the connection breaks. Between them the destination is closed.
+    /// Reads and loads in small batches until the run is stopped or the connection breaks. The destination is closed
+    /// between batches.
     pub(super) async fn follow(
         &self,
         replication: &mut Replication,
@@ -504,7 +506,7 @@ impl ReplicationRun {
                 (told.0)(&FollowEvent::Batch { changes, lag });
             }
         }
-        // A stop while nothing was under way is how following ends.
+        // Following normally ends by a stop while nothing is in progress.
         for task in tasks.iter_mut() {
             if matches!(task.failure, Some(Error::Interrupted)) {
                 task.failure = None;
@@ -514,7 +516,7 @@ impl ReplicationRun {
     }
 }
 
-/// What a pass brought.
+/// A summary of one reading of the log.
 struct ReadSummary {
     reached: Lsn,
     changes: u64,
@@ -583,7 +585,7 @@ impl StreamTask {
         self.next = Some(Next::Resume(Resume::at(from)));
     }
 
-    /// Where the stream begins.
+    /// Decides where the stream begins.
     fn start(
         &self,
         replication: &Replication,
@@ -622,14 +624,14 @@ impl StreamTask {
     }
 }
 
-/// The end of an extract, which whoever reads the log tells.
+/// Awaits the end of an extract, which the log reader sends.
 async fn told(ended: oneshot::Receiver<Result<ExtractEnd>>) -> Result<ExtractEnd> {
     ended
         .await
         .map_err(|_| Error::internal("whoever read the log did not tell how that ended"))?
 }
 
-/// What a decoder came to, as the end of an extract.
+/// Converts a decoder's result to the end of an extract.
 fn extract_end(
     end: DecodedTable,
     position: impl FnOnce(Option<LastRead>, Option<TableShape>) -> LsnPosition,
@@ -645,7 +647,7 @@ fn extract_end(
     }
 }
 
-/// What to know where partitions came or went: rows that came or went with them are not in the log.
+/// A warning that partitions were attached or detached: the log does not contain the rows that came or went with them.
 fn partitions_changed(position: Option<&LsnPosition>, table: &Table) -> Option<String> {
     let known = &position?.partitions;
     let attached = table

@@ -1,8 +1,8 @@
-//! Whether a replication slot is the pipeline's and the destination's own: one that is not is never read, moved or dropped.
+//! Whether a replication slot belongs to the pipeline and the destination. A foreign slot is never read, moved or dropped.
 //!
-//! A slot of the right name may be another program's (a subscription's), another pipeline's of a similar name, or that of
-//! the pipeline from which a configuration was copied. What was noted when the slot was made decides; where nothing was, as
-//! older versions noted nothing, the positions of the destination's streams do.
+//! A slot of the right name may belong to another program (a subscription), to another pipeline with a similar name, or to
+//! the pipeline from which the configuration was copied. The note that was written when the slot was made decides. If there
+//! is no note, because an older version made the slot, the positions of the destination's streams decide.
 
 use std::collections::BTreeMap;
 
@@ -15,27 +15,27 @@ use crate::names::{DestinationId, StreamName};
 use crate::position::Position;
 use crate::postgres::connection::Server;
 
-/// Who reads a slot.
+/// A reader of a slot: a pipeline with its destination.
 pub(super) struct Reader<'a> {
     pub(super) pipeline: &'a Pipeline,
     pub(super) landing: &'a Landing,
-    /// The destination's id; none where it has not been made.
+    /// The destination's id. `None` if the destination does not exist yet.
     pub(super) id: Option<&'a DestinationId>,
     pub(super) states: &'a BTreeMap<StreamName, StreamState>,
 }
 
-/// Whose a slot is.
+/// The owner of a slot.
 enum Whose {
-    /// The reader's, as was noted for this very destination.
+    /// The reader, by a note of this very destination.
     Noted,
-    /// The reader's.
+    /// The reader.
     Own,
-    /// Another's: why.
+    /// Another reader, for this reason.
     Foreign(String),
 }
 
 impl Reader<'_> {
-    /// Refuses a slot that exists and is not the reader's own. Whether that was noted when it was found so.
+    /// Refuses a slot that exists and is not the reader's own. Returns whether a note of this destination exists.
     pub(super) async fn refuse_foreign(&self, slot: &str) -> Result<bool> {
         match self.whose(slot).await? {
             Whose::Noted => Ok(true),
@@ -44,7 +44,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Why a slot that exists is not the reader's own, where it is not.
+    /// The reason why an existing slot is not the reader's own. `None` if it is.
     pub(super) async fn foreign(&self, slot: &str) -> Result<Option<String>> {
         Ok(match self.whose(slot).await? {
             Whose::Foreign(why) => Some(why),
@@ -59,7 +59,7 @@ impl Reader<'_> {
             Some(owner) if self.id.is_some_and(|id| id.as_str() == owner.destination) => {
                 Whose::Noted
             }
-            // Made anew where it was.
+            // The destination was made anew at the same place.
             Some(owner) if owner.place == place => Whose::Own,
             Some(owner) => {
                 Whose::Foreign(format!("it is read for the destination at {}", owner.place))
@@ -71,7 +71,7 @@ impl Reader<'_> {
         })
     }
 
-    /// Notes that a slot is the reader's.
+    /// Writes the note that a slot is the reader's.
     pub(super) async fn note(&self, slot: &str) -> Result<()> {
         let Some(id) = self.id else {
             return Ok(());

@@ -36,42 +36,42 @@ pub(super) struct StreamRun {
     pub(super) landing: Landing,
     pub(super) loader: Loader,
     pub(super) state: Option<StreamState>,
-    /// The newest load in the landing area.
+    /// The stream's newest load in the landing area.
     pub(super) newest: Option<LoadId>,
     pub(super) full_refresh: bool,
     pub(super) counters: Counters,
     pub(super) stop: CancellationToken,
 }
 
-/// What is known of an extract before its rows come.
+/// What is known of an extract before its rows are read.
 #[derive(Debug)]
 pub(super) struct Expected {
-    /// Where it begins.
+    /// The position that the extract begins at.
     pub(super) from: Option<Position>,
-    /// Its columns; none where only its end tells them.
+    /// The columns. `None` if only the end of the extract has them.
     pub(super) schema: Option<Schema>,
-    /// Those beside others, for values that are not of their type.
+    /// The columns for values that do not fit their own column's type.
     pub(super) misfits: BTreeMap<String, String>,
     pub(super) primary_key: Vec<String>,
-    /// Whether the source guarantees that no key comes twice.
+    /// Whether the source guarantees that keys are unique.
     pub(super) key_is_unique: bool,
 }
 
-/// What an extract came to.
+/// The result of landing an extract.
 #[derive(Debug)]
 pub(super) enum Landed {
-    /// There is something to load.
+    /// There is a load.
     Load(Box<ReadyLoad>),
-    /// There is nothing to load. Where the stream stands since, if it has a position.
+    /// There is nothing to load. The stream's new position, if it has one.
     Nothing(Option<Box<Position>>),
-    /// What came is of no use: the stream needs a new snapshot.
+    /// The rows must not be loaded: the stream needs a new snapshot.
     Resnapshot {
-        /// Why, as the end of a sentence.
+        /// The reason, as the end of a sentence.
         reason: String,
     },
 }
 
-/// A load whose parts are landed. Its manifest makes it one, once it is published.
+/// A load whose parts are landed. It becomes a load of the landing area when its manifest is published.
 #[derive(Debug)]
 pub(super) struct ReadyLoad {
     address: LoadAddress,
@@ -80,7 +80,7 @@ pub(super) struct ReadyLoad {
 }
 
 impl StreamRun {
-    /// Takes the stream along the path, and says how that went.
+    /// Recovers, extracts, lands and loads the stream, and returns a report.
     pub(super) async fn run(mut self) -> StreamReport {
         let began = Instant::now();
         let mut report = self.begin();
@@ -93,14 +93,14 @@ impl StreamRun {
         self.end(report, began, ended)
     }
 
-    /// A report that nothing has happened.
+    /// A report of a stream that has not begun.
     pub(super) fn begin(&self) -> StreamReport {
         let mut report = StreamReport::skipped(&self.stream.name, self.stream.mode());
         report.position_before = self.position().map(Position::brief);
         report
     }
 
-    /// The report of how it ended.
+    /// Completes the report by the result.
     pub(super) fn end(
         &self,
         mut report: StreamReport,
@@ -140,7 +140,7 @@ impl StreamRun {
         self.load_opened(opened, report).await
     }
 
-    /// Extracts what is open, lands and loads it.
+    /// Extracts, lands and loads an open stream.
     pub(super) async fn load_opened(
         &mut self,
         opened: OpenStream,
@@ -155,7 +155,7 @@ impl StreamRun {
         }
     }
 
-    /// Publishes and loads what was landed; where there was nothing to load, the position alone is taken on.
+    /// Publishes and loads a landed extract. If there is nothing to load, only the position is advanced.
     pub(super) async fn apply(&mut self, landed: Landed, report: &mut StreamReport) -> Result<()> {
         match landed {
             Landed::Load(load) => {
@@ -204,7 +204,7 @@ impl StreamRun {
         }
     }
 
-    /// Lands an extract, whatever the mode. Where that fails, nothing stays.
+    /// Lands an extract of any mode. If that fails, its files are removed.
     pub(super) async fn land(
         &mut self,
         extract: Extract,
@@ -264,10 +264,10 @@ impl StreamRun {
         })))
     }
 
-    /// Lands the lanes of an extract at once, and waits for its end. The first failure stops them all.
+    /// Lands the lanes of an extract at the same time, and awaits its end. The first failure stops all lanes.
     ///
-    /// From its first batch on the destination is held: until the rows are loaded, what is landed of them is for no other run
-    /// to find. An extract that has none holds up nobody.
+    /// From the first batch on, the destination is kept open: no other run may take the extract's files for those of a dead
+    /// run until the rows are loaded. An extract without rows does not keep it open.
     async fn land_lanes(
         &self,
         extract: Extract,
@@ -316,21 +316,21 @@ impl StreamRun {
             }
             failure.map_or(Ok(landed), Err)
         };
-        // Where landing fails, the source only finds that nobody takes its batches.
+        // If landing fails, the source's own error is only that nobody receives its batches.
         let (landed, end) = tokio::join!(landing, extract.end);
         let (mut parts, hold) = landed?;
         parts.sort_by(|a: &Part, b| a.path.cmp(&b.path));
         Ok((parts, hold, end?))
     }
 
-    /// Removes what was landed of an extract that failed.
+    /// Removes the files of an extract that failed.
     async fn discard(&self, address: &LoadAddress) {
         if let Err(left) = self.landing.discard(address).await {
             tracing::debug!(%left, "an unfinished extract stays for the next run to remove");
         }
     }
 
-    /// Finishes what an earlier run left of the stream.
+    /// Completes what an earlier run left of the stream.
     pub(super) async fn recover(&mut self, report: &mut StreamReport) -> Result<()> {
         let name = &self.stream.name;
         let mut leftovers =
@@ -378,7 +378,7 @@ impl StreamRun {
         Ok(())
     }
 
-    /// Reads the stream from its position on and lands it.
+    /// Reads the stream from its position on, and lands it.
     async fn extract(
         &mut self,
         mut opened: OpenStream,
@@ -396,7 +396,7 @@ impl StreamRun {
         let misfits = &description.misfits;
         let schema = assign_field_ids(known.as_ref(), description.columns.clone());
         let schema = with_misfits(known.as_ref(), &schema, misfits);
-        // A stream that starts afresh keeps nothing of its table's schema.
+        // A stream that begins anew keeps nothing of its table's schema.
         let afresh = before.is_none() && self.stream.disposition() != Disposition::Replace;
         let checked = !afresh || self.stream.contract == SchemaContract::Freeze;
         if let Some(known) = known.as_ref().filter(|_| !self.full_refresh && checked) {
@@ -431,7 +431,7 @@ impl StreamRun {
         self.land(extract, expected, &stop, report).await
     }
 
-    /// The manifest of what was landed; without what only the source knows: key and position afterwards.
+    /// The manifest of an extract, without what only the source knows: the key and the new position.
     fn manifest(
         &self,
         address: &LoadAddress,
@@ -466,20 +466,20 @@ impl StreamRun {
         }
     }
 
-    /// Whether a table that cannot take what a column has become is made anew with it: it is made anew with each load.
+    /// Whether a table is rebuilt with each load, so that it can take any change of a column's type.
     fn rebuilds_at_will(&self) -> bool {
         self.stream.disposition() == Disposition::Replace
             && self.stream.contract == SchemaContract::Evolve
     }
 
-    /// The time, but never before what is known of the stream already: a clock may have been put back.
+    /// The current time, but later than the stream's last load: the clock may have been set back.
     fn now(&self) -> DateTime<Utc> {
         let known = self.state.as_ref().map(|state| state.updated_at);
         let next = known.and_then(|known| known.checked_add_signed(TimeDelta::microseconds(1)));
         next.map_or_else(Utc::now, |next| next.max(Utc::now()))
     }
 
-    /// Applies a landed load.
+    /// Loads a landed load.
     async fn load(
         &mut self,
         address: &LoadAddress,
@@ -513,7 +513,7 @@ impl StreamRun {
         Ok(())
     }
 
-    /// Moves a load that was never applied, and is not to be, out of the way, and says so. Its rows are read anew.
+    /// Sets aside a load that was never applied and must not be, and adds a warning. Its rows are read again.
     async fn set_refused_aside(
         &self,
         address: &LoadAddress,
@@ -529,7 +529,7 @@ impl StreamRun {
         Ok(())
     }
 
-    /// Moves a damaged load out of the way, so that the next run extracts its rows anew, and says so.
+    /// Sets aside a damaged load, so that the next run extracts its rows again, and returns the error to report.
     async fn set_damaged_aside(&self, address: &LoadAddress, error: Error) -> Error {
         match self.landing.set_aside(address, Aside::Damaged).await {
             Ok(place) => error.remedy(format!(
@@ -547,7 +547,7 @@ impl StreamRun {
         self.state.as_ref()?.position.as_ref()
     }
 
-    /// Where the extract begins: nowhere for a full one, nor for the snapshot that a stream of changes begins with.
+    /// The position that the extract begins at. `None` for a full stream, and for the snapshot of a stream of changes.
     fn start_position(&self) -> Result<Option<&Position>> {
         if self.full_refresh || self.stream.mode() == Mode::Cdc {
             return Ok(None);
@@ -556,10 +556,10 @@ impl StreamRun {
     }
 }
 
-/// Where an extract of a stream begins whose position that is: nowhere for a full one.
+/// The position that an extract of a stream begins at, given the stream's position. `None` for a full stream.
 ///
 /// # Errors
-/// Where the position is one of another cursor, or of another mode.
+/// The position is one of another cursor, or of another mode.
 pub(super) fn start_position<'a>(
     stream: &Stream,
     position: Option<&'a Position>,

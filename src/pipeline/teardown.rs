@@ -1,7 +1,7 @@
-//! Taking down what streams of changes have on a source: their replication slot and their publication.
+//! The removal of a replication slot and its publication from a source.
 //!
-//! Neither tells who made it. What acequia noted when it made the slot does ([`slot_owner`](super::slot_owner)): what another
-//! uses is left alone.
+//! The server does not say who made them. The note that acequia wrote when it made the slot does
+//! ([`slot_owner`](super::slot_owner)). A slot or publication that another reader uses stays.
 
 use serde::Serialize;
 
@@ -15,7 +15,7 @@ use crate::postgres::literal;
 use crate::source::postgres::Postgres;
 use crate::source::postgres::replication::preflight;
 
-/// What a pipeline has on a source for one of its destinations.
+/// The slot and publication that `replication drop` would remove.
 #[derive(Debug)]
 pub struct Teardown {
     source: Postgres,
@@ -24,22 +24,23 @@ pub struct Teardown {
     found: Found,
 }
 
-/// What there is to drop.
+/// What exists on the source.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Found {
-    /// The slot, where it exists.
+    /// The slot, if it exists.
     pub slot: Option<String>,
-    /// The publication, where it exists and no other slot of the pipeline needs it.
+    /// The publication, if it exists and no other slot of the pipeline needs it.
     pub publication: Option<String>,
-    /// Whether something reads the slot.
+    /// Whether a process reads the slot.
     pub active: bool,
 }
 
 impl Teardown {
-    /// Looks for what the pipeline of a configuration has on a source, for a destination or its default one.
+    /// Looks up the slot and publication of a configured pipeline on a source, for the named destination or the pipeline's
+    /// own.
     ///
     /// # Errors
-    /// Where no stream reads that source, it cannot be asked, or what is there is another's.
+    /// No stream reads that source, the source cannot be asked, or the slot or publication is another reader's.
     pub async fn look(
         document: &Document,
         source: &str,
@@ -103,21 +104,21 @@ impl Teardown {
         })
     }
 
-    /// What there is to drop.
+    /// What would be removed.
     pub fn found(&self) -> &Found {
         &self.found
     }
 
-    /// The names that slot and publication have, whether they exist or not.
+    /// The names of slot and publication, whether they exist or not.
     pub fn names(&self) -> (&str, &str) {
         let (_, names) = self.source.replication();
         (&names.slot, &names.publication)
     }
 
-    /// Drops it.
+    /// Removes slot and publication.
     ///
     /// # Errors
-    /// Where the server does not let the user, or something reads the slot.
+    /// The user lacks the privilege, or a process reads the slot.
     pub async fn drop(self) -> Result<()> {
         let (server, names) = self.source.replication();
         preflight::drop(
@@ -132,13 +133,13 @@ impl Teardown {
     }
 }
 
-/// The pipeline with a stream of the source.
+/// The pipeline, with one stream of the source.
 fn pipeline(document: &Document, source: &str, destination: Option<String>) -> Result<Pipeline> {
     let streams = document.config().streams.iter();
     let of_source = streams.filter(|(_, stream)| stream.source == *source);
     let (cdc, others): (Vec<_>, Vec<_>) =
         of_source.partition(|(_, stream)| stream.mode == Mode::Cdc);
-    // Where no stream of changes is left, the source is found by any of its streams.
+    // If no stream of changes is left, any stream of the source will do.
     let (stream, _) = cdc.first().or(others.first()).ok_or_else(|| {
         Error::config(format!("no stream has the source `{source}`"))
             .remedy("name a source of the configuration that a stream reads")

@@ -1,5 +1,5 @@
-//! Waiting for what is not in our hands: a server, a lock that somebody else holds, a file that another has open. A stop ends
-//! every wait at once, and one that takes long says what it is for.
+//! Waiting for what acequia does not control: a server, a lock that another session holds, a file that another process has
+//! open. A stop ends every wait at once, and a long wait logs what it waits for.
 
 use std::time::Duration;
 
@@ -7,13 +7,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::{Error, Result};
 
-/// How long something may take before a word is said of it.
+/// How long a wait lasts before a message says so.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Does `work`, unless the run is stopped before.
+/// Does `work`, unless the run is stopped first.
 ///
 /// # Errors
-/// [`Error::Interrupted`] once `stop` is cancelled, and those of `work`.
+/// [`Error::Interrupted`] when `stop` is cancelled, and the errors of `work`.
 pub(super) async fn unless_stopped<T>(
     stop: &CancellationToken,
     what: impl std::fmt::Display,

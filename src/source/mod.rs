@@ -1,5 +1,5 @@
-//! Where rows come from. A source describes a stream's columns and reads its rows as Arrow batches, in one or several
-//! lanes, over bounded channels. Sources know nothing of the landing area and of destinations.
+//! The sources of rows. A source describes a stream's columns and reads its rows as Arrow batches, in one or several lanes,
+//! over bounded channels. Sources know nothing of the landing area and of destinations.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,10 +18,10 @@ use crate::schema::{ColumnSpec, Schema};
 pub mod hubspot;
 pub mod postgres;
 
-/// Batches that a lane may hold ready before its reader waits.
+/// How many batches a lane's channel holds before its reader waits.
 pub(crate) const LANE_CAPACITY: usize = 2;
 
-/// A source, connected to when a stream is opened.
+/// A source. It connects when a stream is opened.
 #[derive(Debug, Clone)]
 pub enum Source {
     /// A PostgreSQL database.
@@ -30,72 +30,73 @@ pub enum Source {
     HubSpot(hubspot::HubSpot),
 }
 
-/// A stream that is open in its source: described, and held still until it is read or dropped.
+/// An open stream: its columns are described, and its relation is locked until the stream is read or dropped.
 #[derive(Debug)]
 pub enum OpenStream {
     /// A table or query of PostgreSQL, under one snapshot.
     Postgres(Box<postgres::stream::PostgresStream>),
-    /// Records of HubSpot, or what belongs to them.
+    /// A HubSpot object, or its history, associations, definitions, owners or pipelines.
     HubSpot(Box<hubspot::stream::HubSpotStream>),
 }
 
-/// What a source says of a stream.
+/// A source's description of a stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Description {
     /// Its columns, in order.
     pub columns: Vec<ColumnSpec>,
     /// The key: the configuration's, or else the source's own.
     pub primary_key: Vec<String>,
-    /// Whether the source guarantees that no key comes twice.
+    /// Whether the source guarantees that keys are unique.
     pub key_is_unique: bool,
-    /// How many rows there are, roughly.
+    /// The number of rows, as the source estimates it.
     pub estimated_rows: Option<u64>,
-    /// How it would be read, for people.
+    /// How the stream would be read, for people.
     pub reading: String,
-    /// Columns beside others, for values that are not of their type: a column's name, and that of the one beside it.
+    /// Columns for values that do not fit their own column's type: for each column that has one, the name of the column
+    /// beside it.
     pub misfits: BTreeMap<String, String>,
 }
 
-/// An extract under way: its batches, and how it ends. The batches are complete only once it has ended well.
+/// An extract in progress: its batches, and its end. The batches are complete only if the end is [`ExtractEnd::Complete`].
 pub struct Extract {
-    /// Its lanes: the batches of each in an order of their own.
+    /// The lanes: each has its batches in an order of its own.
     pub lanes: Vec<mpsc::Receiver<RecordBatch>>,
-    /// Comes once nothing produces batches any more. It has to be awaited beside the lanes: where one fails, it stops the
-    /// others.
+    /// Resolves when no lane produces batches any more. The caller must poll it together with the lanes: if one lane fails,
+    /// it stops the others.
     pub end: BoxFuture<'static, Result<ExtractEnd>>,
 }
 
-/// How an extract ended that did not fail.
+/// The end of an extract that did not fail.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ExtractEnd {
-    /// All rows up to its position were sent.
+    /// The lanes sent all rows up to the position.
     Complete(Box<Complete>),
-    /// What was sent is of no use: the stream needs a new snapshot.
+    /// The batches must not be loaded: the stream needs a new snapshot.
     Resnapshot {
-        /// Why, as the end of a sentence.
+        /// The reason, as the end of a sentence.
         reason: String,
     },
 }
 
-/// What a source tells of an extract that is complete.
+/// What a source knows of a complete extract.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Complete {
-    /// Where the stream stands; none where it has no position.
+    /// The stream's new position. `None` if the stream has no position.
     pub position: Option<Position>,
-    /// What went well but should be known.
+    /// Warnings: the extract succeeded, but people should know this.
     pub warnings: Vec<String>,
-    /// The columns for misfits that have values.
+    /// The columns for misfits that have at least one value.
     pub used: BTreeSet<String>,
-    /// The columns of the batches, where they are not those that were asked for. A stream of changes asks for none.
+    /// The columns of the batches, if they differ from those that were requested. A stream of changes requests none.
     pub schema: Option<Schema>,
-    /// The column that is NULL only in rows that mark a record, where there are any.
+    /// The column that is NULL only in rows that mark a record, if the batches have such rows.
     pub marks: Option<String>,
-    /// Whether the columns themselves are news, though no row came.
+    /// Whether the table's columns changed. The load must then be applied even if it has no rows.
     pub reshaped: bool,
 }
 
 impl Source {
-    /// Makes a source of its configuration. Does not connect.
+    /// Creates a source from its configuration. It does not connect.
     pub fn new(config: &config::Source) -> Result<Self> {
         match config {
             config::Source::Postgres(source) => {
@@ -105,7 +106,7 @@ impl Source {
         }
     }
 
-    /// Connects, and says to what.
+    /// Connects, and returns a description of the server or account.
     pub async fn connect(&self) -> Result<String> {
         match self {
             Self::Postgres(source) => source.describe().await,
@@ -113,7 +114,7 @@ impl Source {
         }
     }
 
-    /// Connects, and tells of what the pipeline left there that costs the source something, as warnings.
+    /// Connects, and returns warnings about replication slots of the pipeline that nothing reads.
     pub async fn orphaned_slots(&self) -> Result<Vec<String>> {
         match self {
             Self::Postgres(source) => source.orphaned_slots().await,
@@ -123,11 +124,10 @@ impl Source {
 }
 
 impl OpenStream {
-    /// Connects to a stream's source and opens the stream: looks at its relation, holds it still, and describes it.
+    /// Connects to a stream's source and opens the stream: locks its relation, and describes it.
     ///
     /// # Errors
-    /// Where the source's configuration is wrong, the source cannot be reached, or the stream cannot be read as it is
-    /// configured.
+    /// The source's configuration is wrong, the source cannot be reached, or the stream cannot be read as it is configured.
     pub async fn open(from: &config::StreamSource) -> Result<Self> {
         match from {
             config::StreamSource::Rows(rows) => {
@@ -146,7 +146,7 @@ impl OpenStream {
         }
     }
 
-    /// What the source says of it.
+    /// The source's description of the stream.
     pub fn description(&self) -> &Description {
         match self {
             Self::Postgres(stream) => stream.description(),
@@ -154,7 +154,7 @@ impl OpenStream {
         }
     }
 
-    /// What its owner should know of it: what was found, and what fixes it.
+    /// Recommendations for the stream's owner: what the source found, and what fixes it.
     pub fn recommendations(&self) -> Vec<(String, String)> {
         match self {
             Self::Postgres(stream) => stream.recommendations(),
@@ -162,7 +162,7 @@ impl OpenStream {
         }
     }
 
-    /// Takes the types of a table that is there already for columns of which the source has another now, where it can.
+    /// Keeps the types of an existing table for columns whose type differs in the source now, if the source can.
     pub fn keep_types(&mut self, known: &TableSchema) {
         match self {
             Self::Postgres(_) => {}
@@ -170,7 +170,7 @@ impl OpenStream {
         }
     }
 
-    /// Whether reading from a position takes the ids that the table has for records in use.
+    /// Whether reading from a position needs the ids of the records that the table has and that are not archived.
     pub fn compares_ids(&self, from: Option<&Position>) -> bool {
         match self {
             Self::Postgres(_) => false,
@@ -178,8 +178,8 @@ impl OpenStream {
         }
     }
 
-    /// Begins to read: rows of `schema`, from a position on where it is given. `ids` are those that the table has for records
-    /// in use, where they are [compared](OpenStream::compares_ids). `stop` ends the extract early.
+    /// Starts to read rows of `schema`, from a position on if one is given. `ids` are the table's ids of records that are
+    /// not archived, if the stream [compares](OpenStream::compares_ids) them. `stop` ends the extract early.
     pub async fn read(
         self,
         schema: &Schema,
@@ -207,7 +207,7 @@ impl std::fmt::Debug for Extract {
     }
 }
 
-/// Waits for what reads on a task or thread of its own, and says how that went.
+/// Awaits a reader's task or thread, and returns its result.
 pub(crate) async fn joined<T>(reader: JoinHandle<Result<T>>) -> Result<T> {
     reader
         .await
