@@ -1,7 +1,7 @@
-//! What can go wrong, cut by who must act.
+//! The errors, divided by who must act.
 //!
-//! Each error says what failed and on what (stream, table, file, URL without its secrets), and, where there is one,
-//! how to fix it. The cause stays attached and is printed once, in `main`. No cell value and no secret is put here.
+//! Each error says what failed, on what (stream, table, file, URL without its secrets), and, if it is known, how to fix it.
+//! The cause stays attached and is printed once, in `main`. No error contains a cell value or a secret.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -13,7 +13,7 @@ pub type Cause = Box<dyn StdError + Send + Sync>;
 /// The result of everything in this library that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What failed, how to fix it, and why it failed.
+/// What failed, how to fix it, and the cause.
 #[derive(Debug, Clone)]
 pub struct Details {
     what: String,
@@ -23,48 +23,48 @@ pub struct Details {
     kind: Kind,
 }
 
-/// What ran out, where acequia itself does something about it.
+/// The resource that ran out, if acequia itself can react.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Kind {
-    /// Nothing of the kind.
+    /// No such resource.
     #[default]
     Other,
     /// The memory that the destination may use.
     OutOfMemory,
-    /// The destination's disk.
+    /// The space on the destination's disk.
     DiskFull,
 }
 
-/// Whether what failed would fail again.
+/// Whether the same operation would fail again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum Lasts {
-    /// As long as nobody fixes it, or what was asked for is another.
+    /// It fails until people fix the cause, or until something else is requested.
     #[default]
     Always,
-    /// Until whoever was asked is in order again: it says nothing of what was asked for.
+    /// It fails until the other side works again: the error does not concern the request.
     ForNow,
-    /// Until somebody else lets go.
+    /// It fails until another process releases what was requested.
     UntilReleased,
 }
 
-/// Every failure, by who must act on it.
+/// Every error, by who must act.
 #[derive(Debug, Clone)]
 pub enum Error {
-    /// The command line or `acequia.toml`: whoever wrote it.
+    /// The command line or `acequia.toml` is wrong: its author must act.
     Config(Details),
-    /// The source refuses, is absent or broke off: whoever runs the source.
+    /// The source refuses, is absent or broke the connection: the source's operator must act.
     Source(Details),
-    /// A value or a schema that cannot be carried exactly: whoever owns the stream.
+    /// A value or a schema cannot be copied exactly: the stream's owner must act.
     Data(Details),
-    /// The landing area: whoever runs its storage.
+    /// The landing area failed: the operator of its storage must act.
     Landing(Details),
-    /// A landed load whose files are not what its manifest says: nobody, for the next run reads its rows anew.
+    /// A landed load's files differ from its manifest: nobody must act, as the next run reads its rows again.
     Damaged(Details),
-    /// The destination: whoever runs it.
+    /// The destination failed: its operator must act.
     Destination(Details),
-    /// Stopped on request. Nothing is lost: the next run takes it up.
+    /// The run was stopped on request. Nothing is lost: the next run continues.
     Interrupted,
-    /// A broken promise inside acequia: its developers.
+    /// An invariant of acequia was violated: its developers must act.
     Internal(Details),
 }
 
@@ -79,7 +79,7 @@ impl Error {
         Self::Source(Details::new(what))
     }
 
-    /// A value or schema that cannot be carried exactly.
+    /// An error of a value or schema that cannot be copied exactly.
     pub fn data(what: impl Into<String>) -> Self {
         Self::Data(Details::new(what))
     }
@@ -89,7 +89,7 @@ impl Error {
         Self::Landing(Details::new(what))
     }
 
-    /// A landed load whose files are not what its manifest says.
+    /// An error of a landed load whose files differ from its manifest.
     pub fn damaged(what: impl Into<String>) -> Self {
         Self::Damaged(Details::new(what))
     }
@@ -99,12 +99,12 @@ impl Error {
         Self::Destination(Details::new(what))
     }
 
-    /// A broken promise inside acequia.
+    /// An error of a violated invariant of acequia.
     pub fn internal(what: impl Into<String>) -> Self {
         Self::Internal(Details::new(what))
     }
 
-    /// Adds how to fix it.
+    /// Sets the remedy.
     #[must_use]
     pub fn remedy(mut self, remedy: impl Into<String>) -> Self {
         if let Some(fault) = self.fault_mut() {
@@ -113,7 +113,7 @@ impl Error {
         self
     }
 
-    /// Adds why it failed.
+    /// Sets the cause.
     #[must_use]
     pub fn cause(mut self, cause: impl Into<Cause>) -> Self {
         if let Some(fault) = self.fault_mut() {
@@ -122,7 +122,7 @@ impl Error {
         self
     }
 
-    /// Puts what it happened on before what happened: `stream ventas: …`.
+    /// Puts the subject before the message: `stream ventas: …`.
     #[must_use]
     pub fn context(mut self, subject: impl fmt::Display) -> Self {
         if let Some(fault) = self.fault_mut() {
@@ -131,7 +131,7 @@ impl Error {
         self
     }
 
-    /// Marks it as one that says nothing of what was asked for: a full disk, a lost connection, a right that is missing.
+    /// Marks the error as one that does not concern the request: a full disk, a lost connection, a missing privilege.
     #[must_use]
     pub fn for_now(mut self) -> Self {
         if let Some(fault) = self.fault_mut() {
@@ -140,7 +140,7 @@ impl Error {
         self
     }
 
-    /// Marks it as one that ends when somebody else lets go.
+    /// Marks the error as one that ends when another process releases what was requested.
     #[must_use]
     pub fn until_released(mut self) -> Self {
         if let Some(fault) = self.fault_mut() {
@@ -149,7 +149,7 @@ impl Error {
         self
     }
 
-    /// Says what ran out.
+    /// Sets the resource that ran out.
     #[must_use]
     pub(crate) fn of_kind(mut self, kind: Kind) -> Self {
         if let Some(fault) = self.fault_mut() {
@@ -158,18 +158,18 @@ impl Error {
         self
     }
 
-    /// What ran out.
+    /// The resource that ran out.
     pub(crate) fn kind(&self) -> Kind {
         self.fault().map_or(Kind::Other, |fault| fault.kind)
     }
 
-    /// Whether it ends when somebody else lets go of what was asked for.
+    /// Whether the error ends when another process releases what was requested.
     pub fn ends_when_released(&self) -> bool {
         let lasts = self.fault().map(|fault| fault.lasts);
         lasts == Some(Lasts::UntilReleased)
     }
 
-    /// Whether a load met with it because of what the load is, so that it would meet with it again.
+    /// Whether the error concerns the load itself, so that the load would fail again.
     pub fn refuses_load(&self) -> bool {
         let of_the_load = match self {
             Self::Config(_) | Self::Data(_) | Self::Destination(_) | Self::Internal(_) => true,
@@ -179,12 +179,12 @@ impl Error {
         of_the_load && lasts == Some(Lasts::Always)
     }
 
-    /// How to fix it, where that is known.
+    /// The remedy, if it is known.
     pub fn remedy_text(&self) -> Option<&str> {
         self.fault().and_then(|fault| fault.remedy.as_deref())
     }
 
-    /// The chain of causes and the remedy, as one text of several lines.
+    /// The error, its causes and the remedy, as a text of several lines.
     pub fn report(&self) -> String {
         let mut text = self.to_string();
         let mut cause = self.source();

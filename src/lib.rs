@@ -1,5 +1,5 @@
-//! acequia brings tables and queries of PostgreSQL and objects of HubSpot, through a Parquet landing area, into DuckDB or
-//! PostgreSQL. This library is what the command `acequia` does, for programs.
+//! acequia copies tables and queries of PostgreSQL and objects of HubSpot, through a Parquet landing area, into DuckDB or
+//! PostgreSQL. This library offers to programs what the command `acequia` offers to people.
 //!
 //! ```no_run
 //! use acequia::{Document, RunOptions, Selection};
@@ -15,16 +15,17 @@
 //! # }
 //! ```
 //!
-//! [`run`] takes every stream along the one path: source, `RecordBatch` stream, landing area (Parquet parts and a manifest),
-//! destination (rows, ledger and position in one transaction). [`check`] says beforehand what would keep it from doing so,
-//! [`plan`] what it would do, [`status`] how each stream stands, and [`replay`] builds a destination from the landing area
-//! alone. They need a tokio runtime with time and I/O enabled, and may run on tasks of their own.
+//! [`run`] extracts each stream from its source as `RecordBatch`es, lands them as Parquet parts with a manifest, and loads
+//! them into the destination: rows, ledger and position in one transaction. [`check`] finds what would keep a run from
+//! succeeding, [`plan`] says what a run would do, [`status`] reports the state of each stream, and [`replay`] builds a
+//! destination from the landing area alone. These functions need a tokio runtime with time and I/O enabled; their futures
+//! are `Send`.
 //!
-//! One stream's failure does not stop the others and is no `Err`: the [report](pipeline::report::RunReport) has it. An
-//! [`Error`] tells what is wrong, with what, and what to do about it; [`Error::report`] has all of that.
+//! If one stream fails, the others continue, and `run` returns `Ok`: the [report](pipeline::report::RunReport) has the
+//! failure. An [`Error`] says what failed, on what, and how to fix it; [`Error::report`] returns all of that as text.
 //!
-//! A run is watched through [`Progress`] and stopped through [`RunOptions::interrupt`]; what was not committed then is as if
-//! it had not begun.
+//! [`Progress`] shows how far a run is, and [`RunOptions::interrupt`] stops it; changes that are not committed by then are
+//! undone.
 
 mod change;
 pub mod config;

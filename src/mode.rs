@@ -23,13 +23,13 @@ pub enum Mode {
 pub enum Disposition {
     /// The table is replaced, in one step.
     Replace,
-    /// Rows are added; those that an earlier load brought already are not added again.
+    /// Rows are added, except those that an earlier load added already.
     Append,
-    /// Rows take the place of those with the same key.
+    /// Rows replace those with the same key.
     Merge,
-    /// Rows are added whose key the table does not have; others are left as they are.
+    /// Rows are added if the table does not have their key; other rows stay unchanged.
     InsertOnly,
-    /// Every version of a row is kept, with the time from which and to which it held.
+    /// Every version of a row is kept, with the times between which it was current.
     Scd2,
 }
 
@@ -87,7 +87,7 @@ pub enum Deletes {
 }
 
 impl Disposition {
-    /// Whether rows are told apart by a key.
+    /// Whether rows are identified by a key.
     pub fn has_key(self) -> bool {
         match self {
             Self::Merge | Self::InsertOnly | Self::Scd2 => true,

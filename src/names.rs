@@ -1,4 +1,4 @@
-//! Identifiers that are more than strings: a stream's name, a load's id, a destination's id.
+//! Identifiers with a format: a stream's name, a load's id, a destination's id.
 
 use std::fmt;
 use std::str::FromStr;
@@ -18,7 +18,7 @@ const MAX_NAME: usize = 63;
 #[schemars(with = "String", transform = stream_name_pattern)]
 pub struct StreamName(String);
 
-/// What [`StreamName`] takes, as far as a pattern says.
+/// The pattern of a [`StreamName`], as far as a pattern can express it.
 fn stream_name_pattern(schema: &mut schemars::Schema) {
     schema.insert(
         "pattern".to_owned(),
@@ -26,7 +26,7 @@ fn stream_name_pattern(schema: &mut schemars::Schema) {
     );
 }
 
-/// A text that cannot be a stream's name.
+/// A text that is not a stream's name.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "`{0}` cannot name a stream: use 1 to 63 letters, digits, `_` and `-`, beginning with a letter or `_`, and not \
@@ -80,13 +80,13 @@ impl fmt::Display for StreamName {
     }
 }
 
-/// What tells one destination from another, and from one that stood at the same place before: eight hexadecimal digits,
-/// drawn when the ledger is created and kept in it.
+/// The id of a destination: eight hexadecimal digits, drawn when the ledger is created and kept in it. It differs from the
+/// id of another destination that was at the same place before.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct DestinationId(String);
 
 impl DestinationId {
-    /// A new one.
+    /// Draws an id.
     pub fn random() -> Self {
         Self(random_hex(8))
     }
@@ -109,16 +109,16 @@ impl FromStr for DestinationId {
     }
 }
 
-/// One load: when it began (UTC, milliseconds), for which destination, and four random digits, as in
+/// The id of a load: when the load began (UTC, milliseconds), for which destination, and four random digits, as in
 /// `20261124T031300123-5f3a9c01-7b2e`.
 ///
-/// Ids of one destination sort by time. As only one run at a time holds a destination, a folder of that destination
-/// without a manifest is what a dead run left.
+/// The ids of one destination sort by time. As only one run at a time holds a destination, a folder of that destination
+/// without a manifest was left by a dead run.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct LoadId(String);
 
-/// A text that is no id of a load or of a destination.
+/// A text that is not an id of a load or of a destination.
 #[derive(Debug, thiserror::Error)]
 #[error("`{0}` is not an id")]
 pub struct BadId(String);
@@ -126,17 +126,17 @@ pub struct BadId(String);
 /// The time in a load's id: `20261124T031300123`.
 const TIME_FORMAT: &str = "%Y%m%dT%H%M%S%3f";
 
-/// The last year that an id can tell.
+/// The last year that an id can express.
 const MAX_YEAR: i32 = 9999;
 
 impl LoadId {
-    /// A new one, for a load that begins now.
+    /// Draws the id of a load that begins now.
     pub fn new(destination: &DestinationId) -> Self {
         Self::at(Utc::now(), destination)
     }
 
-    /// A new one, for a load that begins now, after another: ids sort as their loads follow on each other, also where the
-    /// clock was put back in between.
+    /// Draws the id of a load that begins now, after another load: the ids sort in that order even if the clock was set
+    /// back.
     pub fn after(previous: Option<&Self>, destination: &DestinationId) -> Self {
         let now = Utc::now();
         let next = previous
@@ -160,12 +160,12 @@ impl LoadId {
         &self.0
     }
 
-    /// Whether it was made for that destination.
+    /// Whether the load was made for that destination.
     pub fn is_for(&self, destination: &DestinationId) -> bool {
         self.destination() == destination.as_str()
     }
 
-    /// The id of the destination that it was made for.
+    /// The id of the destination that the load was made for.
     pub fn destination(&self) -> &str {
         self.0.split('-').nth(1).unwrap_or_default()
     }
@@ -217,10 +217,10 @@ impl fmt::Display for LoadId {
     }
 }
 
-/// The most characters of a text from outside that a message shows.
+/// How many characters of a text from outside a message shows at most.
 const SHOWN: usize = 80;
 
-/// A text from outside as a message shows it: whoever wrote it may have made it of any length.
+/// Shortens a text from outside for a message: the text may have any length.
 pub(crate) fn shortened(text: &str) -> String {
     let mut shown: String = text.chars().take(SHOWN).collect();
     if shown.len() < text.len() {
@@ -272,7 +272,7 @@ mod tests {
         let next = LoadId::after(Some(&ahead), &destination);
         assert!(next > ahead, "{next}");
         assert!(LoadId::after(None, &destination) < ahead);
-        // What comes after the last of all cannot be told: then the clock is as good as any.
+        // If there is no later time, the clock's time is used.
         let last: LoadId = "99991231T235959999-5f3a9c01-7b2e".parse().unwrap();
         let next = LoadId::after(Some(&last), &destination);
         assert_eq!(next.as_str().parse::<LoadId>().unwrap(), next);

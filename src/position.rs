@@ -1,4 +1,4 @@
-//! How far a stream has been carried: typed cursor values, their order, and their arithmetic. No I/O.
+//! The position of a stream: typed cursor values, their order, and their arithmetic. No I/O.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -12,7 +12,7 @@ use crate::schema::ColumnType;
 use crate::seen::Seen;
 use crate::shape::TableShape;
 
-/// The position of a stream in its source. It lives in the destination's `_acequia_state` only.
+/// The position of a stream in its source. It is stored only in the destination's `_acequia_state`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub enum Position {
@@ -24,42 +24,43 @@ pub enum Position {
     Lsn(LsnPosition),
 }
 
-/// The position of a stream of changes: everything that was committed before `lsn` is applied.
+/// The position of a stream of changes: all transactions that were committed before `lsn` are applied.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LsnPosition {
     /// The first position in the write-ahead log that has not been read.
     pub lsn: Lsn,
-    /// The slot that keeps what comes after it.
+    /// The slot that keeps the log after the position.
     pub slot: String,
-    /// The server's `system_identifier`: what tells it from another with a slot of the same name.
+    /// The server's `system_identifier`, which distinguishes it from another server with a slot of the same name.
     pub system: String,
-    /// The table's OID: another one means that the table was made anew.
+    /// The table's OID. A different OID means that the table was dropped and made anew.
     pub relation: u32,
-    /// The OID of its membership in the publication: another one means that changes were not published meanwhile.
+    /// The OID of the table's membership in the publication. A different OID means that changes were not published for a
+    /// while.
     pub membership: Option<u32>,
-    /// OIDs of its partitions.
+    /// The OIDs of the table's partitions.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub partitions: Vec<u32>,
-    /// The timeline that the server wrote: a restored copy and a promoted standby begin a new one.
+    /// The server's timeline. A restored copy and a promoted standby begin a new one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeline: Option<u32>,
-    /// When the server had started: it cannot have been replaced by an older copy of itself since.
+    /// When the server was started. A server with the same time has not been replaced by an older copy of itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started: Option<String>,
-    /// The last that was read of the table: what a server has whose log is the one that was read.
+    /// The last transaction that was read. A server whose log has it is the server that was read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last: Option<LastRead>,
-    /// The table as the catalog had it.
+    /// The table's shape in the catalog.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shape: Option<TableShape>,
 }
 
-/// The last that a stream of changes read of its table.
+/// The last transaction that a stream of changes read of its table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LastRead {
-    /// Where the last transaction's commit stands that had changes of the table; of a snapshot, its position.
+    /// The LSN of the last transaction's commit that changed the table or, for a snapshot, the snapshot's LSN.
     pub lsn: Lsn,
-    /// When that was committed: microseconds since 2000-01-01 UTC. None for a snapshot.
+    /// When the transaction was committed: microseconds since 2000-01-01 UTC. `None` for a snapshot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time: Option<i64>,
 }
@@ -72,8 +73,8 @@ impl Lsn {
 }
 
 impl LsnPosition {
-    /// Up to where a server's slot may be confirmed for the stream. Where the server was started anew since, its log may be
-    /// another from the last on that was read, and the slot has to keep what tells.
+    /// The highest LSN up to which a server's slot may be confirmed for the stream. If the server was restarted, its log
+    /// may differ after the last transaction that was read, and the slot must keep that transaction as evidence.
     pub fn durable(&self, started: &str) -> Lsn {
         match (&self.started, self.last) {
             (Some(known), Some(last)) if known != started => {
@@ -92,7 +93,7 @@ impl LsnPosition {
 #[serde(try_from = "String", into = "String")]
 pub struct Lsn(pub u64);
 
-/// A text that is no position in the write-ahead log.
+/// A text that is not an LSN.
 #[derive(Debug, thiserror::Error)]
 #[error("`{0}` is not a position in the write-ahead log")]
 pub struct BadLsn(String);
@@ -133,16 +134,15 @@ impl From<Lsn> for String {
 /// The position of an incremental stream of HubSpot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HubSpotPosition {
-    /// Up to when changes have been read.
+    /// The time up to which changes have been read.
     #[serde(flatten)]
     pub cursor: CursorPosition,
-    /// The records that are in the archive: archiving and restoring a record change nothing else by which it could be
-    /// found.
+    /// The ids of archived records: archiving or restoring a record changes nothing else by which it could be found.
     pub archived: String,
     /// When the ids of all records were last compared with those of the table.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compared: Option<DateTime<Utc>>,
-    /// When all records were last read, whether they had changed or not.
+    /// When all records were last read, changed or not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reread: Option<DateTime<Utc>>,
 }
@@ -154,18 +154,18 @@ pub struct CursorPosition {
     pub column: String,
     /// The highest cursor value that was landed.
     pub value: CursorValue,
-    /// The closed lower bound of the next extract: `value`, or less where a transaction that was still running could
-    /// yet commit rows below it. The lowest value of its type stands for the beginning.
+    /// The closed lower bound of the next extract: `value`, or a lower value if a transaction that was still running could
+    /// yet commit rows below it. The lowest value of the type stands for the beginning.
     pub resume: CursorValue,
-    /// What the source was then. None for HubSpot, and in what earlier versions wrote.
+    /// The source's identity and clocks at that time. `None` for HubSpot, and in positions of earlier versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seen: Option<Seen>,
 }
 
 /// A value of a cursor column, ordered as PostgreSQL orders it (text: by bytes, `COLLATE "C"`).
 ///
-/// Dates and timestamps are those of the years 1 to 9999: infinity and what lies outside is never a position, so rows
-/// that carry it are read again each time rather than hiding the rest.
+/// Dates and timestamps are those of the years 1 to 9999. Infinity and other values are never a position, so rows that have
+/// them are read again each time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "TypedText", into = "TypedText")]
 pub enum CursorValue {
@@ -185,7 +185,7 @@ pub enum CursorValue {
     Uuid(uuid::Uuid),
 }
 
-/// How a cursor value is written in JSON: `{"type": "timestamptz", "value": "2026-11-24T03:13:00.123456Z"}`.
+/// The JSON form of a cursor value: `{"type": "timestamptz", "value": "2026-11-24T03:13:00.123456Z"}`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct TypedText {
     #[serde(rename = "type")]
@@ -193,7 +193,7 @@ struct TypedText {
     value: String,
 }
 
-/// How far below the stored position an extract begins, so that late commits are met again.
+/// How far below the stored position an extract begins, so that it reads late commits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lag {
     /// For dates and timestamps (whole days count for dates, rounded up).
@@ -203,7 +203,7 @@ pub enum Lag {
 }
 
 impl Position {
-    /// By which column it stands, and where; none for a stream of changes.
+    /// The cursor position. `None` for a stream of changes.
     pub fn cursor(&self) -> Option<&CursorPosition> {
         match self {
             Self::Cursor(cursor) => Some(cursor),
@@ -212,7 +212,7 @@ impl Position {
         }
     }
 
-    /// Where in the write-ahead log it stands; none for a stream that is read by a cursor.
+    /// The position in the write-ahead log. `None` for a stream that is read by a cursor.
     pub fn lsn(&self) -> Option<&LsnPosition> {
         match self {
             Self::Lsn(position) => Some(position),
@@ -222,8 +222,8 @@ impl Position {
 }
 
 impl Position {
-    /// Whether it is worth keeping in place of another where there was nothing to load between them. HubSpot's time alone is
-    /// not: it is that of the run.
+    /// Whether the position should replace another although nothing was loaded between them. A later time of HubSpot alone
+    /// is no reason: it is only the time of the run.
     pub fn is_news_after(&self, before: &Self) -> bool {
         match (before, self) {
             (Self::HubSpot(before), Self::HubSpot(after)) => !before.remembers_as(after),
@@ -231,7 +231,7 @@ impl Position {
         }
     }
 
-    /// Where it stands, without what it remembers of the source: for reports.
+    /// The position without what it remembers of the source, for reports.
     #[must_use]
     pub fn brief(&self) -> Self {
         let mut brief = self.clone();
@@ -249,7 +249,7 @@ impl Position {
 }
 
 impl HubSpotPosition {
-    /// Whether another position remembers the same, but for the time up to which changes were read.
+    /// Whether another position is the same, except for the time up to which changes were read.
     fn remembers_as(&self, other: &Self) -> bool {
         let known = |position: &Self| (position.compared, position.reread);
         known(self) == known(other) && self.archived == other.archived
@@ -273,7 +273,7 @@ impl CursorValue {
         )
     }
 
-    /// Reads what a person writes as `initial_value`, for a cursor column of that type.
+    /// Parses an `initial_value` for a cursor column of that type.
     pub fn parse(text: &str, column_type: &ColumnType) -> Result<Self> {
         let wrong = || {
             Error::config(format!(
@@ -305,7 +305,7 @@ impl CursorValue {
         }
     }
 
-    /// The lowest value of the same type: what stands for the beginning.
+    /// The lowest value of the same type, which stands for the beginning.
     #[must_use]
     pub fn lowest(&self) -> Self {
         match self {
@@ -319,7 +319,7 @@ impl CursorValue {
         }
     }
 
-    /// Whether a column of that type holds such values.
+    /// Whether a column of that type has such values.
     pub fn is_of(&self, column_type: &ColumnType) -> bool {
         matches!(
             (self, column_type),
@@ -335,7 +335,7 @@ impl CursorValue {
         )
     }
 
-    /// A date, where it lies in the years 1 to 9999.
+    /// A date, if it lies in the years 1 to 9999.
     pub fn date(days: i32) -> Option<Self> {
         let date = date_of(days)?;
         (1..=9999)
@@ -349,7 +349,7 @@ impl CursorValue {
             .is_some_and(|time| (1..=9999).contains(&time.year()))
     }
 
-    /// The lower bound that lies `lag` below.
+    /// The value that lies `lag` below.
     pub fn minus(&self, lag: Lag) -> Result<Self> {
         let earlier = match (self, lag) {
             (Self::Integer(value), Lag::Units(units)) => Self::Integer(value.saturating_sub(units)),
@@ -431,7 +431,7 @@ impl CursorValue {
 }
 
 impl PartialOrd for CursorValue {
-    /// None between values of different types.
+    /// Values of different types have no order.
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         match (self, other) {
             (Self::Integer(a), Self::Integer(b))
@@ -519,7 +519,7 @@ fn parse_timestamptz(text: &str) -> Option<CursorValue> {
     timestamptz(text).map(|time| CursorValue::TimestampTz(time.timestamp_micros()))
 }
 
-/// A time as people write it, with its zone.
+/// Parses a time with its zone.
 pub(crate) fn timestamptz(text: &str) -> Option<DateTime<Utc>> {
     let time = DateTime::parse_from_rfc3339(&text.replacen(' ', "T", 1)).ok()?;
     DateTime::from_timestamp_micros(calendar(time.timestamp_micros())?)

@@ -1,4 +1,4 @@
-//! How far a run is. The library counts; whoever shows it takes snapshots.
+//! The progress of a run. The library counts; a program takes snapshots to show them.
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::names::StreamName;
 
-/// What a stream is at.
+/// The phase of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
     /// Not begun.
@@ -15,13 +15,13 @@ pub enum Phase {
     Extracting,
     /// Landed; waiting for the destination, or being applied by it.
     Loading,
-    /// Committed.
+    /// The load is committed.
     Done,
     /// Ended with an error.
     Failed,
 }
 
-/// Counts a stream's rows and bytes. Cheap to clone; all clones count together.
+/// Counts a stream's rows and bytes. It is cheap to clone; all clones count together.
 #[derive(Debug, Clone)]
 pub struct Counters(Arc<Counts>);
 
@@ -30,30 +30,30 @@ struct Counts {
     phase: AtomicU8,
     rows: AtomicU64,
     bytes: AtomicU64,
-    /// 0 for unknown.
+    /// 0 if the number is unknown.
     estimated_rows: AtomicU64,
-    /// When it began, and when it ended.
+    /// When the stream began, and when it ended.
     span: RwLock<(Option<Instant>, Option<Instant>)>,
 }
 
-/// Shows how far each stream of a run is. Cheap to clone.
+/// The progress of all streams of a run. It is cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct Progress(Arc<RwLock<Vec<(StreamName, Counters)>>>);
 
-/// How far a stream is.
+/// The progress of one stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StreamProgress {
     /// The stream.
     pub stream: StreamName,
-    /// What it is at.
+    /// The stream's phase.
     pub phase: Phase,
     /// Rows landed.
     pub rows: u64,
     /// Bytes landed.
     pub bytes: u64,
-    /// Rows to expect, where that is known.
+    /// The expected number of rows, if it is known.
     pub estimated_rows: Option<u64>,
-    /// Time since it began, until it ended.
+    /// The time since the stream began, until it ended.
     pub elapsed: Duration,
 }
 
@@ -86,7 +86,7 @@ impl Counters {
         self.0.phase.store(phase as u8, Ordering::Relaxed);
     }
 
-    /// Says how many rows to expect.
+    /// Sets the expected number of rows.
     pub fn expect_rows(&self, rows: u64) {
         self.0.estimated_rows.store(rows, Ordering::Relaxed);
     }
@@ -122,7 +122,7 @@ impl Progress {
         counters
     }
 
-    /// How far each stream is.
+    /// A snapshot of each stream's progress.
     pub fn snapshot(&self) -> Vec<StreamProgress> {
         let Ok(streams) = self.0.read() else {
             return Vec::new();

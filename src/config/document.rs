@@ -1,4 +1,4 @@
-//! `acequia.toml` as text, and what is wrong with it: where and what, never a value, which may be a secret.
+//! `acequia.toml` as text, and its errors: what is wrong and where, never a value, which may be a secret.
 
 use std::io;
 use std::ops::Range;
@@ -11,7 +11,7 @@ use super::model::Config;
 use super::suggest;
 use crate::error::{Error, Result};
 
-/// A configuration file that has been read. [`resolve`](Self::resolve) makes of it what the pipeline works with.
+/// A configuration file that has been read. [`resolve`](Self::resolve) makes a pipeline of it.
 pub struct Document {
     pub(crate) path: PathBuf,
     pub(crate) config: Config,
@@ -19,16 +19,15 @@ pub struct Document {
 }
 
 impl Document {
-    /// What is written.
+    /// The configuration as it is written.
     pub fn config(&self) -> &Config {
         &self.config
     }
 
     /// Reads a configuration file, and the `.env` beside it.
-    ///
     /// # Errors
-    /// [`Error::Config`] where the file is absent, is no TOML, or has keys that are unknown, missing or of the wrong
-    /// type. The error tells file, line and column, and shows no value.
+    /// [`Error::Config`] if the file does not exist, is not TOML, or has keys that are unknown, missing or of the wrong
+    /// type. The error has file, line and column, and shows no value.
     pub fn read(path: &Path) -> Result<Self> {
         let shown = path.display();
         let text = std::fs::read_to_string(path).map_err(|error| match error.kind() {
@@ -46,7 +45,7 @@ impl Document {
         })
     }
 
-    /// A configuration's text without a file, and without a `.env`.
+    /// Parses the text of a configuration, without a file and without a `.env`.
     #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn of_text(text: &str) -> Result<Self> {
         let path = Path::new("/acequia.toml");
@@ -63,14 +62,14 @@ impl Document {
     }
 }
 
-/// Without what is in it, which may be a secret.
+/// Shows the path only: the contents may be secret.
 impl std::fmt::Debug for Document {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_tuple("Document").field(&self.path).finish()
     }
 }
 
-/// What is wrong, in words that hold no value, and where.
+/// An error in the file: its message, which has no value in it, and its place.
 struct Mistake {
     what: String,
     remedy: Option<String>,
@@ -79,7 +78,7 @@ struct Mistake {
 }
 
 fn parse(text: &str) -> Result<Config, Mistake> {
-    // What the parser itself says of the syntax is made of fixed texts. What serde says quotes values.
+    // The parser's messages about syntax are fixed texts; serde's messages quote values.
     let document = toml::Deserializer::parse(text).map_err(|error| Mistake {
         what: error.message().to_owned(),
         remedy: None,
@@ -117,7 +116,7 @@ impl Mistake {
     }
 }
 
-/// Says again what serde says, without the values that it quotes.
+/// Rewrites serde's message without the values that it quotes.
 fn explain(message: &str) -> (String, Option<String>) {
     if let Some(rest) = message.strip_prefix("unknown field `") {
         let (key, known) = rest.split_once("`, ").unwrap_or((rest, ""));
@@ -184,7 +183,7 @@ fn found(rest: &str) -> &'static str {
     }
 }
 
-/// The type that serde wanted, in TOML's words.
+/// The type that serde expected, in TOML's words.
 fn wanted(expected: &str) -> String {
     match expected {
         "a string" | "string" => "a text".to_owned(),

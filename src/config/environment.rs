@@ -1,4 +1,4 @@
-//! `${NAME}` in the configuration: taken from the process environment, or else from a `.env` beside the file.
+//! `${NAME}` in the configuration: its value comes from the process environment, or else from a `.env` beside the file.
 
 use std::collections::BTreeMap;
 use std::env::VarError;
@@ -9,31 +9,31 @@ use crate::error::{Error, Result};
 
 /// The variables that the configuration may use. The process environment is read, never changed.
 pub struct Environment {
-    /// Where the `.env` is, or would be.
+    /// The path of the `.env`, whether it exists or not.
     file: PathBuf,
     variables: BTreeMap<String, String>,
 }
 
-/// Why a text cannot be expanded. None of these tells what is in the text or in a variable.
+/// Why a text cannot be expanded. No message shows the text or a variable's value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadVariable {
-    /// It is set neither in the process environment nor in the `.env`.
+    /// The variable is set neither in the process environment nor in the `.env`.
     #[error("the variable {0} is not set")]
     Unset(String),
-    /// It is set to bytes that are not UTF-8.
+    /// The variable's value is not UTF-8.
     #[error("the variable {0} is not UTF-8")]
     NotText(String),
-    /// `${` without a name and a `}` after it.
+    /// `${` is not followed by a name and `}`.
     #[error("`${{` is not followed by a variable's name and `}}`")]
     Syntax,
 }
 
 impl Environment {
-    /// Reads the `.env` in the configuration's folder, where there is one.
+    /// Reads the `.env` in the configuration's folder, if it exists.
     ///
     /// # Errors
-    /// [`Error::Config`] where it cannot be read or has a line that is no `NAME=value`. The error tells the line's
-    /// number, not what is in it.
+    /// [`Error::Config`] if the file cannot be read or has a line that is not `NAME=value`. The error has the line's
+    /// number, not its contents.
     pub fn beside(config: &Path) -> Result<Self> {
         let file = config.with_file_name(".env");
         let text = match std::fs::read_to_string(&file) {
@@ -63,7 +63,7 @@ impl Environment {
         }
     }
 
-    /// Puts the values of variables in the place of each `${NAME}`; `$${` becomes `${`.
+    /// Replaces each `${NAME}` by the variable's value, and `$${` by `${`.
     pub fn expand(&self, text: &str) -> Result<String, BadVariable> {
         let mut expanded = String::with_capacity(text.len());
         let mut rest = text;
@@ -86,7 +86,7 @@ impl Environment {
         Ok(expanded)
     }
 
-    /// How to fix what [`expand`](Self::expand) complains of.
+    /// The remedy for an error of [`expand`](Self::expand).
     pub fn remedy(&self, error: &BadVariable) -> String {
         match error {
             BadVariable::Unset(name) => format!(
@@ -113,7 +113,7 @@ impl Environment {
     }
 }
 
-/// Says so where others on this machine can read a file of secrets.
+/// Warns if other users of this machine can read a file of secrets.
 fn warn_of_readers(file: &Path) {
     #[cfg(unix)]
     {
@@ -134,7 +134,7 @@ fn is_name(text: &str) -> bool {
         && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
-/// Reads a `.env`; the first of two lines for one variable counts. The error is the number of a line that is wrong.
+/// Parses a `.env`; of two lines for one variable, the first counts. The error is the number of a wrong line.
 fn parse(text: &str) -> Result<BTreeMap<String, String>, usize> {
     let text = text.trim_start_matches('\u{feff}');
     let mut variables = BTreeMap::new();
@@ -145,7 +145,8 @@ fn parse(text: &str) -> Result<BTreeMap<String, String>, usize> {
     Ok(variables)
 }
 
-/// The line that an error of dotenvy lies in: it tells the text only, whose first occurrence is the wrong one.
+/// The number of the line that an error of dotenvy concerns. The error has only the line's text, whose first occurrence is
+/// the wrong line.
 fn line_of(error: &dotenvy::Error, text: &str) -> usize {
     let dotenvy::Error::LineParse(wrong, _) = error else {
         return 1;

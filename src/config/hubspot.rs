@@ -39,7 +39,7 @@ pub enum ApiVersion {
 /// A stream that reads an object of HubSpot.
 #[derive(Debug, Clone)]
 pub struct HubSpotObject {
-    /// The account, or what is wrong with its configuration.
+    /// The account, or the error in its configuration.
     pub source: Result<Arc<HubSpotSource>>,
     /// The object: `companies`.
     pub object: String,
@@ -69,7 +69,7 @@ pub enum HubSpotPart {
 /// Which properties of records are read, and as what.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PropertySettings {
-    /// The properties to read, by name or pattern; all, if it is not set.
+    /// The properties to read, by name or pattern. `None` for all.
     pub wanted: Option<Vec<String>>,
     /// The properties to leave out, by name or pattern.
     pub excluded: Vec<String>,
@@ -91,24 +91,24 @@ pub enum HubSpotRead {
 pub struct HubSpotIncremental {
     /// How loads are applied.
     pub load: KeyedLoad,
-    /// Where the first run begins; at the beginning, if it is not set.
+    /// The time from which the first run reads. `None` for the beginning.
     pub initial: Option<DateTime<Utc>>,
-    /// How far below the position each run begins; ten minutes, if it is not set.
+    /// How far below the position each run begins. `None` for ten minutes.
     pub lag: Option<TimeDelta>,
-    /// How often the ids of all records are compared with those of the table; never, if it is not set.
+    /// How often the ids of all records are compared with those of the table. `None` for never.
     pub compare: Option<TimeDelta>,
     /// What is done about properties that HubSpot calculates.
     pub calculated: Calculated,
 }
 
-/// What is done about properties that HubSpot calculates, whose change moves no time of change.
+/// What is done about calculated properties, whose changes do not change the time of a record's last change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Calculated {
-    /// Nothing, and every run says so.
+    /// Nothing is done, and every run warns.
     Warn,
-    /// Nothing.
+    /// Nothing is done.
     Ignore,
-    /// All records are read again so often; zero means in every run.
+    /// All records are read again at this interval; zero means in every run.
     Every(TimeDelta),
 }
 
@@ -141,7 +141,7 @@ impl HubSpotObject {
         }
     }
 
-    /// What tells this reading from another. Where HubSpot is asked is no part of it.
+    /// The settings that identify what is read. The API's address is no part of them.
     pub(super) fn identity(&self) -> impl fmt::Debug + '_ {
         let Self {
             source: _,

@@ -1,4 +1,4 @@
-//! The configuration: read as it is written ([`document`], [`model`]), then made into what the pipeline works with
+//! The configuration: it is parsed as it is written ([`document`], [`model`]), and then resolved to a pipeline
 //! ([`resolve`]).
 
 use std::collections::BTreeMap;
@@ -31,49 +31,49 @@ pub use postgres::{PostgresChanges, PostgresRows, PostgresSource, RowsRead};
 pub use resolve::Selection;
 pub use units::duration;
 
-/// A pipeline, ready to run: names looked up, variables filled in, paths made absolute, keys checked against each other.
+/// A pipeline, ready to run: its names are looked up, its variables expanded, its paths absolute, and its keys checked.
 #[derive(Debug, Clone)]
 pub struct Pipeline {
-    /// Its name.
+    /// The pipeline's name.
     pub name: StreamName,
-    /// The schema in the destination.
+    /// The schema of the destination's tables.
     pub dataset: String,
     /// The landing area: an absolute path, or a URL.
     pub landing: String,
-    /// Size at which a part is closed, in bytes.
+    /// The size at which a part is closed, in bytes.
     pub part_size: u64,
-    /// How long loads stay in the landing area; for ever where the configuration does not say.
+    /// How long loads stay in the landing area. `None` means for ever.
     pub retention: Option<TimeDelta>,
     /// The destination in use.
     pub destination: Destination,
-    /// The streams to run, by name.
+    /// The streams to run, in the order of their names.
     pub streams: Vec<Stream>,
 }
 
 /// A destination in use.
 #[derive(Debug, Clone)]
 pub struct Destination {
-    /// Its name under `destinations`.
+    /// The destination's name under `destinations`.
     pub name: String,
-    /// What it is.
+    /// The kind of destination, and its settings.
     pub target: Target,
-    /// How long others are waited for that have it open.
+    /// How long a run waits for another process that has the destination open.
     pub wait: Duration,
 }
 
-/// What a destination is.
+/// The kind of a destination, and its settings.
 #[derive(Debug, Clone)]
 pub enum Target {
     /// A DuckDB database file.
     DuckDb {
-        /// Its absolute path.
+        /// The file's absolute path.
         path: PathBuf,
-        /// How much memory DuckDB may use, in bytes, where the configuration says.
+        /// How much memory DuckDB may use, in bytes. `None` for acequia's default.
         memory_limit: Option<u64>,
     },
     /// A PostgreSQL database.
     Postgres {
-        /// Its connection URI.
+        /// The connection URI.
         url: Secret,
     },
 }
@@ -94,15 +94,15 @@ pub struct Secret(String);
 /// A stream, ready to run.
 #[derive(Debug, Clone)]
 pub struct Stream {
-    /// Its name.
+    /// The stream's name.
     pub name: StreamName,
-    /// Its source's name.
+    /// The source's name.
     pub source: String,
-    /// What is read of the source, and how.
+    /// What the stream reads, and how.
     pub from: StreamSource,
     /// The destination table's name.
     pub table: String,
-    /// What the source's schema may change.
+    /// Which changes of the source's schema are allowed.
     pub contract: SchemaContract,
 }
 
@@ -118,7 +118,7 @@ pub enum StreamSource {
 }
 
 impl Pipeline {
-    /// The sources that the streams read, by name: each, or what is wrong with its configuration.
+    /// The sources that the streams read, by name: each, or the error in its configuration.
     pub fn sources(&self) -> BTreeMap<&str, Result<Source>> {
         let streams = self.streams.iter();
         streams
@@ -140,7 +140,7 @@ impl Stream {
         }
     }
 
-    /// How its loads are applied.
+    /// How the stream's loads are applied.
     pub fn disposition(&self) -> Disposition {
         match &self.from {
             StreamSource::Rows(rows) => rows.disposition(),
@@ -149,7 +149,7 @@ impl Stream {
         }
     }
 
-    /// The column that an incremental stream is read by.
+    /// The cursor column of an incremental stream.
     pub fn cursor(&self) -> Option<&str> {
         match &self.from {
             StreamSource::Rows(rows) => rows.cursor().map(|cursor| cursor.column.as_str()),
@@ -158,7 +158,7 @@ impl Stream {
         }
     }
 
-    /// What a load does with the changes of a stream of changes.
+    /// What a load does with its changes, for a stream of changes.
     pub fn changes(&self) -> Option<Changes> {
         match &self.from {
             StreamSource::Changes(changes) => Some(changes.changes),
@@ -175,8 +175,8 @@ impl Stream {
         }
     }
 
-    /// What tells what it reads and where that goes from other configurations. How fast it reads is no part of it, nor what
-    /// it allows its source to change.
+    /// A hash of what the stream reads and which table it fills. How fast it reads is no part of it, nor which changes of
+    /// the source's schema it allows.
     pub fn fingerprint(&self) -> String {
         let Self {
             name,
@@ -201,8 +201,8 @@ impl StreamSource {
     /// The source's settings.
     ///
     /// # Errors
-    /// What is wrong with the source's configuration, where the pipeline was resolved
-    /// [without its sources](Document::resolve_without_sources).
+    /// The error in the source's configuration, if the pipeline was resolved [without its
+    /// sources](Document::resolve_without_sources).
     pub fn source(&self) -> Result<Source> {
         match self {
             Self::Rows(rows) => rows.source.clone().map(Source::Postgres),
@@ -213,12 +213,12 @@ impl StreamSource {
 }
 
 impl Secret {
-    /// Wraps it.
+    /// Wraps a text.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 
-    /// The text itself, for the one place that needs it.
+    /// The text, for the place that needs it.
     pub fn reveal(&self) -> &str {
         &self.0
     }

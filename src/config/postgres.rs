@@ -31,18 +31,18 @@ pub struct Replication {
     pub slot: String,
     /// The publication.
     pub publication: String,
-    /// The slot's name without that of a destination: with it begin the names of all slots of this pipeline.
+    /// The slot's name without a destination's. All slots of this pipeline begin with it.
     pub base: String,
-    /// The slots of the other destinations in the configuration.
+    /// The slots of the other configured destinations.
     pub others: Vec<String>,
-    /// All streams of changes of the source, whether they are selected or not: what the slot is kept for.
+    /// All configured streams of changes of the source, selected or not. The slot is kept for all of them.
     pub streams: Vec<StreamName>,
 }
 
 /// A stream that reads rows by SELECT: mode = "full" and "incremental".
 #[derive(Debug, Clone)]
 pub struct PostgresRows {
-    /// The database, or what is wrong with its configuration.
+    /// The database, or the error in its configuration.
     pub source: Result<Arc<PostgresSource>>,
     /// The relation that is read.
     pub relation: Relation,
@@ -52,7 +52,7 @@ pub struct PostgresRows {
     pub row_security: bool,
     /// Which columns are read, and as what.
     pub columns: ColumnSettings,
-    /// How many connections read at once; as many as acequia finds fit, if it is not set.
+    /// How many connections read at the same time. `None` for acequia's default.
     pub parallel: Option<NonZeroUsize>,
     /// Which rows each run reads, and how they are loaded.
     pub read: RowsRead,
@@ -70,13 +70,13 @@ pub enum RowsRead {
 /// A stream that reads a table's changes from the write-ahead log: mode = "cdc".
 #[derive(Debug, Clone)]
 pub struct PostgresChanges {
-    /// The database, or what is wrong with its configuration.
+    /// The database, or the error in its configuration.
     pub source: Result<Arc<PostgresSource>>,
     /// The table.
     pub table: TableName,
     /// Which columns are read, and as what.
     pub columns: ColumnSettings,
-    /// How many connections read a snapshot at once; as many as acequia finds fit, if it is not set.
+    /// How many connections read a snapshot at the same time. `None` for acequia's default.
     pub parallel: Option<NonZeroUsize>,
     /// What a load does with the changes.
     pub changes: Changes,
@@ -89,7 +89,7 @@ pub struct ColumnSettings {
     pub selected: ColumnSelection,
     /// The column types to use instead of the source's, by column.
     pub types: BTreeMap<String, ColumnType>,
-    /// The key columns, if the configuration names them; else the key is the table's own.
+    /// The key columns. `None` for the table's own key.
     pub primary_key: Option<Vec<String>>,
 }
 
@@ -117,13 +117,13 @@ pub enum Relation {
 /// The name of a table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TableName {
-    /// Its schema; the search path finds the table, if it is not set.
+    /// The schema. `None` if the search path finds the table.
     pub schema: Option<String>,
-    /// Its own name.
+    /// The table's own name.
     pub name: String,
 }
 
-/// By which column an incremental stream is read, and from where.
+/// The cursor of an incremental stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cursor {
     /// The column.
@@ -153,7 +153,7 @@ impl PostgresRows {
         }
     }
 
-    /// What tells this reading from another. How fast rows are read, and where the server is, is no part of it.
+    /// The settings that identify what is read. How fast rows are read, and where the server is, is no part of them.
     pub(super) fn identity(&self) -> impl fmt::Debug + '_ {
         let Self {
             source: _,

@@ -1,6 +1,6 @@
-//! "Did you mean …?": the known name that a mistyped one is nearest to.
+//! "Did you mean …?": the known name that is nearest to a mistyped one.
 
-/// The known name nearest to `typed`, where one is near enough to be meant.
+/// The known name nearest to `typed`, if one is near enough.
 pub(crate) fn nearest<'a>(
     typed: &str,
     known: impl IntoIterator<Item = &'a str>,

@@ -1,23 +1,22 @@
 //! `table = "schema.name"`, with double quotes around a part that has a dot in it. No I/O.
 //!
-//! Unlike in SQL, a part without quotes is taken as it is written: it is the name that the database has, and no
-//! letters change their case.
+//! Unlike in SQL, a part without quotes is taken literally: letters keep their case.
 
-/// Why a text is no table's name.
+/// Why a text is not a table's name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum BadTableName {
-    /// There is nothing before, between or after the dots.
+    /// A part before, between or after the dots is empty.
     #[error("a part of the name is empty")]
     Empty,
-    /// More than a schema and a name.
+    /// The name has more parts than a schema and a name.
     #[error("it has more than two parts; acequia reads the database that the source's URL names")]
     TooMany,
-    /// A quote that is not closed, or that does not begin and end its part.
+    /// A quote is not closed, or does not begin and end its part.
     #[error("its double quotes do not enclose a whole part")]
     Quotes,
 }
 
-/// Reads a table's name: its schema, where there is one, and its own.
+/// Parses a table's name: its schema, if it has one, and its own name.
 pub(crate) fn parse(text: &str) -> Result<(Option<String>, String), BadTableName> {
     let mut parts = Vec::new();
     let mut rest = text.trim();
@@ -41,7 +40,7 @@ pub(crate) fn parse(text: &str) -> Result<(Option<String>, String), BadTableName
     }
 }
 
-/// The first part, and what follows the dot behind it.
+/// The first part, and the text after the dot that follows it.
 fn part(text: &str) -> Result<(String, Option<&str>), BadTableName> {
     let Some(quoted) = text.strip_prefix('"') else {
         let (part, after) = match text.split_once('.') {

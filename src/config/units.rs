@@ -2,7 +2,7 @@
 
 use chrono::TimeDelta;
 
-/// Reads a size in bytes: `256MB` (powers of 1000), `1GiB` (powers of 1024), `4096`.
+/// Parses a size in bytes: `256MB` (powers of 1000), `1GiB` (powers of 1024), `4096`.
 pub(crate) fn size(text: &str) -> Option<u64> {
     let (number, unit) = split(text)?;
     let factor = match unit.to_ascii_lowercase().as_str() {
@@ -20,7 +20,7 @@ pub(crate) fn size(text: &str) -> Option<u64> {
     number.checked_mul(factor)
 }
 
-/// Reads a duration: `90s`, `10m`, `2h`, `1d`.
+/// Parses a duration: `90s`, `10m`, `2h`, `1d`.
 pub fn duration(text: &str) -> Option<TimeDelta> {
     let (number, unit) = split(text)?;
     let number = i64::try_from(number).ok()?;
@@ -33,7 +33,7 @@ pub fn duration(text: &str) -> Option<TimeDelta> {
     }
 }
 
-/// The whole number that a text begins with, and the unit after it.
+/// The whole number at the beginning of a text, and the unit that follows it.
 fn split(text: &str) -> Option<(u64, &str)> {
     let text = text.trim();
     let end = text

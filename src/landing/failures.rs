@@ -1,11 +1,11 @@
-//! What failed last, of each stream into each destination: kept beside the loads, as a destination that cannot be opened
-//! keeps nothing.
+//! The last failure of each stream into each destination. It is stored beside the loads, because a destination that cannot
+//! be opened cannot store it.
 //!
 //! ```text
 //! <landing>/<pipeline>/_acequia_failed/<destination>/<stream>.json
 //! ```
 //!
-//! A run that goes well removes the file again.
+//! A successful run removes the file.
 
 use std::collections::BTreeMap;
 
@@ -19,28 +19,28 @@ use super::folder::Found;
 use crate::error::{Error, Result};
 use crate::names::StreamName;
 
-/// No stream has such a name.
+/// No stream can have this name.
 const FAILED: &str = "_acequia_failed";
-/// The most bytes of such a file.
+/// The largest size of such a file, in bytes.
 const MAX_FAILURE: u64 = 1 << 20;
-/// The most characters of an error that are kept.
+/// How many characters of an error are stored at most.
 const MAX_ERROR: usize = 16_384;
 
-/// How a stream's last run failed.
+/// The failure of a stream's last run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
-    /// When it ended.
+    /// When the run ended.
     pub failed_at: DateTime<Utc>,
-    /// When the first of them ended that failed in a row.
+    /// When the first of the consecutive failed runs ended.
     pub since: DateTime<Utc>,
-    /// How many failed in a row.
+    /// The number of consecutive failed runs.
     pub runs: u64,
-    /// What went wrong, with causes and remedy.
+    /// The error, with its causes and the remedy.
     pub error: String,
 }
 
 impl Failure {
-    /// A failure now, after what failed before it.
+    /// A failure that happened now, after an earlier one.
     pub fn after(before: Option<&Self>, error: &str) -> Self {
         let now = Utc::now();
         Self {
@@ -56,7 +56,7 @@ impl Landing {
     /// The streams whose last run into a destination failed.
     ///
     /// # Errors
-    /// Where the landing area cannot be read. A file that tells no failure is none.
+    /// The landing area cannot be read. A file that cannot be parsed counts as no failure.
     pub async fn failures(
         &self,
         pipeline: &StreamName,
@@ -89,10 +89,10 @@ impl Landing {
         Ok(serde_json::from_slice(&bytes).ok())
     }
 
-    /// Keeps how a stream's last run failed; none where it went well.
+    /// Stores the failure of a stream's last run, or removes it if the run succeeded.
     ///
     /// # Errors
-    /// Where the landing area cannot be written to.
+    /// The landing area cannot be written to.
     pub async fn note_failure(
         &self,
         pipeline: &StreamName,

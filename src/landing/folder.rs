@@ -1,8 +1,8 @@
-//! A landing area that is a folder: its files are looked at, moved and removed without a symbolic link being followed.
+//! A landing area that is a folder: its files are inspected, moved and removed without following symbolic links.
 //!
-//! Others may be able to write there. A link in the place of a stream, a load or a part would have a run read, write or
-//! remove files that are not the landing area's. Only the landing area's own path, which the configuration gives, may lead
-//! over links.
+//! Other users may be able to write to the folder. If a stream, a load or a part were replaced by a link, a run would read,
+//! write or remove files outside the landing area. Only the landing area's own path, which the configuration gives, may
+//! contain links.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,20 +13,20 @@ use object_store::path::Path;
 
 use super::manifest::MANIFEST;
 
-/// The folder, without links in its path.
+/// The folder. Its path has no links.
 #[derive(Debug, Clone)]
 pub(super) struct Folder(PathBuf);
 
-/// What stands at a path.
+/// The kind of an entry at a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Found {
-    /// Nothing, or not even the folder that it would be in.
+    /// There is no entry, or not even its folder.
     Nothing,
     /// A folder.
     Folder,
-    /// A file of so many bytes.
+    /// A file of that many bytes.
     File(u64),
-    /// A link, or below one; or a device, a pipe or a socket.
+    /// A link, or an entry below one; or a device, a pipe or a socket.
     Foreign,
 }
 
@@ -35,12 +35,12 @@ impl Folder {
         Self(root)
     }
 
-    /// Where a path of the landing area is in the file system.
+    /// The path in the file system of a path in the landing area.
     pub(super) fn path(&self, path: &Path) -> PathBuf {
         self.0.join(path.as_ref())
     }
 
-    /// What stands there.
+    /// The kind of the entry at a path.
     pub(super) fn look(&self, path: &Path) -> io::Result<Found> {
         let mut place = self.0.clone();
         let mut found = Found::Folder;
@@ -57,7 +57,7 @@ impl Folder {
         Ok(found)
     }
 
-    /// The names in a folder, with what stands there. Empty where there is no folder.
+    /// The names in a folder, with the kind of each entry. Empty if the folder does not exist.
     pub(super) fn entries(&self, path: &Path) -> io::Result<BTreeMap<String, Found>> {
         let mut entries = BTreeMap::new();
         let listing = match fs::read_dir(self.path(path)) {
@@ -67,7 +67,7 @@ impl Folder {
         };
         for entry in listing {
             let entry = entry?;
-            // A name that is no text is none of acequia's.
+            // A name that is not UTF-8 was not written by acequia.
             if let Ok(name) = entry.file_name().into_string() {
                 entries.insert(name, look_at(&entry.path())?);
             }
@@ -75,8 +75,8 @@ impl Folder {
         Ok(entries)
     }
 
-    /// Removes a load's folder, its manifest first: without it, what remains after a crash is an unfinished extract. Of a
-    /// link, the link goes.
+    /// Removes a load's folder, the manifest first: without it, what remains after a crash is an unfinished extract. If the
+    /// folder is a link, only the link is removed.
     pub(super) fn remove(&self, path: &Path) -> io::Result<()> {
         let folder = self.path(path);
         if look_at(&folder)? == Found::Folder {
@@ -85,7 +85,7 @@ impl Folder {
         unless_missing(fs::remove_dir_all(folder))
     }
 
-    /// Moves a load's folder to another place, in one step.
+    /// Moves a load's folder to another path, in one step.
     pub(super) fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let to = self.path(to);
         if let Some(parent) = to.parent() {

@@ -1,7 +1,7 @@
-//! What is in the landing area: each load of a stream, and whether its files are those that its manifest names.
+//! The loads of a stream in the landing area, and whether each load's files are those that its manifest names.
 //!
-//! Loaders read manifests, never listings. A listing tells what can be loaded at all, how much room it takes, and what can
-//! go; checksums are looked at when a load is applied.
+//! Loaders read manifests, never listings. A listing shows which loads exist, how large they are, and which can be removed;
+//! checksums are verified when a load is applied.
 
 use std::collections::BTreeMap;
 
@@ -14,21 +14,21 @@ use super::{Aside, Landing, LoadAddress};
 use crate::error::{Error, Result};
 use crate::names::{LoadId, StreamName};
 
-/// Manifests that are read at once: an object store takes its time for each.
+/// How many manifests are read at the same time: an object store has a latency for each.
 const READS: usize = 16;
 
 /// A load's folder.
 #[derive(Debug, Clone)]
 pub struct StoredLoad {
-    /// Which load.
+    /// The load's address.
     pub address: LoadAddress,
-    /// What is in the folder.
+    /// The contents of the folder.
     pub content: LoadContent,
-    /// Bytes of all files in it.
+    /// The size of all files in the folder, in bytes.
     pub bytes: u64,
 }
 
-/// What is in a load's folder.
+/// The contents of a load's folder.
 #[derive(Debug, Clone)]
 pub enum LoadContent {
     /// An extract that has not ended, or never will: there is no manifest.
@@ -37,9 +37,9 @@ pub enum LoadContent {
     Complete(Box<Manifest>),
     /// A load that cannot be applied.
     Damaged {
-        /// Its manifest, where that can be read.
+        /// The load's manifest, if it can be read.
         manifest: Option<Box<Manifest>>,
-        /// What is the matter.
+        /// What is wrong.
         fault: String,
     },
 }
@@ -50,7 +50,7 @@ impl StoredLoad {
         &self.address.load_id
     }
 
-    /// Its manifest, where there is one that can be read.
+    /// The load's manifest, if there is one that can be read.
     pub fn manifest(&self) -> Option<&Manifest> {
         match &self.content {
             LoadContent::Unfinished => None,
@@ -67,7 +67,7 @@ impl Landing {
     /// The loads of a stream, oldest first.
     ///
     /// # Errors
-    /// [`Error::Landing`] where the area cannot be read, or a load is of a newer acequia.
+    /// [`Error::Landing`] if the landing area cannot be read, or a newer version of acequia wrote a load.
     pub async fn inventory(
         &self,
         pipeline: &StreamName,
@@ -158,7 +158,7 @@ impl Landing {
         })
     }
 
-    /// The folders right below `prefix` that are loads, with their files: one listing for all of them.
+    /// The folders directly below `prefix` that are loads, with their files, by one listing.
     async fn folders_with_files(&self, prefix: &Path) -> Result<BTreeMap<LoadId, Files>> {
         let mut folders: BTreeMap<LoadId, Files> = BTreeMap::new();
         if let Some(folder) = &self.folder {
@@ -173,7 +173,7 @@ impl Landing {
                 };
                 let files = match found {
                     Found::Folder => entries(&prefix.clone().join(name.as_str()))?,
-                    // What it is, is told by whoever reads it.
+                    // The reader of the entry reports its kind.
                     Found::Nothing | Found::File(_) | Found::Foreign => BTreeMap::new(),
                 };
                 let file = |(name, found)| match found {
@@ -205,7 +205,7 @@ impl Landing {
     }
 }
 
-/// What is damaged is a content; anything else that hinders is not.
+/// A damaged load is a kind of contents; any other error is returned.
 fn damage(error: Error) -> Result<LoadContent> {
     match error {
         Error::Damaged(_) => Ok(LoadContent::Damaged {

@@ -1,4 +1,4 @@
-//! The manifest: what a load consists of. Written last, once; a load without one does not exist. No I/O.
+//! The manifest: the contents of a load. It is written once, as the last file; without it, the load does not exist. No I/O.
 
 use std::collections::BTreeSet;
 
@@ -14,88 +14,88 @@ use crate::schema::Schema;
 /// The manifest's file name in a load's folder.
 pub const MANIFEST: &str = "manifest.json";
 
-/// The most bytes that a manifest may have: some hundred thousand parts.
+/// The largest size of a manifest, in bytes: that of some hundred thousand parts.
 pub const MAX_MANIFEST: u64 = 64 << 20;
 
 /// The only format version so far.
 pub const FORMAT_VERSION: u32 = 1;
 
-/// What a load consists of, and what it does.
+/// The contents of a load, and how it is applied.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
     /// [`FORMAT_VERSION`].
     pub format_version: u32,
-    /// The pipeline that made it.
+    /// The pipeline that made the load.
     pub pipeline: String,
-    /// The stream that it belongs to.
+    /// The load's stream.
     pub stream: StreamName,
-    /// Its id, also its folder's name.
+    /// The load's id, which is also its folder's name.
     pub load_id: LoadId,
     /// The destination table's name.
     pub table: String,
-    /// How it was read.
+    /// How the stream was read.
     pub mode: Mode,
-    /// How it goes into its table.
+    /// How the load goes into its table.
     pub disposition: Disposition,
-    /// The key columns, for dispositions that match rows by key. A `cdc` load without any matches whole rows.
+    /// The key columns, for dispositions that match rows by key. A `cdc` load without key columns matches whole rows.
     pub primary_key: Vec<String>,
     /// What a `cdc` load does with its changes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub changes: Option<Changes>,
-    /// The stream's load before this one, where there was one: what `position_before` is counted on.
+    /// The stream's load before this one, if there was one. `position_before` is its position, or a later one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous: Option<LoadId>,
-    /// Whether the table is made anew with the source's schema, whatever it was (`--full-refresh`).
+    /// Whether the table is rebuilt with the source's schema (`--full-refresh`).
     #[serde(default)]
     pub full_refresh: bool,
-    /// Whether the source itself guarantees that no key comes twice within the load.
+    /// Whether the source guarantees that keys are unique within the load.
     pub key_is_unique: bool,
     /// The cursor column of an incremental stream.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cursor: Option<String>,
-    /// The column that is NULL only in rows that mark a record: what such a row has no value for stays as the table has
-    /// it. None where there are none.
+    /// The column that is NULL only in rows that mark a record: columns of such a row that are NULL keep the table's value.
+    /// `None` if the load has no such rows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub marks: Option<String>,
-    /// What tells the stream's configuration from another, where it was landed under one: a load of another is not applied.
+    /// The fingerprint of the stream's configuration. A load of another configuration is not applied.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub configuration: Option<String>,
     /// The columns of the parts.
     pub schema: Schema,
-    /// The stream's position when the load began; none when it began at the beginning, and the table is made anew.
+    /// The stream's position before the load. `None` if the load began at the beginning, and rebuilds the table.
     pub position_before: Option<Position>,
-    /// The stream's position once it is loaded.
+    /// The stream's position after the load.
     pub position_after: Option<Position>,
-    /// Rows in all parts.
+    /// The number of rows in all parts.
     pub rows: u64,
-    /// Bytes of all parts.
+    /// The size of all parts, in bytes.
     pub bytes: u64,
-    /// The parts, in the order of their names. None where no row was read.
+    /// The parts, in the order of their names. Empty if no row was read.
     pub parts: Vec<Part>,
     /// When the extract ended.
     pub extracted_at: DateTime<Utc>,
-    /// The version of acequia that wrote it.
+    /// The version of acequia that wrote the load.
     pub acequia_version: String,
 }
 
 /// One Parquet file of a load.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Part {
-    /// File name within the load's folder.
+    /// The file's name within the load's folder.
     pub path: String,
-    /// Rows.
+    /// The number of rows.
     pub rows: u64,
-    /// Bytes.
+    /// The file's size, in bytes.
     pub bytes: u64,
     /// SHA-256 of the file, in hexadecimal.
     pub sha256: String,
 }
 
 impl Manifest {
-    /// Reads a manifest's file.
+    /// Parses a manifest's file.
     ///
     /// # Errors
-    /// What is the matter with it, without what it says: a position is a cell value.
+    /// What is wrong with the file. The message quotes nothing of it, as a position is a cell value.
     pub fn read(bytes: &[u8]) -> Result<Self, String> {
         serde_json::from_slice(bytes).map_err(|error| {
             let what = if error.is_data() {
@@ -107,7 +107,7 @@ impl Manifest {
         })
     }
 
-    /// Whether it is the manifest of the load at that address, and what it says of its parts can be.
+    /// Checks that this is the manifest of the load at that address, and that its parts can exist.
     ///
     /// # Errors
     /// What is wrong.
@@ -164,8 +164,8 @@ impl Manifest {
         Ok(())
     }
 
-    /// Whether the load makes its table anew, whatever that was: a replacement, or the first load of a stream that has
-    /// positions. A full load that adds to its table makes it only where there is none yet.
+    /// Whether the load rebuilds its table: it is a replacement, or the first load of a stream that has positions. A full
+    /// load that adds to its table creates the table only if it does not exist.
     pub fn rebuilds(&self) -> bool {
         match (self.disposition, self.mode) {
             (Disposition::Replace, _) => true,
@@ -174,18 +174,18 @@ impl Manifest {
         }
     }
 
-    /// Whether loading it would change nothing but the ledger. A full load without rows says that there are none.
+    /// Whether the load would change nothing but the ledger. A full load without rows is not idle: it empties the table.
     pub fn is_idle(&self) -> bool {
         self.parts.is_empty() && self.mode != Mode::Full && !self.rebuilds()
     }
 
-    /// Whether the load follows on a ledger that stands at `position`.
+    /// Whether the load follows a ledger whose position is `position`.
     pub fn follows(&self, position: Option<&Position>) -> bool {
         self.mode == Mode::Full || self.position_before.as_ref() == position
     }
 }
 
-/// Whether a name is one that a writer gives to parts: it is a file of the load's folder and no other.
+/// Whether a name is one that the writer gives to parts: a file of the load's folder, and no other.
 fn is_part_name(name: &str) -> bool {
     let number = name
         .strip_prefix("part-")

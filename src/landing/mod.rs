@@ -8,8 +8,8 @@
 //! A folder without a manifest is an unfinished extract: it is never read, and the next run removes it. The landing area
 //! knows nothing of sources and destinations.
 //!
-//! What stands in it is not trusted to be acequia's: a manifest must be that of its folder and name files in it alone, no
-//! link is followed, and nothing is read that is larger than acequia writes it.
+//! Files in the landing area are not trusted to be acequia's: a manifest must be that of its folder and name files in that
+//! folder only, no link is followed, and no file is read that is larger than acequia writes it.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -43,18 +43,18 @@ pub use parts::LocalParts;
 #[derive(Clone)]
 pub struct Landing {
     store: Arc<dyn ObjectStore>,
-    /// Where it is, for people.
+    /// The landing area's location, for people.
     location: String,
-    /// Its folder, where it is one.
+    /// The landing area's folder, if it is one.
     folder: Option<Folder>,
 }
 
-/// Why a load is moved out of the way: the folder, beside the streams', that it is moved to.
+/// Why a load is set aside. Each reason has a folder beside the streams' folders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Aside {
-    /// Its files are not what its manifest says.
+    /// The load's files differ from its manifest.
     Damaged,
-    /// The destination does not take it, or it was landed for what the configuration no longer says.
+    /// The destination refuses the load, or the configuration has changed since it was landed.
     Refused,
 }
 
@@ -70,7 +70,7 @@ impl Aside {
     }
 }
 
-/// Which load: the folder's address.
+/// The address of a load's folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LoadAddress {
     /// The pipeline's name.
@@ -82,8 +82,8 @@ pub struct LoadAddress {
 }
 
 impl Landing {
-    /// Opens a landing area: a folder (made if it is missing), or a URL with a scheme that `object_store` knows. Its
-    /// credentials and settings, such as `AWS_ENDPOINT_URL`, are taken from the environment.
+    /// Opens a landing area: a folder (created if it is missing), or a URL with a scheme that `object_store` knows.
+    /// Credentials and settings, such as `AWS_ENDPOINT_URL`, are taken from the environment.
     pub fn open(location: &str) -> Result<Self> {
         let failed = |error: object_store::Error| {
             Error::landing(format!("cannot open the landing area {location}"))
@@ -131,7 +131,7 @@ impl Landing {
         })
     }
 
-    /// Bytes of a part that are written at a time.
+    /// How many bytes of a part are written at a time.
     fn chunk_bytes(&self) -> usize {
         if self.folder.is_some() {
             part::WRITE_BYTES
@@ -140,17 +140,17 @@ impl Landing {
         }
     }
 
-    /// Where a load is, for people.
+    /// The location of a load, for people.
     pub fn describe(&self, address: &LoadAddress) -> String {
         format!("{}/{}", self.location, address.path())
     }
 
-    /// Where the landing area is, for people.
+    /// The location of the landing area, for people.
     pub fn location(&self) -> &str {
         &self.location
     }
 
-    /// Whether a file can be written and removed again.
+    /// Checks that a file can be written and removed.
     pub async fn probe(&self) -> Result<()> {
         let path = Path::from(format!("_probe-{}", uuid::Uuid::new_v4().simple()));
         self.store
@@ -181,7 +181,7 @@ impl Landing {
         self.folders(&prefix).await
     }
 
-    /// Looks a load up by its id, in every stream of a pipeline.
+    /// Finds a load by its id, in all streams of a pipeline.
     pub async fn find(
         &self,
         pipeline: &StreamName,
@@ -199,10 +199,10 @@ impl Landing {
         Ok(None)
     }
 
-    /// The manifest of a load; none where the extract was not finished.
+    /// The manifest of a load. `None` if the extract was not finished.
     ///
     /// # Errors
-    /// [`Error::Damaged`] where there is a manifest that is none, or that is not this load's.
+    /// [`Error::Damaged`] if the file is no manifest, or not this load's.
     pub async fn manifest(&self, address: &LoadAddress) -> Result<Option<Manifest>> {
         let path = address.file(MANIFEST);
         let damaged = |fault: String| {
@@ -250,7 +250,7 @@ impl Landing {
         Ok(Some(manifest))
     }
 
-    /// Writes the manifest, which makes the load exist. It fails if there is one already.
+    /// Writes the manifest, by which the load begins to exist. Fails if there is a manifest already.
     pub async fn publish(&self, address: &LoadAddress, manifest: &Manifest) -> Result<()> {
         let path = address.file(MANIFEST);
         self.own(address)?;
@@ -282,7 +282,7 @@ impl Landing {
                 .await?
                 .map_err(|error| self.io_fault("cannot remove", &path, error));
         }
-        // The manifest goes first: without it, what remains after a crash here is an unfinished extract.
+        // The manifest is removed first: without it, what remains after a crash is an unfinished extract.
         let mut files = self.files(&path).await?;
         files.sort_by_key(|path| path.filename() != Some(MANIFEST));
         for path in files {
@@ -294,8 +294,8 @@ impl Landing {
         Ok(())
     }
 
-    /// Moves a load that cannot be applied out of the way. Of those that were refused, the stream keeps the last: the rows
-    /// are still in the source. Returns where it is now.
+    /// Sets aside a load that cannot be applied, and returns its new location. Of the refused loads, a stream keeps only
+    /// the last: the rows are still in the source.
     pub async fn set_aside(&self, address: &LoadAddress, aside: Aside) -> Result<String> {
         let from = address.path();
         let place = Path::from_iter([
@@ -321,7 +321,7 @@ impl Landing {
                 .map_err(|error| self.io_fault("cannot move the load", &from, error))?;
             return Ok(self.describe_file(&to));
         }
-        // The manifest goes first: without it, what remains after a crash here is an unfinished extract.
+        // The manifest is moved first: without it, what remains after a crash is an unfinished extract.
         let mut files: Vec<Path> = self.files(&from).await?;
         files.sort_by_key(|path| path.filename() != Some(MANIFEST));
         for from in files {
@@ -334,7 +334,7 @@ impl Landing {
         Ok(self.describe_file(&to))
     }
 
-    /// Removes the loads of a folder for those that were set aside.
+    /// Removes a stream's loads that were set aside for that reason.
     async fn clear(&self, place: &Path) -> Result<()> {
         if let Some(folder) = self.folder.clone() {
             self.refuse_links(place)?;
@@ -355,7 +355,7 @@ impl Landing {
     /// Refuses a load whose folder, or a folder above it, is a link.
     ///
     /// # Errors
-    /// [`Error::Damaged`] where it is the load's, [`Error::Landing`] where it is one above.
+    /// [`Error::Damaged`] if the load's folder is the link, [`Error::Landing`] if a folder above it is.
     fn own(&self, address: &LoadAddress) -> Result<()> {
         let Some(folder) = &self.folder else {
             return Ok(());
@@ -400,14 +400,14 @@ impl Landing {
         }
     }
 
-    /// The names of the folders right below `prefix` that read as `T`, in order.
+    /// The names of the folders directly below `prefix` that can be parsed as `T`, in order.
     async fn folders<T: std::str::FromStr + Ord>(&self, prefix: &Path) -> Result<Vec<T>> {
         if let Some(folder) = &self.folder {
             self.refuse_links(prefix)?;
             let entries = folder
                 .entries(prefix)
                 .map_err(|error| self.unread(prefix, error))?;
-            // What is no folder, a link for one, is told as damage by whoever reads it.
+            // The reader of an entry that is no folder, for example a link, reports it as damage.
             let names: BTreeSet<T> = entries
                 .into_iter()
                 .filter(|(_, found)| !matches!(found, Found::File(_)))
@@ -477,7 +477,7 @@ fn forbidden(fault: Error) -> Error {
     fault.remedy("give the user that runs acequia the right to read and write there")
 }
 
-/// Does what blocks on a thread of its own.
+/// Runs blocking work on a thread of its own.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
     tokio::task::spawn_blocking(work)
         .await

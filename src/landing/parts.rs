@@ -1,4 +1,4 @@
-//! The parts of a load as local files, with the sizes and checksums that the manifest gives.
+//! The parts of a load as local files, with the sizes and checksums of the manifest.
 
 use std::io::Read;
 use std::path::{Path as FilePath, PathBuf};
@@ -15,11 +15,11 @@ use super::{Landing, LoadAddress, blocking};
 use crate::error::{Error, Result};
 use crate::names::hex;
 
-/// Bytes of a local part that are hashed at a time.
+/// How many bytes of a local part are hashed at a time.
 const HASH_BUFFER: usize = 1 << 20;
 
-/// The parts of a load as local files, checked against the manifest's checksums. Copies of remote parts go when this is
-/// dropped.
+/// The parts of a load as local files whose checksums match the manifest. Copies of remote parts are removed when this
+/// value is dropped.
 #[derive(Debug)]
 pub struct LocalParts {
     /// The files, in the manifest's order.
@@ -28,10 +28,10 @@ pub struct LocalParts {
 }
 
 impl Landing {
-    /// The load's parts as local files whose checksums are right. Remote parts are copied to a temporary folder.
+    /// Verifies the parts of a load, and returns them as local files. Remote parts are copied to a temporary folder.
     ///
     /// # Errors
-    /// [`Error::Damaged`] that names the part which is missing or not as the manifest says.
+    /// [`Error::Damaged`] with the name of the part that is missing or differs from the manifest.
     pub async fn local_parts(
         &self,
         address: &LoadAddress,
@@ -113,7 +113,7 @@ impl Landing {
             object_store::Error::NotFound { .. } => self.missing(path),
             error => self.fault("cannot read the part", path, error),
         })?;
-        // What is larger than it says need not be read to be damaged.
+        // A part that is larger than the manifest says is damaged, and need not be read.
         self.check_size(part, path, found.meta.size)?;
         let mut stream = found.into_stream();
         let mut copy = tokio::fs::File::create(file).await.map_err(failed)?;

@@ -1,5 +1,5 @@
-//! Whose a replication slot is: a note beside the streams' folders, written before the slot is made. A server tells of a
-//! slot no more than its name, and names clash.
+//! The owner of a replication slot: a note beside the streams' folders, written before the slot is created. A server stores
+//! only the name of a slot, and names can clash.
 //!
 //! ```text
 //! <landing>/<pipeline>/_slot-<slot>.json
@@ -18,12 +18,12 @@ use crate::names::StreamName;
 pub struct SlotOwner {
     /// The destination's id.
     pub destination: String,
-    /// Where it is: one that was removed and made anew at its place may go on with the slot.
+    /// The destination's place. A destination that was removed and made anew at the same place may continue with the slot.
     pub place: String,
 }
 
 impl Landing {
-    /// Whose a slot is, as far as is noted here.
+    /// The owner of a slot, if there is a note.
     pub async fn slot_owner(&self, pipeline: &StreamName, slot: &str) -> Result<Option<SlotOwner>> {
         let path = note(pipeline, slot);
         let bytes = match self.store.get(&path).await {
@@ -39,7 +39,7 @@ impl Landing {
         })
     }
 
-    /// Notes whose a slot is.
+    /// Writes the note of a slot's owner.
     pub async fn note_slot_owner(
         &self,
         pipeline: &StreamName,
@@ -56,7 +56,7 @@ impl Landing {
         Ok(())
     }
 
-    /// Forgets whose a slot was that is gone.
+    /// Removes the note of a slot that was dropped.
     pub async fn forget_slot_owner(&self, pipeline: &StreamName, slot: &str) -> Result<()> {
         let path = note(pipeline, slot);
         match self.store.delete(&path).await {

@@ -1,6 +1,6 @@
-//! Lands a stream of batches: encodes them into parts, uploads these, and tells what was landed.
+//! Lands a stream of batches: encodes them into parts, uploads the parts, and returns their descriptions.
 //!
-//! One lane of a load is one encoding thread; its parts are numbered together with those of the load's other lanes.
+//! Each lane of a load has one encoding thread; the parts of all lanes are numbered together.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -23,7 +23,7 @@ use super::{Landing, LoadAddress};
 use crate::error::{Error, Result};
 use crate::progress::Counters;
 
-/// Uploads of one part that are under way at once.
+/// How many uploads of one part run at the same time.
 const UPLOADS: usize = 2;
 
 /// Lands the batches of one load.
@@ -37,7 +37,7 @@ pub struct LoadWriter {
 }
 
 impl LoadWriter {
-    /// A writer for the load at `address`. A part is closed once it has `part_size` bytes.
+    /// Creates a writer for the load at `address`. A part is closed when it has `part_size` bytes.
     pub fn new(
         landing: &Landing,
         address: &LoadAddress,
@@ -53,8 +53,8 @@ impl LoadWriter {
         }
     }
 
-    /// Lands the batches of a lane, from its first until its channel closes, and tells the parts. Where the columns change, the
-    /// next part begins. Blocks: it wants a thread of its own, within a runtime.
+    /// Lands the batches of a lane, from its first until its channel closes, and returns the parts. If the columns change,
+    /// a new part begins. Blocks, so it needs a thread of its own, within a runtime.
     pub fn land(
         &self,
         first: RecordBatch,
@@ -65,7 +65,7 @@ impl LoadWriter {
         let mut columns: Option<SchemaRef> = None;
         let rest = std::iter::from_fn(|| batches.blocking_recv());
         for batch in std::iter::once(first).chain(rest) {
-            // Without rows a batch tells columns, where there are others.
+            // A batch without rows matters only if its columns differ.
             let others = columns
                 .as_ref()
                 .is_some_and(|columns| *columns != batch.schema());
@@ -133,7 +133,7 @@ struct OpenPart {
     writer: ArrowWriter<ChunkSink>,
     upload: JoinHandle<Result<()>>,
     rows: u64,
-    /// Bytes that progress has been told of.
+    /// The bytes that are already counted in the progress.
     counted: u64,
 }
 
@@ -147,7 +147,7 @@ impl OpenPart {
         Ok(())
     }
 
-    /// Bytes that the part would have if it were closed now, roughly.
+    /// The approximate size of the part if it were closed now, in bytes.
     fn size(&self) -> u64 {
         (self.writer.bytes_written() + self.writer.in_progress_size()) as u64
     }
@@ -178,7 +178,7 @@ impl OpenPart {
         })
     }
 
-    /// Why writing failed: the upload knows, if it was the upload. It ends once nothing can come any more.
+    /// The error that made writing fail: the upload's, if the upload failed. The upload ends when no more chunks can come.
     fn failure(self, error: ParquetError, load: &LoadWriter) -> Error {
         drop(self.writer);
         match uploaded(self.upload) {
@@ -188,7 +188,7 @@ impl OpenPart {
     }
 }
 
-/// Waits for the end of an upload. Blocks.
+/// Awaits the end of an upload. Blocks.
 fn uploaded(upload: JoinHandle<Result<()>>) -> Result<()> {
     Handle::current()
         .block_on(upload)
@@ -200,7 +200,7 @@ fn unwritten(path: &Path, load: &LoadWriter, error: ParquetError) -> Error {
     Error::landing(format!("cannot write the part {place}")).cause(error)
 }
 
-/// Uploads a part as its chunks come.
+/// Uploads a part, chunk by chunk.
 async fn upload(landing: Landing, path: Path, mut chunks: mpsc::Receiver<Bytes>) -> Result<()> {
     let mut writer = BufWriter::with_capacity(
         Arc::clone(&landing.store),

@@ -1,5 +1,5 @@
-//! Whether a pipeline could run (`acequia check`): connections, privileges, keys, cursors, the landing area and the
-//! destination, each with what fixes it.
+//! Checks whether a pipeline could run (`acequia check`): connections, privileges, keys, cursors, the landing area and the
+//! destination. Each finding says what fixes it.
 
 use std::collections::BTreeMap;
 
@@ -15,33 +15,33 @@ use crate::source::postgres::Postgres;
 use crate::source::postgres::replication::preflight::{self, Found};
 use crate::source::{OpenStream, Source};
 
-/// How a thing was found.
+/// The result of one check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
-    /// As it should be.
+    /// The checked thing is as it should be.
     Ok,
-    /// It works, but there is something to know.
+    /// It works, but people should know something about it.
     Warning,
     /// A run would fail.
     Failed,
 }
 
-/// One thing that was looked at.
+/// The result of one check, with its subject.
 #[derive(Debug, Clone, Serialize)]
 pub struct Finding {
-    /// What: `source operativa`, `stream ventas`, …
+    /// The subject: `source operativa`, `stream ventas`, …
     pub subject: String,
-    /// How it was found.
+    /// The result.
     pub verdict: Verdict,
-    /// What was found.
+    /// What the check found.
     pub message: String,
     /// The SQL or setting that fixes it.
     pub remedy: Option<String>,
 }
 
 impl Finding {
-    /// A thing that is as it should be.
+    /// A finding without a problem.
     pub fn ok(subject: impl Into<String>, message: impl Into<String>) -> Self {
         Self {
             subject: subject.into(),
@@ -51,7 +51,7 @@ impl Finding {
         }
     }
 
-    /// A thing to know.
+    /// A finding that is a warning.
     pub fn warning(
         subject: impl Into<String>,
         message: impl Into<String>,
@@ -78,8 +78,7 @@ impl Finding {
     }
 }
 
-/// Looks at everything that a run needs. Nothing is touched but for a file that is written to the landing area and
-/// removed.
+/// Checks everything that a run needs. Nothing is changed, except that a file is written to the landing area and removed.
 pub async fn check(pipeline: &Pipeline) -> Vec<Finding> {
     let mut findings = vec![check_landing(pipeline).await];
     let (of_destination, states) = check_destination(pipeline).await;
@@ -147,7 +146,7 @@ pub async fn check(pipeline: &Pipeline) -> Vec<Finding> {
     findings
 }
 
-/// Whether streams of changes could be had of a source.
+/// Checks whether a source can replicate the changes of the pipeline's streams.
 async fn check_replication(
     pipeline: &Pipeline,
     name: &str,
@@ -206,13 +205,13 @@ async fn check_replication(
         .collect()
 }
 
-/// Refuses a slot that exists and that another reads.
+/// Refuses an existing slot that another reader uses.
 async fn refuse_foreign_slot(pipeline: &Pipeline, source: &Postgres) -> Result<()> {
     let (server, names) = source.replication();
     if !preflight::has_slot(server, names).await? {
         return Ok(());
     }
-    // What hinders the look is told where the destination is looked at.
+    // The check of the destination reports why it cannot be opened.
     let Ok(view) = super::status::look_at_destination(pipeline).await else {
         return Ok(());
     };
@@ -264,7 +263,7 @@ async fn check_destination(
     }
 }
 
-/// What the user may do in a destination that knows of users.
+/// The user's privileges in a destination that has users.
 async fn look_at_rights(pipeline: &Pipeline) -> Result<Option<Rights>> {
     let pipeline = pipeline.clone();
     let looked = tokio::task::spawn_blocking(move || {

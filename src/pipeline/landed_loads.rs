@@ -1,4 +1,4 @@
-//! What is in the landing area, and what of it a destination has (`acequia landing list`). Nothing is touched.
+//! The loads in the landing area, and which of them a destination has (`acequia landing list`). Nothing is changed.
 
 use std::collections::BTreeSet;
 
@@ -14,20 +14,20 @@ use crate::landing::{Aside, Landing};
 use crate::mode::{Disposition, Mode};
 use crate::names::{DestinationId, LoadId, StreamName};
 
-/// What is in the landing area.
+/// The loads in the landing area.
 #[derive(Debug, Clone, Serialize)]
 pub struct LandingReport {
     /// The pipeline.
     pub pipeline: StreamName,
-    /// Where the landing area is.
+    /// The landing area's location.
     pub location: String,
     /// The destination in use.
     pub destination: String,
-    /// What tells it from others; none before its first load.
+    /// The destination's id. `None` before its first load.
     pub destination_id: Option<DestinationId>,
     /// The loads, by stream, oldest first.
     pub loads: Vec<LandedLoad>,
-    /// Bytes of all of them.
+    /// The size of all loads, in bytes.
     pub bytes: u64,
 }
 
@@ -38,43 +38,43 @@ pub struct LandedLoad {
     pub stream: StreamName,
     /// Its id.
     pub load_id: LoadId,
-    /// How it was read; unknown without a manifest.
+    /// How the load was read. `None` without a manifest.
     pub mode: Option<Mode>,
-    /// How it is applied; unknown without a manifest.
+    /// How the load is applied. `None` without a manifest.
     pub disposition: Option<Disposition>,
-    /// Its rows; unknown without a manifest.
+    /// The load's rows. `None` without a manifest.
     pub rows: Option<u64>,
-    /// Bytes of its files.
+    /// The size of the load's files, in bytes.
     pub bytes: u64,
-    /// When its extract began.
+    /// When the load's extract began.
     pub began_at: Option<DateTime<Utc>>,
-    /// The id of the destination that it was made for.
+    /// The id of the destination that the load was made for.
     pub destination_id: String,
-    /// How it stands to the destination in use.
+    /// The load's state, as seen from the destination in use.
     pub state: LoadState,
-    /// What is the matter with a damaged one.
+    /// Why the load is damaged.
     pub fault: Option<String>,
 }
 
-/// How a load stands to the destination in use.
+/// The state of a load, as seen from the destination in use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LoadState {
-    /// The destination has it.
+    /// The destination has the load.
     Loaded,
-    /// The next run applies it.
+    /// The next run applies the load.
     Pending,
-    /// It was never applied, and no longer follows on the stream's position.
+    /// The load was never applied, and does not follow the stream's position any more.
     SetAside,
-    /// Its extract did not end, or not yet.
+    /// The load's extract has not ended, or never will.
     Unfinished,
-    /// Its files are not what its manifest says.
+    /// The load's files differ from its manifest.
     Damaged,
-    /// It was made for another destination, and this one does not have it.
+    /// The load was made for another destination, and this destination does not have it.
     Other,
 }
 
-/// What there is of the pipeline's streams, or of every stream that the landing area has.
+/// Lists the landed loads of the pipeline's streams, or of every stream that the landing area has.
 pub async fn list(pipeline: &Pipeline, every_stream: bool) -> Result<LandingReport> {
     let landing = super::open_landing(pipeline)?;
     let streams = streams(pipeline, &landing, every_stream).await?;
@@ -105,7 +105,7 @@ pub async fn list(pipeline: &Pipeline, every_stream: bool) -> Result<LandingRepo
     })
 }
 
-/// The pipeline's streams, and those that only the landing area still has where every stream is asked for.
+/// The pipeline's streams. If every stream was requested, also the streams that only the landing area has.
 pub(super) async fn streams(
     pipeline: &Pipeline,
     landing: &Landing,
@@ -119,7 +119,7 @@ pub(super) async fn streams(
     Ok(streams)
 }
 
-/// The load that the next run applies before it extracts.
+/// The load that the next run applies before its extract.
 fn pending(
     landed_loads: &[StoredLoad],
     view: &DestinationView,

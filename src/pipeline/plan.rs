@@ -1,4 +1,4 @@
-//! What a run would do (`run --dry-run`): sources and destination are looked at, nothing is touched.
+//! What a run would do (`run --dry-run`). Source and destination are only read.
 
 use serde::Serialize;
 
@@ -17,32 +17,31 @@ use crate::source::OpenStream;
 pub struct StreamPlan {
     /// The stream.
     pub stream: StreamName,
-    /// How it would be read.
+    /// How the stream would be read.
     pub mode: Mode,
-    /// How it would be applied.
+    /// How its loads would be applied.
     pub disposition: Disposition,
     /// The destination table.
     pub table: String,
-    /// The key, where there is one.
+    /// The key. Empty if there is none.
     pub primary_key: Vec<String>,
-    /// Columns and their types.
+    /// The columns and their types.
     pub columns: Vec<(String, String)>,
-    /// What would change in the table's schema.
+    /// The changes of the table's schema.
     pub changes: Vec<String>,
-    /// Rows in the source, roughly, where that is known.
+    /// The number of rows, as the source estimates it.
     pub estimated_rows: Option<u64>,
-    /// How it would be read.
+    /// How the rows would be read, for people.
     pub reading: String,
-    /// From where; none for the beginning.
+    /// The position that the extract would begin at. `None` for the beginning.
     pub position: Option<Position>,
-    /// What would keep it from running.
+    /// The error that would keep the stream from running.
     pub error: Option<String>,
 }
 
 /// What a run would do with each stream.
-///
 /// # Errors
-/// Where the destination cannot be looked at.
+/// The destination cannot be inspected.
 pub async fn plan(pipeline: &Pipeline, full_refresh: bool) -> Result<Vec<StreamPlan>> {
     let states = super::status::look_at_destination(pipeline).await?.states;
     let mut plans = Vec::with_capacity(pipeline.streams.len());

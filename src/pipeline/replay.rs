@@ -1,9 +1,9 @@
-//! A replay: a destination is built from the landing area alone. No source is asked.
+//! A replay: it builds a destination from the landing area alone, without asking a source.
 //!
-//! What is applied is chosen in [`lineage`](crate::landing::lineage): the newest chain of loads, from the one that makes the
-//! table anew, or what follows on where the destination stands. Each load goes the way that it goes in a run
-//! ([`load_step`](super::load_step)), with its position; so the next run goes on from the last of them. A position in the
-//! write-ahead log is taken over as it is and names its slot: a run whose slot is another takes a new snapshot.
+//! [`lineage`](crate::landing::lineage) chooses the loads: the newest chain of loads, from the load that rebuilds the table
+//! on, or the loads that follow the destination's position. Each load is applied as in a run
+//! ([`load_step`](super::load_step)), with its position, so the next run continues after the last of them. A position in
+//! the write-ahead log keeps the name of its slot: a run that uses another slot takes a new snapshot.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
@@ -28,20 +28,20 @@ use crate::names::{LoadId, StreamName};
 use crate::position::Position;
 use crate::progress::{Phase, Progress};
 
-/// How a replay is to be done.
+/// The options of a replay.
 #[derive(Debug, Clone)]
 pub struct ReplayOptions {
-    /// The loads to apply; none for all that there is to apply.
+    /// The loads to apply. Empty for all loads that can be applied.
     pub loads: Vec<LoadId>,
     /// How many streams are replayed at once.
     pub jobs: NonZeroUsize,
-    /// Cancelled to stop the replay. What was not committed then is as if it had not begun.
+    /// The caller cancels this token to stop the replay. Changes that are not committed by then are undone.
     pub interrupt: CancellationToken,
-    /// Where the replay shows how far it is.
+    /// Counts the replay's progress, to be shown.
     pub progress: Progress,
 }
 
-/// A replay of all that there is to apply, as many streams at once as in a run.
+/// The options of a replay of all loads that can be applied, with as many streams at once as in a run.
 impl Default for ReplayOptions {
     fn default() -> Self {
         Self {
@@ -53,12 +53,11 @@ impl Default for ReplayOptions {
     }
 }
 
-/// Applies what the landing area has of the pipeline's streams, or the loads that are asked for. One stream's failure does
-/// not stop the others.
+/// Applies the landed loads of the pipeline's streams, or the requested loads. If one stream fails, the others continue.
 ///
 /// # Errors
-/// Where the replay could not begin at all: a load that is asked for does not exist, the landing area or the destination
-/// cannot be opened.
+/// The replay could not begin at all: a requested load does not exist, or the landing area or the destination cannot be
+/// opened.
 pub async fn replay(pipeline: Pipeline, options: ReplayOptions) -> Result<RunReport> {
     let began = Instant::now();
     let landing = open_landing(&pipeline)?;
@@ -78,7 +77,7 @@ pub async fn replay(pipeline: Pipeline, options: ReplayOptions) -> Result<RunRep
             step: LoadStep {
                 landing: landing.clone(),
                 loader: loader.clone(),
-                // What the loads brought was looked at when they were extracted.
+                // The contract was checked when the loads were extracted.
                 contract: SchemaContract::Evolve,
                 counters: options.progress.add(&stream.name),
                 stop: options.interrupt.child_token(),
@@ -102,7 +101,7 @@ pub async fn replay(pipeline: Pipeline, options: ReplayOptions) -> Result<RunRep
     })
 }
 
-/// The loads that are asked for, by stream.
+/// The requested loads, by stream.
 async fn find(
     landing: &Landing,
     pipeline: &Pipeline,
@@ -132,14 +131,14 @@ async fn find(
 struct StreamReplay {
     pipeline: StreamName,
     stream: Stream,
-    /// The loads to apply, where not all that there is.
+    /// The loads to apply, unless all are to be applied.
     asked: Option<BTreeSet<LoadId>>,
     state: Option<StreamState>,
     step: LoadStep,
 }
 
 impl StreamReplay {
-    /// Applies the stream's loads, and says how that went.
+    /// Applies the stream's loads, and returns a report.
     async fn run(mut self) -> StreamReport {
         let began = Instant::now();
         let mut report = StreamReport::skipped(&self.stream.name, self.stream.mode());
@@ -207,7 +206,7 @@ impl StreamReplay {
         Ok(())
     }
 
-    /// The loads that are asked for and not in the ledger yet.
+    /// The requested loads that the ledger does not have yet.
     async fn asked_for<'a>(&self, lineage: &Lineage<'a>) -> Result<Vec<&'a StoredLoad>> {
         let name = self.stream.name.clone();
         let loader = &self.step.loader;
@@ -257,8 +256,8 @@ impl StreamReplay {
         Ok(())
     }
 
-    /// A run that finds nothing new takes its position on without a load. So the next load begins where
-    /// the one before it did not end, and yet nothing is between them.
+    /// A run without new rows advances its position without a load. The next load then begins after the end of the load
+    /// before it, although no load is missing between them.
     async fn catch_up(&self, manifest: &Manifest) -> Result<()> {
         let Some(state) = self.state.as_ref().filter(|_| !manifest.rebuilds()) else {
             return Ok(());

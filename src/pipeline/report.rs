@@ -1,4 +1,4 @@
-//! What a run did: the object that `run --output json` prints.
+//! The report of a run: the object that `run --output json` prints.
 
 use serde::Serialize;
 
@@ -7,68 +7,68 @@ use crate::mode::Mode;
 use crate::names::{LoadId, StreamName};
 use crate::position::Position;
 
-/// What a run did.
+/// The report of a run.
 #[derive(Debug, Clone, Serialize)]
 pub struct RunReport {
     /// The pipeline.
     pub pipeline: StreamName,
     /// The destination's name.
     pub destination: String,
-    /// Each stream, in the order of the configuration.
+    /// The report of each stream, in the order of the configuration.
     pub streams: Vec<StreamReport>,
-    /// Wall time.
+    /// The wall time, in seconds.
     pub seconds: f64,
 }
 
-/// How a stream ended.
+/// The result of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
     /// Everything that was committed in the source is in the destination.
     Ok,
-    /// An error ended it.
+    /// The stream failed.
     Failed,
-    /// It was not begun, for the run was interrupted.
+    /// The stream was not begun, because the run was interrupted.
     Skipped,
 }
 
-/// What a run did with a stream.
+/// The report of one stream of a run.
 #[derive(Debug, Clone, Serialize)]
 pub struct StreamReport {
     /// The stream.
     pub stream: StreamName,
-    /// How it ended.
+    /// The result.
     pub status: Status,
-    /// How it was read.
+    /// How the stream was read.
     pub mode: Mode,
-    /// Its last load.
+    /// The stream's last load.
     pub load_id: Option<LoadId>,
     /// Rows extracted.
     pub rows_extracted: u64,
-    /// Rows new in the destination.
+    /// Rows that are new in the destination.
     pub inserted: u64,
-    /// Rows that took the place of others.
+    /// Rows that replaced others.
     pub updated: u64,
-    /// Rows that went.
+    /// Rows that were deleted.
     pub deleted: u64,
-    /// Bytes of Parquet.
+    /// Bytes of Parquet that were landed.
     pub bytes_landed: u64,
     /// The position before the run.
     pub position_before: Option<Position>,
-    /// The position after it.
+    /// The position after the run.
     pub position_after: Option<Position>,
-    /// Wall time.
+    /// The wall time, in seconds.
     pub seconds: f64,
-    /// What went wrong, with causes and remedy.
+    /// The error, with its causes and the remedy.
     pub error: Option<String>,
-    /// How the columns of its table changed, as those of the source did.
+    /// The changes of the table's columns, which follow the source's.
     pub schema_changes: Vec<String>,
-    /// What went well but should be known.
+    /// Warnings: the stream succeeded, but people should know this.
     pub warnings: Vec<String>,
 }
 
 impl RunReport {
-    /// Whether every stream went well.
+    /// Whether every stream succeeded.
     pub fn is_ok(&self) -> bool {
         self.streams
             .iter()
@@ -77,7 +77,7 @@ impl RunReport {
 }
 
 impl StreamReport {
-    /// Adds what should be known, once.
+    /// Adds warnings, each once.
     pub(super) fn warn(&mut self, warnings: impl IntoIterator<Item = String>) {
         for warning in warnings {
             if !self.warnings.contains(&warning) {
@@ -86,7 +86,7 @@ impl StreamReport {
         }
     }
 
-    /// A stream that was not begun.
+    /// The report of a stream that was not begun.
     pub fn skipped(stream: &StreamName, mode: Mode) -> Self {
         Self {
             stream: stream.clone(),
@@ -107,7 +107,7 @@ impl StreamReport {
         }
     }
 
-    /// Notes the error that ended it.
+    /// Sets the error that ended the stream.
     pub fn fail(&mut self, error: &Error) {
         self.status = match error {
             Error::Interrupted => Status::Skipped,

@@ -1,4 +1,4 @@
-//! How each stream stands: what the ledger says, and what waits in the landing area. Nothing is touched.
+//! The status of each stream: what the ledger says, and what the landing area holds. Nothing is changed.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -18,30 +18,30 @@ use crate::source::postgres::Postgres;
 use crate::source::postgres::replication::preflight;
 pub use crate::source::postgres::replication::preflight::SlotStatus;
 
-/// How a pipeline stands.
+/// The status of a pipeline.
 #[derive(Debug, Clone, Serialize)]
 pub struct StatusReport {
     /// The pipeline.
     pub pipeline: StreamName,
     /// The destination's name.
     pub destination: String,
-    /// Each stream.
+    /// The status of each stream.
     pub streams: Vec<StreamStatus>,
-    /// Streams that are no longer in the configuration and have left something behind. Looked for only where every stream
-    /// is asked for.
+    /// Streams that are no longer in the configuration and have left something behind. Empty unless every stream was
+    /// requested.
     pub left_behind: Vec<LeftStream>,
     /// The replication slots of the sources of streams of changes.
     pub slots: Vec<SlotStatus>,
 }
 
-/// What a stream left that is no longer in the configuration.
+/// What a stream has left behind that is no longer in the configuration.
 #[derive(Debug, Clone, Serialize)]
 pub struct LeftStream {
     /// The stream.
     pub stream: StreamName,
-    /// Its last load, where the ledger has one: its table is there as well, unless it was dropped.
+    /// The stream's last load, if the ledger has one. Its table exists as well, unless people dropped it.
     pub load_id: Option<LoadId>,
-    /// Its folder in the landing area, where it has one.
+    /// The stream's folder in the landing area, if it exists.
     pub folder: Option<String>,
 }
 
@@ -52,36 +52,36 @@ impl StatusReport {
     }
 }
 
-/// How a stream stands.
+/// The status of a stream.
 #[derive(Debug, Clone, Serialize)]
 pub struct StreamStatus {
     /// The stream.
     pub stream: StreamName,
-    /// How it is read.
+    /// How the stream is read.
     pub mode: Mode,
-    /// Its last load; none before the first.
+    /// The last load. `None` before the first.
     pub load_id: Option<LoadId>,
     /// Rows that the last load extracted.
     pub rows_extracted: u64,
-    /// Rows that it inserted.
+    /// Rows that the last load inserted.
     pub inserted: u64,
-    /// Rows that it updated.
+    /// Rows that the last load updated.
     pub updated: u64,
-    /// Rows that it deleted.
+    /// Rows that the last load deleted.
     pub deleted: u64,
-    /// When it was committed.
+    /// When the last load was committed.
     pub loaded_at: Option<DateTime<Utc>>,
     /// The stream's position.
     pub position: Option<Position>,
     /// Landed loads that the next run applies.
     pub pending: Vec<String>,
-    /// Landed loads that no longer follow on the position.
+    /// Landed loads that do not follow the stream's position.
     pub set_aside: Vec<String>,
-    /// How its last run failed, if it did.
+    /// The failure of the stream's last run, if it failed.
     pub failure: Option<Failure>,
 }
 
-/// What a destination says of itself. Empty where there is none yet.
+/// The contents of a destination's ledger. Empty if there is no ledger yet.
 #[derive(Debug, Default)]
 pub(super) struct DestinationView {
     pub(super) id: Option<DestinationId>,
@@ -90,13 +90,13 @@ pub(super) struct DestinationView {
     pub(super) loaded: HashSet<LoadId>,
 }
 
-/// Looks at the destination without changing or making it.
+/// Reads the destination's ledger, without changing or creating anything.
 pub(super) async fn look_at_destination(pipeline: &Pipeline) -> Result<DestinationView> {
     let streams = pipeline.streams.iter().map(|s| s.name.clone()).collect();
     look_at_streams(pipeline, streams).await
 }
 
-/// Looks at the destination for the loads of these streams, without changing or making it.
+/// Reads the destination's ledger for the loads of these streams, without changing or creating anything.
 pub(super) async fn look_at_streams(
     pipeline: &Pipeline,
     streams: Vec<StreamName>,
@@ -123,7 +123,7 @@ pub(super) async fn look_at_streams(
         .map_err(|error| Error::internal("the destination's thread ended").cause(error))?
 }
 
-/// How each stream of the pipeline stands. `every_stream` tells that these are all that the configuration has.
+/// The status of each stream of the pipeline. `every_stream` says that these are all streams of the configuration.
 pub async fn status(pipeline: &Pipeline, every_stream: bool) -> Result<StatusReport> {
     let view = look_at_destination(pipeline).await?;
     let landing = super::open_landing(pipeline)?;
@@ -156,7 +156,7 @@ pub async fn status(pipeline: &Pipeline, every_stream: bool) -> Result<StatusRep
                 let place = landing.describe(&address);
                 match recovery::outdated(&manifest, stream) {
                     None => status.pending.push(place),
-                    // The next run moves it out of the way.
+                    // The next run sets the load aside.
                     Some(_) => left.unloaded.push((address, manifest)),
                 }
             }
@@ -183,7 +183,7 @@ pub async fn status(pipeline: &Pipeline, every_stream: bool) -> Result<StatusRep
     })
 }
 
-/// The streams that the ledger or the landing area has, and the configuration has not.
+/// The streams that the ledger or the landing area has, but not the configuration.
 async fn left_behind(
     pipeline: &Pipeline,
     landing: &Landing,
@@ -205,7 +205,7 @@ async fn left_behind(
     Ok(names.into_iter().map(left).collect())
 }
 
-/// How the replication slots stand of a pipeline whose sources are known.
+/// The status of the replication slots of a pipeline that was resolved with its sources.
 pub async fn slots(pipeline: &Pipeline) -> Vec<SlotStatus> {
     let mut slots = Vec::new();
     for (name, source) in pipeline.sources() {

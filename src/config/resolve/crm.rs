@@ -1,7 +1,7 @@
-//! Streams of HubSpot: whether their keys go together, and the streams that each comes to.
+//! Resolves streams of HubSpot: checks that their keys agree, and makes the streams.
 //!
 //! A configured stream with `history` and `associations` fills several tables. Each of them is a stream of its own, with
-//! its own loads, its own position and its own row in the ledger: there is nothing else that a stream can be.
+//! its own loads, its own position and its own row in the ledger.
 
 use std::sync::Arc;
 
@@ -20,16 +20,16 @@ use crate::error::Result;
 use crate::mode::{IncrementalLoad, Mode};
 use crate::position::{Lag, timestamptz};
 
-/// Where HubSpot is asked, unless the source says otherwise.
+/// The API's address, unless the source gives another.
 const BASE_URL: &str = "https://api.hubapi.com";
-/// What `definitions` brings.
+/// The streams that `definitions` adds.
 const DEFINITIONS: [(&str, HubSpotPart); 2] = [
     ("properties", HubSpotPart::Properties),
     ("options", HubSpotPart::Options),
 ];
 /// How often ids are compared, unless the stream says otherwise.
 const COMPARE: TimeDelta = TimeDelta::days(7);
-/// The objects whose pipelines `object = "pipelines"` means.
+/// The objects whose pipelines `object = "pipelines"` reads.
 const WITH_PIPELINES: [&str; 2] = ["deals", "tickets"];
 
 const LEAVE_OUT: &str = "leave it out";
@@ -41,7 +41,7 @@ enum Whole {
     Pipelines(Vec<String>),
 }
 
-/// The tables that a configured stream fills, given the name of the first.
+/// The tables that a configured stream fills, given the name of its first.
 pub(super) fn tables_of(table: &str, config: &StreamConfig) -> Vec<String> {
     let mut tables = vec![table.to_owned()];
     if table.is_empty() || config.object.is_none() {
@@ -80,7 +80,7 @@ fn beside(table: &str, other: &str) -> String {
     format!("{table}__{other}")
 }
 
-/// Whether a HubSpot may be asked there: what is wrong and what to do, never with the address, which may hold a password.
+/// Checks an API address. The error has a message and a remedy, never the address, which may contain a password.
 fn base_url(text: &str, insecure: bool) -> Result<(), (&'static str, &'static str)> {
     let no_address = ("this is no address", "write https://…, or leave it out");
     let url = Url::parse(text).map_err(|_| no_address)?;
@@ -227,7 +227,7 @@ impl Resolver<'_> {
             .into_iter()
             .filter(|_| self.config.definitions == Some(true))
             .map(|(name, part)| (name.to_owned(), part));
-        // Nothing tells when an association was made or ended, or a property changed: they are read in full.
+        // HubSpot does not report when an association or a property changed, so these streams are read in full.
         let associations = associations.into_iter().flatten();
         let associations =
             associations.map(|other| (other.clone(), HubSpotPart::Associations(other)));
@@ -284,7 +284,7 @@ impl Resolver<'_> {
         )
     }
 
-    /// The object, and what of it is read if it has no records.
+    /// The object. If it has no records, also what is read of it.
     fn object(&mut self) -> Checked<(String, Option<Whole>)> {
         let remedy = "name what to read, as in object = \"companies\"";
         let Some(object) = &self.config.object else {
@@ -308,7 +308,7 @@ impl Resolver<'_> {
         Ok((name.to_owned(), whole))
     }
 
-    /// Which records are read in each run.
+    /// Which records each run reads.
     fn crm_read(&mut self) -> Checked<HubSpotRead> {
         match self.config.mode {
             Mode::Full => {
@@ -335,7 +335,7 @@ impl Resolver<'_> {
         }
     }
 
-    /// HubSpot itself says by what records are known to have changed.
+    /// HubSpot itself defines the cursor: the time of a record's last change.
     fn crm_incremental(&mut self) -> Checked<HubSpotIncremental> {
         let load = self.incremental_load();
         let initial = self.initial_time();
@@ -431,7 +431,7 @@ impl Resolver<'_> {
         self.texts(names, key).map(Some)
     }
 
-    /// A stream beside the first, for a table beside its table.
+    /// A stream for a further table, whose name begins with that of the first stream's table.
     fn further(&mut self, first: &Stream, other: &str, object: HubSpotObject) -> Checked<Stream> {
         let named = beside(first.name.as_str(), other).parse();
         let Ok(name) = named else {

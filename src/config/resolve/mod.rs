@@ -1,7 +1,7 @@
-//! From what is written to what can run: names looked up, variables filled in, paths made absolute, keys checked
-//! against each other. All that is wrong is told at once.
+//! Resolves a parsed configuration to a pipeline: names are looked up, variables expanded, paths made absolute, keys
+//! checked against each other. All problems are reported at once.
 //!
-//! Only what the selection uses is looked at, so that a variable of a destination that is not in use need not be set.
+//! Only what the selection uses is resolved, so that a variable of an unused destination need not be set.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -25,35 +25,35 @@ mod stream;
 
 use problems::{Checked, Problems};
 
-/// How long others are waited for that have the destination open, where the configuration does not say.
+/// How long a run waits for another process that has the destination open, unless the configuration says otherwise.
 const DEFAULT_WAIT: Duration = Duration::from_mins(1);
 
-/// Size at which a part is closed, in bytes, where none is written.
+/// The size at which a part is closed, in bytes, unless the configuration says otherwise.
 const PART_SIZE: u64 = 256_000_000;
-/// Below a megabyte, parts would be all overhead.
+/// The smallest size of a part: smaller parts would be mostly overhead.
 const LEAST_PART_SIZE: u64 = 1_000_000;
-/// Below 16 megabytes DuckDB cannot work.
+/// The smallest memory limit: DuckDB cannot work with less than 16 megabytes.
 const LEAST_MEMORY_LIMIT: u64 = 16_000_000;
 /// The longest name that PostgreSQL keeps whole, in bytes (manual, section 4.1.1).
 const MAX_NAME: usize = 63;
 
-/// The sources that the selected streams use: each, or what is wrong with its configuration.
+/// The sources of the selected streams: each, or the error in its configuration.
 #[derive(Debug, Default)]
 struct Sources<'a> {
     postgres: BTreeMap<&'a str, Result<Arc<PostgresSource>>>,
     hubspot: BTreeMap<&'a str, Result<Arc<HubSpotSource>>>,
 }
 
-/// What of a configuration is asked for.
+/// The parts of a configuration to use.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Selection {
-    /// The streams; none means all.
+    /// The streams' names. Empty for all streams.
     pub streams: Vec<String>,
-    /// The destination, where not the pipeline's own.
+    /// The destination's name. `None` for the pipeline's own.
     pub destination: Option<String>,
 }
 
-/// Where the loads of a pipeline lie.
+/// The location of a pipeline's loads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LandingArea {
     /// The pipeline's name.
@@ -63,17 +63,17 @@ pub struct LandingArea {
 }
 
 impl Document {
-    /// The pipeline that the selection asks for.
+    /// The pipeline of the selection.
     ///
     /// # Errors
-    /// [`Error::Config`](crate::Error::Config) with all that is wrong: names that do not exist, variables that are not set, keys that do not
-    /// go together.
+    /// [`Error::Config`](crate::Error::Config) with all problems: names that do not exist, variables that are not set, keys
+    /// that contradict each other.
     pub fn resolve(&self, selection: &Selection) -> Result<Pipeline> {
         self.resolve_with(selection, true)
     }
 
-    /// Like [`resolve`](Self::resolve), for what only looks at the destination and the landing area: no variable of a source
-    /// need be set. What is wrong with a source is an error once the source is to be read.
+    /// Like [`resolve`](Self::resolve), for uses that read no source: no variable of a source need be set. A problem of a
+    /// source becomes an error when the source is opened.
     ///
     /// # Errors
     /// As [`resolve`](Self::resolve).
@@ -81,10 +81,10 @@ impl Document {
         self.resolve_with(selection, false)
     }
 
-    /// The landing area alone, for what needs neither destination nor source.
+    /// The landing area, for uses that need neither destination nor source.
     ///
     /// # Errors
-    /// [`Error::Config`](crate::Error::Config) where a variable is not set.
+    /// [`Error::Config`](crate::Error::Config) if a variable is not set.
     pub fn landing(&self) -> Result<LandingArea> {
         let mut problems = Problems::default();
         let area = self.landing_root(&mut problems).map(|root| LandingArea {
@@ -106,7 +106,7 @@ impl Document {
         with_sources: bool,
         problems: &mut Problems,
     ) -> Checked<Pipeline> {
-        // Everything is looked at before the first `?`, so that all problems are told.
+        // Everything is resolved before the first `?`, so that all problems are reported.
         let config = &self.config.pipeline;
         let dataset = self.dataset(problems);
         let landing = self.landing_root(problems);
@@ -143,7 +143,7 @@ impl Document {
         })
     }
 
-    /// The streams that are asked for, in the order of their names.
+    /// The requested streams, in the order of their names.
     fn select<'a>(
         &'a self,
         asked: &[String],
@@ -185,7 +185,7 @@ impl Document {
         Ok(dataset)
     }
 
-    /// The landing area: a URL as it is, a folder made absolute.
+    /// The landing area: a URL unchanged, or a folder's absolute path.
     fn landing_root(&self, problems: &mut Problems) -> Checked<String> {
         let place = "[pipeline] landing";
         let landing = self.expand(&self.config.pipeline.landing, place, problems)?;
@@ -318,7 +318,7 @@ impl Document {
         Ok(Secret::new(url))
     }
 
-    /// The sources that are used, and what is wrong with them.
+    /// The sources that are used, and the problems of their configuration.
     fn sources(&self, used: &BTreeSet<&str>, destination: &str) -> (Sources<'_>, Problems) {
         let mut sources = Sources::default();
         let mut of_all = Problems::default();
@@ -358,7 +358,7 @@ impl Document {
         })
     }
 
-    /// The names that replication uses. A slot keeps one position, so each destination has its own.
+    /// The names of slot and publication. A slot has one position, so each destination has a slot of its own.
     fn replication(
         &self,
         name: &str,
@@ -431,7 +431,7 @@ impl Document {
         })
     }
 
-    /// Two streams in one table would undo each other's work, so the streams that are not selected count as well.
+    /// Two streams in one table would undo each other's changes. Streams that are not selected are checked as well.
     fn refuse_shared_tables(
         &self,
         selected: &BTreeMap<&StreamName, &StreamConfig>,
@@ -440,7 +440,7 @@ impl Document {
         let mut owners: BTreeMap<String, &StreamName> = BTreeMap::new();
         let tables = self.config.streams.iter().flat_map(|(name, config)| {
             let table = config.destination_table.as_deref().unwrap_or(name.as_str());
-            // What cannot be expanded is reported where it is used.
+            // A name that cannot be expanded is reported where it is used.
             let table = self.environment.expand(table).unwrap_or_default();
             let changelog = config.changelog == Some(true);
             let changes = changelog.then(|| format!("{table}__changes"));
@@ -478,7 +478,7 @@ impl Document {
         })
     }
 
-    /// A size within its bounds.
+    /// Parses a size, and checks that it is at least `least`.
     fn size(
         &self,
         text: Option<&str>,
@@ -501,25 +501,25 @@ impl Document {
         }
     }
 
-    /// The text with its variables filled in.
+    /// Expands the variables in a text.
     fn expand(&self, text: &str, place: &str, problems: &mut Problems) -> Checked<String> {
         self.environment.expand(text).map_err(|error| {
             problems.add(place, error.to_string(), self.environment.remedy(&error))
         })
     }
 
-    /// A path relative to the configuration file's folder, made absolute.
+    /// Makes a path absolute that is relative to the configuration file's folder.
     fn beside(&self, path: &str) -> PathBuf {
         self.path.parent().unwrap_or(Path::new("")).join(path)
     }
 }
 
-/// Whether a name can be that of a table or a schema.
+/// Checks that a name can be that of a table or a schema.
 fn check_name(name: &str, place: &str, problems: &mut Problems) -> Checked<()> {
     check_name_with(name, place, true, problems)
 }
 
-/// As [`check_name`]; `in_destination` where it stands beside acequia's own tables.
+/// As [`check_name`]; `in_destination` says that acequia's own tables are in the same schema.
 fn check_name_with(
     name: &str,
     place: &str,

@@ -1,4 +1,4 @@
-//! All that is wrong with a configuration, made into one error.
+//! The problems of a configuration, which become one error.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -6,11 +6,11 @@ use std::path::Path;
 use crate::config::suggest;
 use crate::error::{Error, Result};
 
-/// What was found so far.
+/// The problems that were found so far.
 #[derive(Debug, Default)]
 pub(super) struct Problems(Vec<Problem>);
 
-/// Stands where a value is missing because of a problem that has been added.
+/// Takes the place of a value that is missing because of a problem which has been added.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Reported;
 
@@ -24,7 +24,7 @@ struct Problem {
 }
 
 impl Problems {
-    /// Adds what is wrong at a place such as `[streams.ventas] cursor`, and how to fix it.
+    /// Adds a problem at a place such as `[streams.ventas] cursor`, with its remedy.
     pub(super) fn add(
         &mut self,
         place: &str,
@@ -43,7 +43,7 @@ impl Problems {
         Reported
     }
 
-    /// Adds that there is nothing of that name.
+    /// Adds the problem that a name does not exist.
     pub(super) fn unknown<'a>(
         &mut self,
         place: &str,
@@ -64,12 +64,12 @@ impl Problems {
         self.add(place, what, remedy)
     }
 
-    /// Adds what was found elsewhere.
+    /// Adds problems that were collected separately.
     pub(super) fn extend(&mut self, others: Self) {
         self.0.extend(others.0);
     }
 
-    /// The value, if nothing was wrong.
+    /// Returns the value if there is no problem, otherwise an error with all problems.
     pub(super) fn finish<T>(&self, file: &Path, value: Checked<T>) -> Result<T> {
         let file = file
             .file_name()

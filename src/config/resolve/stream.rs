@@ -1,4 +1,4 @@
-//! Streams of PostgreSQL: whether their keys go together, and what each comes to.
+//! Resolves streams of PostgreSQL: checks that their keys agree, and makes the stream.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::position::Lag;
 
 const TABLE_OR_QUERY: &str = "write either table = \"schema.name\" or query = \"SELECT …\"";
 
-/// A stream that is being looked at.
+/// A stream that is being resolved.
 pub(super) struct Resolver<'a> {
     pub(super) document: &'a Document,
     pub(super) name: &'a StreamName,
@@ -27,7 +27,7 @@ pub(super) struct Resolver<'a> {
 }
 
 impl Document {
-    /// What a configured stream comes to: one stream, or of HubSpot one for each table.
+    /// The streams of a configured stream: one, or for HubSpot one for each table.
     pub(super) fn streams_of(
         &self,
         name: &StreamName,
@@ -50,9 +50,9 @@ impl Document {
 }
 
 impl Resolver<'_> {
-    /// `source` is not set where the configuration has none of the name that the stream gives.
+    /// `source` is `None` if the configuration has no source of the stream's name for it.
     fn resolve(mut self, source: Option<Result<Arc<PostgresSource>>>) -> Checked<Stream> {
-        // Everything is looked at before the first `?`, so that all problems are told.
+        // Everything is resolved before the first `?`, so that all problems are reported.
         let others = self.refuse_crm_keys();
         let source = source.ok_or_else(|| self.unknown_source());
         let from = match self.config.mode {
@@ -409,7 +409,7 @@ impl Resolver<'_> {
         self.texts(columns, "columns").map(ColumnSelection::Only)
     }
 
-    /// Key, cursor and typed columns have to be among those that are taken.
+    /// Checks that key, cursor and typed columns are among the columns that are read.
     fn check_columns(&mut self, columns: &ColumnSettings, cursor: Option<&String>) -> Checked<()> {
         let key = columns.primary_key.iter().flatten();
         let key = key.map(|column| ("primary_key", column));
@@ -456,7 +456,7 @@ impl Resolver<'_> {
         Ok(table)
     }
 
-    /// The names of columns, with their variables filled in; none may be empty or come twice.
+    /// Expands the variables in names of columns. No name may be empty or occur twice.
     pub(super) fn texts(&mut self, names: &[String], key: &str) -> Checked<Vec<String>> {
         let mut texts: Vec<String> = Vec::with_capacity(names.len());
         for name in names {

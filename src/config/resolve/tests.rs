@@ -526,7 +526,8 @@ fn keys_of_one_kind_of_source_are_refused_with_another() {
     assert!(crm("object = \"owners\"\nexclude = [\"x\"]\n").contains("read in full"));
     assert!(crm("object = \"owners\"\ntypes.x = \"text\"\n").contains("read in full"));
     let incremental = |lines: &str| {
-        let head = "[streams.s]\nsource = \"crm\"\nobject = \"companies\"\nmode = \"incremental\"\n";
+        let head =
+            "[streams.s]\nsource = \"crm\"\nobject = \"companies\"\nmode = \"incremental\"\n";
         resolve(&format!("{HEAD}{CRM}{head}{lines}")).unwrap_err()
     };
     assert!(incremental("lag = 5\n").contains("[streams.s] lag: this is no duration"));

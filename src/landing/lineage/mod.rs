@@ -1,7 +1,8 @@
-//! Which loads of a stream follow on which, and what a destination can be built from. No I/O.
+//! The lineage of a stream's loads: which load follows which, and what a destination can be built from. No I/O.
 //!
-//! A load that makes its table anew begins a chain; each of the others follows on the one before it, which its manifest
-//! names. A destination that was built from another's loads goes on with loads of its own, so a chain may hold loads of
+//! A load that rebuilds its table begins a chain. Each other load follows the load before it, which its manifest names. A
+//! destination that was built from another destination's loads continues with loads of its own, so a chain may contain
+//! loads of several destinations, and two chains may have the same beginning.
 //! several destinations, and two chains may begin alike.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,61 +20,61 @@ pub(crate) mod tests;
 #[derive(Debug)]
 pub struct Lineage<'a> {
     loads: BTreeMap<&'a LoadId, &'a StoredLoad>,
-    /// The loads in order: each after the one that it follows on, and otherwise by their ids. The time in an id does not
-    /// tell the order alone, as a clock may have been put back.
+    /// The loads in order: each after the load that it follows, and otherwise by their ids. The time in an id does not
+    /// suffice, because the clock may have been set back.
     order: Vec<&'a LoadId>,
-    /// The place of each in that order.
+    /// The index of each load in that order.
     ranks: BTreeMap<&'a LoadId, usize>,
 }
 
-/// Where a destination stands.
+/// What a destination has of a stream.
 #[derive(Debug, Clone, Copy)]
 pub struct Head<'a> {
-    /// What tells it from others.
+    /// The destination's id.
     pub destination: &'a DestinationId,
-    /// The stream's last load there; none where it has none.
+    /// The destination's last load of the stream. `None` if it has none.
     pub load_id: Option<&'a LoadId>,
 }
 
-/// What breaks a chain.
+/// Why a chain is not complete.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Gap {
-    /// A load is not there.
+    /// A load is missing.
     Missing {
-        /// Which; unknown to a manifest that does not name the load before it.
+        /// The missing load. `None` if the manifest of the next load does not name it.
         load_id: Option<LoadId>,
-        /// The load that follows on it.
+        /// The load that follows the missing one.
         follower: LoadId,
     },
-    /// A load is there and cannot be applied.
+    /// A load exists but cannot be applied.
     Damaged {
-        /// Which.
+        /// The load.
         load_id: LoadId,
-        /// Why.
+        /// The reason.
         fault: String,
     },
-    /// A load is there, and was neither loaded nor asked for.
+    /// A load exists, but was neither loaded nor requested.
     NotSelected {
-        /// Which.
+        /// The load.
         load_id: LoadId,
-        /// The load that follows on it, and was asked for.
+        /// The requested load that follows it.
         follower: LoadId,
     },
 }
 
-/// What there is to apply.
+/// The loads to apply.
 #[derive(Debug)]
 pub struct ReplayPlan<'a> {
-    /// In this order.
+    /// The loads, in the order in which they are applied.
     pub loads: Vec<&'a StoredLoad>,
-    /// Why loads that are newer still cannot be applied.
+    /// Why newer loads cannot be applied.
     pub gaps: Vec<Gap>,
-    /// The newest load that does not follow on where the destination stands.
+    /// The newest load that does not follow what the destination has.
     pub diverged: Option<&'a LoadId>,
 }
 
 impl<'a> Lineage<'a> {
-    /// Of the loads of one stream.
+    /// The lineage of the loads of one stream.
     pub fn new(holdings: &'a [StoredLoad]) -> Self {
         let loads = holdings
             .iter()
@@ -109,7 +110,7 @@ impl<'a> Lineage<'a> {
             order.push(load_id);
             ready.extend(followers.remove(load_id).into_iter().flatten());
         }
-        // What follows on itself has no place.
+        // A load that follows itself has no index.
         let rest: Vec<&LoadId> = followers.into_values().flatten().collect();
         order.splice(0..0, rest);
         order
@@ -123,8 +124,8 @@ impl<'a> Lineage<'a> {
         }
     }
 
-    /// Whether a load begins a chain: it makes its table anew, or it is the first of a stream that is read in full. A refresh
-    /// of a table that keeps versions closes those that are no more: it follows on what the table had.
+    /// Whether a load begins a chain: it rebuilds its table, or it is the first of a stream that is read in full. A full
+    /// refresh of a table that keeps versions does not begin one: it closes the versions that the table has.
     fn begins(&self, manifest: &Manifest) -> bool {
         let is_first = || self.previous(manifest).is_none();
         if manifest.full_refresh && manifest.disposition == Disposition::Scd2 {
@@ -140,8 +141,8 @@ impl<'a> Lineage<'a> {
         ids.filter_map(|load_id| self.loads.get(load_id).copied())
     }
 
-    /// What brings a destination to the newest load that it can be brought to: the load that makes the table anew and all
-    /// that follow on it, or those that follow on where the destination stands.
+    /// The loads that bring a destination to the newest possible load: either a load that rebuilds the table and all that
+    /// follow it, or the loads that follow what the destination has.
     pub fn choose(&self, standing: &Head<'_>) -> ReplayPlan<'a> {
         let mut choice = ReplayPlan {
             loads: Vec::new(),
@@ -169,7 +170,7 @@ impl<'a> Lineage<'a> {
         choice
     }
 
-    /// The loads that are asked for, in their order, where nothing is missing between them nor before the first.
+    /// The requested loads, in their order, if no load is missing between them or before the first.
     ///
     /// # Errors
     /// What is missing.
@@ -208,10 +209,10 @@ impl<'a> Lineage<'a> {
         Ok(loads)
     }
 
-    /// The loads that a chain to this one consists of, itself included.
+    /// The chain of loads that ends with this one.
     ///
     /// # Errors
-    /// What it lacks.
+    /// What the chain lacks.
     pub fn chain(&self, load_id: &LoadId) -> Result<Vec<&'a StoredLoad>, Gap> {
         let holding = self.loads.get(load_id).copied().ok_or(Gap::Missing {
             load_id: Some(load_id.clone()),
@@ -220,13 +221,13 @@ impl<'a> Lineage<'a> {
         self.chain_to(holding, None)
     }
 
-    /// The newest chain that is complete, whatever destination it was made for.
+    /// The newest complete chain, whatever destination it was made for.
     pub fn newest(&self) -> Option<Vec<&'a StoredLoad>> {
         self.newest_first()
             .find_map(|holding| self.chain_to(holding, None).ok())
     }
 
-    /// Adds the loads that this one was built on to `kept`, as far as they are there.
+    /// Adds to `kept` the loads that this load was built on, as far as they exist.
     pub fn keep(&self, load_id: &LoadId, kept: &mut BTreeSet<LoadId>) {
         let mut next = Some(load_id);
         while let Some(holding) = next.and_then(|load_id| self.loads.get(load_id)) {
@@ -239,7 +240,7 @@ impl<'a> Lineage<'a> {
         }
     }
 
-    /// The loads from the one that makes the table anew, or after `standing`, up to `last`.
+    /// The loads from the one that rebuilds the table, or after `standing`, up to `last`.
     fn chain_to(
         &self,
         last: &'a StoredLoad,
@@ -253,7 +254,7 @@ impl<'a> Lineage<'a> {
             if self.begins(manifest) {
                 break;
             }
-            // No chain is longer than all loads together.
+            // A chain cannot be longer than the number of loads.
             if chain.len() > self.loads.len() {
                 return Err(Gap::Damaged {
                     load_id: last.load_id().clone(),
@@ -275,9 +276,9 @@ impl<'a> Lineage<'a> {
         Ok(chain)
     }
 
-    /// Whether a chain goes on from where the destination stands, so that nothing that it has is taken back.
+    /// Whether a chain continues what the destination has, so that nothing is lost.
     ///
-    /// A load that makes the table anew goes on from those that its destination had before, also where they are gone.
+    /// A load that rebuilds the table continues the loads that the destination had before, even if those were removed.
     fn follows(&self, chain: &[&StoredLoad], standing: &Head<'_>) -> bool {
         let Some(stands_at) = standing.load_id else {
             return true;
@@ -305,8 +306,8 @@ impl<'a> Lineage<'a> {
         false
     }
 
-    /// The load that one follows on. A manifest that does not name it was written before they did: then it is the last one
-    /// of the same destination that ended at the position where this one begins.
+    /// The load that another load follows. A manifest of an older version does not name it: then it is the last load of the
+    /// same destination that ended at the position where this load begins.
     fn previous<'m>(&self, manifest: &'m Manifest) -> Option<&'m LoadId>
     where
         'a: 'm,
@@ -318,7 +319,7 @@ impl<'a> Lineage<'a> {
         let mut older =
             older.filter(|(load_id, _)| load_id.destination() == manifest.load_id.destination());
         if manifest.mode == Mode::Full {
-            // It has no position, and follows on whatever came before it.
+            // The load has no position, and follows whatever load came before it.
             let last = older.find(|(_, holding)| holding.manifest().is_some());
             return last.map(|(load_id, _)| *load_id);
         }
@@ -334,15 +335,15 @@ impl<'a> Lineage<'a> {
 }
 
 impl Lineage<'_> {
-    /// Whether a destination stands before a load.
+    /// Whether what a destination has comes before a load.
     fn is_older(&self, standing: &Head<'_>, load_id: &LoadId) -> bool {
         standing
             .load_id
             .is_none_or(|stands_at| self.is_before(stands_at, load_id))
     }
 
-    /// Whether a load that cannot be applied would have been meant for a destination: one of its own, or of the destination
-    /// whose loads it has so far.
+    /// Whether a load that cannot be applied was meant for a destination: it is one of the destination's own, or of the
+    /// destination whose loads it has so far.
     fn concerns(&self, standing: &Head<'_>, holding: &StoredLoad) -> bool {
         let load_id = holding.load_id();
         if matches!(holding.content, LoadContent::Unfinished) || !self.is_older(standing, load_id) {
@@ -354,7 +355,7 @@ impl Lineage<'_> {
     }
 }
 
-/// The manifest of a load that can be applied, as far as a listing tells.
+/// The manifest of a load that can be applied, as far as a listing can show.
 fn sound(holding: &StoredLoad) -> Result<&Manifest, Gap> {
     let fault = match &holding.content {
         LoadContent::Complete(manifest) => return Ok(manifest),

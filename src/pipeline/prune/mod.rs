@@ -1,8 +1,8 @@
-//! What may leave the landing area: after a run, by `[pipeline] retention`, or by `acequia landing prune`.
+//! The removal of landed loads: after a run, by `[pipeline] retention`, or by `acequia landing prune`.
 //!
-//! A destination can be built anew from what stays. So of each stream there always stay the loads that the destination in
-//! use was built from, since its last load that made the table anew; the newest chain that is complete; and whatever the
-//! destination has not loaded. Where these cannot be told for certain, everything stays.
+//! A destination can be rebuilt from the loads that stay. Therefore each stream always keeps the loads that the destination
+//! in use was built from, since the last load that rebuilt the table; the newest complete chain of loads; and all loads
+//! that the destination does not have. If these cannot be determined with certainty, every load stays.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -22,20 +22,20 @@ use crate::names::{DestinationId, LoadId, StreamName};
 #[cfg(test)]
 mod tests;
 
-/// What is to go.
+/// The options of a removal.
 #[derive(Debug, Clone)]
 pub struct PruneOptions {
-    /// How old a load must be: the time since its extract ended.
+    /// The minimum age of a load that is removed: the time since its extract ended.
     pub older_than: TimeDelta,
-    /// Whether loads that were made for other destinations go as well. Whether those have loaded them is not known here.
+    /// Whether loads for other destinations are removed as well. It is not known here whether those destinations have them.
     pub all_destinations: bool,
-    /// Whether to tell only what would go.
+    /// Whether loads are only listed, not removed.
     pub dry_run: bool,
-    /// Whether to look at every stream that the landing area has, not only at those of the pipeline.
+    /// Whether every stream of the landing area is looked at, not only the pipeline's.
     pub every_stream: bool,
 }
 
-/// What went, or would go.
+/// The loads that were removed, or would be.
 #[derive(Debug, Clone, Serialize)]
 pub struct PruneReport {
     /// The pipeline.
@@ -46,11 +46,11 @@ pub struct PruneReport {
     pub dry_run: bool,
     /// The loads, by stream, oldest first.
     pub loads: Vec<PrunedLoad>,
-    /// Bytes of all of them.
+    /// The size of all these loads, in bytes.
     pub bytes: u64,
 }
 
-/// A load that went, or would go.
+/// A load that was removed, or would be.
 #[derive(Debug, Clone, Serialize)]
 pub struct PrunedLoad {
     /// Its stream.
@@ -59,16 +59,16 @@ pub struct PrunedLoad {
     pub load_id: LoadId,
     /// Its rows.
     pub rows: u64,
-    /// Bytes of its files.
+    /// The size of the load's files, in bytes.
     pub bytes: u64,
-    /// When its extract ended.
+    /// When the load's extract ended.
     pub extracted_at: DateTime<Utc>,
 }
 
-/// Removes what is old and not needed.
+/// Removes old loads that are not needed.
 ///
 /// # Errors
-/// Where the destination or the landing area cannot be looked at, or a load cannot be removed.
+/// The destination or the landing area cannot be read, or a load cannot be removed.
 pub async fn prune(pipeline: &Pipeline, options: &PruneOptions) -> Result<PruneReport> {
     let landing = super::open_landing(pipeline)?;
     let streams = landed_loads::streams(pipeline, &landing, options.every_stream).await?;
@@ -98,7 +98,7 @@ pub async fn prune(pipeline: &Pipeline, options: &PruneOptions) -> Result<PruneR
     })
 }
 
-/// Removes what is old and not needed of one stream, at the end of a run.
+/// Removes a stream's old loads that are not needed, at the end of a run.
 pub(super) async fn after_run(
     pipeline: &StreamName,
     stream: &StreamName,
@@ -117,7 +117,7 @@ pub(super) async fn after_run(
     let may_be_old = |load_id: &LoadId| {
         done.contains(load_id) && load_id.began_at().is_some_and(|time| time < cutoff)
     };
-    // To list folders is little; the manifests of all loads are read only where one of them may go.
+    // Listing the folders is cheap; the manifests of all loads are read only if one of them may be removed.
     let folders = landing.loads(pipeline, stream).await?;
     if !folders.iter().any(may_be_old) {
         return Ok(());
@@ -135,16 +135,16 @@ pub(super) async fn after_run(
     Ok(())
 }
 
-/// So long before now; the first moment that there is where that lies before it.
+/// The time that long ago, or the earliest time if that is out of range.
 fn ago(time: TimeDelta) -> DateTime<Utc> {
     Utc::now()
         .checked_sub_signed(time)
         .unwrap_or(DateTime::<Utc>::MIN_UTC)
 }
 
-/// What the destination in use says of a stream.
+/// What the destination in use knows of a stream.
 struct Ledger<'a> {
-    /// Its id; none before its first load.
+    /// The destination's id. `None` before its first load.
     destination: Option<&'a DestinationId>,
     /// The stream's last load.
     stands_at: Option<&'a LoadId>,
@@ -158,7 +158,7 @@ impl Ledger<'_> {
     }
 }
 
-/// The loads of a stream that were extracted before `cutoff` and are not needed.
+/// The loads of a stream whose extract ended before `cutoff` and which are not needed.
 fn prunable<'a>(
     landed_loads: &'a [StoredLoad],
     ledger: &Ledger<'_>,
@@ -185,7 +185,7 @@ fn prunable<'a>(
         .collect()
 }
 
-/// The loads that must stay; none where that cannot be told, and all must.
+/// The loads that must stay. `None` if they cannot be determined, so that all must stay.
 fn needed(
     landed_loads: &[StoredLoad],
     ledger: &Ledger<'_>,
@@ -197,7 +197,7 @@ fn needed(
         let chain = lineage.chain(stands_at).ok()?;
         let first = chain.first()?.load_id();
         let since = landed_loads.iter().map(StoredLoad::load_id);
-        // Each with what it was built on: `keep` goes back no further than to a load that is kept already.
+        // Each load with those that it was built on: `keep` stops at a load that is already kept.
         for load_id in since.filter(|load_id| *load_id >= first && ledger.is_own(load_id)) {
             lineage.keep(load_id, &mut needed);
         }
@@ -206,7 +206,7 @@ fn needed(
     let newest = lineage.newest()?;
     needed.extend(newest.iter().map(|holding| holding.load_id().clone()));
     if !all_destinations {
-        // Another destination may have been built from loads of this one, and goes on from there.
+        // Another destination may have been built from this destination's loads, and continue from there.
         for holding in landed_loads {
             let load_id = holding.load_id();
             if !ledger.is_own(load_id) {

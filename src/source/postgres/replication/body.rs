@@ -1,4 +1,4 @@
-//! Bodies of the protocol's messages that a connection in replication mode receives. No I/O.
+//! The bodies of messages that a connection in replication mode receives. No I/O.
 
 use bytes::{Buf, Bytes};
 
@@ -11,18 +11,18 @@ use crate::postgres::wire::{ProtocolError, ProtocolResult};
 pub enum Event {
     /// One message of the output plugin.
     Data(Bytes),
-    /// Everything before `end` was sent. `reply` asks for an answer.
+    /// A keepalive: all changes before `end` were sent. `reply` requests an answer.
     Keepalive {
-        /// Where the server stands.
+        /// The server's position.
         end: Lsn,
-        /// Whether it wants to hear from us.
+        /// Whether the server requests an answer.
         reply: bool,
     },
-    /// The query's rows are over: the connection takes the next command.
+    /// The query's rows are complete: the connection can take the next command.
     End,
 }
 
-/// An event of the log's stream.
+/// Parses an event of the log's stream.
 pub(crate) fn log_event(mut body: Bytes) -> ProtocolResult<Event> {
     match body.first() {
         // start, end, the server's clock: 8 bytes each.
@@ -41,7 +41,7 @@ pub(crate) fn log_event(mut body: Bytes) -> ProtocolResult<Event> {
     }
 }
 
-/// The field of a row of one field. None where the data end.
+/// The field of a row with one field. `None` at the end of the data.
 pub(crate) fn copied_field(body: &Bytes) -> ProtocolResult<Option<Bytes>> {
     let other = || ProtocolError::Protocol("a row that is not one field");
     match row(body)? {

@@ -1,4 +1,4 @@
-//! Gathers changes into record batches: the row's columns, then those that every change has. No I/O.
+//! Collects changes into record batches: the row's columns, then the columns of every change. No I/O.
 
 use std::sync::Arc;
 
@@ -19,21 +19,21 @@ use crate::source::postgres::binary::{ColumnBuilder, FieldError};
 use crate::source::postgres::text::TextForm;
 use crate::source::postgres::types::ColumnPlan;
 
-/// Where a change stands in the order of commits.
+/// The position of a change in the order of commits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mark {
-    /// Where the transaction's commit stands in the log.
+    /// The LSN of the transaction's commit.
     pub lsn: Lsn,
-    /// The change's place in the transaction.
+    /// The change's number within the transaction.
     pub seq: i64,
     /// When the transaction was committed: microseconds since 2000-01-01 UTC.
     pub commit_time: i64,
 }
 
-/// How the fields of a row's columns are found in a tuple: for each column, its place there.
+/// The index of each column's field in a tuple.
 pub type Places = Vec<Option<usize>>;
 
-/// Gathers changes of one shape.
+/// Collects changes of one shape.
 #[derive(Debug)]
 pub struct ChangeBuilder {
     schema: SchemaRef,
@@ -49,7 +49,8 @@ pub struct ChangeBuilder {
 }
 
 impl ChangeBuilder {
-    /// For changes of `schema`: the columns of `plans`, whose texts are of `forms`, then those of a change.
+    /// Creates a builder for changes of `schema`: the columns of `plans`, whose texts have the forms `forms`, then those of
+    /// a change.
     pub fn new(schema: &Schema, plans: Vec<ColumnPlan>, forms: Vec<TextForm>) -> Self {
         let arrow = schema.arrow();
         let element = arrow
@@ -82,7 +83,7 @@ impl ChangeBuilder {
         }
     }
 
-    /// Appends a row's change. What a tuple says is unchanged is taken from `old`, where that has it.
+    /// Appends a row's change. Values that the tuple marks as unchanged are taken from `old`, if `old` has them.
     pub fn push(
         &mut self,
         op: Op,
@@ -130,7 +131,7 @@ impl ChangeBuilder {
         Ok(())
     }
 
-    /// Appends that all rows went.
+    /// Appends a truncation.
     pub fn push_truncate(&mut self, mark: Mark) -> Result<()> {
         for (column, plan) in self.columns.iter_mut().zip(&self.plans) {
             column
@@ -150,12 +151,12 @@ impl ChangeBuilder {
         self.unchanged.append(unchanged);
     }
 
-    /// A batch without changes, which tells the columns.
+    /// A batch without changes, which has only columns.
     pub fn empty(&self) -> RecordBatch {
         RecordBatch::new_empty(Arc::clone(&self.schema))
     }
 
-    /// Whether the batch should be taken.
+    /// Whether the batch is full.
     pub fn is_full(&self) -> bool {
         self.op.len() >= BATCH_ROWS || self.bytes >= BATCH_BYTES
     }

@@ -1,5 +1,5 @@
-//! What tells a table's rows apart in the log, and what keeps a table from being published: the server refuses UPDATE and
-//! DELETE on a published table whose rows nothing tells apart, also to the application whose table it is.
+//! The replica identity of a table: what identifies its rows in the log. The server refuses every UPDATE and DELETE on a
+//! published table without one, also those of the application whose table it is.
 
 use tokio_postgres::Client;
 
@@ -9,11 +9,12 @@ use crate::error::{Error, Result};
 use crate::source::postgres::catalog::{self, KeyIndex};
 use crate::source::postgres::connection::failed;
 
-/// The key that a table's changes are matched by; none where whole rows are. `identity` is the table's `relreplident`.
+/// The key that a table's changes are matched by. Empty if whole rows are matched. `identity` is the table's
+/// `relreplident`.
 ///
 /// # Errors
-/// Where the server would refuse changes of the table once it is published, or the log does not tell the key that the
-/// stream names.
+/// The server would refuse changes of the table once it is published, or the log does not contain the key that the stream
+/// names.
 pub(super) async fn key_of(
     client: &Client,
     settings: &ColumnSettings,
@@ -31,7 +32,7 @@ pub(super) async fn key_of(
     key(settings, table, identity, primary_key, changes_rows)
 }
 
-/// Refuses a table whose rows in a full read are not those in its log.
+/// Refuses a table whose full read has rows that its log does not have.
 pub(super) fn refuse_inherited(from: &str, heirs: &[String]) -> Result<()> {
     if heirs.is_empty() {
         return Ok(());
@@ -47,7 +48,7 @@ pub(super) fn refuse_inherited(from: &str, heirs: &[String]) -> Result<()> {
     ))
 }
 
-/// What is said of a key that nothing but the configuration calls one.
+/// The warning about a key that only the configuration declares.
 pub(super) fn not_unique(table: &Table) -> String {
     format!(
         "primary_key is ({}), and nothing in {} sees to it that no two rows have the same: of such rows one alone would be \
@@ -57,8 +58,7 @@ pub(super) fn not_unique(table: &Table) -> String {
     )
 }
 
-/// Whether the table's primary key, or that of a partition, is checked at the end of a transaction: it then tells no rows
-/// apart for replication.
+/// Whether the primary key of the table, or of a partition, is deferrable: such a key is no replica identity.
 async fn deferrable_key(client: &Client, table: &Table) -> Result<bool> {
     let row = client
         .query_one(
@@ -71,7 +71,7 @@ async fn deferrable_key(client: &Client, table: &Table) -> Result<bool> {
     Ok(row.get(0))
 }
 
-/// What is said of a table whose primary key is deferrable. `published` says that the harm is done.
+/// The error about a deferrable primary key. `published` says that the table is published already.
 fn deferrable_error(table: &Table, published: bool) -> Error {
     let harm = if published {
         "while it is published, the server refuses every UPDATE and DELETE on it"
@@ -97,7 +97,7 @@ fn deferrable_error(table: &Table, published: bool) -> Error {
     ))
 }
 
-/// What a deleted or changed row is told by.
+/// What identifies a deleted or changed row.
 enum Identity {
     /// These columns.
     Columns(Vec<String>),
@@ -107,7 +107,7 @@ enum Identity {
     Nothing,
 }
 
-/// A partition's identity counts, not that of the table above it.
+/// The identities of the partitions count, not that of the partitioned table.
 async fn identity_key(
     client: &Client,
     table: &Table,
@@ -186,7 +186,7 @@ fn key(
             }
             columns
         }
-        // Inserts alone need no identity.
+        // A publication of inserts needs no identity.
         Identity::Nothing if !changes_rows => {
             wanted.map_or_else(|| primary_key.to_vec(), Clone::clone)
         }

@@ -1,4 +1,4 @@
-//! One pass over the log, for all decoders at once.
+//! Reads the log once for all decoders.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,32 +18,32 @@ use crate::postgres::EPOCH_MICROS;
 use crate::postgres::wire::ProtocolError;
 use crate::source::postgres::connection::failed;
 
-/// How often the server is asked where it stands, while nothing comes.
+/// The interval at which the server is asked for its position while no message comes.
 const POLL_INTERVAL: Duration = Duration::from_millis(25);
-/// How long changes are gathered before they are loaded, where a run follows.
+/// How long a run that follows collects changes before it loads them.
 const LINGER: Duration = Duration::from_millis(250);
-/// Changes after which a run that follows loads what it has.
+/// The number of changes after which a run that follows loads them.
 const FOLLOW_CHANGES: u64 = 500_000;
-/// How long a quiet slot may stand still, and how far the log may run ahead of it, where a run follows.
+/// A run that follows confirms a quiet slot after this time, or when the log is this many bytes ahead of it.
 const QUIET: (Duration, u64) = (Duration::from_secs(10), 16 << 20);
 
-/// How far a pass goes.
+/// Where a reading of the log stops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StopAt {
-    /// To the end of what was committed before that position.
+    /// At the end of the transactions that were committed before that LSN.
     Lsn(Lsn),
-    /// Until some changes have come and are worth loading.
+    /// When enough changes for a batch have been read.
     FirstBatch,
 }
 
-/// What a pass came to.
+/// The result of a reading of the log.
 #[derive(Debug)]
 pub struct LogRead {
-    /// Of each decoder, in order.
+    /// The result of each decoder, in order.
     pub decoders: Vec<Result<DecodedTable>>,
-    /// Everything that was committed before was read.
+    /// All transactions that were committed before this LSN were read.
     pub reached: Lsn,
-    /// Changes that were taken.
+    /// The number of changes that were decoded.
     pub changes: u64,
     /// When the first transaction with such changes was committed: microseconds since 1970-01-01 UTC.
     pub first_commit: Option<i64>,
@@ -58,8 +58,8 @@ struct Transaction {
 }
 
 impl Replication {
-    /// Reads the log once for all decoders, to the end of a transaction: as far as is asked for, or to the end of a window
-    /// before; [`LogRead::reached`] tells.
+    /// Reads the log once for all decoders, up to the end of a transaction: as far as requested, or to the end of a window
+    /// before that. [`LogRead::reached`] is the LSN.
     pub async fn read_log(
         &mut self,
         from: Lsn,
@@ -84,11 +84,11 @@ impl Replication {
     }
 }
 
-/// One pass over the log.
+/// A reading of the log in progress.
 struct LogReader<'a> {
     replication: &'a mut Replication,
     decoders: Vec<TableDecoder>,
-    /// Which decoders follow a relation.
+    /// The indices of the decoders that follow each relation.
     owners: HashMap<u32, Arc<[usize]>>,
     ticks: Interval,
     from: Lsn,
@@ -150,7 +150,7 @@ impl<'a> LogReader<'a> {
                     continue;
                 }
                 Some(Event::Keepalive { end, reply }) => {
-                    // Amid a transaction it says nothing of what was read.
+                    // In the midst of a transaction, the position does not count as read.
                     if self.transaction.is_none() {
                         self.reached = self.reached.max(end);
                     }
@@ -194,7 +194,7 @@ impl<'a> LogReader<'a> {
         })
     }
 
-    /// Compares the tables as they are now, after all that was read, with what they were.
+    /// Compares each table's current shape in the catalog with its shape at the stream's position.
     async fn compare(&mut self) -> Result<()> {
         let tables: Vec<u32> = self
             .decoders
@@ -214,7 +214,7 @@ impl<'a> LogReader<'a> {
         Ok(())
     }
 
-    /// The query has given all that was committed before its end.
+    /// Handles the end of a query: it sent all transactions that were committed before its end.
     fn end(&mut self, until: StopAt) -> Result<()> {
         if self.transaction.is_some() {
             return Err(Error::source("the server's answer ends amid a transaction"));
@@ -226,7 +226,7 @@ impl<'a> LogReader<'a> {
         Ok(())
     }
 
-    /// A pass ends between transactions alone, and not before a query's answer does.
+    /// A reading ends only between transactions, and not before a query's answer is complete.
     fn is_over(&self, until: StopAt) -> bool {
         if self.transaction.is_some() || self.replication.reading == Some(ReadMode::Query) {
             return false;
@@ -300,7 +300,8 @@ impl<'a> LogReader<'a> {
         Ok(())
     }
 
-    /// Tables that are truncated together. Partitions are so with their table only where all of them are.
+    /// Handles tables that were truncated together. A table's partitions count as truncated with it only if all of them
+    /// are.
     async fn truncate(&mut self, relations: &[u32]) -> Result<()> {
         let mut seen = Vec::new();
         for relation in relations {
@@ -326,7 +327,7 @@ impl<'a> LogReader<'a> {
         Ok(())
     }
 
-    /// The decoders that follow a relation. One that is not known yet may be a partition that came since.
+    /// The decoders that follow a relation. An unknown relation may be a new partition.
     async fn owners_of(&mut self, relation: u32) -> Result<Arc<[usize]>> {
         if let Some(owners) = self.owners.get(&relation) {
             return Ok(Arc::clone(owners));
@@ -352,7 +353,7 @@ impl<'a> LogReader<'a> {
         Ok(owners)
     }
 
-    /// A decoder that takes a change of that relation, and the change's place; none where it does not take it.
+    /// A decoder that accepts a change of that relation, with the change's mark. `None` if the decoder does not accept it.
     async fn decoder(
         &mut self,
         index: usize,
@@ -375,7 +376,7 @@ impl<'a> LogReader<'a> {
             })?;
             decoder.shape(&self.replication.client, shape).await;
             if !decoder.accepts(transaction.commit_lsn) {
-                // Whoever waits for changes should know.
+                // The log says what the run is waiting for.
                 self.first_change.get_or_insert_with(Instant::now);
                 return Ok(None);
             }
@@ -389,7 +390,7 @@ impl<'a> LogReader<'a> {
         Ok(Some((decoder, mark)))
     }
 
-    /// Counts changes, and sends what batches they filled.
+    /// Counts changes, and sends the batches that are full.
     async fn count(&mut self, index: usize, changes: u32) -> Result<()> {
         if let Some(transaction) = &mut self.transaction {
             transaction.seq += i64::from(changes);
@@ -401,7 +402,7 @@ impl<'a> LogReader<'a> {
         self.send(index, false).await
     }
 
-    /// Sends a decoder's batches; while its lane is full, the server still hears from us.
+    /// Sends a decoder's batches. While its lane is full, status updates are still sent to the server.
     async fn send(&mut self, index: usize, all: bool) -> Result<()> {
         let Some(decoder) = self.decoders.get_mut(index) else {
             return Ok(());

@@ -1,9 +1,10 @@
 //! Changes of tables, by logical replication: one slot and one pass over the write-ahead log for all streams of a source.
 //!
-//! [`publication`] sees to publication and tables; [`wire`] speaks the protocol, whose messages [`body`] reads; [`pgoutput`]
-//! decodes the changes in them; a [`table_decoder`] makes of one table's changes the batches of one stream, by [`change`].
-//! [`Replication`] holds the slot: it says where each stream may go on, takes the snapshot that a new one begins with, begins
-//! to read, and confirms what is durable. A [`log_reader`] reads. [`preflight`] is for `check`, `status` and taking it down.
+//! [`publication`] checks and creates the publication; [`wire`] is the protocol's connection, and [`body`] parses its
+//! messages; [`pgoutput`] decodes the changes in them; a [`table_decoder`] makes batches of one stream from the changes of
+//! one table, by [`change`]. [`Replication`] holds the slot: it decides where each stream may continue, takes the snapshot
+//! of a new stream, starts to read, and confirms what is durable. A [`log_reader`] reads the log. [`preflight`] is for
+//! `check`, `status` and `replication drop`.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -44,23 +45,23 @@ pub use start::{Resume, Standing, Start};
 use table::Table;
 use wire::ReplicationConnection;
 
-/// How often the server hears from us in any case: well below its `wal_sender_timeout`.
+/// The interval of status updates to the server: well below its `wal_sender_timeout`.
 const STATUS_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How long a slot may still be held by a reader that has just died.
+/// How long a slot may still be in use by a reader that was killed.
 const SLOT_RELEASE_TIMEOUT: Duration = Duration::from_secs(5);
-/// What fixes a position that has no log any more.
+/// The remedy for a position whose log is lost.
 const ANEW: &str = "take a new snapshot: `acequia run STREAM --full-refresh`";
-/// How soon it is tried again.
+/// The delay before a slot in use is tried again.
 const RETRY_DELAY: Duration = Duration::from_millis(100);
-/// How much log one query asks for at most. The server decodes all of it before it sends any, and keeps the answer in
-/// temporary files: what is longer is read in several windows, each loaded and confirmed before the next.
+/// The most bytes of log that one query requests. The server decodes all of them before it sends the first change, and
+/// keeps the answer in temporary files. A longer log is read in several windows, each loaded and confirmed before the next.
 const WINDOW: u64 = 1 << 30;
-/// How much log the server may have to decode for one query, in windows. A transaction that spans windows is decoded from
-/// its beginning for each of them.
+/// How much log the server may have to decode for one query, in windows. A transaction that spans several windows is
+/// decoded from its beginning for each of them.
 const DECODED_WINDOWS: u64 = 2;
 
-/// The slot of a source, held for a run.
+/// The replication slot of a source, held during a run.
 #[derive(Debug)]
 pub struct Replication {
     server: Server,
@@ -69,39 +70,39 @@ pub struct Replication {
     wire: ReplicationConnection,
     system: String,
     timeline: Option<u32>,
-    /// Where each timeline ended that the server's came from.
+    /// The end of each timeline in the history of the server's timeline.
     branches: Vec<(u32, Lsn)>,
     started: String,
     version: i32,
     reading: Option<ReadMode>,
     confirmed: Lsn,
-    /// The tables' shapes, as the server told them last.
+    /// The relations as the server described them last.
     relations: HashMap<u32, Relation>,
 }
 
 /// How the log is being read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ReadMode {
-    /// As it grows, for as long as the connection lasts. The slot is held, and what is durable is confirmed on the way.
+    /// As a stream, for as long as the connection lasts. The slot is held, and confirmed while the log is read.
     Stream,
-    /// Up to a position, as the rows of a query.
+    /// As the rows of a query, up to an LSN.
     Query,
-    /// No more: it broke off, and what the connection holds is of no use.
+    /// Not any more: reading failed, and the connection cannot be used.
     Failed,
 }
 
-/// A snapshot that a stream of changes begins with.
+/// The snapshot that a stream of changes begins with.
 #[derive(Debug)]
 pub struct Snapshot {
-    /// Its name, for `SET TRANSACTION SNAPSHOT`. It lasts as long as this.
+    /// Its name, for `SET TRANSACTION SNAPSHOT`. It is valid as long as this value lives.
     pub name: String,
-    /// What marks its rows.
+    /// The mark of its rows.
     pub mark: SnapshotMark,
     _exporter: ReplicationConnection,
 }
 
 impl Replication {
-    /// Connects, and looks whether the server can replicate at all.
+    /// Connects, and checks whether the server can replicate.
     pub async fn open(server: &Server, names: &ReplicationNames) -> Result<Self> {
         let client = server.connect().await?;
         if let Some((lack, remedy)) = publication::missing_prerequisites(&client, names)
@@ -145,7 +146,7 @@ impl Replication {
         })
     }
 
-    /// The tables of streams, published: each, or why its changes cannot be had.
+    /// Publishes the streams' tables, and returns each table, or why it cannot be replicated.
     pub async fn tables(&self, streams: &[&PostgresChanges]) -> Result<Vec<Result<Table>>> {
         let published = publication::publication(&self.client, &self.names.publication).await?;
         let mut tables = Vec::with_capacity(streams.len());
@@ -177,22 +178,22 @@ impl Replication {
         Ok(tables)
     }
 
-    /// Slots of the pipeline that nobody reads, as warnings.
+    /// Warnings about the pipeline's slots that nothing reads.
     pub async fn orphaned_slots(&self) -> Result<Vec<String>> {
         preflight::warnings(&self.client, &self.names).await
     }
 
-    /// The slot, where there is one.
+    /// The slot. `None` if it does not exist.
     pub async fn slot(&self) -> Result<Option<Slot>> {
         slot::slot(&self.client, &self.names.slot).await
     }
 
-    /// The slot, where there is one, and no other run is about to make it.
+    /// The slot, after waiting until another run has finished creating it. `None` if it does not exist.
     pub async fn finished_slot(&self) -> Result<Option<Slot>> {
         let finished = async {
             loop {
                 match self.slot().await? {
-                    // Whoever makes it may have been stopped; the server then takes it away.
+                    // The other run may have been stopped; the server then removes the slot.
                     Some(slot) if slot.is_unfinished => tokio::time::sleep(RETRY_DELAY).await,
                     slot => return Ok(slot),
                 }
@@ -213,7 +214,7 @@ impl Replication {
         dropped.map(drop).map_err(|error| failed(what(), &error))
     }
 
-    /// Holds tables as they are in a snapshot, for as long as the session lasts: where its user may lock them.
+    /// Locks tables as they are in a snapshot, until the session ends, if the user may lock them.
     pub async fn hold(&self, snapshot: &Snapshot, tables: &[Table]) -> Result<Client> {
         let client = self.server.connect().await?;
         let begin = format!(
@@ -236,7 +237,7 @@ impl Replication {
         Ok(client)
     }
 
-    /// Makes the slot. Waits for transactions that are under way.
+    /// Creates the slot. Waits for transactions that are in progress.
     pub async fn create_slot(&mut self) -> Result<()> {
         let command = format!(
             "CREATE_REPLICATION_SLOT {} LOGICAL pgoutput NOEXPORT_SNAPSHOT",
@@ -251,7 +252,7 @@ impl Replication {
         Ok(())
     }
 
-    /// Everything that was committed up to now stands before this.
+    /// The current end of the log: all transactions that are committed now end before it.
     pub async fn now(&self) -> Result<Lsn> {
         let row = self
             .client
@@ -263,12 +264,12 @@ impl Replication {
             .map_err(|error| Error::internal("the server's position cannot be read").cause(error))
     }
 
-    /// The tables as the catalog has them now.
+    /// The current shapes of tables in the catalog.
     pub async fn look(&self, tables: &[u32]) -> Result<HashMap<u32, Seen>> {
         shapes::look(&self.client, tables, &self.names.publication).await
     }
 
-    /// The position of a stream of that table which was read up to there.
+    /// The position of a stream of that table, up to that LSN.
     pub fn position(
         &self,
         table: &Table,
@@ -290,8 +291,8 @@ impl Replication {
         }
     }
 
-    /// Takes a snapshot that ends exactly where the log goes on, by a slot that lasts for its export alone. What is
-    /// committed after it comes through the slot of the run, which is older. Waits for transactions that are under way.
+    /// Exports a snapshot that ends exactly at an LSN of the log, by a temporary slot. Later transactions come through the
+    /// run's slot, which is older. Waits for transactions that are in progress.
     pub async fn snapshot(&self) -> Result<Snapshot> {
         let told = |error: ProtocolError| error.told("cannot take a snapshot", self.server.place());
         let mut exporter = ReplicationConnection::connect(&self.server).await?;
@@ -324,11 +325,12 @@ impl Replication {
         })
     }
 
-    /// Begins to read, from the lowest of the streams' positions on, and tells how far: as far as was asked for, or to the end
-    /// of a window before.
+    /// Starts to read from the lowest of the streams' positions on, and returns how far: as far as requested, or to the end
+    /// of a window before that.
     ///
-    /// What is near is asked for by a query: the server sends its rows in buffers, where a stream costs it a system call
-    /// for each change. Of a stream it sends each transaction as it decodes it, and stores no answer.
+    /// A short log is read by a query, whose rows the server sends in buffers: in a stream, each change costs the server a
+    /// system call. A long log is read as a stream, in which the server sends each transaction as it decodes it, and stores
+    /// nothing.
     async fn begin(&mut self, from: Lsn, until: StopAt) -> Result<StopAt> {
         match self.reading {
             Some(ReadMode::Stream) => return Ok(until),
@@ -376,7 +378,7 @@ impl Replication {
         Ok(until)
     }
 
-    /// Begins to read by a command, once the slot is free.
+    /// Starts to read by a command, when the slot is free.
     async fn start(&mut self, command: &str) -> std::result::Result<(), ProtocolError> {
         let began = Instant::now();
         loop {
@@ -397,7 +399,7 @@ impl Replication {
         )
     }
 
-    /// How far the next query goes on the way to `target`; none where the server would have to decode too much for it.
+    /// Where the next query on the way to `target` ends. `None` if the server would have to decode too much for it.
     async fn window(&self, from: Lsn, target: Lsn) -> Result<Option<Lsn>> {
         let Some(slot) = self.slot().await? else {
             return Ok(None);
@@ -409,7 +411,8 @@ impl Replication {
         Ok((decoded <= window.saturating_mul(DECODED_WINDOWS)).then_some(end))
     }
 
-    /// Refuses a slot that somebody moved since the streams' positions were compared with it. While it is read it stays.
+    /// Refuses a slot that was moved since the streams' positions were compared with it. While a reader holds the slot, it
+    /// cannot be moved.
     async fn ensure_slot_unmoved(&self, from: Lsn) -> Result<()> {
         match self.slot().await? {
             Some(slot) if slot.confirmed > from => Err(self.moved(&slot, from)),
@@ -434,7 +437,7 @@ impl Replication {
         .remedy(ANEW)
     }
 
-    /// The server that the positions are of.
+    /// The server's system identifier, as positions have it.
     pub fn system(&self) -> &str {
         &self.system
     }
@@ -444,12 +447,12 @@ impl Replication {
         &self.started
     }
 
-    /// What the publication has.
+    /// The publication's name.
     pub fn publication(&self) -> &str {
         &self.names.publication
     }
 
-    /// Tells the server that everything before is durable.
+    /// Confirms to the server that everything before that LSN is durable.
     pub async fn confirm(&mut self, lsn: Lsn) -> Result<()> {
         if lsn <= self.confirmed {
             return Ok(());
@@ -462,11 +465,11 @@ impl Replication {
         }
     }
 
-    /// Confirms `lsn` with `pg_replication_slot_advance`, where no stream is open.
+    /// Confirms `lsn` with `pg_replication_slot_advance`, when no stream is open.
     ///
-    /// The server moves the place that it decodes from only as far as the first mark behind it (it leaves one every 15 s),
-    /// but past all marks that were confirmed before it passes them. Where these are far away, the slot is therefore moved
-    /// in two steps: else the next read would decode once more what this one did.
+    /// The server moves its restart position only to the first record of running transactions (it writes one every 15 s)
+    /// after the previous one, but past all such records that were confirmed before. If they are far apart, the slot is
+    /// therefore advanced in two steps: otherwise the next read would decode again what this one did.
     async fn advance(&self, lsn: Lsn) -> Result<()> {
         let before = Lsn(lsn.0.saturating_sub(1));
         let far = i64::try_from(window_bytes() / 64).unwrap_or(i64::MAX);
@@ -477,7 +480,8 @@ impl Replication {
         Ok(())
     }
 
-    /// Confirms `lsn` where the server decodes from at least `distance` bytes before it. The number of slots moved.
+    /// Confirms `lsn` for slots whose restart position is at least `distance` bytes before it. Returns the number of slots
+    /// that moved.
     async fn advance_from_afar(&self, lsn: Lsn, distance: i64) -> Result<u64> {
         let sql = "SELECT pg_replication_slot_advance(slot_name, $2::text::pg_lsn) FROM pg_replication_slots
                    WHERE slot_name = $1 AND confirmed_flush_lsn < $2::text::pg_lsn
@@ -509,7 +513,7 @@ impl Replication {
         fault
     }
 
-    /// Tells the server that streams what is durable, and that we live; with `reply`, asks it where it stands.
+    /// Sends a status update with the durable LSN; `reply` requests the server's position.
     async fn send_status(&mut self, reply: bool) -> Result<()> {
         if self.reading != Some(ReadMode::Stream) {
             return Ok(());
@@ -518,7 +522,7 @@ impl Replication {
         sent.map_err(|error| error.told("cannot confirm to the server", self.server.place()))
     }
 
-    /// Lets the server hear from us, for as long as this is not dropped. Ends only where the connection breaks.
+    /// Sends status updates every second until dropped. Returns only if the connection fails.
     pub async fn keep_alive(&mut self) -> Error {
         loop {
             if let Err(error) = self.send_status(false).await {
@@ -541,7 +545,7 @@ impl Replication {
     }
 }
 
-/// Bytes of log in a window.
+/// The size of a window of the log, in bytes.
 fn window_bytes() -> u64 {
     fail::fail_point!("cdc.window", |bytes| bytes
         .and_then(|bytes| bytes.parse().ok())
@@ -549,16 +553,17 @@ fn window_bytes() -> u64 {
     WINDOW
 }
 
-/// Whether the server may be able to send as a stream what it does not give as the answer to a query.
+/// Whether the server may be able to stream what it cannot return as the answer to a query.
 fn cannot_answer(error: &ProtocolError) -> bool {
-    // No room in temporary files, on the disk, in memory; too many rows; the function is not there, or not for us.
+    // Temporary files, disk or memory are full; there are too many rows; the function does not exist, or the user lacks the
+    // privilege.
     matches!(
         error.code(),
         Some("53400" | "53100" | "53200" | "54000" | "0A000" | "42501" | "42883")
     )
 }
 
-/// Refuses a slot that the server has given up.
+/// Refuses a slot that the server has invalidated.
 pub fn refuse_lost(slot: &Slot, name: &str) -> Result<()> {
     if slot.wal_status != "lost" {
         return Ok(());
@@ -573,7 +578,8 @@ pub fn refuse_lost(slot: &Slot, name: &str) -> Result<()> {
     ))
 }
 
-/// Waits a moment for a slot to come free, as the reader of a run that was killed lives on for a while. Says no where that has
+/// Waits briefly for a slot to become free: the reader of a run that was killed lives on for a while. Returns false if it
+/// has taken too long since `began`.
 /// gone on for too long since `began`.
 async fn wait_for_slot(began: Instant) -> bool {
     let waits = began.elapsed() < SLOT_RELEASE_TIMEOUT;
@@ -583,7 +589,7 @@ async fn wait_for_slot(began: Instant) -> bool {
     waits
 }
 
-/// Waits, and says so where it takes long.
+/// Awaits `work`, and logs a warning if it takes longer than 5 s.
 async fn warn_if_slow<T>(work: impl Future<Output = T>) -> T {
     tokio::pin!(work);
     tokio::select! {
@@ -597,7 +603,7 @@ async fn warn_if_slow<T>(work: impl Future<Output = T>) -> T {
     work.await
 }
 
-/// Whether an error is that the connection broke, or that the server does not take one at the moment.
+/// Whether an error means that the connection broke, or that the server refuses connections at the moment.
 pub fn is_broken(error: &Error) -> bool {
     let passes = |code: &str| code.starts_with("08") || code.starts_with("57P");
     let mut cause = std::error::Error::source(error);

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::position::Lsn;
 
-/// Bytes that are no message of `pgoutput`.
+/// Bytes that are not a message of `pgoutput`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the server sent a change that is not in the format of pgoutput")]
 pub struct Malformed;
@@ -14,73 +14,73 @@ type Decoded<T> = Result<T, Malformed>;
 /// A message.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Message {
-    /// A transaction begins.
+    /// `BEGIN`: a transaction begins.
     Begin {
-        /// Where its commit stands in the log.
+        /// The LSN of its commit.
         commit_lsn: Lsn,
         /// When it was committed: microseconds since 2000-01-01 UTC.
         commit_time: i64,
     },
-    /// It ends.
+    /// `COMMIT`: the transaction is complete.
     Commit {
-        /// The first position after it.
+        /// The first LSN after the transaction.
         end_lsn: Lsn,
     },
-    /// What a table looks like from here on.
+    /// The description of a table, which holds from here on.
     Relation(Relation),
-    /// A row came.
+    /// A row was inserted.
     Insert {
         /// Its table.
         relation: u32,
         /// The row.
         new: Tuple,
     },
-    /// A row changed.
+    /// A row was updated.
     Update {
         /// Its table.
         relation: u32,
-        /// What it was, where the server tells.
+        /// The old row, if the server sends it.
         old: Option<Old>,
-        /// What it is.
+        /// The new row.
         new: Tuple,
     },
-    /// A row went.
+    /// A row was deleted.
     Delete {
         /// Its table.
         relation: u32,
-        /// What it was.
+        /// The old row.
         old: Old,
     },
-    /// All rows of these tables went.
+    /// Tables were truncated.
     Truncate {
         /// The tables.
         relations: Vec<u32>,
     },
-    /// Something that has no rows: a type, an origin, a message of an application.
+    /// A message without rows: a type, an origin, or an application's message.
     Other,
 }
 
-/// What a row was.
+/// An old row.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Old {
-    /// Whether it is the whole row (REPLICA IDENTITY FULL), and not the identity's columns alone.
+    /// Whether it has all columns (REPLICA IDENTITY FULL), not only those of the identity.
     pub whole: bool,
-    /// Its values; NULL outside of the identity, where not whole.
+    /// Its values. Outside of the identity they are NULL, unless it has all columns.
     pub tuple: Tuple,
 }
 
-/// What a table looks like.
+/// The description of a table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Relation {
     /// Its OID.
     pub oid: u32,
-    /// Its schema; empty for `pg_catalog`.
+    /// Its schema. Empty for `pg_catalog`.
     pub schema: String,
     /// Its name.
     pub name: String,
     /// The columns that are published, in order.
     pub columns: Vec<RelationColumn>,
-    /// Whether old rows come whole (REPLICA IDENTITY FULL).
+    /// Whether old rows have all columns (REPLICA IDENTITY FULL).
     pub whole: bool,
 }
 
@@ -93,20 +93,20 @@ pub struct RelationColumn {
     pub type_oid: u32,
     /// The type's modifier, -1 for none.
     pub modifier: i32,
-    /// Whether it is one of those that old rows are told by.
+    /// Whether the column belongs to the replica identity.
     pub identifies: bool,
 }
 
-/// A row's values: where each stands in the message.
+/// A row's values, as positions in the message.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Tuple(pub Vec<Value>);
 
-/// Where a value stands in its message.
+/// The position of a value in its message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Value {
     /// NULL.
     Null,
-    /// Not sent, as it is stored out of line and did not change.
+    /// The value was not sent: it is stored out of line and did not change.
     Unchanged,
     /// In text form.
     Text(Range<usize>),
@@ -114,7 +114,7 @@ pub enum Value {
     Binary(Range<usize>),
 }
 
-/// Decodes a message. Its values refer to places in `bytes`.
+/// Decodes a message. Its values are positions in `bytes`.
 pub fn decode(bytes: &[u8]) -> Decoded<Message> {
     let mut reader = Reader { bytes, at: 0 };
     let message = match reader.u8()? {
@@ -128,7 +128,7 @@ pub fn decode(bytes: &[u8]) -> Decoded<Message> {
             }
         }
         b'C' => {
-            // Flags and the commit's own position.
+            // The flags and the LSN of the commit itself.
             reader.skip(1 + 8)?;
             let end_lsn = Lsn(reader.u64()?);
             reader.skip(8)?;
@@ -179,7 +179,7 @@ pub fn decode(bytes: &[u8]) -> Decoded<Message> {
     }
 }
 
-/// Reads along a message.
+/// Reads a message from its beginning to its end.
 struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,

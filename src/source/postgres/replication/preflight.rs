@@ -1,4 +1,5 @@
-//! How a source's replication stands, for people: what it lacks, what its slots keep, and how it is taken down.
+//! The state of a source's replication, for people: missing prerequisites, the log that slots retain, and the removal of
+//! slot and publication.
 
 use serde::Serialize;
 use tokio_postgres::Client;
@@ -14,53 +15,53 @@ use crate::size::bytes;
 use crate::source::postgres::connection::{Server, failed, version};
 use crate::source::postgres::sql::quote;
 
-/// Bytes above which even the slot of a destination that is in the configuration is worth a word.
+/// Retained bytes above which an idle slot is reported even if another configured destination uses it.
 const IDLE_SLOT_WARN_BYTES: u64 = 1 << 30;
 
-/// One thing that was looked at: it is well, or what fixes it.
+/// The result of one check.
 #[derive(Debug)]
 pub struct Note {
-    /// The stream that it concerns, where it concerns one.
+    /// The stream that it concerns, if it concerns one.
     pub stream: Option<StreamName>,
-    /// What was found.
+    /// The result.
     pub found: Found,
 }
 
-/// How a thing was found.
+/// The result of a check.
 #[derive(Debug)]
 pub enum Found {
-    /// As it should be.
+    /// The checked thing is as it should be.
     Well(String),
-    /// Something to know, and what fixes it.
+    /// A warning, and its remedy.
     Warning(String, String),
-    /// Something that keeps a run from going.
+    /// An error that would keep a run from succeeding.
     Fault(Error),
 }
 
-/// How a slot stands.
+/// The state of a slot.
 #[derive(Debug, Clone, Serialize)]
 pub struct SlotStatus {
     /// The source.
     pub source: String,
     /// The slot.
     pub slot: String,
-    /// Whether it exists.
+    /// Whether the slot exists.
     pub exists: bool,
-    /// Whether something reads it now.
+    /// Whether a process reads the slot.
     pub active: bool,
     /// `reserved`, `extended`, `unreserved`, `lost`.
     pub wal_status: Option<String>,
-    /// Everything before was confirmed.
+    /// All changes before this LSN were confirmed.
     pub confirmed: Option<Lsn>,
-    /// Bytes that were written since what was confirmed.
+    /// The bytes of log that were written since the confirmed LSN.
     pub lag_bytes: Option<u64>,
-    /// Bytes of the write-ahead log that the server keeps for it.
+    /// The bytes of write-ahead log that the server retains for the slot.
     pub retained_bytes: Option<u64>,
-    /// Why it could not be looked at.
+    /// Why the slot could not be looked up.
     pub error: Option<String>,
 }
 
-/// Looks at everything that replication needs. Nothing is touched.
+/// Checks everything that replication needs. Changes nothing.
 pub async fn preflight(
     server: &Server,
     names: &Replication,
@@ -140,13 +141,13 @@ pub async fn preflight(
     Ok(notes)
 }
 
-/// Whether the source has a slot of the name.
+/// Whether a slot of that name exists.
 pub async fn has_slot(server: &Server, names: &Replication) -> Result<bool> {
     let client = server.connect().await?;
     Ok(slot::slot(&client, &names.slot).await?.is_some())
 }
 
-/// Why the tables that are not published yet could not be.
+/// The error that would keep the unpublished tables from being published, if there is one.
 async fn cannot_publish(
     client: &Client,
     names: &Replication,
@@ -197,14 +198,14 @@ async fn cannot_publish(
     })
 }
 
-/// Slots of the pipeline that nobody reads, as warnings of a run.
+/// Warnings about the pipeline's slots that nothing reads, for a run.
 pub async fn warnings(client: &Client, names: &Replication) -> Result<Vec<String>> {
     let slots = orphaned_slots(client, names).await?;
     let warning = |(message, remedy)| format!("{message}\nremedy: {remedy}");
     Ok(slots.into_iter().map(warning).collect())
 }
 
-/// Slots of the pipeline that nobody reads and that make the server keep its log, with what fixes it.
+/// The pipeline's slots that nothing reads and for which the server retains log, with remedies.
 async fn orphaned_slots(client: &Client, names: &Replication) -> Result<Vec<(String, String)>> {
     let slots = slot::idle_slots(client, &names.base).await?;
     let own_is_used = !names.streams.is_empty();
@@ -232,7 +233,7 @@ async fn orphaned_slots(client: &Client, names: &Replication) -> Result<Vec<(Str
         .collect())
 }
 
-/// How the source's slot stands.
+/// The state of the source's slot.
 pub async fn slot_status(server: &Server, names: &Replication, source: &str) -> SlotStatus {
     let mut status = SlotStatus {
         source: source.to_owned(),
@@ -270,18 +271,18 @@ pub async fn slot_status(server: &Server, names: &Replication, source: &str) -> 
     status
 }
 
-/// What there is to take down.
+/// The slot and publication that `replication drop` would remove.
 #[derive(Debug)]
 pub struct ReplicationObjects {
-    /// The slot, where it exists.
+    /// The slot, if it exists.
     pub slot: Option<String>,
-    /// The publication, where it exists and no other slot of the pipeline needs it.
+    /// The publication, if it exists and no other slot of the pipeline needs it.
     pub publication: Option<String>,
-    /// Whether something reads the slot.
+    /// Whether a process reads the slot.
     pub active: bool,
 }
 
-/// What there is of a source's replication to take down.
+/// Looks up the slot and publication that `replication drop` would remove.
 pub async fn objects(server: &Server, names: &Replication) -> Result<ReplicationObjects> {
     let client = server.connect().await?;
     let slot = slot::slot(&client, &names.slot).await?;
@@ -330,7 +331,7 @@ pub async fn drop(server: &Server, slot: Option<&str>, publication: Option<&str>
     Ok(())
 }
 
-/// What drops a publication.
+/// The statement that drops a publication.
 pub fn drop_publication(name: &str) -> String {
     format!("DROP PUBLICATION {}", quote(name))
 }

@@ -1,7 +1,7 @@
-//! What replication needs of the server: settings, rights, the publication, and each table in it.
+//! The prerequisites of replication: settings, privileges, the publication, and each table in it.
 //!
-//! [`missing_prerequisites`], [`publication()`] and [`table()`] look at it without touching anything; [`publish_tables`] makes the publication or
-//! adds tables to it. What is missing is told with the SQL that fixes it.
+//! [`missing_prerequisites`], [`publication()`] and [`table()`] only look; [`publish_tables`] creates the publication or
+//! adds tables to it. Each missing prerequisite comes with the SQL that fixes it.
 
 use tokio_postgres::Client;
 use tokio_postgres::types::Oid;
@@ -19,23 +19,23 @@ use crate::source::postgres::sql::quote;
 /// The first version with column lists and row filters in publications.
 const FILTERS_VERSION: i32 = 150_000;
 
-/// The publication as it is.
+/// A publication.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Publication {
     oid: Oid,
     all_tables: bool,
-    /// Whether updates or deletes are published: the server then refuses them on a table without identity.
+    /// Whether updates or deletes are published: the server then refuses them on a table without replica identity.
     changes_rows: bool,
-    /// Whether it publishes each kind of change: inserts, updates, deletes, truncations.
+    /// Whether each kind of change is published: inserts, updates, deletes, truncations.
     publishes: [bool; 4],
-    /// Whether it publishes stored generated columns.
+    /// Whether stored generated columns are published.
     generated: bool,
 }
 
 /// The kinds of changes that a publication may name.
 const KINDS: [&str; 4] = ["insert", "update", "delete", "truncate"];
 
-/// Something that replication lacks: what, and what fixes it.
+/// A missing prerequisite, and what fixes it.
 pub type Lack = (String, String);
 
 /// The publication of that name.
@@ -58,7 +58,7 @@ pub async fn publication(client: &Client, name: &str) -> Result<Option<Publicati
     }))
 }
 
-/// What the server's settings and the user's rights lack, with what fixes it.
+/// The prerequisites that the server's settings and the user's privileges do not meet.
 pub async fn missing_prerequisites(client: &Client, names: &Replication) -> Result<Vec<Lack>> {
     let row = client
         .query_one(
@@ -99,7 +99,7 @@ pub async fn missing_prerequisites(client: &Client, names: &Replication) -> Resu
             format!("ALTER ROLE {} REPLICATION;", quote(&user)),
         ));
     }
-    // One slot for good, and one while a snapshot is taken.
+    // One slot for the streams, and one while a snapshot is exported.
     let wanted = if has_slot { 1 } else { 2 };
     if slots < wanted {
         missing_prerequisites.push((
@@ -118,10 +118,10 @@ pub async fn missing_prerequisites(client: &Client, names: &Replication) -> Resu
     Ok(missing_prerequisites)
 }
 
-/// The table of a stream, as the publication has it. Where it is not published, its membership is missing.
+/// The table of a stream, as the publication has it. If it is not published, its membership is `None`.
 ///
 /// # Errors
-/// Where there is no such table, or its changes could not be matched to rows.
+/// There is no such table, or its changes could not be matched to rows.
 pub async fn table(
     client: &Client,
     stream: &PostgresChanges,
@@ -216,7 +216,7 @@ pub async fn table(
     Ok(table)
 }
 
-/// What a publication leaves out, where it leaves any out.
+/// A warning about the kinds of changes that a publication omits, if it omits any.
 fn unpublished(publication: Publication, from: &str) -> Option<String> {
     let kinds = KINDS.iter().zip(publication.publishes);
     let left_out: Vec<&str> = kinds
@@ -232,7 +232,7 @@ fn unpublished(publication: Publication, from: &str) -> Option<String> {
     })
 }
 
-/// Looks at how the publication has the table.
+/// Looks up how the publication has the table.
 async fn membership(
     client: &Client,
     publication: Publication,
@@ -285,7 +285,7 @@ async fn membership(
     Ok(())
 }
 
-/// What publishes these tables: the publication made, or added to.
+/// The statement that publishes these tables: it creates the publication, or adds to it.
 pub fn publish(name: &str, exists: bool, tables: &[&str]) -> String {
     let tables = tables.join(", ");
     if exists {
@@ -298,7 +298,7 @@ pub fn publish(name: &str, exists: bool, tables: &[&str]) -> String {
     }
 }
 
-/// Publishes tables that are not published yet.
+/// Publishes tables that are not yet published.
 pub async fn publish_tables(
     client: &Client,
     names: &Replication,

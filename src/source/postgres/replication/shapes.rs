@@ -1,4 +1,4 @@
-//! Asks the catalog for what tells a table, its columns and its values from what they were ([`TableShape`]).
+//! Looks up the shape of tables in the catalog ([`TableShape`]).
 
 use std::collections::HashMap;
 
@@ -11,7 +11,7 @@ use crate::identity::ColumnIdentity;
 use crate::shape::{Seen, ShapeColumn, TableShape};
 use crate::source::postgres::connection::failed;
 
-/// One statement, so that all of it is as of one moment: a column and the file that was rewritten for it appear at once.
+/// One statement, so that its result is of one moment: a new column and the rewritten file of its table appear together.
 const SHAPES: &str = "
 SELECT c.oid, pg_catalog.json_build_object(
   'columns', (
@@ -62,7 +62,7 @@ SELECT c.oid, pg_catalog.json_build_object(
 )::text
 FROM pg_catalog.pg_class c WHERE c.oid = ANY ($1)";
 
-/// Room for the catalog's joins, where the server gives a session next to none and may let it keep nothing on disk.
+/// Enlarges the session's memory for the catalog's joins: the server's default may be tiny, and temporary files forbidden.
 pub async fn make_room(client: &Client) -> Result<()> {
     let set = client.batch_execute("SET work_mem = '4MB'").await;
     set.map_err(|error| failed("cannot set the session up", &error))
@@ -90,10 +90,10 @@ struct ToldColumn {
     generated: bool,
 }
 
-/// The tables as the catalog has them, or as the client's snapshot does. One that is gone is missing.
+/// The shapes of tables in the catalog, or in the client's snapshot. A dropped table is missing.
 ///
 /// # Errors
-/// Where the server cannot be asked.
+/// The server cannot be asked.
 pub async fn look(
     client: &Client,
     tables: &[Oid],

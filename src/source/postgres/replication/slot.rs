@@ -1,4 +1,4 @@
-//! Replication slots, as the server has them.
+//! Looks up replication slots.
 
 use tokio_postgres::Client;
 
@@ -6,35 +6,35 @@ use crate::error::{Error, Result};
 use crate::position::Lsn;
 use crate::source::postgres::connection::failed;
 
-/// The slot as it is.
+/// A replication slot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Slot {
-    /// Whether somebody is still making it.
+    /// Whether another session is still creating it.
     pub is_unfinished: bool,
-    /// Whether somebody reads it.
+    /// Whether a process reads it.
     pub active: bool,
-    /// Everything before was confirmed.
+    /// All changes before this LSN were confirmed.
     pub confirmed: Lsn,
-    /// Where the server begins to decode whenever the slot is read: the beginning of the oldest transaction that was not
-    /// over at `confirmed`, or before.
+    /// Where the server starts to decode when the slot is read: the beginning of the oldest transaction that was in
+    /// progress at `confirmed`, or before.
     pub restart: Lsn,
-    /// Bytes of the write-ahead log that the server keeps for it.
+    /// The bytes of write-ahead log that the server retains for it.
     pub retained: u64,
     /// `reserved`, `extended`, `unreserved`, `lost`.
     pub wal_status: String,
 }
 
 impl Slot {
-    /// Whether the server has removed the log that it needs.
+    /// Whether the server has removed log that the slot needs.
     pub fn is_lost(&self) -> bool {
         self.wal_status == "lost"
     }
 }
 
-/// The slot of that name.
+/// The slot of that name. `None` if it does not exist.
 ///
 /// # Errors
-/// [`Error::Config`] where another program's slot bears the name.
+/// [`Error::Config`] if the slot is another program's.
 pub async fn slot(client: &Client, name: &str) -> Result<Option<Slot>> {
     let row = client
         .query_opt(
@@ -76,18 +76,19 @@ pub async fn slot(client: &Client, name: &str) -> Result<Option<Slot>> {
     }))
 }
 
-/// A slot that nobody reads.
+/// A slot that no process reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IdleSlot {
     /// Its name.
     pub name: String,
-    /// Bytes of the write-ahead log that the server keeps for it.
+    /// The bytes of write-ahead log that the server retains for it.
     pub retained: u64,
 }
 
-/// The pipeline's slots in this database that nobody reads.
+/// The pipeline's slots in this database that no process reads.
 ///
-/// A longer name may be that of another pipeline: where a publication is called as the slot begins, it is that one's.
+/// A longer name may be that of another pipeline: if a publication's name is the beginning of the slot's, the slot is that
+/// pipeline's.
 pub async fn idle_slots(client: &Client, base: &str) -> Result<Vec<IdleSlot>> {
     let rows = client
         .query(

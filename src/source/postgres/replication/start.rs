@@ -1,5 +1,5 @@
-//! Where a stream begins: at its position, if the server, its log, the slot and the table are those that were read so far; else
-//! with a snapshot, or not at all.
+//! Decides where a stream begins: at its position, if server, log, slot and table are those that were read so far;
+//! otherwise with a new snapshot, or not at all.
 
 use std::collections::BTreeSet;
 
@@ -17,22 +17,22 @@ use crate::shape::Seen;
 pub enum Start {
     /// At its position.
     Resume(Resume),
-    /// With a snapshot; why, where that is not its first.
+    /// With a snapshot. The reason, unless it is the stream's first.
     Snapshot(Option<String>),
 }
 
-/// How a stream goes on.
+/// How a stream continues.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Resume {
-    /// Changes of transactions that were committed from there on are taken.
+    /// Transactions that were committed from this LSN on are decoded.
     pub from: Lsn,
-    /// The transaction that the log must have, so that it is the one that was read: where the server may have been restored
-    /// from an older copy.
+    /// The transaction that the log must contain to be the one that was read. It is set if the server may have been
+    /// restored from an older copy.
     pub expects: Option<LastRead>,
 }
 
 impl Resume {
-    /// From a position on, in the log that was read.
+    /// Continues at an LSN, in the log that was read.
     pub fn at(from: Lsn) -> Self {
         Self {
             from,
@@ -40,38 +40,38 @@ impl Resume {
         }
     }
 
-    /// From where the log has to be read for it.
+    /// The LSN from which the log must be read.
     pub fn reads_from(&self) -> Lsn {
         self.expects.map_or(self.from, |last| last.lsn)
     }
 }
 
-/// What decides where a stream begins.
+/// The facts that decide where a stream begins.
 #[derive(Debug, Clone, Copy)]
 pub struct Standing<'a> {
     /// The stream.
     pub stream: &'a PostgresChanges,
-    /// What its source's schema may change.
+    /// Which changes of the source's schema are allowed.
     pub contract: SchemaContract,
-    /// Its position.
+    /// The stream's position.
     pub position: &'a LsnPosition,
-    /// The columns that its table has.
+    /// The columns of the stream's table in the destination.
     pub columns: &'a BTreeSet<String>,
     /// The source's table.
     pub table: &'a Table,
-    /// That table as the catalog has it.
+    /// The table's shape in the catalog.
     pub seen: Option<&'a Seen>,
     /// The slot.
     pub slot: Option<&'a Slot>,
-    /// Where the log ends.
+    /// The end of the log.
     pub now: Lsn,
 }
 
 impl Replication {
-    /// Where a stream begins, with its position, its table and the slot as they are now.
+    /// Decides where a stream begins.
     ///
     /// # Errors
-    /// Where changes since the position are lost, or the stream's contract forbids what came of its table.
+    /// Changes since the position are lost, or the stream's contract forbids a change of its table.
     pub fn start_of(&self, standing: &Standing<'_>) -> Result<Start> {
         let name = &self.names.slot;
         let Standing {
@@ -139,7 +139,8 @@ impl Replication {
         })
     }
 
-    /// Refuses a position on a timeline that the server's did not come from, or left before it.
+    /// Refuses a position on a timeline that is not in the history of the server's timeline, or that ended before the
+    /// position.
     fn refuse_branch(&self, position: &LsnPosition) -> Result<()> {
         let (Some(known), Some(timeline)) = (position.timeline, self.timeline) else {
             return Ok(());
@@ -156,10 +157,10 @@ impl Replication {
         .remedy(ANEW))
     }
 
-    /// How a stream goes on from a position. None where it cannot be told whether the log is the one that was read.
+    /// How a stream continues from a position. `None` if it cannot be determined whether the log is the one that was read.
     ///
-    /// A server that was started anew may have been restored from an older copy of itself. Its slot then stands where the
-    /// copy had it. What was confirmed to that is the same in both; what was read after it has to be in the log.
+    /// A server that was restarted may have been restored from an older copy of itself. Its slot then stands where the copy
+    /// had it. Everything up to the slot's confirmed LSN is the same in both; what was read after it must be in the log.
     fn resume(&self, position: &LsnPosition, slot: &Slot) -> Option<Resume> {
         let trusted = Resume::at(position.lsn);
         let restarted = position
@@ -181,7 +182,7 @@ impl Replication {
     }
 }
 
-/// Where each timeline ended that a server's came from. None are known where it does not tell.
+/// The end of each timeline in the history of the server's timeline. Empty if the server does not send its history.
 pub(super) async fn branches(
     wire: &mut ReplicationConnection,
     timeline: Option<u32>,

@@ -2,27 +2,27 @@
 
 use tokio_postgres::types::Oid;
 
-/// A table that is followed.
+/// A table whose changes are read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Table {
     /// Its OID.
     pub oid: Oid,
     /// Its name in SQL, with its schema.
     pub from: String,
-    /// What puts it into the publication: another OID means that it was taken out meanwhile.
+    /// The OID of its membership in the publication. A different OID means that the table was not published for a while.
     pub membership: Option<Oid>,
-    /// Its partitions, all the way down.
+    /// The OIDs of its partitions, at all levels.
     pub partitions: Vec<Oid>,
-    /// The key that its changes tell rows apart by; none where whole rows are.
+    /// The key that its changes are matched by. Empty if whole rows are matched.
     pub key: Vec<String>,
-    /// Whether the server sees to it that the key comes once.
+    /// Whether the server enforces that the key is unique.
     pub key_is_unique: bool,
     /// The columns that are published.
     pub columns: Vec<String>,
-    /// Whether the publication names its columns, so that one that is new is not published.
+    /// Whether the publication lists columns, so that a new column is not published.
     pub lists_columns: bool,
-    /// The condition that published rows meet, where the publication has one.
+    /// The publication's row filter, if it has one.
     pub filter: Option<String>,
-    /// What its owner should know, in each run.
+    /// Warnings of every run.
     pub notes: Vec<String>,
 }

@@ -1,8 +1,8 @@
-//! One stream's changes: from the messages of its table to batches, through every shape that the table takes.
+//! Decodes one stream's changes: from messages about its table to batches, through every shape of the table.
 //!
-//! The server tells a table's shape before the first change that has it, also in the midst of a transaction. New columns
-//! and dropped ones are followed, with a part of their own in the landing area. What the log does not tell (values that
-//! a default, a rename or a new type gave to rows that were there) makes the stream begin anew, with a snapshot.
+//! The server describes a table before the first change of a new shape, even within a transaction. Columns that were added
+//! or dropped are followed, with new parts in the landing area. Changes that are not in the log (the values that a default,
+//! a rename or a new type gave to existing rows) need a new snapshot.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -25,77 +25,77 @@ use crate::source::postgres::catalog;
 use crate::source::postgres::text::TextForm;
 use crate::source::postgres::types::{ColumnPlan, plan};
 
-/// One stream's changes.
+/// Decodes the changes of one stream.
 #[derive(Debug)]
 pub struct TableDecoder {
     columns: ColumnSettings,
     contract: SchemaContract,
     table: Table,
-    /// From where its changes are taken.
+    /// The LSN from which changes are decoded.
     from: Lsn,
-    /// What the log must have, so that it is the one that was read so far.
+    /// The transaction that the log must contain, so that it is the log that was read so far.
     expects: Option<LastRead>,
-    /// The last transaction with changes that were taken.
+    /// The last transaction with changes that were decoded.
     last: Option<LastRead>,
-    /// The table as the catalog had it at the position; unknown to positions of older versions.
+    /// The table's shape at the position. `None` for positions of older versions.
     known: Option<TableShape>,
-    /// The columns that the stream's table had at the position, dropped ones included.
+    /// The columns of the stream's table at the position, dropped ones included.
     held: BTreeSet<String>,
-    /// Columns that some rows did not have.
+    /// The columns that some rows did not have.
     gone: BTreeSet<String>,
-    /// The stream's schema, with the columns that came since: what gives columns their field ids.
+    /// The stream's schema with new columns, from which field ids are assigned.
     numbering: TableSchema,
-    /// Name and type of the columns that rows have now.
+    /// Name and type of the current columns.
     live: Vec<(String, String)>,
     /// The columns of all changes so far.
     sent: Vec<Column>,
-    /// How each relation's rows (the table's own, or those of a partition) lie in the batches.
+    /// The layout of each relation's rows (the table's own, or a partition's) in the batches.
     shapes: HashMap<u32, Shape>,
     builder: Option<ChangeBuilder>,
     /// Complete batches that wait to be sent.
     ready: Vec<RecordBatch>,
     lane: mpsc::Sender<RecordBatch>,
-    /// The table as the catalog had it after all that was read.
+    /// The table's shape in the catalog, after all changes were read.
     seen: Option<TableShape>,
     reshaped: bool,
     end: Option<End>,
 }
 
-/// Why a decoder takes no more changes.
+/// Why a decoder accepts no more changes.
 #[derive(Debug, Clone)]
 enum End {
-    /// Its stream cannot be carried.
+    /// The stream failed.
     Failed(Error),
-    /// Its stream has to begin anew.
+    /// The stream needs a new snapshot.
     Restart(String),
 }
 
-/// How a relation's rows lie in the batches.
+/// The layout of a relation's rows in the batches.
 #[derive(Debug)]
 struct Shape {
     places: Places,
     key: Vec<usize>,
-    /// Whether its old rows come with all that the stream tells rows apart by.
+    /// Whether its old rows have all columns that the stream matches rows by.
     identified: bool,
 }
 
-/// What a decoder comes to.
+/// The result of a decoder.
 #[derive(Debug, Clone, Default)]
 pub struct DecodedTable {
-    /// The columns of its parts; none where it had no change.
+    /// The columns of its batches. `None` if there was no change.
     pub schema: Option<Schema>,
-    /// Why the stream has to begin anew, where it has to.
+    /// The reason why the stream needs a new snapshot, if it does.
     pub restart: Option<String>,
-    /// The last transaction with changes that were taken.
+    /// The last transaction with changes that were decoded.
     pub last: Option<LastRead>,
-    /// The table as the catalog has it.
+    /// The table's shape in the catalog.
     pub shape: Option<TableShape>,
-    /// Whether the table has new columns of which no row tells.
+    /// Whether the table has new columns that no row has shown.
     pub reshaped: bool,
 }
 
 impl TableDecoder {
-    /// The changes of a stream whose table has the schema `known`, from a position on.
+    /// Creates the decoder of a stream whose table has the schema `known`, from a position on.
     pub fn new(
         columns: &ColumnSettings,
         contract: SchemaContract,
@@ -143,17 +143,17 @@ impl TableDecoder {
         }
     }
 
-    /// The table that it follows.
+    /// The table whose changes are decoded.
     pub fn table(&self) -> &Table {
         &self.table
     }
 
-    /// Whether the changes of a transaction are to be taken.
+    /// Whether the decoder accepts the changes of a transaction.
     pub fn accepts(&self, commit_lsn: Lsn) -> bool {
         self.end.is_none() && commit_lsn >= self.from
     }
 
-    /// A transaction begins: it may be the one that shows that the log is the one that was read.
+    /// Notes that a transaction begins: it may prove that the log is the one that was read.
     pub fn meet(&mut self, lsn: Lsn, time: i64) {
         let met = LastRead {
             lsn,
@@ -164,7 +164,7 @@ impl TableDecoder {
         }
     }
 
-    /// Changes of a transaction are taken.
+    /// Notes that changes of a transaction are decoded.
     pub fn note(&mut self, lsn: Lsn, time: i64) {
         self.last = Some(LastRead {
             lsn,
@@ -172,24 +172,24 @@ impl TableDecoder {
         });
     }
 
-    /// Whether the shape of that relation has been looked at.
+    /// Whether the layout of that relation is known.
     pub fn has_relation(&self, relation: u32) -> bool {
         self.shapes.contains_key(&relation)
     }
 
-    /// Forgets a relation's shape: another may have come.
+    /// Forgets a relation's layout, because the relation may have changed.
     pub fn invalidate(&mut self, relation: u32) {
         self.shapes.remove(&relation);
     }
 
-    /// Looks at the shape of a relation, before its first change.
+    /// Determines the layout of a relation, before its first change.
     pub async fn shape(&mut self, client: &Client, relation: &Relation) {
         if let Err(error) = self.take_shape(client, relation, Teller::Log).await {
             self.end = Some(End::Failed(error));
         }
     }
 
-    /// Compares the table as it is now with what it was at the position: what the log did not tell of it.
+    /// Compares the table's current shape with the one at the position, for changes that are not in the log.
     pub async fn compare_with(&mut self, client: &Client, seen: Option<&Seen>) {
         if self.end.is_some() {
             return;
@@ -262,7 +262,7 @@ impl TableDecoder {
         } = &self.columns;
         for column in columns.iter().filter(|column| selected.takes(&column.name)) {
             let mut plan = plan(column, types.get(&column.name))?;
-            // A deleted row has values in the key columns alone.
+            // A deleted row has values only in the key columns.
             plan.spec.nullable = true;
             forms.push(TextForm::of(column, &plan)?);
             plans.push(plan);
@@ -299,7 +299,7 @@ impl TableDecoder {
             let column = relation.columns.get(*place);
             column.is_some_and(|column| column.identifies)
         };
-        // Of a partitioned table the partitions' identities count, which were looked at.
+        // For a partitioned table, the partitions' identities count; they were checked.
         let by_partitions = relation.oid == self.table.oid && !self.table.partitions.is_empty();
         let is_identified =
             by_partitions || relation.whole || (!key.is_empty() && key.iter().all(identifies));
@@ -314,7 +314,7 @@ impl TableDecoder {
         Ok(())
     }
 
-    /// Whether rows of these columns can follow those so far. Where not, the decoder has ended.
+    /// Whether rows of these columns can follow the rows so far. If not, the decoder has ended.
     async fn follow(
         &mut self,
         client: &Client,
@@ -415,7 +415,7 @@ impl TableDecoder {
         self.end = Some(End::Restart(reason.to_owned()));
     }
 
-    /// Begins batches of another shape.
+    /// Starts batches of another layout.
     fn build(&mut self, plans: &[ColumnPlan], forms: Vec<TextForm>) -> Result<()> {
         self.flush()?;
         let mut specs: Vec<ColumnSpec> = plans.iter().map(|plan| plan.spec.clone()).collect();
@@ -431,12 +431,12 @@ impl TableDecoder {
         Ok(())
     }
 
-    /// A row came.
+    /// Decodes an insert.
     pub fn insert(&mut self, mark: Mark, relation: u32, message: &[u8], new: &Tuple) {
         self.push(Op::Insert, mark, relation, message, new, None);
     }
 
-    /// A row went.
+    /// Decodes a delete.
     pub fn delete(&mut self, mark: Mark, relation: u32, message: &[u8], old: &Tuple) {
         if !self.is_identified(relation) {
             return;
@@ -444,7 +444,8 @@ impl TableDecoder {
         self.push(Op::Delete, mark, relation, message, old, None);
     }
 
-    /// A row changed. Where its key did, or where whole rows are matched, that is a delete and an insert: whether so.
+    /// Decodes an update. If the key changed, or if whole rows are matched, it becomes a delete and an insert; the return
+    /// value says so.
     pub fn update(
         &mut self,
         mark: Mark,
@@ -473,7 +474,7 @@ impl TableDecoder {
         moved
     }
 
-    /// Whether changed and deleted rows are told by what the stream matches them by. Where not, it begins anew.
+    /// Whether old rows have the columns that the stream matches rows by. If not, a new snapshot is needed.
     fn is_identified(&mut self, relation: u32) -> bool {
         let identified = self
             .shapes
@@ -503,7 +504,7 @@ impl TableDecoder {
             })
     }
 
-    /// All rows went.
+    /// Decodes a truncation.
     pub fn truncate(&mut self, mark: Mark) {
         let pushed = match &mut self.builder {
             Some(builder) => builder.push_truncate(mark),
@@ -514,7 +515,7 @@ impl TableDecoder {
         self.settle(pushed);
     }
 
-    /// A partition was truncated: what went with it is not in the log.
+    /// Handles the truncation of a partition: the log does not say which rows were removed.
     pub fn truncate_partition(&mut self) {
         if self.end.is_none() {
             self.restart("one of its partitions was truncated");
@@ -561,7 +562,7 @@ impl TableDecoder {
         Ok(())
     }
 
-    /// The batches that are complete; with `all`, also what is not full.
+    /// Takes the complete batches; with `all`, also the incomplete one.
     pub fn take_ready(&mut self, all: bool) -> Vec<RecordBatch> {
         if all
             && self.end.is_none()
@@ -572,19 +573,19 @@ impl TableDecoder {
         std::mem::take(&mut self.ready)
     }
 
-    /// Where its batches go.
+    /// The channel of the batches.
     pub fn lane(&self) -> &mpsc::Sender<RecordBatch> {
         &self.lane
     }
 
-    /// Nobody takes its batches any more: whoever did knows why.
+    /// Marks the decoder as failed because the receiver was dropped; the receiver has the error.
     pub fn abandon(&mut self) {
         if self.end.is_none() {
             self.end = Some(End::Failed(Error::Interrupted));
         }
     }
 
-    /// What it came to. Its lane is closed.
+    /// The decoder's result. Its channel is closed.
     pub fn finish(self) -> Result<DecodedTable> {
         let restart = match self.end {
             Some(End::Failed(error)) => return Err(error),
@@ -624,11 +625,11 @@ fn same_names(one: &[(String, String)], other: &[(String, String)]) -> bool {
             .all(|(name, _)| other.iter().any(|(other, _)| other == name))
 }
 
-/// The new columns of a table since a position, or why the log does not tell what came of it. `held` are the columns that
-/// the stream's table had at the position.
+/// The columns that were added to a table since a position, or the reason why the log is not sufficient. `held` are the
+/// columns of the stream's table at the position.
 ///
 /// # Errors
-/// Where the stream's contract forbids what came of it.
+/// The stream's contract forbids the change.
 pub(super) fn since(
     known: Option<&TableShape>,
     seen: &Seen,
@@ -662,7 +663,7 @@ pub(super) fn since(
     }
 }
 
-/// What the catalog had at the position of an older version, as far as the stream's own columns tell.
+/// The table's shape at a position of an older version, derived from the stream's own columns.
 fn guess(seen: &Seen, selected: &ColumnSelection, held: &BTreeSet<String>) -> TableShape {
     let mut shape = seen.shape.clone();
     shape.columns.retain(|column| {
@@ -683,16 +684,16 @@ fn frozen(changes: &str) -> Error {
     )
 }
 
-/// Who tells what columns a table has.
+/// Where the description of a table's columns comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Teller {
-    /// The log, as they were when rows were written.
+    /// From the log: the columns when the rows were written.
     Log,
-    /// The catalog, as they are.
+    /// From the catalog: the current columns.
     Catalog,
 }
 
-/// Whether two names of types are of one: with its schema, or without where the search path finds it.
+/// Whether two type names mean one type: with its schema, or without it if the search path finds the type.
 fn same_type(one: &str, other: &str) -> bool {
     let within = |long: &str, short: &str| {
         let schema = long.strip_suffix(short);
@@ -725,7 +726,7 @@ fn as_relation(table: &Table, seen: &Seen) -> Relation {
     }
 }
 
-/// What is said where the log is not the one that was read.
+/// The error that the log is not the one that was read.
 fn another_log(table: &str, expected: LastRead) -> Error {
     Error::source(format!(
         "the server's write-ahead log does not have the transaction at {} by which {table} was changed last: the server was \

@@ -22,17 +22,17 @@ pub struct ReplicationConnection {
     sends: Sends,
 }
 
-/// What the server sends.
+/// An event that the server sends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Sends {
-    /// The log, for as long as the connection lasts.
+    /// The log as a stream, for as long as the connection lasts.
     Log,
     /// The rows of a query: one field each, a message of the output plugin.
     Rows,
 }
 
 impl ReplicationConnection {
-    /// Connects in replication mode, with the session's settings as every session has them.
+    /// Connects in replication mode, with the settings of every session.
     pub async fn connect(server: &Server) -> Result<Self> {
         Ok(Self {
             connection: Connection::open(server, Purpose::Replication).await?,
@@ -40,19 +40,19 @@ impl ReplicationConnection {
         })
     }
 
-    /// Runs a replication command or SQL and gives the rows of its last answer.
+    /// Runs a replication command or SQL, and returns the rows of its last result.
     pub async fn query(&mut self, command: &str) -> ProtocolResult<Vec<TextRow>> {
         self.connection.query(command).await
     }
 
-    /// Begins to read what a command brings: `START_REPLICATION` the log, `COPY … TO STDOUT (FORMAT binary)` rows of one
-    /// field. Returns once the server has begun to send.
+    /// Starts to read the answer of a command: `START_REPLICATION` answers with the log, `COPY … TO STDOUT (FORMAT binary)`
+    /// with rows of one field. Returns when the server has started to send.
     pub async fn start(&mut self, command: &str) -> ProtocolResult<()> {
         self.connection.send_query(command).await?;
         loop {
             match self.connection.buffered().first() {
                 None => self.connection.fill().await?,
-                // Left for the events. A query that fails does so before its first row.
+                // The message is left for the events. A query that fails does so before its first row.
                 Some(b'd') => {
                     self.sends = Sends::Rows;
                     return Ok(());
@@ -70,7 +70,7 @@ impl ReplicationConnection {
         }
     }
 
-    /// The next event among what has come; none where more has to come first ([`fill`](Self::fill)).
+    /// The next event in the receive buffer. `None` if more must be received first ([`fill`](Self::fill)).
     pub fn buffered(&mut self) -> ProtocolResult<Option<Event>> {
         while let Some((tag, body)) = self.connection.frame()? {
             match (tag, self.sends) {
@@ -91,13 +91,12 @@ impl ReplicationConnection {
         Ok(None)
     }
 
-    /// Waits until more has come. Nothing is lost where this is dropped before it is ready.
+    /// Receives more. Nothing is lost if the future is dropped before it is ready.
     pub async fn fill(&mut self) -> ProtocolResult<()> {
         self.connection.fill().await
     }
 
-    /// Tells the server that everything before `confirmed` is durable, which it may then forget; with `reply`, asks it
-    /// where it stands.
+    /// Confirms to the server that everything before `confirmed` is durable; `reply` requests the server's position.
     pub async fn send_status(&mut self, confirmed: Lsn, reply: bool) -> ProtocolResult<()> {
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
@@ -115,7 +114,7 @@ impl ReplicationConnection {
         self.connection.flush().await
     }
 
-    /// Ends the stream and the session, in order: what was confirmed is then written down by the server.
+    /// Ends the stream and the session in order, so that the server stores what was confirmed.
     pub async fn finish(mut self) -> ProtocolResult<()> {
         frontend::copy_done(self.connection.outbox());
         self.connection.flush().await?;
