@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::exact::decimal;
+use crate::row_set::RowSet;
 use crate::schema::ColumnType;
 use crate::seen::Seen;
 use crate::shape::TableShape;
@@ -153,6 +154,10 @@ pub struct CursorPosition {
     /// What the source was then. None for HubSpot, and in what earlier versions wrote.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seen: Option<Seen>,
+    /// The rows from `resume` on that were landed, where they are few: an extract that begins there and brings these, and no
+    /// others, brings nothing new.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boundary: Option<RowSet>,
 }
 
 /// A value of a cursor column, ordered as PostgreSQL orders it (text: by bytes, `COLLATE "C"`).
@@ -216,10 +221,12 @@ impl Position {
 
 impl Position {
     /// Whether it is worth keeping in place of another where there was nothing to load between them. HubSpot's time alone is
-    /// not: it is that of the run.
+    /// not: it is that of the run. Nor are the clocks of a source and the transactions that were under way there: to go on
+    /// from the position before is as if the run had not been.
     pub fn is_news_after(&self, before: &Self) -> bool {
         match (before, self) {
             (Self::HubSpot(before), Self::HubSpot(after)) => !before.remembers_as(after),
+            (Self::Cursor(before), Self::Cursor(after)) => !before.stands_as(after),
             (before, after) => before != after,
         }
     }
@@ -229,7 +236,10 @@ impl Position {
     pub fn brief(&self) -> Self {
         let mut brief = self.clone();
         match &mut brief {
-            Self::Cursor(cursor) => cursor.seen = None,
+            Self::Cursor(cursor) => {
+                cursor.seen = None;
+                cursor.boundary = None;
+            }
             Self::HubSpot(_) => {}
             Self::Lsn(position) => {
                 position.started = None;
@@ -238,6 +248,21 @@ impl Position {
             }
         }
         brief
+    }
+}
+
+impl CursorPosition {
+    /// Whether a later position leads to the same next extract.
+    fn stands_as(&self, later: &Self) -> bool {
+        let same_source = match (&self.seen, &later.seen) {
+            (Some(seen), Some(later)) => seen.stands_as(later),
+            (seen, later) => seen == later,
+        };
+        let place = |position: &Self| Self {
+            seen: None,
+            ..position.clone()
+        };
+        same_source && place(self) == place(later)
     }
 }
 

@@ -9,6 +9,7 @@ use tokio_postgres::Client;
 use tokio_util::sync::CancellationToken;
 
 use super::binary::WireType;
+use super::boundary::KnownRows;
 use super::catalog::{self, CatalogRelation};
 use super::connection::{Server, failed, version};
 use super::cursor::CursorColumn;
@@ -26,6 +27,7 @@ use crate::config::{NullCursor, Reader, Relation, Stream};
 use crate::error::{Error, Result};
 use crate::mode::Mode;
 use crate::position::{CursorPosition, CursorValue, LsnPosition, Position};
+use crate::row_set::RowHasher;
 use crate::schema::{ColumnSpec, ColumnType, Schema};
 use crate::shape::TableShape;
 use crate::source::{Complete, Description, Extract, ExtractEnd, joined};
@@ -54,6 +56,8 @@ pub struct PostgresStream {
     server_version: i32,
     /// Whether what it reads has SQL in it that a person wrote: a query, a view, a condition.
     own_path: bool,
+    /// The stream's configuration, as its rows are hashed with.
+    hasher: RowHasher,
     /// Where the changes begin that follow, and what marks the rows before.
     follows: Option<(SnapshotMark, LsnPosition)>,
     description: Description,
@@ -171,6 +175,7 @@ impl PostgresStream {
             lanes: u32::try_from(lanes).unwrap_or(1),
             server_version,
             own_path,
+            hasher: RowHasher::new(&stream.fingerprint()),
         };
         let ranges = session.ranges(None).await?;
         session.description.reading = match ranges.first() {
@@ -214,7 +219,8 @@ impl PostgresStream {
         let cursor = self.cursor.as_ref().zip(low_watermark);
         let cursor = cursor.map(|(cursor, low_watermark)| {
             let column = &cursor.settings.column;
-            let watch = Watch::new(column, &cursor.column_type, &low_watermark);
+            let hasher = self.hasher.clone();
+            let watch = Watch::new(column, &cursor.column_type, &low_watermark, hasher);
             (column.clone(), low_watermark, watch)
         });
         let mut selection = Selection {
@@ -252,12 +258,20 @@ impl PostgresStream {
             tracing::debug!(query = lane.query, "lane");
             ready.push(ReadyLane::connect(self.reader, &self.server, lane).await?);
         }
+        let goes_on = cursor
+            .as_ref()
+            .is_some_and(|(_, low_watermark, _)| !low_watermark.again);
+        let from_resume = |from: &&CursorPosition| lower.as_ref() == Some(&from.resume);
+        let known = from
+            .filter(|from| goes_on && ready.len() == 1 && from_resume(from))
+            .and_then(|from| from.boundary)
+            .map(|rows| KnownRows::new(rows, self.hasher));
         // The transaction that holds the tables still ends with the last lane.
         let holder = Arc::new(self.client);
         let watch = cursor.as_ref().map(|(.., watch)| watch);
         let lanes = ready
             .into_iter()
-            .map(|lane| lane.start(stop, &holder, watch));
+            .map(|lane| lane.start(stop, &holder, watch, known.clone()));
         let (lanes, readers): (Vec<_>, Vec<_>) =
             lanes.map(|lane| (lane.batches, lane.reader)).unzip();
         let follows = self.follows.map(|(_, position)| Position::Lsn(position));
@@ -266,7 +280,7 @@ impl PostgresStream {
         let end = async move {
             all_joined(readers, &stop).await?;
             let by_cursor = cursor.and_then(|(column, low_watermark, watch)| {
-                low_watermark.position(&column, before.as_ref(), watch.noted())
+                low_watermark.position(&column, before.as_ref(), lower.as_ref(), watch.noted())
             });
             Ok(ExtractEnd::Complete(Box::new(Complete {
                 position: follows.or(by_cursor.map(Position::Cursor)),
