@@ -5,7 +5,7 @@ CARGO := scripts/cargo.sh
 # Where the demo loads: duckdb or postgres.
 DESTINATION ?= duckdb
 
-.PHONY: demo test lint doc fuzz format bench setup matrix soak
+.PHONY: demo test lint doc deny fuzz format bench setup matrix soak
 
 # How many minutes each soak and fuzz runs.
 MINUTES ?= 60
@@ -32,6 +32,10 @@ lint: setup
 # The documentation of all items, private ones included; a link that leads nowhere is an error.
 doc: setup
 	RUSTDOCFLAGS=-Dwarnings $(CARGO) doc --release --workspace --no-deps --document-private-items --locked
+
+# Licences, bans, sources and advisories of all dependencies.
+deny:
+	scripts/deny.sh
 
 # Each fuzz target for a minute, or for FUZZ_SECONDS.
 fuzz: setup

@@ -2,13 +2,10 @@
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
 
-use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
-use acequia::config::SchemaContract;
-use acequia::config::{self, Pipeline, Relation, Secret, Stream, Target};
-use acequia::mode::{Changes, Disposition, Mode};
+use acequia::config::{Document, Pipeline, Selection};
 use acequia::pipeline::{self, RunOptions};
 use acequia::progress::Progress;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
@@ -73,55 +70,33 @@ impl Bench {
     }
 
     fn pipeline(&self) -> Pipeline {
-        let name: acequia::names::StreamName = "actividades".parse().unwrap();
-        let source = config::Source::Postgres {
-            url: Secret::new(self.database.url()),
-            replication: config::Replication {
-                slot: SLOT.to_owned(),
-                publication: SLOT.to_owned(),
-                base: SLOT.to_owned(),
-                others: Vec::new(),
-                streams: vec![name.clone()],
-            },
-            reader: config::Reader::Copy,
-        };
-        Pipeline {
-            name: "bench".parse().unwrap(),
-            dataset: "replica".to_owned(),
-            landing: self.folder.path().join("landing").display().to_string(),
-            part_size: 256_000_000,
-            retention: None,
-            destination: config::Destination {
-                name: "duckdb".to_owned(),
-                target: Target::DuckDb {
-                    path: self.folder.path().join("bench.duckdb"),
-                    memory_limit: None,
-                },
-                wait: std::time::Duration::ZERO,
-            },
-            sources: BTreeMap::from([("operativa".to_owned(), source)]),
-            streams: vec![Stream {
-                name,
-                source: "operativa".to_owned(),
-                relation: Relation::Table {
-                    schema: Some("public".to_owned()),
-                    name: "actividades".to_owned(),
-                },
-                mode: Mode::Cdc,
-                disposition: Disposition::Merge,
-                cursor: None,
-                changes: Some(Changes::default()),
-                primary_key: None,
-                columns: None,
-                exclude: Vec::new(),
-                filter: None,
-                table: "actividades".to_owned(),
-                row_security: false,
-                parallel: None,
-                contract: SchemaContract::Evolve,
-                types: BTreeMap::new(),
-            }],
-        }
+        let file = self.folder.path().join("acequia.toml");
+        let configuration = format!(
+            "[pipeline]
+name = \"bench\"
+dataset = \"replica\"
+destination = \"duckdb\"
+
+[destinations.duckdb]
+kind = \"duckdb\"
+path = \"bench.duckdb\"
+
+[sources.operativa]
+kind = \"postgres\"
+url = \"{}\"
+replication.slot = \"{SLOT}\"
+replication.publication = \"{SLOT}\"
+
+[streams.actividades]
+source = \"operativa\"
+table = \"public.actividades\"
+mode = \"cdc\"
+",
+            self.database.url()
+        );
+        std::fs::write(&file, configuration).unwrap();
+        let document = Document::read(&file).unwrap();
+        document.resolve(&Selection::default()).unwrap()
     }
 }
 

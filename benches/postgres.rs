@@ -6,25 +6,25 @@
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing)]
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::Command;
 
-use acequia::config::SchemaContract;
-use acequia::config::{self, Cursor, NullCursor, Pipeline, Relation, Secret, Stream, Target};
+use acequia::config::{Document, Pipeline, SchemaContract, Selection};
 use acequia::internals::{Destination, StagedLoad, open};
 use acequia::landing::manifest::Manifest;
 use acequia::landing::{Landing, LoadAddress, LocalParts};
-use acequia::mode::{Disposition, Mode};
-use acequia::names::LoadId;
+use acequia::names::{LoadId, StreamName};
 use acequia::pipeline::{self, RunOptions};
 use acequia::progress::Progress;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use testkit::{Changes, Cluster, Seed, TestDb};
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
+
+const FULL: &str = "mode = \"full\"";
+const INCREMENTAL: &str = "mode = \"incremental\"\ncursor = \"updated_at\"";
 
 struct Bench {
     runtime: Runtime,
@@ -65,36 +65,10 @@ impl Bench {
     }
 
     /// Runs the stream, and finds what it landed.
-    fn land(&self, stream: Stream) -> Landed {
-        let source = config::Source::Postgres {
-            url: Secret::new(self.source.url()),
-            replication: config::Replication {
-                slot: "acequia_bench".to_owned(),
-                publication: "acequia_bench".to_owned(),
-                base: "acequia_bench".to_owned(),
-                others: Vec::new(),
-                streams: Vec::new(),
-            },
-            reader: config::Reader::Copy,
-        };
-        let landing = self.folder.path().join("landing").display().to_string();
-        let name = stream.name.clone();
-        let pipeline = Pipeline {
-            name: "bench".parse().unwrap(),
-            dataset: "replica".to_owned(),
-            landing: landing.clone(),
-            retention: None,
-            part_size: 256 << 20,
-            destination: config::Destination {
-                name: "almacen".to_owned(),
-                target: Target::Postgres {
-                    url: Secret::new(self.warehouse.url()),
-                },
-                wait: std::time::Duration::ZERO,
-            },
-            sources: BTreeMap::from([("operativa".to_owned(), source)]),
-            streams: vec![stream],
-        };
+    fn land(&self, name: &str, keys: &str) -> Landed {
+        let pipeline = self.pipeline(name, keys);
+        let landing = pipeline.landing.clone();
+        let name: StreamName = name.parse().unwrap();
         let options = RunOptions {
             full_refresh: false,
             follow: None,
@@ -124,15 +98,40 @@ impl Bench {
         })
     }
 
+    /// A pipeline with one stream of `ventas`, which those keys are added to.
+    fn pipeline(&self, stream: &str, keys: &str) -> Pipeline {
+        let file = self.folder.path().join("acequia.toml");
+        let configuration = format!(
+            "[pipeline]
+name = \"bench\"
+dataset = \"replica\"
+part_size = \"256MiB\"
+destination = \"almacen\"
+
+[destinations.almacen]
+kind = \"postgres\"
+url = \"{}\"
+
+[sources.operativa]
+kind = \"postgres\"
+url = \"{}\"
+
+[streams.{stream}]
+source = \"operativa\"
+table = \"public.ventas\"
+{keys}
+",
+            self.warehouse.url(),
+            self.source.url()
+        );
+        std::fs::write(&file, configuration).unwrap();
+        let document = Document::read(&file).unwrap();
+        document.resolve(&Selection::default()).unwrap()
+    }
+
     fn open(&self) -> Box<dyn Destination> {
-        let warehouse = config::Destination {
-            name: "almacen".to_owned(),
-            target: Target::Postgres {
-                url: Secret::new(self.warehouse.url()),
-            },
-            wait: std::time::Duration::ZERO,
-        };
-        open(&warehouse, "replica").unwrap()
+        let pipeline = self.pipeline("ventas", FULL);
+        open(&pipeline.destination, "replica").unwrap()
     }
 
     /// The destination with nothing in it.
@@ -168,44 +167,9 @@ impl Landed {
     }
 }
 
-fn ventas(name: &str, mode: Mode) -> Stream {
-    let cursor = Cursor {
-        column: "updated_at".to_owned(),
-        initial_value: None,
-        lag: None,
-        nulls: NullCursor::Error,
-    };
-    let incremental = mode == Mode::Incremental;
-    Stream {
-        name: name.parse().unwrap(),
-        source: "operativa".to_owned(),
-        relation: Relation::Table {
-            schema: Some("public".to_owned()),
-            name: "ventas".to_owned(),
-        },
-        mode,
-        disposition: if incremental {
-            Disposition::Merge
-        } else {
-            Disposition::Replace
-        },
-        cursor: incremental.then_some(cursor),
-        changes: None,
-        primary_key: None,
-        columns: None,
-        exclude: Vec::new(),
-        filter: None,
-        table: name.to_owned(),
-        row_security: false,
-        parallel: None,
-        contract: SchemaContract::Evolve,
-        types: BTreeMap::new(),
-    }
-}
-
 fn loads(criterion: &mut Criterion) {
     let bench = Bench::new();
-    let full = bench.land(ventas("ventas", Mode::Full));
+    let full = bench.land("ventas", FULL);
     let file = bench.binary_file();
 
     let mut group = criterion.benchmark_group("postgres");
@@ -288,7 +252,7 @@ fn merges(
     bench: &Bench,
     group: &mut criterion::BenchmarkGroup<'_, criterion::measurement::WallTime>,
 ) {
-    bench.land(ventas("fusionada", Mode::Incremental));
+    bench.land("fusionada", INCREMENTAL);
     Changes {
         insert_ventas: 50_000,
         update_ventas: 50_000,
@@ -299,7 +263,7 @@ fn merges(
     let mut database = bench.warehouse.client().unwrap();
     let state = "SELECT \"position\"::text FROM replica._acequia_state WHERE stream = 'fusionada'";
     let before: String = database.query_one(state, &[]).unwrap().get(0);
-    let day = bench.land(ventas("fusionada", Mode::Incremental));
+    let day = bench.land("fusionada", INCREMENTAL);
     group.throughput(Throughput::Elements(day.manifest.rows));
     group.bench_function("merge 100,000 rows, half of them new", |b| {
         b.iter_batched(

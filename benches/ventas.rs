@@ -5,15 +5,13 @@
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::indexing_slicing)]
 
-use std::collections::BTreeMap;
 use std::io::Read;
 use std::num::NonZeroUsize;
 use std::path::Path;
 
-use acequia::config::SchemaContract;
-use acequia::config::{self, Pipeline, Reader, Relation, Secret, Stream, Target};
+use acequia::config::{self, Document, Pipeline, SchemaContract, Selection, Target};
 use acequia::internals::LoadWriter;
-use acequia::internals::Source;
+use acequia::internals::OpenStream;
 use acequia::internals::assign_field_ids;
 use acequia::internals::{StagedLoad, open};
 use acequia::landing::manifest::Part;
@@ -64,47 +62,47 @@ impl Bench {
         }
     }
 
-    fn pipeline(&self, reader: Reader) -> Pipeline {
-        let source = config::Source::Postgres {
-            url: Secret::new(self.database.url()),
-            replication: config::Replication {
-                slot: "acequia_bench".to_owned(),
-                publication: "acequia_bench".to_owned(),
-                base: "acequia_bench".to_owned(),
-                others: Vec::new(),
-                streams: Vec::new(),
-            },
-            reader,
-        };
-        Pipeline {
-            name: "bench".parse().unwrap(),
-            dataset: "replica".to_owned(),
-            landing: self.folder.path().join("landing").display().to_string(),
-            part_size: PART_SIZE,
-            retention: None,
-            destination: config::Destination {
-                name: "duckdb".to_owned(),
-                target: Target::DuckDb {
-                    path: self.folder.path().join("bench.duckdb"),
-                    memory_limit: Some(MEMORY_LIMIT),
-                },
-                wait: std::time::Duration::ZERO,
-            },
-            sources: BTreeMap::from([("operativa".to_owned(), source)]),
-            streams: vec![ventas(self.lanes)],
-        }
+    fn pipeline(&self, reader: &str) -> Pipeline {
+        let lanes = self
+            .lanes
+            .map_or_else(String::new, |lanes| format!("parallel = {lanes}"));
+        let file = self.folder.path().join("acequia.toml");
+        let configuration = format!(
+            "[pipeline]
+name = \"bench\"
+dataset = \"replica\"
+part_size = \"{PART_SIZE}B\"
+destination = \"duckdb\"
+
+[destinations.duckdb]
+kind = \"duckdb\"
+path = \"bench.duckdb\"
+memory_limit = \"{MEMORY_LIMIT}B\"
+
+[sources.operativa]
+kind = \"postgres\"
+url = \"{}\"
+reader = \"{reader}\"
+
+[streams.ventas]
+source = \"operativa\"
+table = \"public.ventas\"
+mode = \"full\"
+{lanes}
+",
+            self.database.url()
+        );
+        std::fs::write(&file, configuration).unwrap();
+        let document = Document::read(&file).unwrap();
+        document.resolve(&Selection::default()).unwrap()
     }
 
     /// Reads every batch of the table, and hands each on.
-    fn extract(&self, reader: Reader, mut take: impl FnMut(RecordBatch)) -> Schema {
+    fn extract(&self, reader: &str, mut take: impl FnMut(RecordBatch)) -> Schema {
         let pipeline = self.pipeline(reader);
         let stream = &pipeline.streams[0];
         self.runtime.block_on(async {
-            let opened = Source::of(&pipeline, stream)
-                .unwrap()
-                .open(stream)
-                .await
-                .unwrap();
+            let opened = OpenStream::open(&stream.from).await.unwrap();
             let schema = assign_field_ids(None, opened.description().columns.clone());
             let stop = CancellationToken::new();
             let extract = opened.read(&schema, None, &[], &stop).await.unwrap();
@@ -129,7 +127,7 @@ impl Bench {
 
     /// Lands batches in a folder of their own.
     fn land(&self, batches: &[RecordBatch]) -> (Landing, LoadAddress, Vec<Part>) {
-        let landing = Landing::open(&self.pipeline(Reader::Copy).landing).unwrap();
+        let landing = Landing::open(&self.pipeline("copy").landing).unwrap();
         let address = LoadAddress {
             pipeline: "bench".parse().unwrap(),
             stream: "ventas".parse().unwrap(),
@@ -150,30 +148,6 @@ impl Bench {
             landing.await.unwrap().unwrap()
         });
         (landing, address, landed)
-    }
-}
-
-fn ventas(lanes: Option<NonZeroUsize>) -> Stream {
-    Stream {
-        name: "ventas".parse().unwrap(),
-        source: "operativa".to_owned(),
-        relation: Relation::Table {
-            schema: Some("public".to_owned()),
-            name: "ventas".to_owned(),
-        },
-        mode: Mode::Full,
-        disposition: Disposition::Replace,
-        cursor: None,
-        changes: None,
-        primary_key: None,
-        columns: None,
-        exclude: Vec::new(),
-        filter: None,
-        table: "ventas".to_owned(),
-        row_security: false,
-        parallel: lanes,
-        contract: SchemaContract::Evolve,
-        types: BTreeMap::new(),
     }
 }
 
@@ -221,7 +195,7 @@ fn drain(database: &TestDb, ranges: usize) -> u64 {
 fn stations(criterion: &mut Criterion) {
     let mut bench = Bench::new();
     let mut batches = Vec::new();
-    let schema = bench.extract(Reader::Copy, |batch| batches.push(batch));
+    let schema = bench.extract("copy", |batch| batches.push(batch));
     let (landing, address, landed) = bench.land(&batches);
 
     let mut group = criterion.benchmark_group("ventas");
@@ -236,7 +210,7 @@ fn stations(criterion: &mut Criterion) {
     });
     for lanes in [1, 2] {
         bench.lanes = NonZeroUsize::new(lanes);
-        for (reader, name) in [(Reader::Copy, "copy"), (Reader::ConnectorX, "connectorx")] {
+        for (reader, name) in [("copy", "copy"), ("connectorx", "connectorx")] {
             group.bench_function(format!("extract, {name}, lanes: {lanes}"), |b| {
                 b.iter(|| {
                     let mut rows = 0;
@@ -291,7 +265,7 @@ fn stations(criterion: &mut Criterion) {
             };
             let report = bench
                 .runtime
-                .block_on(pipeline::run(bench.pipeline(Reader::Copy), options))
+                .block_on(pipeline::run(bench.pipeline("copy"), options))
                 .unwrap();
             assert!(report.is_ok(), "{report:?}");
             remove(&bench.folder.path().join("landing/bench/ventas"));

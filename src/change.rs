@@ -2,6 +2,12 @@
 //!
 //! The parts of a `cdc` load have all of [`columns`] after the row's own; its table has those that [`is_stored`] names.
 
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int64Array, StringArray, TimestampMicrosecondArray, new_null_array};
+use arrow::datatypes::{DataType, FieldRef};
+
+use crate::position::Lsn;
 use crate::schema::{ColumnSpec, ColumnType};
 
 /// The operation ([`Op`]).
@@ -47,6 +53,35 @@ impl Op {
             Self::Delete => "d",
             Self::Truncate => "t",
         }
+    }
+}
+
+/// What marks the rows of a snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SnapshotMark {
+    /// The first position in the log that is not in the snapshot.
+    pub lsn: Lsn,
+    /// When it was taken: microseconds since 1970-01-01 UTC.
+    pub taken_at: i64,
+}
+
+impl SnapshotMark {
+    /// The columns of a change, for so many rows of the snapshot. `fields` are those columns' fields.
+    pub fn columns(self, fields: &[FieldRef], rows: usize) -> Vec<ArrayRef> {
+        let taken_at = TimestampMicrosecondArray::from_value(self.taken_at, rows);
+        let unchanged = fields
+            .last()
+            .map_or(DataType::Null, |field| field.data_type().clone());
+        vec![
+            Arc::new(StringArray::from_iter_values(std::iter::repeat_n(
+                Op::Snapshot.code(),
+                rows,
+            ))),
+            Arc::new(Int64Array::from_value(self.lsn.bigint(), rows)),
+            Arc::new(Int64Array::from_value(0, rows)),
+            Arc::new(taken_at.with_timezone("UTC")),
+            new_null_array(&unchanged, rows),
+        ]
     }
 }
 

@@ -33,6 +33,37 @@ pub enum Disposition {
     Scd2,
 }
 
+/// How a load of all rows goes into its table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FullLoad {
+    /// As [`Disposition::Replace`].
+    Replace,
+    /// As [`Disposition::InsertOnly`].
+    InsertOnly,
+    /// As [`Disposition::Scd2`].
+    Scd2,
+}
+
+/// How a load of the rows that changed goes into its table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IncrementalLoad {
+    /// As [`Disposition::Append`].
+    Append,
+    /// By the rows' key.
+    Keyed(KeyedLoad),
+}
+
+/// How rows that changed go into their table by their key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyedLoad {
+    /// As [`Disposition::Merge`].
+    Merge,
+    /// As [`Disposition::InsertOnly`].
+    InsertOnly,
+    /// As [`Disposition::Scd2`].
+    Scd2,
+}
+
 /// What a `cdc` load does with its changes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Changes {
@@ -61,6 +92,35 @@ impl Disposition {
         match self {
             Self::Merge | Self::InsertOnly | Self::Scd2 => true,
             Self::Replace | Self::Append => false,
+        }
+    }
+}
+
+impl From<FullLoad> for Disposition {
+    fn from(load: FullLoad) -> Self {
+        match load {
+            FullLoad::Replace => Self::Replace,
+            FullLoad::InsertOnly => Self::InsertOnly,
+            FullLoad::Scd2 => Self::Scd2,
+        }
+    }
+}
+
+impl From<IncrementalLoad> for Disposition {
+    fn from(load: IncrementalLoad) -> Self {
+        match load {
+            IncrementalLoad::Append => Self::Append,
+            IncrementalLoad::Keyed(load) => load.into(),
+        }
+    }
+}
+
+impl From<KeyedLoad> for Disposition {
+    fn from(load: KeyedLoad) -> Self {
+        match load {
+            KeyedLoad::Merge => Self::Merge,
+            KeyedLoad::InsertOnly => Self::InsertOnly,
+            KeyedLoad::Scd2 => Self::Scd2,
         }
     }
 }

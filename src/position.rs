@@ -65,6 +65,13 @@ pub struct LastRead {
     pub time: Option<i64>,
 }
 
+impl Lsn {
+    /// The position as a 64-bit integer.
+    pub fn bigint(self) -> i64 {
+        i64::try_from(self.0).unwrap_or(i64::MAX)
+    }
+}
+
 impl LsnPosition {
     /// Up to where a server's slot may be confirmed for the stream. Where the server was started anew since, its log may be
     /// another from the last on that was read, and the slot has to keep what tells.
@@ -534,8 +541,13 @@ fn parse_timestamp(text: &str) -> Option<CursorValue> {
 }
 
 fn parse_timestamptz(text: &str) -> Option<CursorValue> {
+    timestamptz(text).map(|time| CursorValue::TimestampTz(time.timestamp_micros()))
+}
+
+/// A time as people write it, with its zone.
+pub(crate) fn timestamptz(text: &str) -> Option<DateTime<Utc>> {
     let time = DateTime::parse_from_rfc3339(&text.replacen(' ', "T", 1)).ok()?;
-    calendar(time.timestamp_micros()).map(CursorValue::TimestampTz)
+    DateTime::from_timestamp_micros(calendar(time.timestamp_micros())?)
 }
 
 fn calendar(micros: i64) -> Option<i64> {

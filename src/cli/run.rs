@@ -22,7 +22,7 @@ pub(crate) fn run(args: &RunArgs, context: &mut Context) -> Result<Exit> {
         && pipeline
             .streams
             .iter()
-            .all(|stream| stream.mode != Mode::Cdc)
+            .all(|stream| stream.mode() != Mode::Cdc)
     {
         return Err(
             Error::config("--follow: none of the streams has mode = \"cdc\"")

@@ -18,7 +18,7 @@ pub(crate) fn run(args: SelectionArgs, context: &mut Context) -> Result<Exit> {
     let follows = pipeline
         .streams
         .iter()
-        .any(|stream| stream.mode == Mode::Cdc);
+        .any(|stream| stream.mode() == Mode::Cdc);
     let report = block_on(async {
         let mut report = status(&pipeline, every_stream).await?;
         // The sources are asked where they can be; what the ledger says needs none.

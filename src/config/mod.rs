@@ -2,31 +2,32 @@
 //! ([`resolve`]).
 
 use std::collections::BTreeMap;
-use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::error::Result;
 pub use crate::evolution::SchemaContract;
 use crate::mode::{Changes, Disposition, Mode};
 use crate::names::{StreamName, hex};
-use crate::position::Lag;
-use crate::schema::ColumnType;
 
 pub mod document;
 pub mod environment;
+pub mod hubspot;
 pub mod model;
+pub mod postgres;
 pub mod resolve;
 mod suggest;
 mod table_name;
 mod units;
 
 pub use document::Document;
+pub use hubspot::{HubSpotObject, HubSpotSource};
 pub use model::{NullCursor, Reader};
+pub use postgres::{PostgresChanges, PostgresRows, PostgresSource, RowsRead};
 pub use resolve::Selection;
 pub use units::duration;
 
@@ -45,8 +46,6 @@ pub struct Pipeline {
     pub retention: Option<TimeDelta>,
     /// The destination in use.
     pub destination: Destination,
-    /// The sources that its streams use, by name.
-    pub sources: BTreeMap<String, Source>,
     /// The streams to run, by name.
     pub streams: Vec<Stream>,
 }
@@ -79,54 +78,13 @@ pub enum Target {
     },
 }
 
-/// Which paths are asked.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum ApiVersion {
-    /// The dated paths, `/crm/objects/2026-03/…`.
-    #[default]
-    #[serde(rename = "2026-03")]
-    Dated202603,
-    /// The older paths, `/crm/v3/objects/…`, which HubSpot supports until 2027.
-    #[serde(rename = "v3")]
-    V3,
-}
-
 /// A source in use.
 #[derive(Debug, Clone)]
 pub enum Source {
     /// A PostgreSQL database.
-    Postgres {
-        /// Its connection URI.
-        url: Secret,
-        /// What streams of changes use on the server.
-        replication: Replication,
-        /// Who reads its tables and queries.
-        reader: Reader,
-    },
+    Postgres(Arc<PostgresSource>),
     /// A HubSpot account.
-    HubSpot {
-        /// Where it is asked.
-        base_url: String,
-        /// The token of a private app or a service key.
-        token: Secret,
-        /// Which paths are asked.
-        api_version: ApiVersion,
-    },
-}
-
-/// What streams of changes use on the server.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Replication {
-    /// The replication slot.
-    pub slot: String,
-    /// The publication.
-    pub publication: String,
-    /// The slot's name without that of a destination: with it begin the names of all slots of this pipeline.
-    pub base: String,
-    /// The slots of the other destinations in the configuration.
-    pub others: Vec<String>,
-    /// All streams of changes of the source, whether they are selected or not: what the slot is kept for.
-    pub streams: Vec<StreamName>,
+    HubSpot(Arc<HubSpotSource>),
 }
 
 /// A text that is never printed.
@@ -140,123 +98,118 @@ pub struct Stream {
     pub name: StreamName,
     /// Its source's name.
     pub source: String,
-    /// What is read.
-    pub relation: Relation,
-    /// How it is read.
-    pub mode: Mode,
-    /// How loads are applied.
-    pub disposition: Disposition,
-    /// Incremental: by which column, and from where.
-    pub cursor: Option<Cursor>,
-    /// Cdc: what is done with changes.
-    pub changes: Option<Changes>,
-    /// The key, where the configuration gives one.
-    pub primary_key: Option<Vec<String>>,
-    /// The columns to take, where not all.
-    pub columns: Option<Vec<String>>,
-    /// The columns to leave out.
-    pub exclude: Vec<String>,
-    /// A condition in the source's SQL.
-    pub filter: Option<String>,
+    /// What is read of the source, and how.
+    pub from: StreamSource,
     /// The destination table's name.
     pub table: String,
-    /// How many connections read at once, where the configuration says.
-    pub parallel: Option<NonZeroUsize>,
-    /// Whether row-level security may filter what is read.
-    pub row_security: bool,
     /// What the source's schema may change.
     pub contract: SchemaContract,
-    /// Types to use instead of the source's.
-    pub types: BTreeMap<String, ColumnType>,
+}
+
+/// What a stream reads of its source, with the settings that such a stream can have.
+#[derive(Debug, Clone)]
+pub enum StreamSource {
+    /// Rows of a table or query of PostgreSQL.
+    Rows(PostgresRows),
+    /// Changes of a table of PostgreSQL.
+    Changes(PostgresChanges),
+    /// An object of HubSpot.
+    HubSpot(HubSpotObject),
+}
+
+impl Pipeline {
+    /// The sources that the streams read, by name: each, or what is wrong with its configuration.
+    pub fn sources(&self) -> BTreeMap<&str, Result<Source>> {
+        let streams = self.streams.iter();
+        streams
+            .map(|stream| (stream.source.as_str(), stream.from.source()))
+            .collect()
+    }
 }
 
 impl Stream {
+    /// How the stream is read.
+    pub fn mode(&self) -> Mode {
+        match &self.from {
+            StreamSource::Rows(rows) => match rows.read {
+                RowsRead::Full(_) => Mode::Full,
+                RowsRead::Incremental(..) => Mode::Incremental,
+            },
+            StreamSource::Changes(_) => Mode::Cdc,
+            StreamSource::HubSpot(object) => object.mode(),
+        }
+    }
+
+    /// How its loads are applied.
+    pub fn disposition(&self) -> Disposition {
+        match &self.from {
+            StreamSource::Rows(rows) => rows.disposition(),
+            StreamSource::Changes(_) => Disposition::Merge,
+            StreamSource::HubSpot(object) => object.disposition(),
+        }
+    }
+
+    /// The column that an incremental stream is read by.
+    pub fn cursor(&self) -> Option<&str> {
+        match &self.from {
+            StreamSource::Rows(rows) => rows.cursor().map(|cursor| cursor.column.as_str()),
+            StreamSource::Changes(_) => None,
+            StreamSource::HubSpot(object) => object.incremental().map(|(column, _)| column),
+        }
+    }
+
+    /// What a load does with the changes of a stream of changes.
+    pub fn changes(&self) -> Option<Changes> {
+        match &self.from {
+            StreamSource::Changes(changes) => Some(changes.changes),
+            StreamSource::Rows(_) | StreamSource::HubSpot(_) => None,
+        }
+    }
+
+    /// The key, if the configuration names one.
+    pub fn primary_key(&self) -> Option<&[String]> {
+        match &self.from {
+            StreamSource::Rows(rows) => rows.columns.primary_key.as_deref(),
+            StreamSource::Changes(changes) => changes.columns.primary_key.as_deref(),
+            StreamSource::HubSpot(_) => None,
+        }
+    }
+
     /// What tells what it reads and where that goes from other configurations. How fast it reads is no part of it, nor what
     /// it allows its source to change.
     pub fn fingerprint(&self) -> String {
-        let told = Self {
-            parallel: None,
-            contract: SchemaContract::default(),
-            ..self.clone()
+        let Self {
+            name,
+            source,
+            from,
+            table,
+            contract: _,
+        } = self;
+        let from = match from {
+            StreamSource::Rows(rows) => format!("{:?}", rows.identity()),
+            StreamSource::Changes(changes) => format!("{:?}", changes.identity()),
+            StreamSource::HubSpot(object) => format!("{:?}", object.identity()),
         };
-        let mut digest = hex(&Sha256::digest(format!("{told:?}")));
+        let told = format!("{:?}", (name, source, from, table, self.mode()));
+        let mut digest = hex(&Sha256::digest(told));
         digest.truncate(16);
         digest
     }
 }
 
-/// What a stream reads.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Relation {
-    /// A table, view, materialized view, foreign or partitioned table.
-    Table {
-        /// Its schema; none where the search path finds it.
-        schema: Option<String>,
-        /// Its name.
-        name: String,
-    },
-    /// The rows of a query.
-    Query(String),
-    /// Records of HubSpot, or what belongs to them.
-    Crm(CrmRelation),
-}
-
-/// What a stream reads of HubSpot.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CrmRelation {
-    /// The object: `companies`.
-    pub object: String,
-    /// What of it.
-    pub part: CrmPart,
-    /// The properties to take, by name or pattern, where not all.
-    pub properties: Option<Vec<String>>,
-    /// How often the ids of all records are compared with those of the table; none for never.
-    pub compare: Option<TimeDelta>,
-    /// What is done about properties that HubSpot calculates.
-    pub calculated: Calculated,
-}
-
-/// What is done about properties that HubSpot calculates, whose change moves no time of change.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Calculated {
-    /// Nothing, and every run says so.
-    Warn,
-    /// Nothing.
-    Ignore,
-    /// All records are read again so often; zero for in every run.
-    Every(TimeDelta),
-}
-
-/// What a stream reads of an object of HubSpot.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum CrmPart {
-    /// Its records.
-    Records,
-    /// Every value that these properties (names or patterns) had.
-    History(Vec<String>),
-    /// What is associated with that other object.
-    Associations(String),
-    /// The definitions of its properties.
-    Properties,
-    /// The choices of its properties.
-    Options,
-    /// The owners.
-    Owners,
-    /// The pipelines of these objects.
-    Pipelines(Vec<String>),
-}
-
-/// By which column an incremental stream is read, and from where.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Cursor {
-    /// The column.
-    pub column: String,
-    /// Where the first run begins, as it is written.
-    pub initial_value: Option<String>,
-    /// How far below the position each run begins.
-    pub lag: Option<Lag>,
-    /// What to do with NULL.
-    pub nulls: NullCursor,
+impl StreamSource {
+    /// The source's settings.
+    ///
+    /// # Errors
+    /// What is wrong with the source's configuration, where the pipeline was resolved
+    /// [without its sources](Document::resolve_without_sources).
+    pub fn source(&self) -> Result<Source> {
+        match self {
+            Self::Rows(rows) => rows.source.clone().map(Source::Postgres),
+            Self::Changes(changes) => changes.source.clone().map(Source::Postgres),
+            Self::HubSpot(object) => object.source.clone().map(Source::HubSpot),
+        }
+    }
 }
 
 impl Secret {
@@ -277,25 +230,12 @@ impl std::fmt::Debug for Secret {
     }
 }
 
-impl std::fmt::Display for Relation {
+impl std::fmt::Display for StreamSource {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Table {
-                schema: Some(schema),
-                name,
-            } => write!(f, "table {schema}.{name}"),
-            Self::Table { schema: None, name } => write!(f, "table {name}"),
-            Self::Query(_) => f.write_str("its query"),
-            Self::Crm(relation) => match &relation.part {
-                CrmPart::Records | CrmPart::Owners => write!(f, "{} of HubSpot", relation.object),
-                CrmPart::History(_) => write!(f, "the history of {}", relation.object),
-                CrmPart::Properties => write!(f, "the properties of {}", relation.object),
-                CrmPart::Options => write!(f, "the choices of properties of {}", relation.object),
-                CrmPart::Associations(to) => {
-                    write!(f, "associations of {} with {to}", relation.object)
-                }
-                CrmPart::Pipelines(objects) => write!(f, "pipelines of {}", objects.join(", ")),
-            },
+            Self::Rows(rows) => rows.relation.fmt(f),
+            Self::Changes(changes) => write!(f, "table {}", changes.table),
+            Self::HubSpot(object) => object.fmt(f),
         }
     }
 }

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde::de::{self, MapAccess, Visitor, value::MapAccessDeserializer};
 use serde_json::{Value, json};
 
-use super::ApiVersion;
+use super::hubspot::ApiVersion;
 use crate::evolution::SchemaContract;
 use crate::mode::{Deletes, Disposition, Mode};
 use crate::names::StreamName;

@@ -7,14 +7,13 @@ use serde::Serialize;
 
 use super::slot_owner::Reader;
 use super::stream::start_position;
-use crate::config::{self, Pipeline};
+use crate::config::{self, Pipeline, PostgresSource, StreamSource};
 use crate::destination::{self, Rights, StreamState};
 use crate::error::{Error, Result};
-use crate::mode::Mode;
 use crate::names::StreamName;
-use crate::source::Source;
 use crate::source::postgres::Postgres;
 use crate::source::postgres::replication::preflight::{self, Found};
+use crate::source::{OpenStream, Source};
 
 /// How a thing was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -86,24 +85,26 @@ pub async fn check(pipeline: &Pipeline) -> Vec<Finding> {
     let (of_destination, states) = check_destination(pipeline).await;
     findings.extend(of_destination);
     let mut reachable = BTreeMap::new();
-    for (name, config) in &pipeline.sources {
+    for (name, config) in pipeline.sources() {
         let subject = format!("source {name}");
-        let connected = match Source::new(config) {
-            Ok(source) => source.connect().await,
-            Err(error) => Err(error),
+        let connect = async {
+            Source::new(config.as_ref().map_err(Error::clone)?)?
+                .connect()
+                .await
         };
-        reachable.insert(name.clone(), connected.is_ok());
+        let connected = connect.await;
         let is_reachable = connected.is_ok();
+        reachable.insert(name, is_reachable);
         findings.push(match connected {
             Ok(message) => Finding::ok(&subject, message),
             Err(error) => Finding::failed(&subject, &error),
         });
-        if is_reachable {
-            findings.extend(check_replication(pipeline, name, config).await);
+        if let (true, Ok(config::Source::Postgres(config))) = (is_reachable, config) {
+            findings.extend(check_replication(pipeline, name, &config).await);
         }
     }
     for stream in &pipeline.streams {
-        if reachable.get(&stream.source) != Some(&true) {
+        if reachable.get(stream.source.as_str()) != Some(&true) {
             continue;
         }
         let subject = format!("stream {}", stream.name);
@@ -112,7 +113,7 @@ pub async fn check(pipeline: &Pipeline) -> Vec<Finding> {
             .and_then(|state| state.position.as_ref());
         let opened = async {
             start_position(stream, position)?;
-            Source::of(pipeline, stream)?.open(stream).await
+            OpenStream::open(&stream.from).await
         };
         match opened.await {
             Ok(opened) => {
@@ -124,10 +125,10 @@ pub async fn check(pipeline: &Pipeline) -> Vec<Finding> {
                     &subject,
                     format!(
                         "{}: {} columns{rows}, read by {}, {}",
-                        stream.relation,
+                        stream.from,
                         description.columns.len(),
                         description.reading,
-                        stream.disposition
+                        stream.disposition()
                     ),
                 ));
                 findings.extend(
@@ -150,39 +151,34 @@ pub async fn check(pipeline: &Pipeline) -> Vec<Finding> {
 async fn check_replication(
     pipeline: &Pipeline,
     name: &str,
-    config: &config::Source,
+    config: &PostgresSource,
 ) -> Vec<Finding> {
     let streams: Vec<_> = pipeline
         .streams
         .iter()
-        .filter(|stream| stream.source == name && stream.mode == Mode::Cdc)
+        .filter(|stream| stream.source == name)
+        .filter_map(|stream| match &stream.from {
+            StreamSource::Changes(changes) => Some((stream, changes)),
+            StreamSource::Rows(_) | StreamSource::HubSpot(_) => None,
+        })
         .collect();
-    let config::Source::Postgres {
-        url,
-        replication,
-        reader,
-    } = config
-    else {
-        return Vec::new();
-    };
     if streams.is_empty() {
         return Vec::new();
     }
     let subject = format!("source {name}, replication");
-    let surveyed = match Postgres::new(url, replication, *reader) {
-        Ok(source) => {
-            let (server, names) = source.replication();
-            preflight::preflight(server, names, &streams).await
-        }
-        Err(error) => Err(error),
+    let survey = async {
+        let source = Postgres::new(config)?;
+        let (server, names) = source.replication();
+        let surveyed: Vec<_> = streams
+            .iter()
+            .map(|(stream, changes)| (&stream.name, *changes))
+            .collect();
+        let notes = preflight::preflight(server, names, &surveyed).await?;
+        Ok((notes, refuse_foreign_slot(pipeline, &source).await.err()))
     };
-    let notes = match surveyed {
-        Ok(notes) => notes,
+    let (notes, foreign) = match survey.await {
+        Ok(surveyed) => surveyed,
         Err(error) => return vec![Finding::failed(subject, &error)],
-    };
-    let foreign = match Postgres::new(url, replication, *reader) {
-        Ok(source) => refuse_foreign_slot(pipeline, &source).await.err(),
-        Err(_) => None,
     };
     foreign
         .map(|error| Finding::failed(&subject, &error))
@@ -198,9 +194,9 @@ async fn check_replication(
                 Found::Fault(error) => {
                     let stream = streams
                         .iter()
-                        .find(|stream| Some(&stream.name) == note.stream.as_ref());
+                        .find(|(stream, _)| Some(&stream.name) == note.stream.as_ref());
                     let error = match stream {
-                        Some(stream) => super::name_stream(error, stream),
+                        Some((stream, _)) => super::name_stream(error, stream),
                         None => error,
                     };
                     Finding::failed(subject, &error)

@@ -16,11 +16,9 @@ use futures::future::{BoxFuture, join_all};
 use futures::stream::iter as stream_of;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{self, Pipeline};
+use crate::config::{self, Pipeline, PostgresChanges, StreamSource};
 use crate::error::{Error, Result};
 use crate::landing::Landing;
-use crate::mode::Mode;
-use crate::names::StreamName;
 use crate::source::Source;
 use crate::source::postgres::Postgres;
 
@@ -109,7 +107,7 @@ async fn run_streams(
     let states = loader.call(|destination| destination.states()).await?;
     let pipeline = Arc::new(pipeline);
     let mut alone = Vec::new();
-    let mut by_source: BTreeMap<&str, Vec<(usize, StreamRun)>> = BTreeMap::new();
+    let mut by_source: BTreeMap<&str, Vec<(usize, &PostgresChanges, StreamRun)>> = BTreeMap::new();
     for (place, stream) in pipeline.streams.iter().enumerate() {
         let run = StreamRun {
             pipeline: Arc::clone(&pipeline),
@@ -122,11 +120,12 @@ async fn run_streams(
             counters: options.progress.add(&stream.name),
             stop: options.interrupt.child_token(),
         };
-        if stream.mode == Mode::Cdc {
-            let runs = by_source.entry(&stream.source).or_default();
-            runs.push((place, run));
-        } else {
-            alone.push((place, run));
+        match &stream.from {
+            StreamSource::Changes(changes) => {
+                let runs = by_source.entry(&stream.source).or_default();
+                runs.push((place, changes, run));
+            }
+            StreamSource::Rows(_) | StreamSource::HubSpot(_) => alone.push((place, run)),
         }
     }
     let without_changes: BTreeSet<&str> = alone
@@ -135,12 +134,18 @@ async fn run_streams(
         .filter(|source| !by_source.contains_key(source))
         .collect();
     let mut work: Vec<BoxFuture<'_, Vec<(usize, StreamReport)>>> = Vec::new();
-    for (source, runs) in by_source {
-        let (places, streams): (Vec<usize>, Vec<StreamRun>) = runs.into_iter().unzip();
-        let (source, configured) = replicated(&pipeline, source)?;
+    for runs in by_source.into_values() {
+        let Some((_, changes, _)) = runs.first() else {
+            continue;
+        };
+        let source = changes.source.as_ref().map_err(Error::clone)?;
+        let (places, streams): (Vec<usize>, Vec<(PostgresChanges, StreamRun)>) = runs
+            .into_iter()
+            .map(|(place, changes, run)| (place, (changes.clone(), run)))
+            .unzip();
         let run = ReplicationRun {
-            source,
-            configured,
+            source: Postgres::new(source)?,
+            configured: source.replication.streams.clone(),
             streams,
             loader: loader.clone(),
             jobs: options.jobs.get(),
@@ -203,8 +208,8 @@ async fn orphaned_slots(
     interrupt: &CancellationToken,
 ) -> Vec<String> {
     let look = async {
-        match pipeline.sources.get(name) {
-            Some(source) => Source::new(source)?.orphaned_slots().await,
+        match pipeline.sources().remove(name) {
+            Some(source) => Source::new(&source?)?.orphaned_slots().await,
             None => Ok(Vec::new()),
         }
     };
@@ -216,23 +221,6 @@ async fn orphaned_slots(
         tracing::debug!(source = name, error = %error.report(), "cannot look for what was left behind");
         Vec::new()
     })
-}
-
-/// The source of streams of changes, and all of its streams of changes in the configuration.
-fn replicated(pipeline: &Pipeline, name: &str) -> Result<(Postgres, Vec<StreamName>)> {
-    match pipeline.sources.get(name) {
-        Some(config::Source::Postgres {
-            url,
-            replication,
-            reader,
-        }) => Ok((
-            Postgres::new(url, replication, *reader)?,
-            replication.streams.clone(),
-        )),
-        _ => Err(Error::internal(
-            "a stream of changes of a source that has none",
-        )),
-    }
 }
 
 /// Removes what is past its retention. The rows are where they should be, so a failure is no more than a warning.

@@ -10,7 +10,7 @@ use crate::evolution::{SchemaContract, assign_field_ids, preview, with_misfits};
 use crate::mode::{Disposition, Mode};
 use crate::names::StreamName;
 use crate::position::Position;
-use crate::source::Source;
+use crate::source::OpenStream;
 
 /// What a run would do with a stream.
 #[derive(Debug, Clone, Serialize)]
@@ -50,8 +50,8 @@ pub async fn plan(pipeline: &Pipeline, full_refresh: bool) -> Result<Vec<StreamP
         let state = states.get(&stream.name).filter(|_| !full_refresh);
         let mut plan = StreamPlan {
             stream: stream.name.clone(),
-            mode: stream.mode,
-            disposition: stream.disposition,
+            mode: stream.mode(),
+            disposition: stream.disposition(),
             table: stream.table.clone(),
             primary_key: Vec::new(),
             columns: Vec::new(),
@@ -61,7 +61,7 @@ pub async fn plan(pipeline: &Pipeline, full_refresh: bool) -> Result<Vec<StreamP
             position: state.and_then(|state| state.position.clone()),
             error: None,
         };
-        if let Err(error) = look(pipeline, stream, state, &mut plan).await {
+        if let Err(error) = look(stream, state, &mut plan).await {
             plan.error = Some(super::name_stream(error, stream).report());
         }
         plans.push(plan);
@@ -69,15 +69,10 @@ pub async fn plan(pipeline: &Pipeline, full_refresh: bool) -> Result<Vec<StreamP
     Ok(plans)
 }
 
-async fn look(
-    pipeline: &Pipeline,
-    stream: &Stream,
-    state: Option<&StreamState>,
-    plan: &mut StreamPlan,
-) -> Result<()> {
+async fn look(stream: &Stream, state: Option<&StreamState>, plan: &mut StreamPlan) -> Result<()> {
     let position = state.and_then(|state| state.position.as_ref());
     super::stream::start_position(stream, position)?;
-    let mut opened = Source::of(pipeline, stream)?.open(stream).await?;
+    let mut opened = OpenStream::open(&stream.from).await?;
     if let Some(state) = state.filter(|_| stream.contract != SchemaContract::Freeze) {
         opened.keep_types(&state.schema);
     }
@@ -90,7 +85,7 @@ async fn look(
         .iter()
         .map(|column| (column.name.clone(), column.column_type.to_string()))
         .collect();
-    if stream.mode == Mode::Cdc {
+    if stream.mode() == Mode::Cdc {
         description.columns.extend(change::columns());
     }
     if let Some(state) = state {

@@ -40,7 +40,7 @@ pub(super) fn outdated(manifest: &Manifest, stream: &Stream) -> Option<String> {
     {
         return Some("the stream's configuration is another since".to_owned());
     }
-    let key = stream.primary_key.as_ref();
+    let key = stream.primary_key();
     let other = |what: &str| Some(format!("the stream's {what} is another since"));
     if manifest.table != stream.table {
         Some(format!(
@@ -48,11 +48,11 @@ pub(super) fn outdated(manifest: &Manifest, stream: &Stream) -> Option<String> {
             shortened(&manifest.table),
             stream.table
         ))
-    } else if manifest.mode != stream.mode {
+    } else if manifest.mode != stream.mode() {
         other("mode")
-    } else if manifest.disposition != stream.disposition || manifest.changes != stream.changes {
+    } else if manifest.disposition != stream.disposition() || manifest.changes != stream.changes() {
         other("disposition")
-    } else if manifest.cursor.as_ref() != stream.cursor.as_ref().map(|cursor| &cursor.column) {
+    } else if manifest.cursor.as_deref() != stream.cursor() {
         other("cursor")
     } else if key.is_some_and(|key| *key != manifest.primary_key) {
         other("primary_key")

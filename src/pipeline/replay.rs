@@ -142,7 +142,7 @@ impl StreamReplay {
     /// Applies the stream's loads, and says how that went.
     async fn run(mut self) -> StreamReport {
         let began = Instant::now();
-        let mut report = StreamReport::skipped(&self.stream.name, self.stream.mode);
+        let mut report = StreamReport::skipped(&self.stream.name, self.stream.mode());
         report.position_before = self.position().map(Position::brief);
         self.step.counters.enter(Phase::Extracting);
         let ended = if self.step.stop.is_cancelled() {

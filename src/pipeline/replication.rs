@@ -19,6 +19,7 @@ use super::loader::Loader;
 use super::report::StreamReport;
 use super::slot_owner::Reader;
 use super::stream::{Expected, Landed, StreamRun};
+use crate::config::PostgresChanges;
 use crate::destination::StreamState;
 use crate::error::{Error, Result};
 use crate::names::StreamName;
@@ -27,7 +28,8 @@ use crate::progress::Phase;
 use crate::shape::{Seen, TableShape};
 use crate::source::postgres::Postgres;
 use crate::source::postgres::replication::log_reader::StopAt;
-use crate::source::postgres::replication::publication::{Slot, Table};
+use crate::source::postgres::replication::slot::Slot;
+use crate::source::postgres::replication::table::Table;
 use crate::source::postgres::replication::table_decoder::{DecodedTable, TableDecoder};
 use crate::source::postgres::replication::{self, Replication, Resume, Standing, Start};
 use crate::source::postgres::stream::SnapshotContext;
@@ -76,7 +78,7 @@ pub(super) struct ReplicationRun {
     pub(super) source: Postgres,
     /// All of the source's streams of changes in the configuration, whether they run or not: what the slot is kept for.
     pub(super) configured: Vec<StreamName>,
-    pub(super) streams: Vec<StreamRun>,
+    pub(super) streams: Vec<(PostgresChanges, StreamRun)>,
     pub(super) loader: Loader,
     pub(super) jobs: usize,
     /// Whether it goes on until it is stopped, and who is told of each batch then.
@@ -87,6 +89,8 @@ pub(super) struct ReplicationRun {
 /// A stream under way.
 pub(super) struct StreamTask {
     pub(super) run: StreamRun,
+    /// What it reads.
+    stream: PostgresChanges,
     pub(super) report: StreamReport,
     began: Instant,
     /// Why it goes no further.
@@ -125,7 +129,7 @@ impl ReplicationRun {
     pub(super) async fn run(mut self) -> Vec<StreamReport> {
         let mut tasks: Vec<StreamTask> = std::mem::take(&mut self.streams)
             .into_iter()
-            .map(StreamTask::new)
+            .map(|(stream, run)| StreamTask::new(stream, run))
             .collect();
         for task in &mut tasks {
             let recovered = task.run.recover(&mut task.report).await;
@@ -162,10 +166,8 @@ impl ReplicationRun {
     /// Connects, sees to publication and slot, and decides where each stream begins.
     pub(super) async fn open(&self, tasks: &mut [StreamTask]) -> Result<Replication> {
         let mut replication = self.source.replicate().await?;
-        let streams: Vec<_> = tasks.iter().map(|task| task.run.stream.clone()).collect();
-        let tables = replication
-            .tables(&streams.iter().collect::<Vec<_>>())
-            .await?;
+        let streams: Vec<_> = tasks.iter().map(|task| &task.stream).collect();
+        let tables = replication.tables(&streams).await?;
         fail::fail_point!("cdc.published", crate::failpoint::abort);
         if let Some(task) = tasks.first_mut() {
             task.report.warn(replication.orphaned_slots().await?);
@@ -303,7 +305,8 @@ impl ReplicationRun {
             from = Some(from.map_or(resume.reads_from(), |from| from.min(resume.reads_from())));
             let (sender, batches) = mpsc::channel(LANE_CAPACITY);
             decoders.push(TableDecoder::new(
-                &task.run.stream,
+                &task.stream.columns,
+                task.run.stream.contract,
                 table,
                 &state.schema,
                 position,
@@ -391,13 +394,8 @@ impl ReplicationRun {
         if beginning.is_empty() {
             return Ok(());
         }
-        let streams: Vec<_> = beginning
-            .iter()
-            .map(|task| task.run.stream.clone())
-            .collect();
-        let tables = replication
-            .tables(&streams.iter().collect::<Vec<_>>())
-            .await?;
+        let streams: Vec<_> = beginning.iter().map(|task| &task.stream).collect();
+        let tables = replication.tables(&streams).await?;
         for (task, table) in beginning.into_iter().zip(tables) {
             match table {
                 Ok(table) => task.table = Some(table),
@@ -440,7 +438,7 @@ impl ReplicationRun {
                     position: &position,
                     publication,
                 };
-                let opened = self.source.open_snapshot(&task.run.stream, &context).await;
+                let opened = self.source.open_snapshot(&task.stream, &context).await;
                 match opened {
                     Ok(stream) => {
                         let opened = OpenStream::Postgres(Box::new(stream));
@@ -524,11 +522,12 @@ struct ReadSummary {
 }
 
 impl StreamTask {
-    fn new(run: StreamRun) -> Self {
+    fn new(stream: PostgresChanges, run: StreamRun) -> Self {
         let report = run.begin();
         run.counters.enter(Phase::Extracting);
         Self {
             run,
+            stream,
             report,
             began: Instant::now(),
             failure: None,
@@ -606,7 +605,8 @@ impl StreamTask {
         };
         let columns = state.schema.columns.iter();
         replication.start_of(&Standing {
-            stream: &run.stream,
+            stream: &self.stream,
+            contract: run.stream.contract,
             position,
             columns: &columns.map(|column| column.column.name.clone()).collect(),
             table,

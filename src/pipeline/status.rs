@@ -136,7 +136,7 @@ pub async fn status(pipeline: &Pipeline, every_stream: bool) -> Result<StatusRep
         let last = view.last_loads.iter().find(|row| row.stream == stream.name);
         let mut status = StreamStatus {
             stream: stream.name.clone(),
-            mode: stream.mode,
+            mode: stream.mode(),
             load_id: last.map(|row| row.load_id.clone()),
             rows_extracted: last.map_or(0, |row| row.rows_extracted),
             inserted: last.map_or(0, |row| row.inserted),
@@ -208,19 +208,14 @@ async fn left_behind(
 /// How the replication slots stand of a pipeline whose sources are known.
 pub async fn slots(pipeline: &Pipeline) -> Vec<SlotStatus> {
     let mut slots = Vec::new();
-    for (name, source) in &pipeline.sources {
-        let config::Source::Postgres {
-            url,
-            replication,
-            reader,
-        } = source
-        else {
+    for (name, source) in pipeline.sources() {
+        let Ok(config::Source::Postgres(source)) = source else {
             continue;
         };
-        if replication.streams.is_empty() {
+        if source.replication.streams.is_empty() {
             continue;
         }
-        if let Ok(source) = Postgres::new(url, replication, *reader) {
+        if let Ok(source) = Postgres::new(&source) {
             let (server, names) = source.replication();
             slots.push(preflight::slot_status(server, names, name).await);
         }

@@ -27,7 +27,7 @@ use crate::names::LoadId;
 use crate::position::Position;
 use crate::progress::{Counters, Phase};
 use crate::schema::Schema;
-use crate::source::{Extract, ExtractEnd, OpenStream, Source};
+use crate::source::{Beginning, Extract, ExtractEnd, OpenStream};
 
 /// One stream of a run.
 pub(super) struct StreamRun {
@@ -95,7 +95,7 @@ impl StreamRun {
 
     /// A report that nothing has happened.
     pub(super) fn begin(&self) -> StreamReport {
-        let mut report = StreamReport::skipped(&self.stream.name, self.stream.mode);
+        let mut report = StreamReport::skipped(&self.stream.name, self.stream.mode());
         report.position_before = self.position().map(Position::brief);
         report
     }
@@ -132,12 +132,11 @@ impl StreamRun {
 
     async fn sync(&mut self, report: &mut StreamReport) -> Result<()> {
         self.recover(report).await?;
-        let source = Source::of(&self.pipeline, &self.stream)?;
         let what = format!(
             "the source `{}` to answer for stream {} (it may be busy, or what is to be read is locked by another)",
             self.stream.source, self.stream.name
         );
-        let opened = unless_stopped(&self.stop, what, source.open(&self.stream)).await?;
+        let opened = unless_stopped(&self.stop, what, OpenStream::open(&self.stream.from)).await?;
         self.load_opened(opened, report).await
     }
 
@@ -387,7 +386,7 @@ impl StreamRun {
     ) -> Result<Landed> {
         let before = self.start_position()?.cloned();
         let known = self.state.as_ref().map(|state| state.schema.clone());
-        let follows = before.is_some() || self.stream.disposition == Disposition::Replace;
+        let follows = before.is_some() || self.stream.disposition() == Disposition::Replace;
         if let Some(known) = known.as_ref().filter(|_| {
             follows && !self.full_refresh && self.stream.contract != SchemaContract::Freeze
         }) {
@@ -398,7 +397,7 @@ impl StreamRun {
         let schema = assign_field_ids(known.as_ref(), description.columns.clone());
         let schema = with_misfits(known.as_ref(), &schema, misfits);
         // A stream that starts afresh keeps nothing of its table's schema.
-        let afresh = before.is_none() && self.stream.disposition != Disposition::Replace;
+        let afresh = before.is_none() && self.stream.disposition() != Disposition::Replace;
         let checked = !afresh || self.stream.contract == SchemaContract::Freeze;
         if let Some(known) = known.as_ref().filter(|_| !self.full_refresh && checked) {
             match preview(known, &schema, misfits) {
@@ -412,14 +411,20 @@ impl StreamRun {
         }
         let stop = self.stop.child_token();
         let ids = if opened.compares_ids(before.as_ref()) {
-            let (table, disposition) = (self.stream.table.clone(), self.stream.disposition);
+            let (table, disposition) = (self.stream.table.clone(), self.stream.disposition());
             self.loader
                 .call(move |destination| destination.live_ids(&table, disposition))
                 .await?
         } else {
             Vec::new()
         };
-        let reading = opened.read(&schema, before.as_ref(), &ids, &stop);
+        let configuration = self.stream.fingerprint();
+        let beginning = Beginning {
+            position: before.as_ref(),
+            live_ids: &ids,
+            configuration: &configuration,
+        };
+        let reading = opened.read(&schema, beginning, &stop);
         let what = format!("connections to the source `{}`", self.stream.source);
         let extract = unless_stopped(&self.stop, what, reading).await?;
         let expected = Expected {
@@ -440,22 +445,21 @@ impl StreamRun {
         before: Option<Position>,
         parts: Vec<Part>,
     ) -> Manifest {
-        let cursor = self.stream.cursor.as_ref();
         Manifest {
             format_version: FORMAT_VERSION,
             pipeline: self.pipeline.name.to_string(),
             stream: self.stream.name.clone(),
             load_id: address.load_id.clone(),
             table: self.stream.table.clone(),
-            mode: self.stream.mode,
-            disposition: self.stream.disposition,
+            mode: self.stream.mode(),
+            disposition: self.stream.disposition(),
             primary_key: Vec::new(),
-            changes: self.stream.changes,
+            changes: self.stream.changes(),
             previous: self.state.as_ref().map(|state| state.load_id.clone()),
             full_refresh: self.full_refresh,
             key_is_unique: false,
             configuration: Some(self.stream.fingerprint()),
-            cursor: cursor.map(|cursor| cursor.column.clone()),
+            cursor: self.stream.cursor().map(str::to_owned),
             marks: None,
             schema,
             position_before: before,
@@ -470,7 +474,7 @@ impl StreamRun {
 
     /// Whether a table that cannot take what a column has become is made anew with it: it is made anew with each load.
     fn rebuilds_at_will(&self) -> bool {
-        self.stream.disposition == Disposition::Replace
+        self.stream.disposition() == Disposition::Replace
             && self.stream.contract == SchemaContract::Evolve
     }
 
@@ -551,7 +555,7 @@ impl StreamRun {
 
     /// Where the extract begins: nowhere for a full one, nor for the snapshot that a stream of changes begins with.
     fn start_position(&self) -> Result<Option<&Position>> {
-        if self.full_refresh || self.stream.mode == Mode::Cdc {
+        if self.full_refresh || self.stream.mode() == Mode::Cdc {
             return Ok(None);
         }
         start_position(&self.stream, self.position())
@@ -576,18 +580,18 @@ pub(super) fn start_position<'a>(
         ))
         .remedy("run `acequia run STREAM --full-refresh` once, or set mode and cursor back"))
     };
-    match (stream.mode, &stream.cursor, position) {
-        (Mode::Incremental, Some(cursor), Some(position)) => {
-            if position.cursor().map(|known| &known.column) == Some(&cursor.column) {
-                Ok(Some(position))
-            } else {
-                refused(format!("the cursor `{}`", cursor.column), position)
-            }
+    let Some(known) = position else {
+        return Ok(None);
+    };
+    match (stream.cursor(), stream.mode()) {
+        (Some(column), _) if known.cursor().is_some_and(|known| known.column == column) => {
+            Ok(Some(known))
         }
-        (Mode::Cdc, _, Some(position)) => match position.lsn() {
-            Some(_) => Ok(Some(position)),
-            None => refused("the write-ahead log".to_owned(), position),
-        },
-        _ => Ok(None),
+        (Some(column), _) => refused(format!("the cursor `{column}`"), known),
+        (None, Mode::Cdc) if known.lsn().is_none() => {
+            refused("the write-ahead log".to_owned(), known)
+        }
+        (None, Mode::Cdc) => Ok(Some(known)),
+        (None, Mode::Full | Mode::Incremental) => Ok(None),
     }
 }

@@ -46,13 +46,9 @@ impl Teardown {
         destination: Option<String>,
     ) -> Result<Self> {
         let pipeline = pipeline(document, source, destination)?;
-        let postgres = match pipeline.sources.get(source) {
-            Some(config::Source::Postgres {
-                url,
-                replication,
-                reader,
-            }) => Postgres::new(url, replication, *reader)?,
-            _ => {
+        let postgres = match pipeline.sources().remove(source).transpose()? {
+            Some(config::Source::Postgres(source)) => Postgres::new(&source)?,
+            Some(config::Source::HubSpot(_)) | None => {
                 return Err(Error::config(format!(
                     "the source `{source}` is no PostgreSQL database"
                 ))

@@ -56,6 +56,17 @@ pub struct Description {
     pub misfits: BTreeMap<String, String>,
 }
 
+/// Where an extract begins, and what is known then.
+#[derive(Debug, Clone, Copy)]
+pub struct Beginning<'a> {
+    /// The stream's position, if it has one.
+    pub position: Option<&'a Position>,
+    /// The ids that the stream's table has for records in use, where they are [compared](OpenStream::compares_ids).
+    pub live_ids: &'a [String],
+    /// What tells the stream's configuration from others: what was known of rows by another counts no more.
+    pub configuration: &'a str,
+}
+
 /// An extract under way: its batches, and how it ends. The batches are complete only once it has ended well.
 pub struct Extract {
     /// Its lanes: the batches of each in an order of their own.
@@ -98,34 +109,11 @@ impl Source {
     /// Makes a source of its configuration. Does not connect.
     pub fn new(config: &config::Source) -> Result<Self> {
         match config {
-            config::Source::Postgres {
-                url,
-                replication,
-                reader,
-            } => Ok(Self::Postgres(Box::new(postgres::Postgres::new(
-                url,
-                replication,
-                *reader,
-            )?))),
-            config::Source::HubSpot {
-                base_url,
-                token,
-                api_version,
-            } => Ok(Self::HubSpot(hubspot::HubSpot::new(
-                base_url,
-                token,
-                *api_version,
-            )?)),
+            config::Source::Postgres(source) => {
+                postgres::Postgres::new(source).map(|source| Self::Postgres(Box::new(source)))
+            }
+            config::Source::HubSpot(source) => hubspot::HubSpot::new(source).map(Self::HubSpot),
         }
-    }
-
-    /// The source of a stream.
-    pub fn of(pipeline: &config::Pipeline, stream: &config::Stream) -> Result<Self> {
-        let source = pipeline
-            .sources
-            .get(&stream.source)
-            .ok_or_else(|| Error::internal("a stream's source was not resolved"))?;
-        Self::new(source)
     }
 
     /// Connects, and says to what.
@@ -143,19 +131,32 @@ impl Source {
             Self::HubSpot(_) => Ok(Vec::new()),
         }
     }
-
-    /// Connects and opens a stream: looks at its relation, holds it still, and describes it.
-    pub async fn open(&self, stream: &config::Stream) -> Result<OpenStream> {
-        match self {
-            Self::Postgres(source) => {
-                Ok(OpenStream::Postgres(Box::new(source.open(stream).await?)))
-            }
-            Self::HubSpot(source) => Ok(OpenStream::HubSpot(Box::new(source.open(stream).await?))),
-        }
-    }
 }
 
 impl OpenStream {
+    /// Connects to a stream's source and opens the stream: looks at its relation, holds it still, and describes it.
+    ///
+    /// # Errors
+    /// Where the source's configuration is wrong, the source cannot be reached, or the stream cannot be read as it is
+    /// configured.
+    pub async fn open(from: &config::StreamSource) -> Result<Self> {
+        match from {
+            config::StreamSource::Rows(rows) => {
+                let source = postgres::Postgres::new(rows.source.as_ref().map_err(Error::clone)?)?;
+                Ok(Self::Postgres(Box::new(source.open(rows).await?)))
+            }
+            config::StreamSource::Changes(changes) => {
+                let source = changes.source.as_ref().map_err(Error::clone)?;
+                let source = postgres::Postgres::new(source)?;
+                Ok(Self::Postgres(Box::new(source.open_table(changes).await?)))
+            }
+            config::StreamSource::HubSpot(object) => {
+                let source = hubspot::HubSpot::new(object.source.as_ref().map_err(Error::clone)?)?;
+                Ok(Self::HubSpot(Box::new(source.open(object).await?)))
+            }
+        }
+    }
+
     /// What the source says of it.
     pub fn description(&self) -> &Description {
         match self {
@@ -188,22 +189,24 @@ impl OpenStream {
         }
     }
 
-    /// Begins to read: rows of `schema`, from a position on where it is given. `ids` are those that the table has for records
-    /// in use, where they are [compared](OpenStream::compares_ids). `stop` ends the extract early.
+    /// Begins to read: rows of `schema`, from where `beginning` says. `stop` ends the extract early.
     pub async fn read(
         self,
         schema: &Schema,
-        from: Option<&Position>,
-        ids: &[String],
+        beginning: Beginning<'_>,
         stop: &CancellationToken,
     ) -> Result<Extract> {
+        let Beginning {
+            position,
+            live_ids,
+            configuration,
+        } = beginning;
         match self {
             Self::Postgres(stream) => {
-                stream
-                    .read(schema, from.and_then(Position::cursor), stop)
-                    .await
+                let position = position.and_then(Position::cursor);
+                stream.read(schema, position, configuration, stop).await
             }
-            Self::HubSpot(stream) => stream.read(schema, from, ids, stop),
+            Self::HubSpot(stream) => stream.read(schema, position, live_ids, stop),
         }
     }
 }

@@ -3,31 +3,43 @@
 //! A configured stream with `history` and `associations` fills several tables. Each of them is a stream of its own, with
 //! its own loads, its own position and its own row in the ledger: there is nothing else that a stream can be.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use url::{Host, Url};
 
 use super::problems::{Checked, Problems};
 use super::stream::Resolver;
 use crate::config::document::Document;
-use crate::config::model::{Columns, Scalar, SourceConfig, StreamConfig};
-use crate::config::{
-    Calculated, CrmPart, CrmRelation, Cursor, NullCursor, Relation, Secret, Source, Stream, units,
+use crate::config::hubspot::{
+    Calculated, HubSpotIncremental, HubSpotPart, HubSpotRead, PropertySettings,
 };
-use crate::mode::{Disposition, Mode};
+use crate::config::model::{Columns, Scalar, SourceConfig, StreamConfig};
+use crate::config::{HubSpotObject, HubSpotSource, Secret, Stream, StreamSource, units};
+use crate::error::Result;
+use crate::mode::{IncrementalLoad, Mode};
+use crate::position::{Lag, timestamptz};
 
 /// Where HubSpot is asked, unless the source says otherwise.
 const BASE_URL: &str = "https://api.hubapi.com";
 /// What `definitions` brings.
-const DEFINITIONS: [(&str, CrmPart); 2] = [
-    ("properties", CrmPart::Properties),
-    ("options", CrmPart::Options),
+const DEFINITIONS: [(&str, HubSpotPart); 2] = [
+    ("properties", HubSpotPart::Properties),
+    ("options", HubSpotPart::Options),
 ];
 /// How often ids are compared, unless the stream says otherwise.
 const COMPARE: TimeDelta = TimeDelta::days(7);
 /// The objects whose pipelines `object = "pipelines"` means.
 const WITH_PIPELINES: [&str; 2] = ["deals", "tickets"];
+
+const LEAVE_OUT: &str = "leave it out";
+
+/// What is read of an object that has no records.
+enum Whole {
+    Owners,
+    /// The pipelines of these objects.
+    Pipelines(Vec<String>),
+}
 
 /// The tables that a configured stream fills, given the name of the first.
 pub(super) fn tables_of(table: &str, config: &StreamConfig) -> Vec<String> {
@@ -109,7 +121,7 @@ impl Document {
         name: &str,
         config: &SourceConfig,
         problems: &mut Problems,
-    ) -> Checked<Source> {
+    ) -> Checked<HubSpotSource> {
         let table = super::table("sources", name);
         let place = format!("{table} token");
         let token = match &config.token {
@@ -138,7 +150,7 @@ impl Document {
                 "write base_url, or leave it out",
             ));
         }
-        Ok(Source::HubSpot {
+        Ok(HubSpotSource {
             base_url: base_url?,
             token: Secret::new(token?),
             api_version: config.api_version.unwrap_or_default(),
@@ -147,97 +159,87 @@ impl Document {
 }
 
 impl Resolver<'_> {
-    pub(super) fn resolve_crm(mut self) -> Checked<Vec<Stream>> {
+    pub(super) fn resolve_crm(
+        mut self,
+        source: &Result<Arc<HubSpotSource>>,
+    ) -> Checked<Vec<Stream>> {
         let refused = self.refuse_sql_keys();
-        let source = self.source();
         let object = self.object();
-        let disposition = self.disposition();
-        let cursor = self.crm_cursor();
+        let read = self.crm_read();
         let table = self.table();
         let properties = self.listed(self.config.properties.as_ref(), "properties");
         let exclude = self.texts(&self.config.exclude, "exclude");
         let history = self.listed(self.config.history.as_ref(), "history");
         let associations = self.listed(self.config.associations.as_ref(), "associations");
-        let compare = self.compare();
-        let calculated = self.calculated();
         refused?;
-        if self.config.mode == Mode::Cdc {
-            return Err(self.problem(
-                "mode",
-                "HubSpot has no log of changes to replicate",
-                "use mode = \"incremental\", which reads what has changed, or \"full\"",
-            ));
-        }
-        let (object, part) = object?;
-        let disposition = disposition?;
-        if disposition == Disposition::Append {
-            return Err(self.problem(
-                "disposition",
-                "a record of HubSpot that changed takes the place of what it was",
-                "leave disposition out",
-            ));
-        }
+        let (object, whole) = object?;
+        let read = read?;
+        let (properties, exclude) = (properties?, exclude?);
         let (history, associations) = (history?, associations?);
-        if part != CrmPart::Records
-            && (self.config.mode == Mode::Incremental
-                || history.is_some()
-                || associations.is_some()
-                || self.config.definitions.is_some()
-                || self.config.properties.is_some())
-        {
-            return Err(self.problem(
-                "object",
-                &format!(
-                    "{object} are read in full, and have no properties, history or associations"
-                ),
-                "use mode = \"full\" and leave those keys out",
-            ));
-        }
+        let part = match (whole, &read) {
+            (None, _) => HubSpotPart::Records(
+                PropertySettings {
+                    wanted: properties,
+                    excluded: exclude,
+                    types: self.config.types.clone(),
+                },
+                read.clone(),
+            ),
+            (Some(whole), HubSpotRead::Full(load))
+                if history.is_none()
+                    && associations.is_none()
+                    && self.config.definitions.is_none()
+                    && properties.is_none()
+                    && exclude.is_empty()
+                    && self.config.types.is_empty() =>
+            {
+                match whole {
+                    Whole::Owners => HubSpotPart::Owners(*load),
+                    Whole::Pipelines(objects) => HubSpotPart::Pipelines(objects, *load),
+                }
+            }
+            (Some(_), _) => {
+                return Err(self.problem(
+                    "object",
+                    &format!(
+                        "{object} are read in full, and have no properties, history or associations"
+                    ),
+                    "use mode = \"full\" and leave those keys out",
+                ));
+            }
+        };
         let first = Stream {
             name: self.name.clone(),
-            source: source?,
-            relation: Relation::Crm(CrmRelation {
+            source: self.config.source.clone(),
+            from: StreamSource::HubSpot(HubSpotObject {
+                source: source.clone(),
                 object: object.clone(),
                 part,
-                properties: properties?,
-                compare: compare?,
-                calculated: calculated?,
             }),
-            mode: self.config.mode,
-            disposition,
-            cursor: cursor?,
-            changes: None,
-            primary_key: None,
-            columns: None,
-            exclude: exclude?,
-            filter: None,
             table: table?,
-            parallel: None,
-            row_security: false,
             contract: self.config.schema_contract,
-            types: self.config.types.clone(),
         };
-        let mut streams = vec![first.clone()];
-        if let Some(history) = history {
-            let mut stream = self.further(&first, "history", CrmPart::History(history))?;
-            if let Some(cursor) = &mut stream.cursor {
-                "timestamp".clone_into(&mut cursor.column);
-            }
-            streams.push(stream);
-        }
+        let history = history.map(|properties| {
+            let part = HubSpotPart::History(properties, read);
+            ("history".to_owned(), part)
+        });
         let definitions = DEFINITIONS
             .into_iter()
             .filter(|_| self.config.definitions == Some(true))
             .map(|(name, part)| (name.to_owned(), part));
+        // Nothing tells when an association was made or ended, or a property changed: they are read in full.
         let associations = associations.into_iter().flatten();
-        let associations = associations.map(|other| (other.clone(), CrmPart::Associations(other)));
-        for (name, part) in definitions.chain(associations).collect::<Vec<_>>() {
-            let mut stream = self.further(&first, &name, part)?;
-            // Nothing tells when an association was made or ended, or a property changed.
-            stream.mode = Mode::Full;
-            stream.disposition = Disposition::Replace;
-            stream.cursor = None;
-            streams.push(stream);
+        let associations =
+            associations.map(|other| (other.clone(), HubSpotPart::Associations(other)));
+        let others = history.into_iter().chain(definitions).chain(associations);
+        let mut streams = vec![first.clone()];
+        for (other, part) in others.collect::<Vec<_>>() {
+            let object = HubSpotObject {
+                source: source.clone(),
+                object: object.clone(),
+                part,
+            };
+            streams.push(self.further(&first, &other, object)?);
         }
         Ok(streams)
     }
@@ -256,6 +258,7 @@ impl Resolver<'_> {
                 ("definitions", config.definitions.is_some()),
             ],
             "only a stream of a HubSpot source has it",
+            LEAVE_OUT,
         )
     }
 
@@ -277,18 +280,12 @@ impl Resolver<'_> {
                 ("changelog", config.changelog.is_some()),
             ],
             "a stream of a HubSpot source does not have it",
+            LEAVE_OUT,
         )
     }
 
-    fn refuse(&mut self, keys: &[(&str, bool)], what: &str) -> Checked<()> {
-        let mut outcome = Ok(());
-        for (key, _) in keys.iter().filter(|(_, given)| *given) {
-            outcome = Err(self.problem(key, what, "leave it out"));
-        }
-        outcome
-    }
-
-    fn object(&mut self) -> Checked<(String, CrmPart)> {
+    /// The object, and what of it is read if it has no records.
+    fn object(&mut self) -> Checked<(String, Option<Whole>)> {
         let remedy = "name what to read, as in object = \"companies\"";
         let Some(object) = &self.config.object else {
             return Err(self.problem("object", "it is missing", remedy));
@@ -301,49 +298,91 @@ impl Resolver<'_> {
                     .chars()
                     .all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'))
         };
-        let part = match (name, of) {
-            ("owners", "") => CrmPart::Owners,
-            ("pipelines", "") => CrmPart::Pipelines(WITH_PIPELINES.map(str::to_owned).to_vec()),
-            ("pipelines", of) if is_name(of) => CrmPart::Pipelines(vec![of.to_owned()]),
-            (name, "") if is_name(name) => CrmPart::Records,
+        let whole = match (name, of) {
+            ("owners", "") => Some(Whole::Owners),
+            ("pipelines", "") => Some(Whole::Pipelines(WITH_PIPELINES.map(str::to_owned).to_vec())),
+            ("pipelines", of) if is_name(of) => Some(Whole::Pipelines(vec![of.to_owned()])),
+            (name, "") if is_name(name) => None,
             _ => return Err(self.problem("object", "this is no object of HubSpot", remedy)),
         };
-        Ok((name.to_owned(), part))
+        Ok((name.to_owned(), whole))
+    }
+
+    /// Which records are read in each run.
+    fn crm_read(&mut self) -> Checked<HubSpotRead> {
+        match self.config.mode {
+            Mode::Full => {
+                let load = self.full_load();
+                let config = self.config;
+                self.refuse(
+                    &[
+                        ("initial_value", config.initial_value.is_some()),
+                        ("lag", config.lag.is_some()),
+                        ("compare", config.compare.is_some()),
+                        ("calculated", config.calculated.is_some()),
+                    ],
+                    "it has no meaning with mode = \"full\"",
+                    LEAVE_OUT,
+                )?;
+                load.map(HubSpotRead::Full)
+            }
+            Mode::Incremental => self.crm_incremental().map(HubSpotRead::Incremental),
+            Mode::Cdc => Err(self.problem(
+                "mode",
+                "HubSpot has no log of changes to replicate",
+                "use mode = \"incremental\", which reads what has changed, or \"full\"",
+            )),
+        }
     }
 
     /// HubSpot itself says by what records are known to have changed.
-    fn crm_cursor(&mut self) -> Checked<Option<Cursor>> {
-        if self.config.mode == Mode::Full {
-            let config = self.config;
-            self.refuse(
-                &[
-                    ("initial_value", config.initial_value.is_some()),
-                    ("lag", config.lag.is_some()),
-                    ("compare", config.compare.is_some()),
-                    ("calculated", config.calculated.is_some()),
-                ],
-                "it has no meaning with mode = \"full\"",
-            )?;
-            return Ok(None);
-        }
-        let initial_value = match &self.config.initial_value {
-            None => None,
-            Some(Scalar::Text(text)) => Some(self.text(text, "initial_value")?),
-            Some(Scalar::Integer(_)) => {
-                return Err(self.problem(
-                    "initial_value",
-                    "this is no time",
-                    "write it as 2026-01-31T08:00:00Z",
-                ));
-            }
+    fn crm_incremental(&mut self) -> Checked<HubSpotIncremental> {
+        let load = self.incremental_load();
+        let initial = self.initial_time();
+        let lag = self.time_lag();
+        let compare = self.compare();
+        let calculated = self.calculated();
+        let IncrementalLoad::Keyed(load) = load? else {
+            return Err(self.problem(
+                "disposition",
+                "a record of HubSpot that changed takes the place of what it was",
+                "leave disposition out",
+            ));
         };
-        let lag = self.lag()?;
-        Ok(Some(Cursor {
-            column: "updated_at".to_owned(),
-            initial_value,
-            lag,
-            nulls: NullCursor::Include,
-        }))
+        Ok(HubSpotIncremental {
+            load,
+            initial: initial?,
+            lag: lag?,
+            compare: compare?,
+            calculated: calculated?,
+        })
+    }
+
+    fn initial_time(&mut self) -> Checked<Option<DateTime<Utc>>> {
+        let time = match &self.config.initial_value {
+            None => return Ok(None),
+            Some(Scalar::Text(text)) => timestamptz(&self.text(text, "initial_value")?),
+            Some(Scalar::Integer(_)) => None,
+        };
+        time.map(Some).ok_or_else(|| {
+            self.problem(
+                "initial_value",
+                "this is no time",
+                "write it as 2026-01-31T08:00:00Z",
+            )
+        })
+    }
+
+    fn time_lag(&mut self) -> Checked<Option<TimeDelta>> {
+        match self.lag()? {
+            None => Ok(None),
+            Some(Lag::Time(lag)) => Ok(Some(lag)),
+            Some(Lag::Units(_)) => Err(self.problem(
+                "lag",
+                "this is no duration",
+                "write a duration such as \"90s\", \"10m\", \"2h\" or \"1d\"",
+            )),
+        }
     }
 
     fn compare(&mut self) -> Checked<Option<TimeDelta>> {
@@ -393,7 +432,7 @@ impl Resolver<'_> {
     }
 
     /// A stream beside the first, for a table beside its table.
-    fn further(&mut self, first: &Stream, other: &str, part: CrmPart) -> Checked<Stream> {
+    fn further(&mut self, first: &Stream, other: &str, object: HubSpotObject) -> Checked<Stream> {
         let named = beside(first.name.as_str(), other).parse();
         let Ok(name) = named else {
             return Err(self.problem(
@@ -402,20 +441,12 @@ impl Resolver<'_> {
                 "give the stream a shorter name",
             ));
         };
-        let Relation::Crm(relation) = &first.relation else {
-            return Err(self.problem("object", "this is no object of HubSpot", "correct it"));
-        };
         Ok(Stream {
             name,
+            source: first.source.clone(),
+            from: StreamSource::HubSpot(object),
             table: beside(&first.table, other),
-            relation: Relation::Crm(CrmRelation {
-                part,
-                properties: None,
-                ..relation.clone()
-            }),
-            exclude: Vec::new(),
-            types: BTreeMap::new(),
-            ..first.clone()
+            contract: first.contract,
         })
     }
 }

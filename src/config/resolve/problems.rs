@@ -64,8 +64,13 @@ impl Problems {
         self.add(place, what, remedy)
     }
 
+    /// Adds what was found elsewhere.
+    pub(super) fn extend(&mut self, others: Self) {
+        self.0.extend(others.0);
+    }
+
     /// The value, if nothing was wrong.
-    pub(super) fn finish<T>(self, file: &Path, value: Checked<T>) -> Result<T> {
+    pub(super) fn finish<T>(&self, file: &Path, value: Checked<T>) -> Result<T> {
         let file = file
             .file_name()
             .unwrap_or(file.as_os_str())

@@ -1,13 +1,22 @@
-//! One stream: whether its keys go together, and what they come to.
+//! Streams of PostgreSQL: whether their keys go together, and what each comes to.
 
-use super::check_name;
+use std::sync::Arc;
+
 use super::problems::{Checked, Problems, Reported};
+use super::{Sources, check_name};
 use crate::config::document::Document;
-use crate::config::model::{Scalar, SourceKind, StreamConfig};
-use crate::config::{Cursor, NullCursor, Relation, Stream, table_name, units};
-use crate::mode::{Changes, Disposition, Mode};
+use crate::config::model::{Scalar, StreamConfig};
+use crate::config::postgres::{ColumnSelection, ColumnSettings, Cursor, Relation, TableName};
+use crate::config::{
+    NullCursor, PostgresChanges, PostgresRows, PostgresSource, RowsRead, Stream, StreamSource,
+    table_name, units,
+};
+use crate::error::Result;
+use crate::mode::{Changes, Disposition, FullLoad, IncrementalLoad, KeyedLoad, Mode};
 use crate::names::StreamName;
 use crate::position::Lag;
+
+const TABLE_OR_QUERY: &str = "write either table = \"schema.name\" or query = \"SELECT …\"";
 
 /// A stream that is being looked at.
 pub(super) struct Resolver<'a> {
@@ -23,6 +32,7 @@ impl Document {
         &self,
         name: &StreamName,
         config: &StreamConfig,
+        sources: &Sources<'_>,
         problems: &mut Problems,
     ) -> Checked<Vec<Stream>> {
         let resolver = Resolver {
@@ -31,200 +41,280 @@ impl Document {
             config,
             problems,
         };
-        let source = self.config.sources.get(&config.source);
-        if source.is_some_and(|source| source.kind == SourceKind::HubSpot) {
-            return resolver.resolve_crm();
+        if let Some(source) = sources.hubspot.get(config.source.as_str()) {
+            return resolver.resolve_crm(source);
         }
-        resolver.resolve().map(|stream| vec![stream])
+        let source = sources.postgres.get(config.source.as_str());
+        resolver.resolve(source.cloned()).map(|stream| vec![stream])
     }
 }
 
 impl Resolver<'_> {
-    fn resolve(mut self) -> Checked<Stream> {
+    /// `source` is not set where the configuration has none of the name that the stream gives.
+    fn resolve(mut self, source: Option<Result<Arc<PostgresSource>>>) -> Checked<Stream> {
         // Everything is looked at before the first `?`, so that all problems are told.
         let others = self.refuse_crm_keys();
-        let source = self.source();
-        let relation = self.relation();
-        let disposition = self.disposition();
-        let cursor = self.cursor();
-        let changes = self.changes();
-        let primary_key = self.primary_key(disposition);
-        let columns = self.columns();
-        let exclude = self.texts(&self.config.exclude, "exclude");
-        let filter = self.filter();
-        let table = self.table();
-        let stream = Stream {
-            name: self.name.clone(),
-            source: source?,
-            relation: relation?,
-            mode: self.config.mode,
-            disposition: disposition?,
-            cursor: cursor?,
-            changes: changes?,
-            primary_key: primary_key?,
-            columns: columns?,
-            exclude: exclude?,
-            filter: filter?,
-            table: table?,
-            parallel: self.config.parallel,
-            row_security: self.config.row_security.unwrap_or(false),
-            contract: self.config.schema_contract,
-            types: self.config.types.clone(),
+        let source = source.ok_or_else(|| self.unknown_source());
+        let from = match self.config.mode {
+            Mode::Full => self.full(source).map(StreamSource::Rows),
+            Mode::Incremental => self.incremental(source).map(StreamSource::Rows),
+            Mode::Cdc => self.changes(source).map(StreamSource::Changes),
         };
+        let table = self.table();
         others?;
-        self.check_columns(&stream)?;
-        Ok(stream)
+        Ok(Stream {
+            name: self.name.clone(),
+            source: self.config.source.clone(),
+            from: from?,
+            table: table?,
+            contract: self.config.schema_contract,
+        })
     }
 
-    pub(super) fn source(&mut self) -> Checked<String> {
-        let source = &self.config.source;
-        let sources = &self.document.config.sources;
-        if sources.contains_key(source) {
-            return Ok(source.clone());
+    fn unknown_source(&mut self) -> Reported {
+        let known = self.document.config.sources.keys().map(String::as_str);
+        self.problems
+            .unknown(&self.place("source"), "source", &self.config.source, known)
+    }
+
+    fn full(&mut self, source: Checked<Result<Arc<PostgresSource>>>) -> Checked<PostgresRows> {
+        let relation = self.relation();
+        let load = self.full_load();
+        let no_cursor = self.refuse_cursor_keys();
+        let is_keyed = load.is_ok_and(|load| Disposition::from(load).has_key());
+        let read = load.and_then(|load| no_cursor.map(|()| RowsRead::Full(load)));
+        self.rows(source, relation, read, is_keyed)
+    }
+
+    fn incremental(
+        &mut self,
+        source: Checked<Result<Arc<PostgresSource>>>,
+    ) -> Checked<PostgresRows> {
+        let relation = self.relation();
+        let load = self.incremental_load();
+        let cursor = self.cursor();
+        let is_keyed = matches!(load, Ok(IncrementalLoad::Keyed(_)));
+        let read = cursor.and_then(|cursor| Ok(RowsRead::Incremental(cursor, load?)));
+        self.rows(source, relation, read, is_keyed)
+    }
+
+    fn rows(
+        &mut self,
+        source: Checked<Result<Arc<PostgresSource>>>,
+        relation: Checked<Relation>,
+        read: Checked<RowsRead>,
+        is_keyed: bool,
+    ) -> Checked<PostgresRows> {
+        let no_changes = self.refuse_change_keys();
+        let primary_key = self.primary_key(is_keyed);
+        let selected = self.selected();
+        let filter = self.filter();
+        no_changes?;
+        let rows = PostgresRows {
+            source: source?,
+            relation: relation?,
+            filter: filter?,
+            row_security: self.config.row_security.unwrap_or(false),
+            columns: self.columns(selected?, primary_key?),
+            parallel: self.config.parallel,
+            read: read?,
+        };
+        let cursor = rows.cursor().map(|cursor| &cursor.column);
+        self.check_columns(&rows.columns, cursor)?;
+        Ok(rows)
+    }
+
+    fn changes(
+        &mut self,
+        source: Checked<Result<Arc<PostgresSource>>>,
+    ) -> Checked<PostgresChanges> {
+        let table = self.table_of_changes();
+        let no_disposition = self.refuse_disposition_of_changes();
+        let no_cursor = self.refuse_cursor_keys();
+        let no_filter = self.refuse_filter_of_changes();
+        let primary_key = self.primary_key(false);
+        let selected = self.selected();
+        no_disposition?;
+        no_cursor?;
+        no_filter?;
+        let columns = self.columns(selected?, primary_key?);
+        self.check_columns(&columns, None)?;
+        Ok(PostgresChanges {
+            source: source?,
+            table: table?,
+            columns,
+            parallel: self.config.parallel,
+            changes: Changes {
+                deletes: self.config.deletes.unwrap_or_default(),
+                changelog: self.config.changelog.unwrap_or(false),
+            },
+        })
+    }
+
+    fn columns(
+        &self,
+        selected: ColumnSelection,
+        primary_key: Option<Vec<String>>,
+    ) -> ColumnSettings {
+        ColumnSettings {
+            selected,
+            types: self.config.types.clone(),
+            primary_key,
         }
-        let known = sources.keys().map(String::as_str);
-        Err(self
-            .problems
-            .unknown(&self.place("source"), "source", source, known))
     }
 
     fn relation(&mut self) -> Checked<Relation> {
-        let remedy = "write either table = \"schema.name\" or query = \"SELECT …\"";
         match (&self.config.table, &self.config.query) {
-            (Some(table), None) => {
-                let table = self.text(table, "table")?;
-                match table_name::parse(&table) {
-                    Ok((schema, name)) => Ok(Relation::Table { schema, name }),
-                    Err(error) => Err(self.problem(
-                        "table",
-                        &error.to_string(),
-                        "write \"schema.name\" or \"name\"; put double quotes around a part with a dot in it: \
-                         'schema.\"my.table\"'",
-                    )),
-                }
-            }
+            (Some(table), None) => self.table_name(table).map(Relation::Table),
             (None, Some(query)) => {
                 let query = self.text(query, "query")?;
                 // The query becomes a subquery, which a semicolon would end.
                 let query = query.trim_end_matches(|c: char| c.is_whitespace() || c == ';');
                 if query.trim().is_empty() {
-                    return Err(self.problem("query", "it is empty", remedy));
+                    return Err(self.problem("query", "it is empty", TABLE_OR_QUERY));
                 }
                 Ok(Relation::Query(query.to_owned()))
             }
             (Some(_), Some(_)) => {
-                Err(self.problem("table", "the stream has a query as well", remedy))
+                Err(self.problem("table", "the stream has a query as well", TABLE_OR_QUERY))
             }
-            (None, None) => Err(self.problem(
+            (None, None) => Err(self.no_relation()),
+        }
+    }
+
+    fn no_relation(&mut self) -> Reported {
+        let what = "the stream has neither a table nor a query";
+        self.problem("table", what, TABLE_OR_QUERY)
+    }
+
+    fn table_name(&mut self, table: &str) -> Checked<TableName> {
+        let table = self.text(table, "table")?;
+        match table_name::parse(&table) {
+            Ok((schema, name)) => Ok(TableName { schema, name }),
+            Err(error) => Err(self.problem(
                 "table",
-                "the stream has neither a table nor a query",
-                remedy,
+                &error.to_string(),
+                "write \"schema.name\" or \"name\"; put double quotes around a part with a dot in it: \
+                 'schema.\"my.table\"'",
             )),
         }
     }
 
-    pub(super) fn disposition(&mut self) -> Checked<Disposition> {
-        let (what, remedy) = match (self.config.mode, self.config.disposition) {
-            (Mode::Full, None | Some(Disposition::Replace)) => return Ok(Disposition::Replace),
-            (Mode::Incremental | Mode::Cdc, None | Some(Disposition::Merge)) => {
-                return Ok(Disposition::Merge);
+    fn table_of_changes(&mut self) -> Checked<TableName> {
+        match (&self.config.table, &self.config.query) {
+            (_, Some(_)) => {
+                let what = "the log of changes is one of tables";
+                Err(self.problem("query", what, "name the `table`"))
             }
-            (Mode::Incremental, Some(Disposition::Append)) => return Ok(Disposition::Append),
-            (
-                Mode::Full | Mode::Incremental,
-                Some(disposition @ (Disposition::InsertOnly | Disposition::Scd2)),
-            ) => return Ok(disposition),
-            (Mode::Full, Some(Disposition::Append)) => (
+            (Some(table), None) => self.table_name(table),
+            (None, None) => Err(self.no_relation()),
+        }
+    }
+
+    pub(super) fn full_load(&mut self) -> Checked<FullLoad> {
+        let (what, remedy) = match self.config.disposition {
+            None | Some(Disposition::Replace) => return Ok(FullLoad::Replace),
+            Some(Disposition::InsertOnly) => return Ok(FullLoad::InsertOnly),
+            Some(Disposition::Scd2) => return Ok(FullLoad::Scd2),
+            Some(Disposition::Append) => (
                 "full reads every row each time, so append would add all of them again and again",
                 "leave disposition out, or read only what is new: mode = \"incremental\" with a cursor",
             ),
-            (Mode::Full, Some(Disposition::Merge)) => (
+            Some(Disposition::Merge) => (
                 "full reads every row, so its table is replaced; merge would keep rows that the source has deleted",
                 "leave disposition out",
-            ),
-            (Mode::Incremental, Some(Disposition::Replace)) => (
-                "incremental reads only what has changed, so replace would drop all other rows",
-                "leave disposition out, or use mode = \"full\"",
-            ),
-            (Mode::Cdc, Some(_)) => (
-                "a cdc stream's table holds the rows as they are in the source",
-                "leave disposition out; `changelog = true` also keeps every change, `deletes = \"soft\"` the rows that \
-                 were deleted",
             ),
         };
         Err(self.problem("disposition", what, remedy))
     }
 
-    fn cursor(&mut self) -> Checked<Option<Cursor>> {
-        match self.config.mode {
-            Mode::Full | Mode::Cdc => self.no_cursor().map(|()| None),
-            Mode::Incremental => self.cursor_of_incremental().map(Some),
+    pub(super) fn incremental_load(&mut self) -> Checked<IncrementalLoad> {
+        let keyed = match self.config.disposition {
+            None | Some(Disposition::Merge) => KeyedLoad::Merge,
+            Some(Disposition::InsertOnly) => KeyedLoad::InsertOnly,
+            Some(Disposition::Scd2) => KeyedLoad::Scd2,
+            Some(Disposition::Append) => return Ok(IncrementalLoad::Append),
+            Some(Disposition::Replace) => {
+                return Err(self.problem(
+                    "disposition",
+                    "incremental reads only what has changed, so replace would drop all other rows",
+                    "leave disposition out, or use mode = \"full\"",
+                ));
+            }
+        };
+        Ok(IncrementalLoad::Keyed(keyed))
+    }
+
+    fn refuse_disposition_of_changes(&mut self) -> Checked<()> {
+        match self.config.disposition {
+            None | Some(Disposition::Merge) => Ok(()),
+            Some(_) => Err(self.problem(
+                "disposition",
+                "a cdc stream's table holds the rows as they are in the source",
+                "leave disposition out; `changelog = true` also keeps every change, `deletes = \"soft\"` the rows that \
+                 were deleted",
+            )),
         }
     }
 
-    fn no_cursor(&mut self) -> Checked<()> {
+    fn refuse_filter_of_changes(&mut self) -> Checked<()> {
+        if self.config.filter.is_none() {
+            return Ok(());
+        }
+        Err(self.problem(
+            "where",
+            "what is published decides which rows come",
+            "leave it out; or make the publication yourself with a row filter, which acequia follows",
+        ))
+    }
+
+    /// Only an incremental stream has such keys.
+    fn refuse_cursor_keys(&mut self) -> Checked<()> {
         let config = self.config;
-        let keys = [
-            ("cursor", config.cursor.is_some()),
-            ("initial_value", config.initial_value.is_some()),
-            ("lag", config.lag.is_some()),
-            ("null_cursor", config.null_cursor.is_some()),
-        ];
+        self.refuse_of_mode(
+            &[
+                ("cursor", config.cursor.is_some()),
+                ("initial_value", config.initial_value.is_some()),
+                ("lag", config.lag.is_some()),
+                ("null_cursor", config.null_cursor.is_some()),
+            ],
+            "leave it out, or use mode = \"incremental\"",
+        )
+    }
+
+    /// Only a stream of changes has such keys.
+    fn refuse_change_keys(&mut self) -> Checked<()> {
+        let config = self.config;
+        self.refuse_of_mode(
+            &[
+                ("deletes", config.deletes.is_some()),
+                ("changelog", config.changelog.is_some()),
+            ],
+            "leave it out, or use mode = \"cdc\"",
+        )
+    }
+
+    /// Refuses those keys that are given, as the stream's mode has none of them.
+    fn refuse_of_mode(&mut self, keys: &[(&str, bool)], remedy: &str) -> Checked<()> {
+        let what = format!("it has no meaning with mode = \"{}\"", self.config.mode);
+        self.refuse(keys, &what, remedy)
+    }
+
+    /// Refuses those keys that are given.
+    pub(super) fn refuse(
+        &mut self,
+        keys: &[(&str, bool)],
+        what: &str,
+        remedy: &str,
+    ) -> Checked<()> {
         let mut outcome = Ok(());
         for (key, _) in keys.iter().filter(|(_, given)| *given) {
-            outcome = Err(self.problem(
-                key,
-                &format!("it has no meaning with mode = \"{}\"", config.mode),
-                "leave it out, or use mode = \"incremental\"",
-            ));
+            outcome = Err(self.problem(key, what, remedy));
         }
         outcome
     }
 
-    /// What a cdc stream does with changes; no other stream has such keys.
-    fn changes(&mut self) -> Checked<Option<Changes>> {
-        let config = self.config;
-        if config.mode == Mode::Cdc {
-            let refused = [
-                (
-                    "query",
-                    config.query.is_some(),
-                    "the log of changes is one of tables",
-                    "name the `table`",
-                ),
-                (
-                    "where",
-                    config.filter.is_some(),
-                    "what is published decides which rows come",
-                    "leave it out; or make the publication yourself with a row filter, which acequia follows",
-                ),
-            ];
-            let mut outcome = Ok(());
-            for (key, _, what, remedy) in refused.iter().filter(|(_, given, ..)| *given) {
-                outcome = Err(self.problem(key, what, remedy));
-            }
-            outcome?;
-            return Ok(Some(Changes {
-                deletes: config.deletes.unwrap_or_default(),
-                changelog: config.changelog.unwrap_or(false),
-            }));
-        }
-        let keys = [
-            ("deletes", config.deletes.is_some()),
-            ("changelog", config.changelog.is_some()),
-        ];
-        let mut outcome = Ok(None);
-        for (key, _) in keys.iter().filter(|(_, given)| *given) {
-            outcome = Err(self.problem(
-                key,
-                &format!("it has no meaning with mode = \"{}\"", config.mode),
-                "leave it out, or use mode = \"cdc\"",
-            ));
-        }
-        outcome
-    }
-
-    fn cursor_of_incremental(&mut self) -> Checked<Cursor> {
+    fn cursor(&mut self) -> Checked<Cursor> {
         let config = self.config;
         let column = self.cursor_column();
         let initial_value = match &config.initial_value {
@@ -270,10 +360,9 @@ impl Resolver<'_> {
         }
     }
 
-    fn primary_key(&mut self, disposition: Checked<Disposition>) -> Checked<Option<Vec<String>>> {
-        let merges = disposition.is_ok_and(Disposition::has_key);
+    fn primary_key(&mut self, is_keyed: bool) -> Checked<Option<Vec<String>>> {
         let key = match &self.config.primary_key {
-            None if merges && self.config.query.is_some() => {
+            None if is_keyed && self.config.query.is_some() => {
                 return Err(self.problem(
                     "primary_key",
                     "this disposition needs a key, and a query has none of its own",
@@ -293,9 +382,15 @@ impl Resolver<'_> {
         self.texts(key, "primary_key").map(Some)
     }
 
-    fn columns(&mut self) -> Checked<Option<Vec<String>>> {
+    fn selected(&mut self) -> Checked<ColumnSelection> {
+        let exclude = &self.config.exclude;
         let Some(columns) = &self.config.columns else {
-            return Ok(None);
+            let exclude = self.texts(exclude, "exclude")?;
+            return Ok(if exclude.is_empty() {
+                ColumnSelection::All
+            } else {
+                ColumnSelection::Except(exclude)
+            });
         };
         if columns.is_empty() {
             return Err(self.problem(
@@ -304,44 +399,39 @@ impl Resolver<'_> {
                 "name columns, or leave it out to take all",
             ));
         }
-        if !self.config.exclude.is_empty() {
+        if !exclude.is_empty() {
             return Err(self.problem(
                 "exclude",
                 "columns says already which columns to take",
                 "keep one of columns and exclude",
             ));
         }
-        self.texts(columns, "columns").map(Some)
+        self.texts(columns, "columns").map(ColumnSelection::Only)
     }
 
     /// Key, cursor and typed columns have to be among those that are taken.
-    fn check_columns(&mut self, stream: &Stream) -> Checked<()> {
-        let key = stream.primary_key.iter().flatten();
+    fn check_columns(&mut self, columns: &ColumnSettings, cursor: Option<&String>) -> Checked<()> {
+        let key = columns.primary_key.iter().flatten();
         let key = key.map(|column| ("primary_key", column));
-        let cursor = stream
-            .cursor
-            .iter()
-            .map(|cursor| ("cursor", &cursor.column));
-        let types = stream.types.keys().map(|column| ("types", column));
+        let cursor = cursor.map(|column| ("cursor", column));
+        let types = columns.types.keys().map(|column| ("types", column));
         let mut outcome = Ok(());
         for (key, column) in key.chain(cursor).chain(types) {
-            if stream.exclude.contains(column) {
-                outcome = Err(self.problem(
-                    key,
-                    &format!("exclude leaves the column `{column}` out"),
-                    &format!("take `{column}` out of exclude"),
-                ));
-            } else if stream
-                .columns
-                .as_ref()
-                .is_some_and(|columns| !columns.contains(column))
-            {
-                outcome = Err(self.problem(
-                    key,
-                    &format!("the column `{column}` is not among columns"),
-                    &format!("add `{column}` to columns"),
-                ));
+            if columns.selected.takes(column) {
+                continue;
             }
+            let (what, remedy) = if matches!(columns.selected, ColumnSelection::Except(_)) {
+                (
+                    format!("exclude leaves the column `{column}` out"),
+                    format!("take `{column}` out of exclude"),
+                )
+            } else {
+                (
+                    format!("the column `{column}` is not among columns"),
+                    format!("add `{column}` to columns"),
+                )
+            };
+            outcome = Err(self.problem(key, &what, &remedy));
         }
         outcome
     }

@@ -1,5 +1,6 @@
 use super::*;
-use crate::config::{Cursor, NullCursor, Relation};
+use crate::config::postgres::{ColumnSelection, Cursor, Relation, TableName};
+use crate::config::{NullCursor, Source, StreamSource};
 use crate::mode::{Disposition, Mode};
 use crate::position::Lag;
 
@@ -71,16 +72,17 @@ fn a_pipeline_has_its_paths_made_absolute_and_its_variables_filled_in() {
     );
     assert_eq!(pipeline.part_size, 256_000_000);
     assert_eq!(pipeline.retention, None);
-    let Target::DuckDb { path, memory_limit } = pipeline.destination.target else {
+    let Target::DuckDb { path, memory_limit } = &pipeline.destination.target else {
         panic!("not DuckDB");
     };
-    assert_eq!(path, folder.path().join("formacion.duckdb"));
-    assert_eq!(memory_limit, None);
-    assert_eq!(pipeline.sources.keys().collect::<Vec<_>>(), ["operativa"]);
-    let Source::Postgres { url, .. } = &pipeline.sources["operativa"] else {
+    assert_eq!(*path, folder.path().join("formacion.duckdb"));
+    assert_eq!(*memory_limit, None);
+    let mut sources = pipeline.sources();
+    assert_eq!(sources.keys().collect::<Vec<_>>(), [&"operativa"]);
+    let Some(Ok(Source::Postgres(source))) = sources.remove("operativa") else {
         panic!("not PostgreSQL");
     };
-    assert_eq!(url.reveal(), "postgres://u:secret@h/db");
+    assert_eq!(source.url.reveal(), "postgres://u:secret@h/db");
 }
 
 #[test]
@@ -173,8 +175,12 @@ fn without_sources_no_variable_of_a_source_is_needed() {
     let pipeline = document
         .resolve_without_sources(&Selection::default())
         .unwrap();
-    assert!(pipeline.sources.is_empty());
     assert_eq!(pipeline.streams.len(), 1);
+    let report = pipeline.streams[0].from.source().unwrap_err().report();
+    assert!(
+        report.contains("[sources.operativa] url: the variable ACEQUIA_T_UNSET is not set"),
+        "{report}"
+    );
 }
 
 #[test]
@@ -202,36 +208,43 @@ fn a_stream_comes_out_as_it_was_meant() {
     )
     .unwrap();
     assert_eq!(
-        ventas.relation,
-        Relation::Table {
-            schema: Some("ventas".to_owned()),
-            name: "v.1".to_owned()
-        }
-    );
-    assert_eq!(
-        (ventas.mode, ventas.disposition),
+        (ventas.mode(), ventas.disposition()),
         (Mode::Incremental, Disposition::Merge)
     );
+    assert_eq!(ventas.primary_key(), Some(["id".to_owned()].as_slice()));
+    assert_eq!(ventas.table, "hechos");
+    let StreamSource::Rows(rows) = ventas.from else {
+        panic!("not rows");
+    };
     assert_eq!(
-        ventas.cursor,
-        Some(Cursor {
+        rows.relation,
+        Relation::Table(TableName {
+            schema: Some("ventas".to_owned()),
+            name: "v.1".to_owned()
+        })
+    );
+    assert_eq!(
+        rows.cursor(),
+        Some(&Cursor {
             column: "updated_at".to_owned(),
             initial_value: Some("2024-01-01T00:00:00Z".to_owned()),
             lag: Some(Lag::Time(chrono::TimeDelta::minutes(10))),
             nulls: NullCursor::Include,
         })
     );
-    assert_eq!(ventas.primary_key, Some(vec!["id".to_owned()]));
-    assert_eq!(ventas.table, "hechos");
-    assert_eq!(ventas.exclude, ["nota"]);
+    let excluded = ColumnSelection::Except(vec!["nota".to_owned()]);
+    assert_eq!(rows.columns.selected, excluded);
 
     let query = stream(
         "query = \"SELECT 1 AS id ;\\n\"\nmode = \"incremental\"\ncursor = \"id\"\nlag = 5\ndisposition = \"append\"\n",
     )
     .unwrap();
+    assert_eq!(query.disposition(), Disposition::Append);
+    let StreamSource::Rows(query) = query.from else {
+        panic!("not rows");
+    };
     assert_eq!(query.relation, Relation::Query("SELECT 1 AS id".to_owned()));
-    assert_eq!(query.disposition, Disposition::Append);
-    assert_eq!(query.cursor.unwrap().lag, Some(Lag::Units(5)));
+    assert_eq!(query.cursor().unwrap().lag, Some(Lag::Units(5)));
 }
 
 /// That a stream with these lines is refused, and what the report says first.
@@ -484,7 +497,7 @@ fn a_stream_of_hubspot_comes_to_a_stream_for_each_table() {
     let found: Vec<(&str, &str, Mode)> = pipeline
         .streams
         .iter()
-        .map(|stream| (stream.name.as_str(), stream.table.as_str(), stream.mode))
+        .map(|stream| (stream.name.as_str(), stream.table.as_str(), stream.mode()))
         .collect();
     assert_eq!(
         found,
@@ -510,6 +523,15 @@ fn keys_of_one_kind_of_source_are_refused_with_another() {
     assert!(crm("object = \"companies\"\ntable = \"x\"\n").contains("[streams.s] table:"));
     assert!(crm("object = \"a b\"\n").contains("no object of HubSpot"));
     assert!(crm("object = \"owners\"\nhistory = \"x\"\n").contains("read in full"));
+    assert!(crm("object = \"owners\"\nexclude = [\"x\"]\n").contains("read in full"));
+    assert!(crm("object = \"owners\"\ntypes.x = \"text\"\n").contains("read in full"));
+    let incremental = |lines: &str| {
+        let head =
+            "[streams.s]\nsource = \"crm\"\nobject = \"companies\"\nmode = \"incremental\"\n";
+        resolve(&format!("{HEAD}{CRM}{head}{lines}")).unwrap_err()
+    };
+    assert!(incremental("lag = 5\n").contains("[streams.s] lag: this is no duration"));
+    assert!(incremental("initial_value = \"5\"\n").contains("initial_value: this is no time"));
     let sql = stream("table = \"t\"\nmode = \"full\"\nobject = \"companies\"\n").unwrap_err();
     assert!(sql.contains("[streams.ventas] object:"));
 }

@@ -23,6 +23,7 @@ mod session;
 mod stage;
 #[cfg(test)]
 mod tests;
+mod transaction;
 
 use session::Session;
 

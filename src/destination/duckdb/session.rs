@@ -9,22 +9,21 @@ use duckdb::{Connection, Params, Row};
 
 #[cfg(test)]
 use crate::destination::sql::tests::assert_reserved_aliases;
-use crate::destination::sql::{Dialect, Engine, TextRow, Transactional};
-use crate::destination::{Interrupter, Loaded, StagedLoad};
+use crate::destination::sql::{Dialect, Engine, TextRow};
 use crate::error::{Error, Result};
 
 use super::dialect::DuckDbSql;
 use super::error;
-use super::memory::{self, MemoryLimit};
+use super::memory::MemoryLimit;
 
 /// A connection to the file, and the dataset in it.
 pub(crate) struct Session {
-    connection: Connection,
+    pub(super) connection: Connection,
     /// The file's name as DuckDB derives it. Every name is written with it, as a dataset may bear the same one.
     catalog: String,
     dataset: String,
     memory_limit: MemoryLimit,
-    interrupted: Arc<AtomicBool>,
+    pub(super) interrupted: Arc<AtomicBool>,
 }
 
 impl Session {
@@ -74,7 +73,7 @@ impl Session {
         ))
     }
 
-    fn batch(&self, sql: &str) -> Result<()> {
+    pub(super) fn batch(&self, sql: &str) -> Result<()> {
         self.check()?;
         self.connection
             .execute_batch(sql)
@@ -96,45 +95,12 @@ impl Session {
             .map_err(error::from_duckdb)
     }
 
-    #[cfg(test)]
-    pub(super) fn connection(&self) -> &Connection {
-        &self.connection
-    }
-
     fn check(&self) -> Result<()> {
         if self.interrupted.load(Ordering::SeqCst) {
             Err(Error::Interrupted)
         } else {
             Ok(())
         }
-    }
-}
-
-impl Transactional for Session {
-    fn transaction<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
-        self.batch("BEGIN TRANSACTION")?;
-        let done = work(self).and_then(|done| self.batch("COMMIT").map(|()| done));
-        if done.is_err()
-            && let Err(error) = self.connection.execute_batch("ROLLBACK")
-        {
-            // A commit that fails has undone the transaction.
-            tracing::debug!(%error, "no rollback");
-        }
-        done
-    }
-
-    /// A statement that begins in this very instant is not stopped, but what follows it in its transaction is.
-    fn interrupter(&self) -> Interrupter {
-        let interrupted = Arc::clone(&self.interrupted);
-        let connection = self.connection.interrupt_handle();
-        Arc::new(move || {
-            interrupted.store(true, Ordering::SeqCst);
-            connection.interrupt();
-        })
-    }
-
-    fn load(&mut self, load: &StagedLoad) -> Result<Loaded> {
-        memory::load(self, load)
     }
 }
 

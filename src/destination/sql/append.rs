@@ -11,7 +11,7 @@ use crate::schema::{Column, ColumnType};
 
 use super::dialect::{NEW, OLD};
 use super::sequence::cursor_of;
-use super::statement::Insert;
+use super::statement::Missing;
 use super::{Dialect, Engine, Rows, Table};
 
 /// Where a load meets again what earlier loads brought: up to the highest cursor that they brought, as each extract begins
@@ -23,31 +23,6 @@ pub(crate) struct Overlap<'a> {
     pub(crate) within: String,
     /// All other rows of the load.
     pub(crate) above: String,
-}
-
-/// Rows of an overlap of which the table may have some already.
-#[derive(Debug)]
-pub(crate) struct Missing<'a> {
-    /// The table, in SQL.
-    pub(crate) table: &'a str,
-    /// The rows of the load.
-    pub(crate) rows: &'a Rows,
-    manifest: &'a Manifest,
-    /// The condition that a row of the load, [`NEW`], is in the overlap.
-    pub(crate) within: &'a str,
-    /// The condition that a row of the table, [`OLD`], can be like one of the overlap.
-    pub(crate) in_table: &'a str,
-    /// The columns by which a row is known again.
-    pub(crate) compared: Vec<Column>,
-}
-
-impl Missing<'_> {
-    /// What adds the rows of the load, [`NEW`] of what stands after `FROM`.
-    pub(crate) fn insert(&self, d: &dyn Dialect, from: String) -> Insert {
-        Insert::from(from)
-            .columns(d, NEW, self.rows.names())
-            .load_id(d, self.manifest)
-    }
 }
 
 /// Adds the rows of a load to the table.

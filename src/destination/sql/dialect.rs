@@ -6,8 +6,7 @@ use crate::error::Result;
 use crate::evolution::TableSchema;
 use crate::schema::{Column, ColumnType};
 
-use super::append::Missing;
-use super::statement::{Clause, Merge};
+use super::statement::{Clause, Merge, Missing};
 use super::system_columns::SystemColumn;
 
 // The names of relations within a statement. Where a column holds records, `n.id` may mean a field of the column `n`;

@@ -41,12 +41,14 @@ pub(crate) mod system_columns;
 pub(crate) mod table;
 #[cfg(test)]
 pub(crate) mod tests;
+mod write;
 
-pub(crate) use append::{Missing, Overlap};
+pub(crate) use append::Overlap;
 pub(crate) use database::{Database, Transactional};
 pub(crate) use dialect::Dialect;
 pub(crate) use marks::live_ids;
 pub(crate) use rows::{Rows, check_rows};
+pub(crate) use statement::Missing;
 pub(crate) use table::Table;
 
 /// What runs statements: a destination's connection, within its transaction.

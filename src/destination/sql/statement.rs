@@ -1,107 +1,20 @@
-//! What is to be done to the rows of a table, as values: [`Insert`], and [`Merge`] for what is told apart by key. A
-//! [`Dialect`] writes them down, as several statements or as one. No I/O.
+//! What is to be done to the rows of a table, as values: [`Insert`], [`Merge`] for what is told apart by key, and [`Missing`]
+//! for what is added once. A [`Dialect`](super::Dialect) writes them down, as several statements or as one. No I/O.
 
-use crate::destination::{LOAD_ID_COLUMN, LoadOutcome};
-use crate::error::Result;
 use crate::landing::manifest::Manifest;
+use crate::schema::Column;
 
-use super::Engine;
-use super::dialect::{Dialect, KEY, NEW, OLD};
-use super::system_columns::SystemColumn;
+use super::Rows;
 
 /// Rows that are added to a table.
 #[derive(Debug, Clone)]
 pub(crate) struct Insert {
     /// Each column with the expression of its value.
-    columns: Vec<(String, String)>,
+    pub(super) columns: Vec<(String, String)>,
     /// Where the values come from: what stands after `FROM`.
-    from: String,
-    condition: Option<String>,
-    is_only_new: bool,
-}
-
-impl Insert {
-    /// Rows of a relation, a table reference without alias; its alias is [`NEW`].
-    pub(crate) fn rows(relation: &str) -> Self {
-        Self::from(format!("{relation} AS {NEW}"))
-    }
-
-    /// Rows of what stands after `FROM`.
-    pub(crate) fn from(from: String) -> Self {
-        Self {
-            columns: Vec::new(),
-            from,
-            condition: None,
-            is_only_new: false,
-        }
-    }
-
-    /// Takes a column's value from an expression.
-    pub(crate) fn value(mut self, column: &str, value: String) -> Self {
-        self.columns.push((column.to_owned(), value));
-        self
-    }
-
-    /// Takes columns from those of the same names of a relation.
-    pub(crate) fn columns<'a>(
-        mut self,
-        d: &dyn Dialect,
-        alias: &str,
-        names: impl IntoIterator<Item = &'a str>,
-    ) -> Self {
-        for name in names {
-            self.columns.push((name.to_owned(), d.of(alias, name)));
-        }
-        self
-    }
-
-    /// Gives acequia's own columns the values that new rows have in them.
-    pub(crate) fn own(mut self, d: &dyn Dialect, own: &[SystemColumn]) -> Self {
-        self.columns
-            .extend(own.iter().map(|own| (own.name.to_owned(), own.value(d))));
-        self
-    }
-
-    /// Gives the load's id to the column that tells which load brought a row.
-    pub(crate) fn load_id(self, d: &dyn Dialect, manifest: &Manifest) -> Self {
-        self.value(LOAD_ID_COLUMN, d.literal(manifest.load_id.as_str()))
-    }
-
-    /// Takes only rows that meet a condition.
-    pub(crate) fn only(mut self, condition: impl Into<String>) -> Self {
-        self.condition = Some(condition.into());
-        self
-    }
-
-    /// Within a [`Merge`]: takes only rows whose key the table does not have.
-    pub(crate) fn only_new(mut self) -> Self {
-        self.is_only_new = true;
-        self
-    }
-
-    /// The statement.
-    pub(crate) fn sql(&self, d: &dyn Dialect, table: &str) -> String {
-        self.among(d, table, None)
-    }
-
-    fn among(&self, d: &dyn Dialect, table: &str, unlike: Option<&str>) -> String {
-        let conditions: Vec<&str> = [self.condition.as_deref(), unlike]
-            .into_iter()
-            .flatten()
-            .collect();
-        let values: Vec<&str> = self
-            .columns
-            .iter()
-            .map(|(_, value)| value.as_str())
-            .collect();
-        format!(
-            "INSERT INTO {table} ({}) SELECT {} FROM {}{}",
-            d.list(self.columns.iter().map(|(name, _)| name.as_str())),
-            values.join(", "),
-            self.from,
-            filter(&conditions)
-        )
-    }
+    pub(super) from: String,
+    pub(super) condition: Option<String>,
+    pub(super) is_only_new: bool,
 }
 
 /// What becomes of the rows of a table, told apart by key: those that stand in no relation of keys, those that stand in
@@ -125,9 +38,9 @@ pub(crate) struct Merge<'a> {
 /// What becomes of a row whose key stands in a relation.
 #[derive(Debug, Clone)]
 pub(crate) struct Matched {
-    /// The relation, a table reference without alias; its alias is [`NEW`], and each key comes once.
+    /// The relation, a table reference without alias; its alias is [`NEW`](super::dialect::NEW), and each key comes once.
     pub(crate) keys: String,
-    /// Only where this holds of the relation's row and of the table's, [`OLD`].
+    /// Only where this holds of the relation's row and of the table's, [`OLD`](super::dialect::OLD).
     pub(crate) condition: Option<String>,
     /// What is done.
     pub(crate) action: Action,
@@ -138,11 +51,11 @@ pub(crate) struct Matched {
 pub(crate) struct Unmatched {
     /// The relation of keys, a table reference without alias; without one, no key stands there.
     pub(crate) keys: Option<String>,
-    /// Only where this holds of the table's row, [`OLD`].
+    /// Only where this holds of the table's row, [`OLD`](super::dialect::OLD).
     pub(crate) condition: String,
     /// The columns that change, with the expressions of their new values.
     pub(crate) set: Vec<(&'static str, String)>,
-    /// A relation of one row that the expressions read, a table reference without alias; its alias is [`NEW`].
+    /// A relation of one row that the expressions read, a table reference without alias; its alias is [`NEW`](super::dialect::NEW).
     pub(crate) from: Option<String>,
 }
 
@@ -178,6 +91,22 @@ pub(crate) struct Written {
     pub(crate) inserted: u64,
 }
 
+/// Rows of an overlap of which the table may have some already.
+#[derive(Debug)]
+pub(crate) struct Missing<'a> {
+    /// The table, in SQL.
+    pub(crate) table: &'a str,
+    /// The rows of the load.
+    pub(crate) rows: &'a Rows,
+    pub(super) manifest: &'a Manifest,
+    /// The condition that a row of the load, [`NEW`](super::dialect::NEW), is in the overlap.
+    pub(crate) within: &'a str,
+    /// The condition that a row of the table, [`OLD`](super::dialect::OLD), can be like one of the overlap.
+    pub(crate) in_table: &'a str,
+    /// The columns by which a row is known again.
+    pub(crate) compared: Vec<Column>,
+}
+
 impl<'a> Merge<'a> {
     /// A merge that does nothing yet.
     pub(crate) fn new(table: &'a str, key: &'a [String]) -> Self {
@@ -189,202 +118,5 @@ impl<'a> Merge<'a> {
             matched: Vec::new(),
             insert: None,
         }
-    }
-
-    /// Carries it out.
-    pub(crate) fn run(&self, engine: &mut dyn Engine) -> Result<Written> {
-        let mut written = Written {
-            matched: vec![0; self.matched.len()],
-            ..Written::default()
-        };
-        for (clause, sql) in engine.dialect().merge(self) {
-            let rows = engine.execute(&sql)?;
-            match clause {
-                Clause::Empties => {}
-                Clause::Unmatched => written.unmatched = rows,
-                Clause::Matched(place) => {
-                    if let Some(matched) = written.matched.get_mut(place) {
-                        *matched = rows;
-                    }
-                }
-                Clause::Insert => written.inserted = rows,
-            }
-        }
-        Ok(written)
-    }
-
-    /// Carries it out, and counts: a row that is replaced or changed is updated, and one that takes another's place is not
-    /// new.
-    pub(crate) fn count(&self, engine: &mut dyn Engine) -> Result<LoadOutcome> {
-        let written = self.run(engine)?;
-        let mut outcome = LoadOutcome {
-            inserted: written.inserted,
-            ..LoadOutcome::default()
-        };
-        for (matched, rows) in self.matched.iter().zip(written.matched) {
-            match matched.action {
-                Action::Delete => outcome.deleted += rows,
-                Action::Update(_) => outcome.updated += rows,
-                Action::Replace => {
-                    let updated = rows.min(outcome.inserted);
-                    outcome.updated += updated;
-                    outcome.inserted -= updated;
-                }
-            }
-        }
-        Ok(outcome)
-    }
-
-    /// As a statement for each part, with `DELETE … USING` and `UPDATE … FROM`.
-    pub(crate) fn statements(&self, d: &dyn Dialect) -> Vec<(Clause, String)> {
-        let mut statements = Vec::new();
-        if self.empties {
-            statements.push((Clause::Empties, format!("DELETE FROM {}", self.table)));
-        }
-        if let Some(unmatched) = &self.unmatched {
-            statements.push((Clause::Unmatched, self.unmatched(d, unmatched)));
-        }
-        for (place, matched) in self.matched.iter().enumerate() {
-            statements.push((Clause::Matched(place), self.matched(d, matched)));
-        }
-        if let Some(insert) = &self.insert {
-            let unlike = insert
-                .is_only_new
-                .then(|| self.not_among(d, self.table, OLD, NEW));
-            statements.push((
-                Clause::Insert,
-                insert.among(d, self.table, unlike.as_deref()),
-            ));
-        }
-        statements
-    }
-
-    fn unmatched(&self, d: &dyn Dialect, unmatched: &Unmatched) -> String {
-        let from = unmatched
-            .from
-            .as_ref()
-            .map_or_else(String::new, |from| format!(" FROM {from} AS {NEW}"));
-        let keys = unmatched.keys.as_ref();
-        let missing = keys.map(|keys| self.not_among(d, keys, KEY, OLD));
-        let conditions: Vec<&str> = [Some(unmatched.condition.as_str()), missing.as_deref()]
-            .into_iter()
-            .flatten()
-            .collect();
-        format!(
-            "UPDATE {} AS {OLD} SET {}{from}{}",
-            self.table,
-            assigned(d, unmatched.set.iter().map(|(name, value)| (*name, value))),
-            filter(&conditions)
-        )
-    }
-
-    fn matched(&self, d: &dyn Dialect, matched: &Matched) -> String {
-        let on = d.equal(self.key, OLD, NEW);
-        let conditions: Vec<&str> = [Some(on.as_str()), matched.condition.as_deref()]
-            .into_iter()
-            .flatten()
-            .collect();
-        let (table, keys, filter) = (self.table, &matched.keys, filter(&conditions));
-        match &matched.action {
-            Action::Delete | Action::Replace => {
-                format!("DELETE FROM {table} AS {OLD} USING {keys} AS {NEW}{filter}")
-            }
-            Action::Update(set) => format!(
-                "UPDATE {table} AS {OLD} SET {} FROM {keys} AS {NEW}{filter}",
-                assigned(d, set.iter().map(|(name, value)| (name.as_str(), value)))
-            ),
-        }
-    }
-
-    /// The condition that the key of `alias` is none of a relation's.
-    fn not_among(&self, d: &dyn Dialect, relation: &str, within: &str, alias: &str) -> String {
-        format!(
-            "NOT EXISTS (SELECT 1 FROM {relation} AS {within} WHERE {})",
-            d.equal(self.key, alias, within)
-        )
-    }
-}
-
-fn assigned<'a>(d: &dyn Dialect, set: impl Iterator<Item = (&'a str, &'a String)>) -> String {
-    let set: Vec<String> = set
-        .map(|(name, value)| format!("{} = {value}", d.identifier(name)))
-        .collect();
-    set.join(", ")
-}
-
-fn filter(conditions: &[&str]) -> String {
-    match conditions {
-        [] => String::new(),
-        conditions => format!(" WHERE {}", conditions.join(" AND ")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::destination::duckdb::dialect::DuckDbSql;
-
-    #[test]
-    fn a_merge_is_a_statement_for_each_of_its_parts() {
-        let key = ["it's".to_owned(), "n".to_owned()];
-        let insert = Insert::rows("rows").columns(&DuckDbSql, NEW, ["it's", "n"]);
-        let merge = Merge {
-            empties: false,
-            unmatched: Some(Unmatched {
-                keys: Some("rows".to_owned()),
-                condition: "live".to_owned(),
-                set: vec![("a\"b", "1".to_owned())],
-                from: None,
-            }),
-            matched: vec![
-                Matched {
-                    keys: "gone".to_owned(),
-                    condition: None,
-                    action: Action::Delete,
-                },
-                Matched {
-                    keys: "rows".to_owned(),
-                    condition: Some("differs".to_owned()),
-                    action: Action::Update(vec![("n".to_owned(), "2".to_owned())]),
-                },
-            ],
-            insert: Some(insert.value("x", "NULL".to_owned()).only("y").only_new()),
-            ..Merge::new("t", &key)
-        };
-        let on =
-            r#"_acequia_old."it's" = _acequia_new."it's" AND _acequia_old."n" = _acequia_new."n""#;
-        assert_eq!(
-            merge.statements(&DuckDbSql),
-            [
-                (
-                    Clause::Unmatched,
-                    concat!(
-                        r#"UPDATE t AS _acequia_old SET "a""b" = 1 WHERE live AND NOT EXISTS (SELECT 1 FROM rows AS "#,
-                        r#"_acequia_key WHERE _acequia_old."it's" = _acequia_key."it's" AND _acequia_old."n" = "#,
-                        r#"_acequia_key."n")"#
-                    )
-                    .to_owned()
-                ),
-                (
-                    Clause::Matched(0),
-                    format!("DELETE FROM t AS _acequia_old USING gone AS _acequia_new WHERE {on}")
-                ),
-                (
-                    Clause::Matched(1),
-                    format!(
-                        "UPDATE t AS _acequia_old SET \"n\" = 2 FROM rows AS _acequia_new WHERE {on} AND differs"
-                    )
-                ),
-                (
-                    Clause::Insert,
-                    concat!(
-                        r#"INSERT INTO t ("it's", "n", "x") SELECT _acequia_new."it's", _acequia_new."n", NULL FROM rows "#,
-                        r#"AS _acequia_new WHERE y AND NOT EXISTS (SELECT 1 FROM t AS _acequia_old WHERE "#,
-                        r#"_acequia_new."it's" = _acequia_old."it's" AND _acequia_new."n" = _acequia_old."n")"#
-                    )
-                    .to_owned()
-                ),
-            ]
-        );
     }
 }

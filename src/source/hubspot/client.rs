@@ -16,8 +16,8 @@ use super::error::{MAX_ODD, Refusal, RequestError, ResponseClass, back_off, mean
 use super::json::Flaw;
 use super::rate_limit::{Allowance, RateLimiter, WindowHeaders};
 use super::retry::{RetryBudget, chance, pause, unsound};
-use crate::config::ApiVersion;
 use crate::config::Secret;
+use crate::config::hubspot::ApiVersion;
 use crate::error::{Error, Result};
 
 /// How long a connection may take to be made, and an answer to go on.

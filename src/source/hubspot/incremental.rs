@@ -70,9 +70,8 @@ impl Incremental {
     /// Where an extract begins that goes on from a position.
     pub fn go_on(&mut self, position: &HubSpotPosition, ids: &[String]) -> Result<Start> {
         let CursorValue::TimestampTz(micros) = position.cursor.resume else {
-            return Err(Error::internal(
-                "a stream of HubSpot does not stand at a time",
-            ));
+            return Err(Error::data("the stream's position is not a time")
+                .remedy("run `acequia run STREAM --full-refresh` once"));
         };
         let archived = IdSet::from_text(&position.archived).ok_or_else(|| {
             Error::data("the stream's position names archived records in a way that cannot be read")

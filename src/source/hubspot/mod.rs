@@ -7,7 +7,7 @@
 
 use chrono::Utc;
 
-use crate::config::{Secret, Stream};
+use crate::config::{HubSpotObject, HubSpotSource};
 use crate::error::{Error, Result};
 
 pub mod associations;
@@ -35,7 +35,7 @@ pub mod search;
 pub mod stream;
 pub mod value;
 
-use crate::config::ApiVersion;
+use crate::config::hubspot::ApiVersion;
 use client::Client;
 use error::RequestError;
 use object::CrmObject;
@@ -50,9 +50,9 @@ pub struct HubSpot {
 
 impl HubSpot {
     /// Understands address and token. Does not connect.
-    pub fn new(base_url: &str, token: &Secret, version: ApiVersion) -> Result<Self> {
+    pub fn new(config: &HubSpotSource) -> Result<Self> {
         Ok(Self {
-            client: Client::new(base_url, token, version)?,
+            client: Client::new(&config.base_url, &config.token, config.api_version)?,
         })
     }
 
@@ -80,9 +80,9 @@ impl HubSpot {
     }
 
     /// Connects and opens a stream.
-    pub async fn open(&self, stream: &Stream) -> Result<HubSpotStream> {
+    pub async fn open(&self, object: &HubSpotObject) -> Result<HubSpotStream> {
         let began = Utc::now();
-        HubSpotStream::open(&self.client, stream, began).await
+        HubSpotStream::open(&self.client, object, began).await
     }
 }
 

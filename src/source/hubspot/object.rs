@@ -1,7 +1,7 @@
 //! The objects of the CRM: how paths call them, which scopes they need, and which property tells when one was changed.
 //! No I/O.
 
-use crate::config::ApiVersion;
+use crate::config::hubspot::ApiVersion;
 
 /// The standard objects: plural, singular, type id.
 const STANDARD: [(&str, &str, &str); 13] = [

@@ -15,20 +15,20 @@ use super::properties::{Property, PropertyList, Selection, columns, misfits};
 use super::rate_limit::Allowance;
 use super::stream::{Content, HubSpotStream};
 use super::{associations, definitions, directory, history};
-use crate::config::{Calculated, CrmPart, CrmRelation, Relation, Stream};
+use crate::config::HubSpotObject;
+use crate::config::hubspot::{Calculated, HubSpotPart, HubSpotRead, PropertySettings};
 use crate::error::{Error, Result};
-use crate::mode::Mode;
-use crate::position::{CursorValue, Lag};
-use crate::schema::{ColumnSpec, ColumnType};
+use crate::schema::ColumnSpec;
 use crate::source::Description;
 
 impl HubSpotStream {
     /// Asks for what the stream's columns are, and whether its records may be read.
-    pub async fn open(client: &Client, stream: &Stream, began: DateTime<Utc>) -> Result<Self> {
-        let Relation::Crm(relation) = &stream.relation else {
-            return Err(Error::internal("a stream of HubSpot reads something else"));
-        };
-        let reader = ObjectClient::new(client, CrmObject::new(&relation.object));
+    pub async fn open(
+        client: &Client,
+        config: &HubSpotObject,
+        began: DateTime<Utc>,
+    ) -> Result<Self> {
+        let reader = ObjectClient::new(client, CrmObject::new(&config.object));
         let mut session = Self {
             reader,
             content: Content::Owners,
@@ -43,27 +43,23 @@ impl HubSpotStream {
             incremental: None,
             recommendations: Vec::new(),
         };
-        let date = match &relation.part {
-            CrmPart::Owners => session.open_owners().await?,
-            CrmPart::Pipelines(objects) => session.open_pipelines(objects).await?,
-            CrmPart::Associations(to) => session.open_associations(to).await?,
-            CrmPart::Properties | CrmPart::Options => {
-                session.open_definitions(&relation.part).await?
-            }
-            CrmPart::Records => session.open_records(relation, stream).await?,
-            CrmPart::History(wanted) => session.open_history(wanted, stream.mode).await?,
+        let date = match &config.part {
+            HubSpotPart::Owners(_) => session.open_owners().await?,
+            HubSpotPart::Pipelines(objects, _) => session.open_pipelines(objects).await?,
+            HubSpotPart::Associations(to) => session.open_associations(to).await?,
+            HubSpotPart::Properties => session.open_properties().await?,
+            HubSpotPart::Options => session.open_options().await?,
+            HubSpotPart::Records(settings, read) => session.open_records(settings, read).await?,
+            HubSpotPart::History(wanted, read) => session.open_history(wanted, read).await?,
         };
-        if let (Mode::Incremental, Some(cursor)) = (stream.mode, &stream.cursor) {
+        if let Some((column, read)) = config.incremental() {
             session.incremental = Some(Incremental {
-                column: cursor.column.clone(),
-                initial: cursor.initial_value.as_deref().map(initial).transpose()?,
-                lookback: match cursor.lag {
-                    Some(Lag::Time(lag)) => lag,
-                    _ => LOOKBACK,
-                },
+                column: column.to_owned(),
+                initial: read.initial,
+                lookback: read.lag.unwrap_or(LOOKBACK),
                 began: judge_clock(date, began, &mut session.recommendations),
-                compare: relation.compare,
-                reread: match relation.calculated {
+                compare: read.compare,
+                reread: match read.calculated {
                     Calculated::Every(time) => Some(time),
                     Calculated::Warn | Calculated::Ignore => None,
                 },
@@ -72,7 +68,7 @@ impl HubSpotStream {
                 compared: None,
                 reread_at: None,
             });
-            if relation.calculated == Calculated::Warn {
+            if read.calculated == Calculated::Warn {
                 session.warn_of_calculated();
             }
         }
@@ -81,23 +77,23 @@ impl HubSpotStream {
 
     async fn open_records(
         &mut self,
-        relation: &CrmRelation,
-        stream: &Stream,
+        settings: &PropertySettings,
+        read: &HubSpotRead,
     ) -> Result<Option<DateTime<Utc>>> {
         let (properties, date) = self.properties().await?;
-        if stream.mode == Mode::Incremental {
+        if read.is_incremental() {
             self.find_modified(&properties)?;
         }
         let selection = Selection {
-            wanted: relation.properties.clone(),
-            excluded: stream.exclude.clone(),
+            wanted: settings.wanted.clone(),
+            excluded: settings.excluded.clone(),
         };
-        let chosen = selection.choose(&relation.object, properties)?;
-        let mut columns = columns(&chosen, &RECORD_COLUMNS, &stream.types);
+        let chosen = selection.choose(self.reader.object.as_str(), properties)?;
+        let mut columns = columns(&chosen, &RECORD_COLUMNS, &settings.types);
         for column in &mut columns {
-            column.is_chosen = stream.types.contains_key(&column.column.name);
+            column.is_chosen = settings.types.contains_key(&column.column.name);
         }
-        if let Some(unknown) = stream
+        if let Some(unknown) = settings
             .types
             .keys()
             .find(|name| !columns.iter().any(|column| column.column.name == **name))
@@ -112,11 +108,10 @@ impl HubSpotStream {
             .iter()
             .map(|column| column.property.as_str())
             .collect();
-        let reading = match stream.mode {
-            Mode::Incremental => "search for what changed, and batches of 100",
-            Mode::Cdc => "nothing: HubSpot has no log of changes",
-            Mode::Full if self.reader.fits_an_address(&names) => "pages of 100",
-            Mode::Full => "batches of 100, several at once",
+        let reading = match read {
+            HubSpotRead::Incremental(_) => "search for what changed, and batches of 100",
+            HubSpotRead::Full(_) if self.reader.fits_an_address(&names) => "pages of 100",
+            HubSpotRead::Full(_) => "batches of 100, several at once",
         };
         reading.clone_into(&mut self.description.reading);
         self.description.columns = record_columns(&columns);
@@ -129,10 +124,10 @@ impl HubSpotStream {
     async fn open_history(
         &mut self,
         wanted: &[String],
-        mode: Mode,
+        read: &HubSpotRead,
     ) -> Result<Option<DateTime<Utc>>> {
         let (properties, date) = self.properties().await?;
-        if mode == Mode::Incremental {
+        if read.is_incremental() {
             self.find_modified(&properties)?;
         }
         let selection = Selection {
@@ -155,19 +150,24 @@ impl HubSpotStream {
         Ok(None)
     }
 
-    async fn open_definitions(&mut self, part: &CrmPart) -> Result<Option<DateTime<Utc>>> {
-        let (_, date) = self.properties().await?;
+    async fn open_properties(&mut self) -> Result<Option<DateTime<Utc>>> {
+        self.content = Content::Properties;
+        self.describe(
+            definitions::property_columns(),
+            &definitions::PROPERTIES_KEY,
+        );
+        self.ask_for_definitions().await
+    }
+
+    async fn open_options(&mut self) -> Result<Option<DateTime<Utc>>> {
+        self.content = Content::Options;
+        self.describe(definitions::option_columns(), &definitions::OPTIONS_KEY);
+        self.ask_for_definitions().await
+    }
+
+    async fn ask_for_definitions(&mut self) -> Result<Option<DateTime<Utc>>> {
         "two requests".clone_into(&mut self.description.reading);
-        if *part == CrmPart::Properties {
-            self.describe(
-                definitions::property_columns(),
-                &definitions::PROPERTIES_KEY,
-            );
-            self.content = Content::Properties;
-        } else {
-            self.describe(definitions::option_columns(), &definitions::OPTIONS_KEY);
-            self.content = Content::Options;
-        }
+        let (_, date) = self.properties().await?;
         Ok(date)
     }
 
@@ -282,14 +282,5 @@ impl HubSpotStream {
             .fetch(&request, &self.reader.stop)
             .await?;
         Ok(())
-    }
-}
-
-fn initial(text: &str) -> Result<DateTime<Utc>> {
-    match CursorValue::parse(text, &ColumnType::TimestampTz)? {
-        CursorValue::TimestampTz(micros) => {
-            Ok(DateTime::from_timestamp_micros(micros).unwrap_or_default())
-        }
-        _ => Err(Error::internal("a time was read as something else")),
     }
 }

@@ -4,7 +4,7 @@ use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::SchemaRef;
 
 use super::binary::{ColumnBuilder, FieldError, WireType};
-use super::replication::change::SnapshotMark;
+use crate::change::SnapshotMark;
 use crate::error::{Error, Result};
 use crate::schema::Schema;
 

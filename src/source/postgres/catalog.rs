@@ -40,6 +40,19 @@ pub struct CatalogRelation {
 }
 
 impl CatalogRelation {
+    /// That a key of the stream names a column that the relation does not have.
+    pub fn no_such_column(&self, key: &str, name: &str) -> Error {
+        let known: Vec<&str> = self
+            .columns
+            .iter()
+            .map(|column| column.name.as_str())
+            .collect();
+        Error::config(format!(
+            "`{key}` names the column `{name}`, which is not read or does not exist"
+        ))
+        .remedy(format!("the columns are {}", known.join(", ")))
+    }
+
     /// That row-level security hides some of it.
     pub fn filtered(&self) -> Error {
         let (from, user) = (&self.from, &self.user);

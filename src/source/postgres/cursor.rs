@@ -12,7 +12,8 @@ use super::horizon::{self, Activity};
 use super::sql::{cursor_comparison, quote};
 use super::types::ColumnPlan;
 use super::watermark::{Bound, LowWatermark};
-use crate::config::{Cursor, NullCursor, Stream};
+use crate::config::NullCursor;
+use crate::config::postgres::Cursor;
 use crate::error::{Error, Result};
 use crate::exact::calendar::DAY_MICROS;
 use crate::position::{CursorPosition, CursorValue, Lag};
@@ -64,11 +65,11 @@ impl CursorColumn {
     pub async fn of(
         client: &Client,
         relation: &CatalogRelation,
-        stream: &Stream,
+        cursor: Option<&Cursor>,
         read: (&[ColumnPlan], &[String]),
         activity: Option<Activity>,
     ) -> Result<Option<Self>> {
-        match (&stream.cursor, activity) {
+        match (cursor, activity) {
             (Some(settings), Some(activity)) => {
                 let looked = Self::look_up(client, relation, settings, read, activity);
                 looked.await.map(Some)
@@ -93,7 +94,7 @@ impl CursorColumn {
         let plan = plans
             .iter()
             .find(|plan| plan.spec.name == *name)
-            .ok_or_else(|| super::stream::no_such_column("cursor", name, relation))?;
+            .ok_or_else(|| relation.no_such_column("cursor", name))?;
         let column_type = plan.spec.column_type.clone();
         let own_type = relation
             .columns

@@ -6,7 +6,8 @@
 //! holds the relation still and begins the lanes, `cursor` and `horizon` say from where, `reader` reads them, `binary`
 //! and `text` decode what comes, `batch` makes Arrow of it.
 
-use crate::config::{self, Secret, Stream};
+use crate::config::postgres::Replication as ReplicationNames;
+use crate::config::{PostgresChanges, PostgresRows, PostgresSource, Reader};
 use crate::error::Result;
 
 pub mod batch;
@@ -33,21 +34,17 @@ use stream::{PostgresStream, SnapshotContext};
 #[derive(Debug, Clone)]
 pub struct Postgres {
     server: Server,
-    replication: config::Replication,
-    reader: config::Reader,
+    replication: ReplicationNames,
+    reader: Reader,
 }
 
 impl Postgres {
     /// Understands the connection URI. Does not connect.
-    pub fn new(
-        url: &Secret,
-        replication: &config::Replication,
-        reader: config::Reader,
-    ) -> Result<Self> {
+    pub fn new(config: &PostgresSource) -> Result<Self> {
         Ok(Self {
-            server: Server::parse(url)?,
-            replication: replication.clone(),
-            reader,
+            server: Server::parse(&config.url)?,
+            replication: config.replication.clone(),
+            reader: config.reader,
         })
     }
 
@@ -71,9 +68,14 @@ impl Postgres {
         ))
     }
 
-    /// Connects and opens a stream.
-    pub async fn open(&self, stream: &Stream) -> Result<PostgresStream> {
-        PostgresStream::open(&self.server, self.reader, stream, None).await
+    /// Connects and opens a stream of rows.
+    pub async fn open(&self, rows: &PostgresRows) -> Result<PostgresStream> {
+        PostgresStream::open(&self.server, self.reader, &rows.into(), None).await
+    }
+
+    /// Connects and opens the table of a stream of changes, as it is now.
+    pub async fn open_table(&self, changes: &PostgresChanges) -> Result<PostgresStream> {
+        PostgresStream::open(&self.server, self.reader, &changes.into(), None).await
     }
 
     /// The replication slot that it reads.
@@ -82,7 +84,7 @@ impl Postgres {
     }
 
     /// The server, and the names that replication has on it.
-    pub fn replication(&self) -> (&Server, &config::Replication) {
+    pub fn replication(&self) -> (&Server, &ReplicationNames) {
         (&self.server, &self.replication)
     }
 
@@ -100,9 +102,9 @@ impl Postgres {
     /// Opens a table as a snapshot has it that its changes begin with.
     pub async fn open_snapshot(
         &self,
-        stream: &Stream,
+        changes: &PostgresChanges,
         follow: &SnapshotContext<'_>,
     ) -> Result<PostgresStream> {
-        PostgresStream::open(&self.server, self.reader, stream, Some(follow)).await
+        PostgresStream::open(&self.server, self.reader, &changes.into(), Some(follow)).await
     }
 }

@@ -165,6 +165,15 @@ pub fn cursor_comparison(
     format!("{}{collation} {operator} {}", quote(column), value.sql())
 }
 
+/// Unless a stream asks for it, the server refuses a read that row-level security would filter (manual, section 5.9).
+pub(super) fn row_security_setting(row_security: bool) -> &'static str {
+    if row_security {
+        "SET row_security = on"
+    } else {
+        "SET row_security = off"
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

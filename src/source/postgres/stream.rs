@@ -1,5 +1,7 @@
 //! A stream open in PostgreSQL: its relation looked up and held still, and its lanes begun under one snapshot.
 
+use std::borrow::Cow;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use futures::StreamExt;
@@ -16,16 +18,18 @@ use super::cursor::CursorColumn;
 use super::horizon;
 use super::reader::{LaneQuery, ReadyLane};
 use super::replication::Snapshot;
-use super::replication::change::SnapshotMark;
-use super::replication::publication::Table;
 use super::replication::shapes;
-use super::sql::{Range, Selection, cursor_condition, key_ranges, literal, page_ranges, quote};
+use super::replication::table::Table;
+use super::sql::{
+    Range, Selection, cursor_condition, key_ranges, literal, page_ranges, quote,
+    row_security_setting,
+};
 use super::types::{ColumnPlan, plan};
 use super::watermark::Watch;
-use crate::change;
-use crate::config::{NullCursor, Reader, Relation, Stream};
+use crate::change::{self, SnapshotMark};
+use crate::config::postgres::{ColumnSelection, ColumnSettings, Cursor, Relation};
+use crate::config::{NullCursor, PostgresChanges, PostgresRows, Reader};
 use crate::error::{Error, Result};
-use crate::mode::Mode;
 use crate::position::{CursorPosition, CursorValue, LsnPosition, Position};
 use crate::row_set::RowHasher;
 use crate::schema::{ColumnSpec, ColumnType, Schema};
@@ -56,11 +60,32 @@ pub struct PostgresStream {
     server_version: i32,
     /// Whether what it reads has SQL in it that a person wrote: a query, a view, a condition.
     own_path: bool,
-    /// The stream's configuration, as its rows are hashed with.
-    hasher: RowHasher,
     /// Where the changes begin that follow, and what marks the rows before.
     follows: Option<(SnapshotMark, LsnPosition)>,
     description: Description,
+}
+
+/// What is read, and how.
+#[derive(Debug)]
+pub struct ReadSettings<'a> {
+    relation: Cow<'a, Relation>,
+    filter: Option<&'a str>,
+    row_security: bool,
+    cursor: Option<&'a Cursor>,
+    columns: &'a ColumnSettings,
+    key: KeyUse,
+    parallel: Option<NonZeroUsize>,
+}
+
+/// What a key is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum KeyUse {
+    /// Loads are applied without one.
+    Unused,
+    /// Changes are matched by it, or without one by whole rows.
+    IfAny,
+    /// Loads cannot be applied without one.
+    Needed,
 }
 
 /// What a snapshot that changes follow on reads.
@@ -81,20 +106,20 @@ impl PostgresStream {
     pub async fn open(
         server: &Server,
         reader: Reader,
-        stream: &Stream,
+        settings: &ReadSettings<'_>,
         follow: Option<&SnapshotContext<'_>>,
     ) -> Result<Self> {
         let client = server.connect().await?;
         let place = server.place();
         let begin = |error| failed(format!("cannot begin to read at {place}"), &error);
-        let relation = look_up(&client, &stream.relation, place).await?;
+        let relation = look_up(&client, &settings.relation, place).await?;
         // Looked at before the snapshot is taken: what begins in between is above the low watermark.
-        let activity = match stream.cursor {
+        let activity = match settings.cursor {
             Some(_) => Some(horizon::look(&client).await.map_err(begin)?),
             None => None,
         };
         client
-            .batch_execute(&beginning(follow, stream.row_security))
+            .batch_execute(&beginning(follow, settings.row_security))
             .await
             .map_err(begin)?;
         // The lock before the snapshot: a snapshot older than a TRUNCATE or a rewriting ALTER sees the table empty.
@@ -110,7 +135,7 @@ impl PostgresStream {
                 })?;
         }
         // What was looked up before the lock may have changed; now it cannot.
-        let mut relation = look_up(&client, &stream.relation, place).await?;
+        let mut relation = look_up(&client, &settings.relation, place).await?;
         let mut conditions = Vec::new();
         let follows = match follow {
             Some(follow) => {
@@ -125,24 +150,24 @@ impl PostgresStream {
         };
         let server_version = version(&client).await?;
 
-        let mut plans = column_plans(&relation, stream)?;
+        let mut plans = column_plans(&relation, settings)?;
         if relation.is_table {
             refuse_unreadable(&client, &relation, &plans).await?;
         }
-        refuse_filtered(&client, &relation, stream).await?;
-        if let Some(filter) = &stream.filter {
+        refuse_filtered(&client, &relation, settings.row_security).await?;
+        if let Some(filter) = settings.filter {
             conditions.push(format!("({filter}\n)"));
         }
         let read = (plans.as_slice(), conditions.as_slice());
-        let cursor = CursorColumn::of(&client, &relation, stream, read, activity).await?;
+        let cursor = CursorColumn::of(&client, &relation, settings.cursor, read, activity).await?;
         let own_path = !relation.is_table || !conditions.is_empty();
         let (primary_key, key_is_unique) = match follow {
             Some(follow) => (follow.table.key.clone(), follow.table.key_is_unique),
-            None => key(&relation, stream, &plans)?,
+            None => key(&relation, settings, &plans)?,
         };
-        let lanes = stream.parallel.map_or_else(
+        let lanes = settings.parallel.map_or_else(
             || std::thread::available_parallelism().map_or(1, |n| n.get().min(MAX_LANES)),
-            std::num::NonZeroUsize::get,
+            NonZeroUsize::get,
         );
         if follow.is_some() {
             // A deleted row will have values in the key columns alone.
@@ -171,11 +196,10 @@ impl PostgresStream {
             plans,
             conditions,
             cursor,
-            row_security: stream.row_security,
+            row_security: settings.row_security,
             lanes: u32::try_from(lanes).unwrap_or(1),
             server_version,
             own_path,
-            hasher: RowHasher::new(&stream.fingerprint()),
         };
         let ranges = session.ranges(None).await?;
         session.description.reading = match ranges.first() {
@@ -206,6 +230,7 @@ impl PostgresStream {
         self,
         schema: &Schema,
         from: Option<&CursorPosition>,
+        configuration: &str,
         stop: &CancellationToken,
     ) -> Result<Extract> {
         let start = match &self.cursor {
@@ -216,11 +241,11 @@ impl PostgresStream {
             Some(start) => (start.lower, Some(start.low_watermark), start.warnings),
             None => (None, None, Vec::new()),
         };
+        let hasher = RowHasher::new(configuration);
         let cursor = self.cursor.as_ref().zip(low_watermark);
         let cursor = cursor.map(|(cursor, low_watermark)| {
             let column = &cursor.settings.column;
-            let hasher = self.hasher.clone();
-            let watch = Watch::new(column, &cursor.column_type, &low_watermark, hasher);
+            let watch = Watch::new(column, &cursor.column_type, &low_watermark, hasher.clone());
             (column.clone(), low_watermark, watch)
         });
         let mut selection = Selection {
@@ -265,7 +290,7 @@ impl PostgresStream {
         let known = from
             .filter(|from| goes_on && ready.len() == 1 && from_resume(from))
             .and_then(|from| from.boundary)
-            .map(|rows| KnownRows::new(rows, self.hasher));
+            .map(|rows| KnownRows::new(rows, hasher));
         // The transaction that holds the tables still ends with the last lane.
         let holder = Arc::new(self.client);
         let watch = cursor.as_ref().map(|(.., watch)| watch);
@@ -356,6 +381,39 @@ async fn all_joined(readers: Vec<JoinHandle<Result<()>>>, stop: &CancellationTok
     failure.map_or(Ok(()), Err)
 }
 
+impl<'a> From<&'a PostgresRows> for ReadSettings<'a> {
+    fn from(rows: &'a PostgresRows) -> Self {
+        Self {
+            relation: Cow::Borrowed(&rows.relation),
+            filter: rows.filter.as_deref(),
+            row_security: rows.row_security,
+            cursor: rows.cursor(),
+            columns: &rows.columns,
+            key: if rows.disposition().has_key() {
+                KeyUse::Needed
+            } else {
+                KeyUse::Unused
+            },
+            parallel: rows.parallel,
+        }
+    }
+}
+
+impl<'a> From<&'a PostgresChanges> for ReadSettings<'a> {
+    fn from(changes: &'a PostgresChanges) -> Self {
+        Self {
+            relation: Cow::Owned(Relation::Table(changes.table.clone())),
+            filter: None,
+            // Changes are not filtered, so what they follow on must not be.
+            row_security: false,
+            cursor: None,
+            columns: &changes.columns,
+            key: KeyUse::IfAny,
+            parallel: changes.parallel,
+        }
+    }
+}
+
 /// What begins the reading transaction: in a snapshot of its own, or in the one that changes follow on.
 fn beginning(follow: Option<&SnapshotContext<'_>>, row_security: bool) -> String {
     let snapshot = follow.map_or_else(String::new, |follow| {
@@ -364,15 +422,6 @@ fn beginning(follow: Option<&SnapshotContext<'_>>, row_security: bool) -> String
     });
     let security = row_security_setting(row_security);
     format!("{security}; BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY{snapshot}")
-}
-
-/// Unless a stream asks for it, the server refuses a read that row-level security would filter (manual, section 5.9).
-pub(super) fn row_security_setting(row_security: bool) -> &'static str {
-    if row_security {
-        "SET row_security = on"
-    } else {
-        "SET row_security = off"
-    }
 }
 
 impl SnapshotContext<'_> {
@@ -427,46 +476,42 @@ async fn refuse_rewritten(client: &Client, table: &Table) -> Result<()> {
 
 async fn look_up(client: &Client, relation: &Relation, place: &str) -> Result<CatalogRelation> {
     match relation {
-        Relation::Table { schema, name } => {
-            catalog::table(client, schema.as_deref(), name, place).await
+        Relation::Table(table) => {
+            catalog::table(client, table.schema.as_deref(), &table.name, place).await
         }
         Relation::Query(text) => catalog::query(client, text, place).await,
-        Relation::Crm(_) => Err(Error::internal(
-            "a stream of PostgreSQL reads something else",
-        )),
     }
 }
 
 /// The columns that the stream takes, in the relation's order, and how each is read.
-fn column_plans(relation: &CatalogRelation, stream: &Stream) -> Result<Vec<ColumnPlan>> {
+fn column_plans(
+    relation: &CatalogRelation,
+    settings: &ReadSettings<'_>,
+) -> Result<Vec<ColumnPlan>> {
+    let ColumnSettings {
+        selected, types, ..
+    } = settings.columns;
     let known = |name: &str| relation.columns.iter().any(|column| column.name == name);
-    let named = [
-        ("columns", stream.columns.as_deref().unwrap_or_default()),
-        ("exclude", &stream.exclude),
-    ];
-    for (key, names) in named {
-        if let Some(name) = names.iter().find(|name| !known(name)) {
-            return Err(no_such_column(key, name, relation));
-        }
+    let (key, names) = match selected {
+        ColumnSelection::All => ("columns", [].as_slice()),
+        ColumnSelection::Only(names) => ("columns", names.as_slice()),
+        ColumnSelection::Except(names) => ("exclude", names.as_slice()),
+    };
+    if let Some(name) = names.iter().find(|name| !known(name)) {
+        return Err(relation.no_such_column(key, name));
     }
-    if let Some(name) = stream.types.keys().find(|name| !known(name)) {
-        return Err(no_such_column("types", name, relation));
+    if let Some(name) = types.keys().find(|name| !known(name)) {
+        return Err(relation.no_such_column("types", name));
     }
     let plans = relation
         .columns
         .iter()
-        .filter(|column| {
-            let taken = stream
-                .columns
-                .as_ref()
-                .is_none_or(|names| names.contains(&column.name));
-            taken && !stream.exclude.contains(&column.name)
-        })
-        .map(|column| plan(column, stream.types.get(&column.name)))
+        .filter(|column| selected.takes(&column.name))
+        .map(|column| plan(column, types.get(&column.name)))
         .collect::<Result<Vec<_>>>()?;
     if plans.is_empty() {
         return Err(
-            Error::config(format!("{} has no columns to read", stream.relation))
+            Error::config(format!("{} has no columns to read", settings.relation))
                 .remedy("see `columns` and `exclude` of [streams.STREAM]"),
         );
     }
@@ -478,7 +523,7 @@ fn column_plans(relation: &CatalogRelation, stream: &Stream) -> Result<Vec<Colum
     }) {
         return Err(Error::config(format!(
             "{} gives the column `{twice}` twice",
-            stream.relation
+            settings.relation
         ))
         .remedy("give each column of the query a name of its own, with AS"));
     }
@@ -488,24 +533,24 @@ fn column_plans(relation: &CatalogRelation, stream: &Stream) -> Result<Vec<Colum
 /// The key that loads are merged by, and whether the source guarantees it.
 fn key(
     relation: &CatalogRelation,
-    stream: &Stream,
+    settings: &ReadSettings<'_>,
     plans: &[ColumnPlan],
 ) -> Result<(Vec<String>, bool)> {
-    let key = stream.primary_key.as_ref().unwrap_or(&relation.primary_key);
+    let configured = settings.columns.primary_key.as_ref();
+    let key = configured.unwrap_or(&relation.primary_key);
     if let Some(name) = key
         .iter()
         .find(|name| !plans.iter().any(|plan| plan.spec.name == **name))
     {
-        return if stream.disposition.has_key() {
-            Err(no_such_column("primary_key", name, relation))
-        } else {
-            Ok((Vec::new(), false))
+        return match settings.key {
+            KeyUse::Unused => Ok((Vec::new(), false)),
+            KeyUse::IfAny | KeyUse::Needed => Err(relation.no_such_column("primary_key", name)),
         };
     }
-    if key.is_empty() && stream.disposition.has_key() && stream.mode != Mode::Cdc {
+    if key.is_empty() && settings.key == KeyUse::Needed {
         return Err(Error::config(format!(
             "{} has no primary key, so its rows cannot be merged",
-            stream.relation
+            settings.relation
         ))
         .remedy(
             "name the columns that tell its rows apart with `primary_key`, or set disposition = \"append\", for \
@@ -521,13 +566,16 @@ fn key(
 async fn refuse_filtered(
     client: &Client,
     relation: &CatalogRelation,
-    stream: &Stream,
+    row_security: bool,
 ) -> Result<()> {
-    if relation.row_security && (!stream.row_security || stream.mode == Mode::Cdc) {
+    if row_security {
+        return Ok(());
+    }
+    if relation.row_security {
         return Err(relation.filtered());
     }
     // Of a query the server was asked already.
-    if relation.kind == 'v' && relation.oid.is_some() && !stream.row_security {
+    if relation.kind == 'v' && relation.oid.is_some() {
         let statement = format!("SELECT FROM {}", relation.from);
         client
             .prepare(&statement)
@@ -563,16 +611,4 @@ async fn refuse_unreadable(
         "GRANT SELECT ON {} TO that user, or leave the columns out with `exclude` for [streams.STREAM]",
         relation.from
     )))
-}
-
-pub(super) fn no_such_column(key: &str, name: &str, relation: &CatalogRelation) -> Error {
-    let known: Vec<&str> = relation
-        .columns
-        .iter()
-        .map(|column| column.name.as_str())
-        .collect();
-    Error::config(format!(
-        "`{key}` names the column `{name}`, which is not read or does not exist"
-    ))
-    .remedy(format!("the columns are {}", known.join(", ")))
 }

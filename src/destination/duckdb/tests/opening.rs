@@ -69,7 +69,7 @@ fn a_new_file_is_for_older_readers_too_and_an_old_one_keeps_its_format() {
     for (file, version) in [(&new, "v1.4.0"), (&new, "v1.4.0"), (&other, "v1.0.0")] {
         let db = DuckDb::open("warehouse", file, MEMORY, "replica").unwrap();
         let tags = query(
-            db.session.connection(),
+            &db.session.connection,
             "SELECT tags FROM duckdb_databases() WHERE path IS NOT NULL",
         );
         assert!(tags[0].contains(version), "{tags:?}");

@@ -11,9 +11,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::binary::WireType;
 use super::connection::Server;
-use super::replication::change::SnapshotMark;
-use super::sql::literal;
-use super::stream::row_security_setting;
+use super::sql::{literal, row_security_setting};
+use crate::change::SnapshotMark;
 use crate::config::Reader;
 use crate::error::{Error, Result};
 use crate::schema::Schema;

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayBuilder, ArrayRef, Int64Array, Int64Builder, ListBuilder, RecordBatch, StringArray,
-    StringBuilder, TimestampMicrosecondArray, TimestampMicrosecondBuilder, new_null_array,
+    ArrayBuilder, ArrayRef, Int64Builder, ListBuilder, RecordBatch, StringBuilder,
+    TimestampMicrosecondBuilder,
 };
-use arrow::datatypes::{DataType, FieldRef, SchemaRef};
+use arrow::datatypes::{DataType, SchemaRef};
 
 use super::pgoutput::{Tuple, Value};
 use crate::change::Op;
@@ -28,35 +28,6 @@ pub struct Mark {
     pub seq: i64,
     /// When the transaction was committed: microseconds since 2000-01-01 UTC.
     pub commit_time: i64,
-}
-
-/// What marks the rows of a snapshot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SnapshotMark {
-    /// The first position in the log that is not in the snapshot.
-    pub lsn: Lsn,
-    /// When it was taken: microseconds since 1970-01-01 UTC.
-    pub taken_at: i64,
-}
-
-impl SnapshotMark {
-    /// The columns of a change, for so many rows of the snapshot. `fields` are those columns' fields.
-    pub fn columns(self, fields: &[FieldRef], rows: usize) -> Vec<ArrayRef> {
-        let taken_at = TimestampMicrosecondArray::from_value(self.taken_at, rows);
-        let unchanged = fields
-            .last()
-            .map_or(DataType::Null, |field| field.data_type().clone());
-        vec![
-            Arc::new(StringArray::from_iter_values(std::iter::repeat_n(
-                Op::Snapshot.code(),
-                rows,
-            ))),
-            Arc::new(Int64Array::from_value(bigint(self.lsn), rows)),
-            Arc::new(Int64Array::from_value(0, rows)),
-            Arc::new(taken_at.with_timezone("UTC")),
-            new_null_array(&unchanged, rows),
-        ]
-    }
 }
 
 /// How the fields of a row's columns are found in a tuple: for each column, its place there.
@@ -172,7 +143,7 @@ impl ChangeBuilder {
 
     fn mark(&mut self, op: Op, mark: Mark, unchanged: bool) {
         self.op.append_value(op.code());
-        self.lsn.append_value(bigint(mark.lsn));
+        self.lsn.append_value(mark.lsn.bigint());
         self.seq.append_value(mark.seq);
         self.commit_ts
             .append_value(mark.commit_time.saturating_add(EPOCH_MICROS));
@@ -206,9 +177,4 @@ impl ChangeBuilder {
             .map(Some)
             .map_err(|error| Error::internal("a batch does not fit its schema").cause(error))
     }
-}
-
-/// A position in the log as a 64-bit integer.
-pub fn bigint(lsn: Lsn) -> i64 {
-    i64::try_from(lsn.0).unwrap_or(i64::MAX)
 }

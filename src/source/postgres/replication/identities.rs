@@ -3,8 +3,8 @@
 
 use tokio_postgres::Client;
 
-use super::publication::Table;
-use crate::config::Stream;
+use super::table::Table;
+use crate::config::postgres::ColumnSettings;
 use crate::error::{Error, Result};
 use crate::source::postgres::catalog::{self, KeyIndex};
 use crate::source::postgres::connection::failed;
@@ -16,7 +16,7 @@ use crate::source::postgres::connection::failed;
 /// stream names.
 pub(super) async fn key_of(
     client: &Client,
-    stream: &Stream,
+    settings: &ColumnSettings,
     table: &Table,
     identity: &str,
     primary_key: &[String],
@@ -28,7 +28,7 @@ pub(super) async fn key_of(
     if deferrable && changes_rows && matches!(identity, Identity::Nothing) {
         return Err(deferrable_error(table, table.membership.is_some()));
     }
-    key(stream, table, identity, primary_key, changes_rows)
+    key(settings, table, identity, primary_key, changes_rows)
 }
 
 /// Refuses a table whose rows in a full read are not those in its log.
@@ -159,13 +159,13 @@ async fn identity_key(
 
 /// The key that changes are matched by.
 fn key(
-    stream: &Stream,
+    settings: &ColumnSettings,
     table: &Table,
     identity: Identity,
     primary_key: &[String],
     changes_rows: bool,
 ) -> Result<Vec<String>> {
-    let wanted = stream.primary_key.as_ref();
+    let wanted = settings.primary_key.as_ref();
     let key = match identity {
         Identity::Whole => wanted.map_or_else(|| primary_key.to_vec(), Clone::clone),
         Identity::Columns(columns) => {
@@ -204,12 +204,7 @@ fn key(
         }
     };
     for name in &key {
-        let left_out = stream.exclude.contains(name)
-            || stream
-                .columns
-                .as_ref()
-                .is_some_and(|columns| !columns.contains(name));
-        if left_out {
+        if !settings.selected.takes(name) {
             return Err(Error::config(format!(
                 "the key column `{name}` is left out by `columns` or `exclude`"
             ))

@@ -12,7 +12,8 @@ use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
 
-use crate::config;
+use crate::config::PostgresChanges;
+use crate::config::postgres::Replication as ReplicationNames;
 use crate::error::{Error, Result};
 use crate::position::{LastRead, Lsn, LsnPosition};
 use crate::shape::{Seen, TableShape};
@@ -28,16 +29,19 @@ pub mod pgoutput;
 pub mod preflight;
 pub mod publication;
 pub mod shapes;
+pub mod slot;
 mod start;
+pub mod table;
 pub mod table_decoder;
 pub mod wire;
 
+use crate::change::SnapshotMark;
 use crate::postgres::wire::ProtocolError;
-use change::SnapshotMark;
 use log_reader::StopAt;
 use pgoutput::Relation;
-use publication::{Slot, Table};
+use slot::Slot;
 pub use start::{Resume, Standing, Start};
+use table::Table;
 use wire::ReplicationConnection;
 
 /// How often the server hears from us in any case: well below its `wal_sender_timeout`.
@@ -60,7 +64,7 @@ const DECODED_WINDOWS: u64 = 2;
 #[derive(Debug)]
 pub struct Replication {
     server: Server,
-    names: config::Replication,
+    names: ReplicationNames,
     client: Client,
     wire: ReplicationConnection,
     system: String,
@@ -98,7 +102,7 @@ pub struct Snapshot {
 
 impl Replication {
     /// Connects, and looks whether the server can replicate at all.
-    pub async fn open(server: &Server, names: &config::Replication) -> Result<Self> {
+    pub async fn open(server: &Server, names: &ReplicationNames) -> Result<Self> {
         let client = server.connect().await?;
         if let Some((lack, remedy)) = publication::missing_prerequisites(&client, names)
             .await?
@@ -142,7 +146,7 @@ impl Replication {
     }
 
     /// The tables of streams, published: each, or why its changes cannot be had.
-    pub async fn tables(&self, streams: &[&config::Stream]) -> Result<Vec<Result<Table>>> {
+    pub async fn tables(&self, streams: &[&PostgresChanges]) -> Result<Vec<Result<Table>>> {
         let published = publication::publication(&self.client, &self.names.publication).await?;
         let mut tables = Vec::with_capacity(streams.len());
         for stream in streams {
@@ -180,7 +184,7 @@ impl Replication {
 
     /// The slot, where there is one.
     pub async fn slot(&self) -> Result<Option<Slot>> {
-        publication::slot(&self.client, &self.names.slot).await
+        slot::slot(&self.client, &self.names.slot).await
     }
 
     /// The slot, where there is one, and no other run is about to make it.

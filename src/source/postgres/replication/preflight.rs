@@ -3,8 +3,10 @@
 use serde::Serialize;
 use tokio_postgres::Client;
 
-use super::publication::{self, IdleSlot};
-use crate::config::{Replication, Stream};
+use super::publication;
+use super::slot::{self, IdleSlot};
+use crate::config::PostgresChanges;
+use crate::config::postgres::Replication;
 use crate::error::{Error, Result};
 use crate::names::StreamName;
 use crate::position::Lsn;
@@ -62,7 +64,7 @@ pub struct SlotStatus {
 pub async fn preflight(
     server: &Server,
     names: &Replication,
-    streams: &[&Stream],
+    streams: &[(&StreamName, &PostgresChanges)],
 ) -> Result<Vec<Note>> {
     let client = server.connect().await?;
     let mut notes = Vec::new();
@@ -73,7 +75,7 @@ pub async fn preflight(
     for (lack, remedy) in publication::missing_prerequisites(&client, names).await? {
         notes.push(note(Found::Fault(Error::source(lack).remedy(remedy))));
     }
-    match publication::slot(&client, &names.slot).await {
+    match slot::slot(&client, &names.slot).await {
         Err(error) => notes.push(note(Found::Fault(error))),
         Ok(Some(slot)) => {
             if let Err(error) = super::refuse_lost(&slot, &names.slot) {
@@ -85,7 +87,7 @@ pub async fn preflight(
     let version = version(&client).await?;
     let published = publication::publication(&client, &names.publication).await?;
     let mut missing = Vec::new();
-    for stream in streams {
+    for (name, stream) in streams {
         match publication::table(&client, stream, published, version, server.place()).await {
             Ok(table) => {
                 let key = if table.key.is_empty() {
@@ -94,13 +96,13 @@ pub async fn preflight(
                     format!("matched by ({})", table.key.join(", "))
                 };
                 notes.push(Note {
-                    stream: Some(stream.name.clone()),
+                    stream: Some((*name).clone()),
                     found: Found::Well(format!("changes of {}, {key}", table.from)),
                 });
                 for told in table.notes {
                     let (message, remedy) = told.split_once(". ").unwrap_or((&told, ""));
                     notes.push(Note {
-                        stream: Some(stream.name.clone()),
+                        stream: Some((*name).clone()),
                         found: Found::Warning(message.to_owned(), remedy.to_owned()),
                     });
                 }
@@ -109,7 +111,7 @@ pub async fn preflight(
                 }
             }
             Err(error) => notes.push(Note {
-                stream: Some(stream.name.clone()),
+                stream: Some((*name).clone()),
                 found: Found::Fault(error),
             }),
         }
@@ -141,7 +143,7 @@ pub async fn preflight(
 /// Whether the source has a slot of the name.
 pub async fn has_slot(server: &Server, names: &Replication) -> Result<bool> {
     let client = server.connect().await?;
-    Ok(publication::slot(&client, &names.slot).await?.is_some())
+    Ok(slot::slot(&client, &names.slot).await?.is_some())
 }
 
 /// Why the tables that are not published yet could not be.
@@ -204,7 +206,7 @@ pub async fn warnings(client: &Client, names: &Replication) -> Result<Vec<String
 
 /// Slots of the pipeline that nobody reads and that make the server keep its log, with what fixes it.
 async fn orphaned_slots(client: &Client, names: &Replication) -> Result<Vec<(String, String)>> {
-    let slots = publication::idle_slots(client, &names.base).await?;
+    let slots = slot::idle_slots(client, &names.base).await?;
     let own_is_used = !names.streams.is_empty();
     let worth_a_word = |slot: &&IdleSlot| {
         let expected = names.others.contains(&slot.name) && own_is_used;
@@ -245,7 +247,7 @@ pub async fn slot_status(server: &Server, names: &Replication, source: &str) -> 
     };
     let looked = async {
         let client = server.connect().await?;
-        let slot = publication::slot(&client, &names.slot).await?;
+        let slot = slot::slot(&client, &names.slot).await?;
         let now: String = client
             .query_one("SELECT pg_current_wal_flush_lsn()::text", &[])
             .await
@@ -282,7 +284,7 @@ pub struct ReplicationObjects {
 /// What there is of a source's replication to take down.
 pub async fn objects(server: &Server, names: &Replication) -> Result<ReplicationObjects> {
     let client = server.connect().await?;
-    let slot = publication::slot(&client, &names.slot).await?;
+    let slot = slot::slot(&client, &names.slot).await?;
     let publication = publication::publication(&client, &names.publication).await?;
     let others: bool = client
         .query_one(

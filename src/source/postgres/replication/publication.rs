@@ -1,47 +1,23 @@
-//! What replication needs of the server: settings, rights, publication, slot, and of each table an identity.
+//! What replication needs of the server: settings, rights, the publication, and each table in it.
 //!
-//! [`missing_prerequisites`], [`slot()`] and [`table`] look at it without touching anything; [`publish_tables`] makes the publication or
+//! [`missing_prerequisites`], [`publication()`] and [`table()`] look at it without touching anything; [`publish_tables`] makes the publication or
 //! adds tables to it. What is missing is told with the SQL that fixes it.
 
 use tokio_postgres::Client;
 use tokio_postgres::types::Oid;
 
 use super::identities::{self, refuse_inherited};
-use crate::config::{Relation, Replication, Stream};
+use super::table::Table;
+use crate::config::PostgresChanges;
+use crate::config::postgres::Replication;
 use crate::error::{Error, Result};
 use crate::mode::Deletes;
-use crate::position::Lsn;
 use crate::source::postgres::catalog;
 use crate::source::postgres::connection::failed;
 use crate::source::postgres::sql::quote;
 
 /// The first version with column lists and row filters in publications.
 const FILTERS_VERSION: i32 = 150_000;
-
-/// A table that is followed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Table {
-    /// Its OID.
-    pub oid: Oid,
-    /// Its name in SQL, with its schema.
-    pub from: String,
-    /// What puts it into the publication: another OID means that it was taken out meanwhile.
-    pub membership: Option<Oid>,
-    /// Its partitions, all the way down.
-    pub partitions: Vec<Oid>,
-    /// The key that its changes tell rows apart by; none where whole rows are.
-    pub key: Vec<String>,
-    /// Whether the server sees to it that the key comes once.
-    pub key_is_unique: bool,
-    /// The columns that are published.
-    pub columns: Vec<String>,
-    /// Whether the publication names its columns, so that one that is new is not published.
-    pub lists_columns: bool,
-    /// The condition that published rows meet, where the publication has one.
-    pub filter: Option<String>,
-    /// What its owner should know, in each run.
-    pub notes: Vec<String>,
-}
 
 /// The publication as it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,31 +34,6 @@ pub struct Publication {
 
 /// The kinds of changes that a publication may name.
 const KINDS: [&str; 4] = ["insert", "update", "delete", "truncate"];
-
-/// The slot as it is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Slot {
-    /// Whether somebody is still making it.
-    pub is_unfinished: bool,
-    /// Whether somebody reads it.
-    pub active: bool,
-    /// Everything before was confirmed.
-    pub confirmed: Lsn,
-    /// Where the server begins to decode whenever the slot is read: the beginning of the oldest transaction that was not
-    /// over at `confirmed`, or before.
-    pub restart: Lsn,
-    /// Bytes of the write-ahead log that the server keeps for it.
-    pub retained: u64,
-    /// `reserved`, `extended`, `unreserved`, `lost`.
-    pub wal_status: String,
-}
-
-impl Slot {
-    /// Whether the server has removed the log that it needs.
-    pub fn is_lost(&self) -> bool {
-        self.wal_status == "lost"
-    }
-}
 
 /// Something that replication lacks: what, and what fixes it.
 pub type Lack = (String, String);
@@ -105,87 +56,6 @@ pub async fn publication(client: &Client, name: &str) -> Result<Option<Publicati
         publishes: [row.get(3), row.get(4), row.get(5), row.get(6)],
         generated: row.get(7),
     }))
-}
-
-/// The slot of that name.
-///
-/// # Errors
-/// [`Error::Config`] where another program's slot bears the name.
-pub async fn slot(client: &Client, name: &str) -> Result<Option<Slot>> {
-    let row = client
-        .query_opt(
-            "SELECT slot_type, plugin::text, database::text, database = current_database(), active,
-                    COALESCE(confirmed_flush_lsn, '0/0')::text,
-                    GREATEST(pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn), 0)::int8, COALESCE(wal_status, 'lost'),
-                    confirmed_flush_lsn IS NULL AND active, COALESCE(restart_lsn, '0/0')::text
-             FROM pg_replication_slots WHERE slot_name = $1",
-            &[&name],
-        )
-        .await
-        .map_err(|error| failed("cannot look the replication slot up", &error))?;
-    let Some(row) = row else {
-        return Ok(None);
-    };
-    let kind: String = row.get(0);
-    let plugin: Option<String> = row.get(1);
-    let database: Option<String> = row.get(2);
-    let here: Option<bool> = row.get(3);
-    if kind != "logical" || plugin.as_deref() != Some("pgoutput") || here != Some(true) {
-        return Err(Error::config(format!(
-            "the replication slot `{name}` is not acequia's: it is {kind}, of plugin {} in database {}",
-            plugin.as_deref().unwrap_or("none"),
-            database.as_deref().unwrap_or("none"),
-        ))
-        .remedy("choose another name with `slot` under [sources.….replication]"));
-    }
-    let (confirmed, restart): (String, String) = (row.get(5), row.get(9));
-    let retained: Option<i64> = row.get(6);
-    Ok(Some(Slot {
-        is_unfinished: row.get(8),
-        active: row.get(4),
-        confirmed: confirmed.parse().unwrap_or_default(),
-        restart: restart.parse().unwrap_or_default(),
-        retained: retained
-            .and_then(|bytes| u64::try_from(bytes).ok())
-            .unwrap_or(0),
-        wal_status: row.get(7),
-    }))
-}
-
-/// A slot that nobody reads.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct IdleSlot {
-    /// Its name.
-    pub name: String,
-    /// Bytes of the write-ahead log that the server keeps for it.
-    pub retained: u64,
-}
-
-/// The pipeline's slots in this database that nobody reads.
-///
-/// A longer name may be that of another pipeline: where a publication is called as the slot begins, it is that one's.
-pub async fn idle_slots(client: &Client, base: &str) -> Result<Vec<IdleSlot>> {
-    let rows = client
-        .query(
-            "SELECT slot_name::text, GREATEST(pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn), 0)::int8
-             FROM pg_replication_slots
-             WHERE NOT active AND NOT temporary AND plugin = 'pgoutput' AND database = current_database()
-               AND (starts_with(slot_name::text, $1 || '_') OR slot_name = $1)
-               AND NOT EXISTS (SELECT FROM pg_publication p WHERE length(p.pubname) > length($1)
-                               AND (slot_name = p.pubname OR starts_with(slot_name::text, p.pubname::text || '_')))
-             ORDER BY 1",
-            &[&base],
-        )
-        .await
-        .map_err(|error| failed("cannot look replication slots up", &error))?;
-    let slot = |row: &tokio_postgres::Row| IdleSlot {
-        name: row.get(0),
-        retained: row
-            .get::<_, Option<i64>>(1)
-            .and_then(|bytes| u64::try_from(bytes).ok())
-            .unwrap_or(0),
-    };
-    Ok(rows.iter().map(slot).collect())
 }
 
 /// What the server's settings and the user's rights lack, with what fixes it.
@@ -254,15 +124,18 @@ pub async fn missing_prerequisites(client: &Client, names: &Replication) -> Resu
 /// Where there is no such table, or its changes could not be matched to rows.
 pub async fn table(
     client: &Client,
-    stream: &Stream,
+    stream: &PostgresChanges,
     published: Option<Publication>,
     version: i32,
     place: &str,
 ) -> Result<Table> {
-    let Relation::Table { schema, name } = &stream.relation else {
-        return Err(Error::internal("a stream of changes without a table"));
-    };
-    let found = catalog::table(client, schema.as_deref(), name, place).await?;
+    let found = catalog::table(
+        client,
+        stream.table.schema.as_deref(),
+        &stream.table.name,
+        place,
+    )
+    .await?;
     if found.row_security {
         return Err(found.filtered());
     }
@@ -315,7 +188,7 @@ pub async fn table(
     let changes_rows = published.is_none_or(|publication| publication.changes_rows);
     table.key = identities::key_of(
         client,
-        stream,
+        &stream.columns,
         &table,
         &identity,
         &found.primary_key,
@@ -333,11 +206,7 @@ pub async fn table(
         let note = identities::not_unique(&table);
         table.notes.push(note);
     }
-    if stream
-        .changes
-        .is_some_and(|changes| changes.deletes == Deletes::Soft)
-        && table.key.is_empty()
-    {
+    if stream.changes.deletes == Deletes::Soft && table.key.is_empty() {
         return Err(Error::config(format!(
             "deletes = \"soft\" needs a key, and {} has none",
             table.from

@@ -3,10 +3,11 @@
 
 use std::collections::BTreeSet;
 
-use super::publication::{Slot, Table};
+use super::slot::Slot;
+use super::table::Table;
 use super::wire::ReplicationConnection;
 use super::{ANEW, Replication, refuse_lost, table_decoder};
-use crate::config;
+use crate::config::{PostgresChanges, SchemaContract};
 use crate::error::{Error, Result};
 use crate::position::{LastRead, Lsn, LsnPosition};
 use crate::shape::Seen;
@@ -49,7 +50,9 @@ impl Resume {
 #[derive(Debug, Clone, Copy)]
 pub struct Standing<'a> {
     /// The stream.
-    pub stream: &'a config::Stream,
+    pub stream: &'a PostgresChanges,
+    /// What its source's schema may change.
+    pub contract: SchemaContract,
     /// Its position.
     pub position: &'a LsnPosition,
     /// The columns that its table has.
@@ -115,7 +118,13 @@ impl Replication {
         }
         if let Some(seen) = standing.seen {
             let known = position.shape.as_ref();
-            let since = table_decoder::since(known, seen, standing.stream, standing.columns)?;
+            let since = table_decoder::since(
+                known,
+                seen,
+                &standing.stream.columns.selected,
+                standing.contract,
+                standing.columns,
+            )?;
             if let Err(reason) = since {
                 return anew(reason);
             }

@@ -13,9 +13,9 @@ use tokio_postgres::Client;
 use super::Resume;
 use super::change::{ChangeBuilder, Mark, Places};
 use super::pgoutput::{Old, Relation, RelationColumn, Tuple, Value};
-use super::publication::Table;
+use super::table::Table;
 use crate::change::{self, Op};
-use crate::config::Stream;
+use crate::config::postgres::{ColumnSelection, ColumnSettings};
 use crate::error::{Error, Result};
 use crate::evolution::{SchemaContract, TableSchema, assign_field_ids, evolve};
 use crate::position::{LastRead, Lsn, LsnPosition};
@@ -28,7 +28,8 @@ use crate::source::postgres::types::{ColumnPlan, plan};
 /// One stream's changes.
 #[derive(Debug)]
 pub struct TableDecoder {
-    stream: Stream,
+    columns: ColumnSettings,
+    contract: SchemaContract,
     table: Table,
     /// From where its changes are taken.
     from: Lsn,
@@ -96,7 +97,8 @@ pub struct DecodedTable {
 impl TableDecoder {
     /// The changes of a stream whose table has the schema `known`, from a position on.
     pub fn new(
-        stream: &Stream,
+        columns: &ColumnSettings,
+        contract: SchemaContract,
         table: &Table,
         known: &TableSchema,
         from: &LsnPosition,
@@ -115,7 +117,8 @@ impl TableDecoder {
             })
             .collect();
         Self {
-            stream: stream.clone(),
+            columns: columns.clone(),
+            contract,
             table: table.clone(),
             from: resume.from,
             expects: resume.expects,
@@ -205,7 +208,13 @@ impl TableDecoder {
     }
 
     async fn compare(&mut self, client: &Client, seen: &Seen) -> Result<()> {
-        let new = match since(self.known.as_ref(), seen, &self.stream, &self.held)? {
+        let new = match since(
+            self.known.as_ref(),
+            seen,
+            &self.columns.selected,
+            self.contract,
+            &self.held,
+        )? {
             Ok(new) => new,
             Err(reason) => {
                 self.restart(&reason);
@@ -248,9 +257,11 @@ impl TableDecoder {
         };
         let mut plans = Vec::with_capacity(columns.len());
         let mut forms = Vec::with_capacity(columns.len());
-        let taken = |name: &str| takes(&self.stream, name);
-        for column in columns.iter().filter(|column| taken(&column.name)) {
-            let mut plan = plan(column, self.stream.types.get(&column.name))?;
+        let ColumnSettings {
+            selected, types, ..
+        } = &self.columns;
+        for column in columns.iter().filter(|column| selected.takes(&column.name)) {
+            let mut plan = plan(column, types.get(&column.name))?;
             // A deleted row has values in the key columns alone.
             plan.spec.nullable = true;
             forms.push(TextForm::of(column, &plan)?);
@@ -327,7 +338,7 @@ impl TableDecoder {
                 }
                 Some(known) if !same_type(&known, kind) => {
                     changes.push(format!("column `{name}` changed from {known} to {kind}"));
-                    if self.stream.contract == SchemaContract::Evolve {
+                    if self.contract == SchemaContract::Evolve {
                         self.restart(&format!(
                             "its column `{name}` changed from {known} to {kind}"
                         ));
@@ -354,7 +365,7 @@ impl TableDecoder {
         if changes.is_empty() {
             return Ok(true);
         }
-        if self.stream.contract == SchemaContract::Freeze {
+        if self.contract == SchemaContract::Freeze {
             return Err(frozen(&changes.join("; ")));
         }
         let renamed = gone.first().zip(new.first());
@@ -621,18 +632,23 @@ fn same_names(one: &[(String, String)], other: &[(String, String)]) -> bool {
 pub(super) fn since(
     known: Option<&TableShape>,
     seen: &Seen,
-    stream: &Stream,
+    selected: &ColumnSelection,
+    contract: SchemaContract,
     held: &BTreeSet<String>,
 ) -> Result<std::result::Result<Vec<ShapeColumn>, String>> {
     let guessed;
     let known = if let Some(known) = known {
         known
     } else {
-        guessed = guess(seen, stream, held);
+        guessed = guess(seen, selected, held);
         &guessed
     };
-    let found = known.since(seen, |name| takes(stream, name), |name| held.contains(name));
-    let refuses = stream.contract == SchemaContract::Freeze;
+    let found = known.since(
+        seen,
+        |name| selected.takes(name),
+        |name| held.contains(name),
+    );
+    let refuses = contract == SchemaContract::Freeze;
     match found {
         Since::Altered(reason) if refuses => Err(frozen(&reason)),
         Since::Altered(reason) | Since::Unlogged(reason) => Ok(Err(reason)),
@@ -647,11 +663,11 @@ pub(super) fn since(
 }
 
 /// What the catalog had at the position of an older version, as far as the stream's own columns tell.
-fn guess(seen: &Seen, stream: &Stream, held: &BTreeSet<String>) -> TableShape {
+fn guess(seen: &Seen, selected: &ColumnSelection, held: &BTreeSet<String>) -> TableShape {
     let mut shape = seen.shape.clone();
     shape.columns.retain(|column| {
         let name = &column.identity.name;
-        !takes(stream, name)
+        !selected.takes(name)
             || seen.generated.contains(&column.identity.number)
             || held.contains(name)
     });
@@ -674,12 +690,6 @@ enum Teller {
     Log,
     /// The catalog, as they are.
     Catalog,
-}
-
-/// Whether a stream takes a column of that name.
-pub(super) fn takes(stream: &Stream, name: &str) -> bool {
-    let named = |names: &Vec<String>| names.iter().any(|other| other == name);
-    stream.columns.as_ref().is_none_or(named) && !named(&stream.exclude)
 }
 
 /// Whether two names of types are of one: with its schema, or without where the search path finds it.

@@ -74,11 +74,11 @@ impl Subject for DuckDbFile {
     }
 
     fn execute(&self, db: &DuckDb, sql: &str) {
-        db.session.connection().execute_batch(sql).unwrap();
+        db.session.connection.execute_batch(sql).unwrap();
     }
 
     fn query(&self, db: &DuckDb, sql: &str) -> Vec<String> {
-        query(db.session.connection(), sql)
+        query(&db.session.connection, sql)
     }
 
     fn type_name(column_type: &ColumnType) -> String {

@@ -5,14 +5,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
 
 use super::document::Document;
 use super::model::{DestinationConfig, DestinationKind, SourceConfig, SourceKind, StreamConfig};
+use super::postgres::Replication;
 use super::units;
-use super::{Destination, Pipeline, Replication, Secret, Source, Stream, Target};
+use super::{Destination, HubSpotSource, Pipeline, PostgresSource, Secret, Stream, Target};
 use crate::error::Result;
 use crate::mode::Mode;
 use crate::names::StreamName;
@@ -34,6 +36,13 @@ const LEAST_PART_SIZE: u64 = 1_000_000;
 const LEAST_MEMORY_LIMIT: u64 = 16_000_000;
 /// The longest name that PostgreSQL keeps whole, in bytes (manual, section 4.1.1).
 const MAX_NAME: usize = 63;
+
+/// The sources that the selected streams use: each, or what is wrong with its configuration.
+#[derive(Debug, Default)]
+struct Sources<'a> {
+    postgres: BTreeMap<&'a str, Result<Arc<PostgresSource>>>,
+    hubspot: BTreeMap<&'a str, Result<Arc<HubSpotSource>>>,
+}
 
 /// What of a configuration is asked for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -63,8 +72,8 @@ impl Document {
         self.resolve_with(selection, true)
     }
 
-    /// Like [`resolve`](Self::resolve), for what only looks at the destination and the landing area:
-    /// [`Pipeline::sources`] is empty, and no variable of a source need be set.
+    /// Like [`resolve`](Self::resolve), for what only looks at the destination and the landing area: no variable of a source
+    /// need be set. What is wrong with a source is an error once the source is to be read.
     ///
     /// # Errors
     /// As [`resolve`](Self::resolve).
@@ -107,28 +116,21 @@ impl Document {
         let destination = self.destination(selection, problems);
 
         let selected = self.select(&selection.streams, problems);
-        let streams: Vec<Stream> = selected
-            .iter()
-            .filter_map(|(name, config)| self.streams_of(name, config, problems).ok())
-            .flatten()
-            .collect();
-        self.refuse_shared_tables(&selected, problems);
-
         let used: BTreeSet<&str> = selected
             .values()
             .map(|config| config.source.as_str())
             .collect();
-        let sources: BTreeMap<String, Source> = self
-            .config
-            .sources
+        let named = destination.as_ref().map_or("", |known| &known.name);
+        let (sources, of_sources) = self.sources(&used, named);
+        let streams: Vec<Stream> = selected
             .iter()
-            .filter(|(name, _)| with_sources && used.contains(name.as_str()))
-            .filter_map(|(name, config)| {
-                let destination = destination.as_ref().ok()?;
-                let source = self.source(name, config, destination, problems).ok()?;
-                Some((name.clone(), source))
-            })
+            .filter_map(|(name, config)| self.streams_of(name, config, &sources, problems).ok())
+            .flatten()
             .collect();
+        self.refuse_shared_tables(&selected, problems);
+        if with_sources {
+            problems.extend(of_sources);
+        }
 
         Ok(Pipeline {
             name: config.name.clone(),
@@ -137,7 +139,6 @@ impl Document {
             part_size: part_size?.unwrap_or(PART_SIZE),
             retention: retention?,
             destination: destination?,
-            sources,
             streams,
         })
     }
@@ -317,25 +318,44 @@ impl Document {
         Ok(Secret::new(url))
     }
 
-    fn source(
+    /// The sources that are used, and what is wrong with them.
+    fn sources(&self, used: &BTreeSet<&str>, destination: &str) -> (Sources<'_>, Problems) {
+        let mut sources = Sources::default();
+        let mut of_all = Problems::default();
+        let configured = self.config.sources.iter();
+        for (name, config) in configured.filter(|(name, _)| used.contains(name.as_str())) {
+            let mut problems = Problems::default();
+            match config.kind {
+                SourceKind::Postgres => {
+                    let source = self.postgres(name, config, destination, &mut problems);
+                    let source = problems.finish(&self.path, source).map(Arc::new);
+                    sources.postgres.insert(name, source);
+                }
+                SourceKind::HubSpot => {
+                    let source = self.hubspot(name, config, &mut problems);
+                    let source = problems.finish(&self.path, source).map(Arc::new);
+                    sources.hubspot.insert(name, source);
+                }
+            }
+            of_all.extend(problems);
+        }
+        (sources, of_all)
+    }
+
+    fn postgres(
         &self,
         name: &str,
         config: &SourceConfig,
-        destination: &Destination,
+        destination: &str,
         problems: &mut Problems,
-    ) -> Checked<Source> {
+    ) -> Checked<PostgresSource> {
         let place = format!("{} url", table("sources", name));
-        match config.kind {
-            SourceKind::HubSpot => self.hubspot(name, config, problems),
-            SourceKind::Postgres => {
-                let url = self.postgres_url(config.url.as_deref(), &place, problems)?;
-                Ok(Source::Postgres {
-                    url,
-                    replication: self.replication(name, config, destination, problems)?,
-                    reader: config.reader.unwrap_or_default(),
-                })
-            }
-        }
+        let url = self.postgres_url(config.url.as_deref(), &place, problems)?;
+        Ok(PostgresSource {
+            url,
+            replication: self.replication(name, config, destination, problems)?,
+            reader: config.reader.unwrap_or_default(),
+        })
     }
 
     /// The names that replication uses. A slot keeps one position, so each destination has its own.
@@ -343,7 +363,7 @@ impl Document {
         &self,
         name: &str,
         config: &SourceConfig,
-        destination: &Destination,
+        destination: &str,
         problems: &mut Problems,
     ) -> Checked<Replication> {
         let place = |key: &str| {
@@ -379,10 +399,10 @@ impl Document {
                 format!("{base}_{}", plain(destination))
             }
         };
-        let slot = slot_of(&destination.name);
+        let slot = slot_of(destination);
         let others = self.config.destinations.keys();
         let others = others
-            .filter(|name| **name != destination.name)
+            .filter(|name| *name != destination)
             .map(|name| slot_of(name))
             .collect();
         // Manual, section 26.2.6.1: lower-case letters, numbers, and the underscore.

@@ -10,8 +10,8 @@ use serde::Serialize;
 
 use super::{Context, Exit, InitArgs};
 
-const CONFIG: (&str, &str) = ("acequia.toml", include_str!("init/acequia.toml"));
-const VARIABLES: (&str, &str) = (".env.example", include_str!("init/env.example"));
+const CONFIG: (&str, &str) = ("acequia.toml", include_str!("acequia.toml"));
+const VARIABLES: (&str, &str) = (".env.example", include_str!("env.example"));
 
 /// The name of the pipeline in it.
 const EXAMPLE: &str = "formacion";

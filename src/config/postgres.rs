@@ -1,0 +1,213 @@
+//! PostgreSQL as a source: what is configured of the database, and of the streams that read it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use super::Secret;
+use super::model::{NullCursor, Reader};
+use crate::error::Result;
+use crate::mode::{Changes, Disposition, FullLoad, IncrementalLoad};
+use crate::names::StreamName;
+use crate::position::Lag;
+use crate::schema::ColumnType;
+
+/// A PostgreSQL database to read from.
+#[derive(Debug, Clone)]
+pub struct PostgresSource {
+    /// Its connection URI.
+    pub url: Secret,
+    /// What streams of changes use on the server.
+    pub replication: Replication,
+    /// Which reader reads its tables and queries.
+    pub reader: Reader,
+}
+
+/// What streams of changes use on the server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Replication {
+    /// The replication slot.
+    pub slot: String,
+    /// The publication.
+    pub publication: String,
+    /// The slot's name without that of a destination: with it begin the names of all slots of this pipeline.
+    pub base: String,
+    /// The slots of the other destinations in the configuration.
+    pub others: Vec<String>,
+    /// All streams of changes of the source, whether they are selected or not: what the slot is kept for.
+    pub streams: Vec<StreamName>,
+}
+
+/// A stream that reads rows by SELECT: mode = "full" and "incremental".
+#[derive(Debug, Clone)]
+pub struct PostgresRows {
+    /// The database, or what is wrong with its configuration.
+    pub source: Result<Arc<PostgresSource>>,
+    /// The relation that is read.
+    pub relation: Relation,
+    /// A condition that rows must meet, in SQL.
+    pub filter: Option<String>,
+    /// Whether row-level security may filter the rows.
+    pub row_security: bool,
+    /// Which columns are read, and as what.
+    pub columns: ColumnSettings,
+    /// How many connections read at once; as many as acequia finds fit, if it is not set.
+    pub parallel: Option<NonZeroUsize>,
+    /// Which rows each run reads, and how they are loaded.
+    pub read: RowsRead,
+}
+
+/// Which rows a stream reads in each run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RowsRead {
+    /// All rows.
+    Full(FullLoad),
+    /// The rows that changed since the last run, by a cursor.
+    Incremental(Cursor, IncrementalLoad),
+}
+
+/// A stream that reads a table's changes from the write-ahead log: mode = "cdc".
+#[derive(Debug, Clone)]
+pub struct PostgresChanges {
+    /// The database, or what is wrong with its configuration.
+    pub source: Result<Arc<PostgresSource>>,
+    /// The table.
+    pub table: TableName,
+    /// Which columns are read, and as what.
+    pub columns: ColumnSettings,
+    /// How many connections read a snapshot at once; as many as acequia finds fit, if it is not set.
+    pub parallel: Option<NonZeroUsize>,
+    /// What a load does with the changes.
+    pub changes: Changes,
+}
+
+/// Which columns of a relation are read, and as what.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ColumnSettings {
+    /// The columns that are read.
+    pub selected: ColumnSelection,
+    /// The column types to use instead of the source's, by column.
+    pub types: BTreeMap<String, ColumnType>,
+    /// The key columns, if the configuration names them; else the key is the table's own.
+    pub primary_key: Option<Vec<String>>,
+}
+
+/// The columns that a stream reads.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum ColumnSelection {
+    /// All columns.
+    #[default]
+    All,
+    /// These columns.
+    Only(Vec<String>),
+    /// All columns but these.
+    Except(Vec<String>),
+}
+
+/// A relation that rows are read from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Relation {
+    /// A table, view, materialized view, foreign or partitioned table.
+    Table(TableName),
+    /// The rows of a query.
+    Query(String),
+}
+
+/// The name of a table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableName {
+    /// Its schema; the search path finds the table, if it is not set.
+    pub schema: Option<String>,
+    /// Its own name.
+    pub name: String,
+}
+
+/// By which column an incremental stream is read, and from where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cursor {
+    /// The column.
+    pub column: String,
+    /// Where the first run begins, as it is written.
+    pub initial_value: Option<String>,
+    /// How far below the position each run begins.
+    pub lag: Option<Lag>,
+    /// What is done with rows that have NULL in the column.
+    pub nulls: NullCursor,
+}
+
+impl PostgresRows {
+    /// The cursor of an incremental stream.
+    pub fn cursor(&self) -> Option<&Cursor> {
+        match &self.read {
+            RowsRead::Full(_) => None,
+            RowsRead::Incremental(cursor, _) => Some(cursor),
+        }
+    }
+
+    /// How loads are applied.
+    pub fn disposition(&self) -> Disposition {
+        match &self.read {
+            RowsRead::Full(load) => (*load).into(),
+            RowsRead::Incremental(_, load) => (*load).into(),
+        }
+    }
+
+    /// What tells this reading from another. How fast rows are read, and where the server is, is no part of it.
+    pub(super) fn identity(&self) -> impl fmt::Debug + '_ {
+        let Self {
+            source: _,
+            relation,
+            filter,
+            row_security,
+            columns,
+            parallel: _,
+            read,
+        } = self;
+        (relation, filter, row_security, columns, read)
+    }
+}
+
+impl PostgresChanges {
+    /// As [`PostgresRows::identity`].
+    pub(super) fn identity(&self) -> impl fmt::Debug + '_ {
+        let Self {
+            source: _,
+            table,
+            columns,
+            parallel: _,
+            changes,
+        } = self;
+        (table, columns, changes)
+    }
+}
+
+impl ColumnSelection {
+    /// Whether the stream reads a column of that name.
+    pub fn takes(&self, name: &str) -> bool {
+        let named = |columns: &[String]| columns.iter().any(|column| column == name);
+        match self {
+            Self::All => true,
+            Self::Only(columns) => named(columns),
+            Self::Except(columns) => !named(columns),
+        }
+    }
+}
+
+impl fmt::Display for Relation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Table(table) => write!(f, "table {table}"),
+            Self::Query(_) => f.write_str("its query"),
+        }
+    }
+}
+
+impl fmt::Display for TableName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.schema {
+            Some(schema) => write!(f, "{schema}.{}", self.name),
+            None => f.write_str(&self.name),
+        }
+    }
+}

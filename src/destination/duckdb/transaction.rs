@@ -1,0 +1,79 @@
+//! Transactions, and a load in one: again with more memory where DuckDB cannot do with what it may use.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::destination::sql::{Engine as _, Transactional, ledger};
+use crate::destination::{Interrupter, Loaded, StagedLoad};
+use crate::error::{Error, Kind, Result};
+use crate::failpoint;
+
+use super::open;
+use super::session::Session;
+
+impl Transactional for Session {
+    fn transaction<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        self.batch("BEGIN TRANSACTION")?;
+        let done = work(self).and_then(|done| self.batch("COMMIT").map(|()| done));
+        if done.is_err()
+            && let Err(error) = self.connection.execute_batch("ROLLBACK")
+        {
+            // A commit that fails has undone the transaction.
+            tracing::debug!(%error, "no rollback");
+        }
+        done
+    }
+
+    /// A statement that begins in this very instant is not stopped, but what follows it in its transaction is.
+    fn interrupter(&self) -> Interrupter {
+        let interrupted = Arc::clone(&self.interrupted);
+        let connection = self.connection.interrupt_handle();
+        Arc::new(move || {
+            interrupted.store(true, Ordering::SeqCst);
+            connection.interrupt();
+        })
+    }
+
+    fn load(&mut self, load: &StagedLoad) -> Result<Loaded> {
+        apply(self, load)
+    }
+}
+
+/// Applies a load in one transaction, again with more memory where it cannot do with what there is.
+fn apply(session: &mut Session, load: &StagedLoad) -> Result<Loaded> {
+    let first = session.memory_limit();
+    let mut limit = first;
+    let loaded = loop {
+        let loaded = load_once(session, load);
+        let kind = loaded.as_ref().err().map(Error::kind);
+        if kind == Some(Kind::DiskFull) {
+            // What was written is undone, but keeps its room in the file until a checkpoint.
+            let given_back = session.execute("CHECKPOINT");
+            tracing::debug!(?given_back, "the disk is full");
+        }
+        let raised = limit.raised();
+        let Some(raised) = raised.filter(|_| kind == Some(Kind::OutOfMemory)) else {
+            break loaded;
+        };
+        // The transaction was rolled back: the load begins anew. One thread needs half as much as two.
+        tracing::info!(bytes = raised.now, "DuckDB needs more memory for this load");
+        session.allow(raised.now, 1)?;
+        limit = raised;
+    };
+    if limit != first
+        && let Err(error) = session.allow(first.now, open::threads())
+    {
+        tracing::debug!(%error, "DuckDB keeps the memory that it was given");
+    }
+    loaded
+}
+
+fn load_once(session: &mut Session, load: &StagedLoad) -> Result<Loaded> {
+    let loaded = session.transaction(|session| {
+        let loaded = ledger::load(session, load)?;
+        fail::fail_point!("duckdb.before_commit", failpoint::abort);
+        Ok(loaded)
+    })?;
+    fail::fail_point!("duckdb.after_commit", failpoint::abort);
+    Ok(loaded)
+}
