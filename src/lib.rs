@@ -49,6 +49,7 @@ pub mod pipeline;
 pub mod position;
 mod postgres;
 pub mod progress;
+mod row_set;
 pub mod schema;
 mod seen;
 mod shape;

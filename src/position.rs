@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::exact::decimal;
+use crate::row_set::RowSet;
 use crate::schema::ColumnType;
 use crate::seen::Seen;
 use crate::shape::TableShape;
@@ -160,6 +161,10 @@ pub struct CursorPosition {
     /// The source's identity and clocks at that time. `None` for HubSpot, and in positions of earlier versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seen: Option<Seen>,
+    /// The rows from `resume` on that were landed, where they are few: an extract that begins there and brings these, and no
+    /// others, brings nothing new.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boundary: Option<RowSet>,
 }
 
 /// A value of a cursor column, ordered as PostgreSQL orders it (text: by bytes, `COLLATE "C"`).
@@ -223,10 +228,12 @@ impl Position {
 
 impl Position {
     /// Whether the position should replace another although nothing was loaded between them. A later time of HubSpot alone
-    /// is no reason: it is only the time of the run.
+    /// is no reason: it is only the time of the run. Nor are later clocks of a source or other transactions in progress there:
+    /// the next run reads the same rows from either position.
     pub fn is_news_after(&self, before: &Self) -> bool {
         match (before, self) {
             (Self::HubSpot(before), Self::HubSpot(after)) => !before.remembers_as(after),
+            (Self::Cursor(before), Self::Cursor(after)) => !before.stands_as(after),
             (before, after) => before != after,
         }
     }
@@ -236,7 +243,10 @@ impl Position {
     pub fn brief(&self) -> Self {
         let mut brief = self.clone();
         match &mut brief {
-            Self::Cursor(cursor) => cursor.seen = None,
+            Self::Cursor(cursor) => {
+                cursor.seen = None;
+                cursor.boundary = None;
+            }
             Self::HubSpot(_) => {}
             Self::Lsn(position) => {
                 position.started = None;
@@ -245,6 +255,21 @@ impl Position {
             }
         }
         brief
+    }
+}
+
+impl CursorPosition {
+    /// Whether a later position leads to the same next extract.
+    fn stands_as(&self, later: &Self) -> bool {
+        let same_source = match (&self.seen, &later.seen) {
+            (Some(seen), Some(later)) => seen.stands_as(later),
+            (seen, later) => seen == later,
+        };
+        let place = |position: &Self| Self {
+            seen: None,
+            ..position.clone()
+        };
+        same_source && place(self) == place(later)
     }
 }
 

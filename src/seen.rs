@@ -48,7 +48,22 @@ pub enum SetBack {
     AtLeast(TimeDelta),
 }
 
+/// After so long what is known of clocks is taken down anew, though nothing came: they drift apart.
+const CLOCKS_KEPT: TimeDelta = TimeDelta::days(1);
+
 impl Seen {
+    /// Whether it is the same source as later, apart from the time that went by, and from the transactions that were under
+    /// way.
+    pub fn stands_as(&self, later: &Self) -> bool {
+        let gone = [later.clock - self.clock, later.own_clock - self.own_clock];
+        let [server, own] = gone;
+        self.server == later.server
+            && self.relation == later.relation
+            && self.partitions == later.partitions
+            && (server - own).abs() <= IMPRECISION
+            && gone.iter().all(|gone| gone.abs() < CLOCKS_KEPT)
+    }
+
     /// Why what the stream was read from is no longer what it was: its position means nothing for what is there now.
     pub fn differs(&self, now: &Self, what: &str) -> Option<String> {
         if let (Some(before), Some(server)) = (&self.server, &now.server) {

@@ -27,7 +27,7 @@ use crate::names::LoadId;
 use crate::position::Position;
 use crate::progress::{Counters, Phase};
 use crate::schema::Schema;
-use crate::source::{Extract, ExtractEnd, OpenStream};
+use crate::source::{Beginning, Extract, ExtractEnd, OpenStream};
 
 /// One stream of a run.
 pub(super) struct StreamRun {
@@ -418,7 +418,13 @@ impl StreamRun {
         } else {
             Vec::new()
         };
-        let reading = opened.read(&schema, before.as_ref(), &ids, &stop);
+        let configuration = self.stream.fingerprint();
+        let beginning = Beginning {
+            position: before.as_ref(),
+            live_ids: &ids,
+            configuration: &configuration,
+        };
+        let reading = opened.read(&schema, beginning, &stop);
         let what = format!("connections to the source `{}`", self.stream.source);
         let extract = unless_stopped(&self.stop, what, reading).await?;
         let expected = Expected {

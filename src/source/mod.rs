@@ -57,6 +57,17 @@ pub struct Description {
     pub misfits: BTreeMap<String, String>,
 }
 
+/// Where an extract begins, and what is known then.
+#[derive(Debug, Clone, Copy)]
+pub struct Beginning<'a> {
+    /// The stream's position, if it has one.
+    pub position: Option<&'a Position>,
+    /// The ids that the stream's table has for records in use, where they are [compared](OpenStream::compares_ids).
+    pub live_ids: &'a [String],
+    /// What tells the stream's configuration from others: what was known of rows by another counts no more.
+    pub configuration: &'a str,
+}
+
 /// An extract in progress: its batches, and its end. The batches are complete only if the end is [`ExtractEnd::Complete`].
 pub struct Extract {
     /// The lanes: each has its batches in an order of its own.
@@ -178,22 +189,24 @@ impl OpenStream {
         }
     }
 
-    /// Starts to read rows of `schema`, from a position on if one is given. `ids` are the table's ids of records that are
-    /// not archived, if the stream [compares](OpenStream::compares_ids) them. `stop` ends the extract early.
+    /// Starts to read rows of `schema`, from where `beginning` says. `stop` ends the extract early.
     pub async fn read(
         self,
         schema: &Schema,
-        from: Option<&Position>,
-        ids: &[String],
+        beginning: Beginning<'_>,
         stop: &CancellationToken,
     ) -> Result<Extract> {
+        let Beginning {
+            position,
+            live_ids,
+            configuration,
+        } = beginning;
         match self {
             Self::Postgres(stream) => {
-                stream
-                    .read(schema, from.and_then(Position::cursor), stop)
-                    .await
+                let position = position.and_then(Position::cursor);
+                stream.read(schema, position, configuration, stop).await
             }
-            Self::HubSpot(stream) => stream.read(schema, from, ids, stop),
+            Self::HubSpot(stream) => stream.read(schema, position, live_ids, stop),
         }
     }
 }

@@ -37,16 +37,75 @@ fn a_run_with_nothing_new_changes_nothing() {
         .only_ventas()
         .apply(&mut project.source.client().unwrap())
         .unwrap();
-    // What is known of the source, its clock above all, goes on.
-    let position = |report: &Value| {
-        let position = stream_report(report, "ventas")["position_after"].clone();
-        (position["value"].clone(), position["resume"].clone())
-    };
+    let position = |report: &Value| stream_report(report, "ventas")["position_after"].clone();
     let before = position(&project.run(&[]));
-    let idle = project.run(&[]);
-    let (_, inserted, updated, deleted) = counts(&idle, "ventas");
-    assert_eq!((inserted, updated, deleted), (0, 0, 0));
-    assert_eq!(position(&idle), before);
+    let state = || project.value("SELECT CAST(s AS VARCHAR) FROM replica._acequia_state AS s");
+    let loads = || project.loads("ventas");
+    let (known, landed) = (state(), loads());
+    for reader in ["copy", "connectorx"] {
+        project.streams(&format!("reader = \"{reader}\"\n{VENTAS}"));
+        let idle = project.run(&[]);
+        assert_eq!(counts(&idle, "ventas"), (0, 0, 0, 0), "{reader}");
+        assert_eq!(position(&idle), before);
+        assert_eq!(
+            (state(), loads()),
+            (known.clone(), landed.clone()),
+            "{reader}"
+        );
+    }
+    project.assert_same("ventas");
+}
+
+/// Rows at the position are read again by each run, and told from those that were there.
+#[test]
+fn what_changes_at_the_position_is_seen() {
+    let project = Project::operational("at_the_position", VENTAS);
+    let mut client = project.source.client().unwrap();
+    Seed::new(5, 100).only_ventas().apply(&mut client).unwrap();
+    project.run(&[]);
+    let mut change = |sql: &str, expected: (u64, u64)| {
+        client
+            .batch_execute(&format!("SET session_replication_role = replica; {sql}"))
+            .unwrap();
+        let (_, inserted, updated, _) = counts(&project.run(&[]), "ventas");
+        assert_eq!((inserted, updated), expected, "{sql}");
+        assert_eq!(counts(&project.run(&[]), "ventas"), (0, 0, 0, 0), "{sql}");
+    };
+    let last = "(SELECT max(updated_at) FROM ventas)";
+    change(
+        &format!("UPDATE ventas SET precio_total = precio_total + 1 WHERE updated_at = {last}"),
+        (0, 1),
+    );
+    change(
+        &format!("UPDATE ventas SET updated_at = {last} WHERE id = 1"),
+        (0, 1),
+    );
+    change("ALTER TABLE ventas ADD COLUMN nota text", (0, 0));
+    change(
+        &format!("UPDATE ventas SET nota = 'x' WHERE id = 1 AND updated_at = {last}"),
+        (0, 1),
+    );
+    project.assert_same("ventas");
+}
+
+/// More rows than a batch has at one time: they are read again, and loaded, and nothing else.
+#[test]
+fn many_rows_at_the_position_are_loaded_again() {
+    let project = Project::operational("many_at_the_position", VENTAS);
+    let mut client = project.source.client().unwrap();
+    Seed::new(5, 20_000)
+        .only_ventas()
+        .apply(&mut client)
+        .unwrap();
+    client
+        .batch_execute("UPDATE ventas SET estado = 'completado'")
+        .unwrap();
+    project.run(&[]);
+    std::thread::sleep(Duration::from_secs(2));
+    for _ in 0..2 {
+        let (extracted, inserted, updated, _) = counts(&project.run(&[]), "ventas");
+        assert_eq!((extracted, inserted, updated), (20_000, 0, 0));
+    }
     project.assert_same("ventas");
 }
 

@@ -108,6 +108,7 @@ impl Load {
                 resume: value.clone(),
                 value,
                 seen: None,
+                boundary: None,
             })
         };
         self.mode = Mode::Incremental;

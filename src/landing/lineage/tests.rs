@@ -26,6 +26,7 @@ fn position(day: i64) -> Position {
         value: CursorValue::Integer(day),
         resume: CursorValue::Integer(day),
         seen: None,
+        boundary: None,
     })
 }
 

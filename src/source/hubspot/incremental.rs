@@ -116,6 +116,7 @@ impl Incremental {
                 value: CursorValue::TimestampTz(until),
                 resume: CursorValue::TimestampTz(until),
                 seen: None,
+                boundary: None,
             },
             archived,
             compared: if self.compares {

@@ -12,6 +12,7 @@ use crate::error::Result;
 
 pub mod batch;
 pub mod binary;
+mod boundary;
 pub mod catalog;
 pub mod cursor;
 pub mod horizon;

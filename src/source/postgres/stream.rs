@@ -11,6 +11,7 @@ use tokio_postgres::Client;
 use tokio_util::sync::CancellationToken;
 
 use super::binary::WireType;
+use super::boundary::KnownRows;
 use super::catalog::{self, CatalogRelation};
 use super::connection::{Server, failed, version};
 use super::cursor::CursorColumn;
@@ -30,6 +31,7 @@ use crate::config::postgres::{ColumnSelection, ColumnSettings, Cursor, Relation}
 use crate::config::{NullCursor, PostgresChanges, PostgresRows, Reader};
 use crate::error::{Error, Result};
 use crate::position::{CursorPosition, CursorValue, LsnPosition, Position};
+use crate::row_set::RowHasher;
 use crate::schema::{ColumnSpec, ColumnType, Schema};
 use crate::shape::TableShape;
 use crate::source::{Complete, Description, Extract, ExtractEnd, joined};
@@ -228,6 +230,7 @@ impl PostgresStream {
         self,
         schema: &Schema,
         from: Option<&CursorPosition>,
+        configuration: &str,
         stop: &CancellationToken,
     ) -> Result<Extract> {
         let start = match &self.cursor {
@@ -238,10 +241,11 @@ impl PostgresStream {
             Some(start) => (start.lower, Some(start.low_watermark), start.warnings),
             None => (None, None, Vec::new()),
         };
+        let hasher = RowHasher::new(configuration);
         let cursor = self.cursor.as_ref().zip(low_watermark);
         let cursor = cursor.map(|(cursor, low_watermark)| {
             let column = &cursor.settings.column;
-            let watch = Watch::new(column, &cursor.column_type, &low_watermark);
+            let watch = Watch::new(column, &cursor.column_type, &low_watermark, hasher.clone());
             (column.clone(), low_watermark, watch)
         });
         let mut selection = Selection {
@@ -279,12 +283,20 @@ impl PostgresStream {
             tracing::debug!(query = lane.query, "lane");
             ready.push(ReadyLane::connect(self.reader, &self.server, lane).await?);
         }
+        let goes_on = cursor
+            .as_ref()
+            .is_some_and(|(_, low_watermark, _)| !low_watermark.again);
+        let from_resume = |from: &&CursorPosition| lower.as_ref() == Some(&from.resume);
+        let known = from
+            .filter(|from| goes_on && ready.len() == 1 && from_resume(from))
+            .and_then(|from| from.boundary)
+            .map(|rows| KnownRows::new(rows, hasher));
         // The transaction that holds the tables still ends with the last lane.
         let holder = Arc::new(self.client);
         let watch = cursor.as_ref().map(|(.., watch)| watch);
         let lanes = ready
             .into_iter()
-            .map(|lane| lane.start(stop, &holder, watch));
+            .map(|lane| lane.start(stop, &holder, watch, known.clone()));
         let (lanes, readers): (Vec<_>, Vec<_>) =
             lanes.map(|lane| (lane.batches, lane.reader)).unzip();
         let follows = self.follows.map(|(_, position)| Position::Lsn(position));
@@ -293,7 +305,7 @@ impl PostgresStream {
         let end = async move {
             all_joined(readers, &stop).await?;
             let by_cursor = cursor.and_then(|(column, low_watermark, watch)| {
-                low_watermark.position(&column, before.as_ref(), watch.noted())
+                low_watermark.position(&column, before.as_ref(), lower.as_ref(), watch.noted())
             });
             Ok(ExtractEnd::Complete(Box::new(Complete {
                 position: follows.or(by_cursor.map(Position::Cursor)),

@@ -8,8 +8,10 @@ use arrow::datatypes::{
     TimestampMicrosecondType,
 };
 
+use super::boundary::Boundary;
 use crate::error::{Error, Result};
 use crate::position::{CursorPosition, CursorValue};
+use crate::row_set::RowHasher;
 use crate::schema::ColumnType;
 use crate::seen::Seen;
 
@@ -37,13 +39,23 @@ pub enum Bound {
     Unknown,
 }
 
-/// Notes the highest values of a cursor column in the batches of all lanes of an extract. Clones note together.
+/// Notes the highest values of a cursor column in the batches of all lanes of an extract, and the rows that the next extract
+/// reads again. Clones note together.
 #[derive(Debug, Clone)]
 pub struct Watch {
     column: String,
     column_type: ColumnType,
     bound: Option<CursorValue>,
-    watermark: Arc<Mutex<Watermark>>,
+    noted: Arc<Mutex<Noted>>,
+}
+
+/// What was read of a cursor column, and which of the rows the next extract reads again.
+#[derive(Debug, Clone)]
+pub struct Noted {
+    /// The highest values.
+    pub watermark: Watermark,
+    /// The rows from where the next extract begins, as far as the cursor tells where that is.
+    pub boundary: Boundary,
 }
 
 /// What was read of a cursor column.
@@ -60,16 +72,17 @@ pub struct Watermark {
 }
 
 impl LowWatermark {
-    /// The position once all that was read is loaded: the highest value so far, and from where the next extract resumes. None
-    /// where no value was ever read.
+    /// The position once all that was read from `lower` on is loaded: the highest value so far, and from where the next extract
+    /// resumes. None where no value was ever read.
     pub fn position(
         self,
         column: &str,
         before: Option<&CursorPosition>,
-        read: Watermark,
+        lower: Option<&CursorValue>,
+        read: Noted,
     ) -> Option<CursorPosition> {
         let known = before.filter(|_| !self.again);
-        let mut all = read;
+        let mut all = read.watermark;
         all.raise(Watermark {
             highest: known.map(|known| known.value.clone()),
             settled: None,
@@ -95,18 +108,31 @@ impl LowWatermark {
             }
             Bound::Unknown => value.lowest(),
         };
+        let read_whole = lower.is_none_or(|lower| *lower <= resume) && resume != value.lowest();
+        let boundary = read.boundary.rows_from(&resume).filter(|_| read_whole);
         Some(CursorPosition {
             column: column.to_owned(),
             value,
             resume,
             seen: Some(self.seen),
+            boundary,
         })
     }
 }
 
 impl Watch {
-    /// For the batches of an extract that begins with that low watermark.
-    pub fn new(column: &str, column_type: &ColumnType, low_watermark: &LowWatermark) -> Self {
+    /// For the batches of an extract that begins with that low watermark. Rows are hashed with `hasher`.
+    pub fn new(
+        column: &str,
+        column_type: &ColumnType,
+        low_watermark: &LowWatermark,
+        hasher: RowHasher,
+    ) -> Self {
+        let boundary = match &low_watermark.bound {
+            Bound::NotBelow(bound) => Boundary::up_to(Some(bound.clone()), hasher),
+            Bound::Highest => Boundary::up_to(None, hasher),
+            Bound::Unknown => Boundary::unknown(hasher),
+        };
         Self {
             column: column.to_owned(),
             column_type: column_type.clone(),
@@ -114,7 +140,10 @@ impl Watch {
                 Bound::NotBelow(bound) => Some(bound.clone()),
                 Bound::Highest | Bound::Unknown => None,
             },
-            watermark: Arc::default(),
+            noted: Arc::new(Mutex::new(Noted {
+                watermark: Watermark::default(),
+                boundary,
+            })),
         }
     }
 
@@ -127,17 +156,15 @@ impl Watch {
             return Ok(());
         };
         let mark = Watermark::of(values, &self.column_type, self.bound.as_ref())?;
-        let mut all = self
-            .watermark
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        all.raise(mark);
+        let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
+        noted.boundary.note(batch, values, &mark)?;
+        noted.watermark.raise(mark);
         Ok(())
     }
 
     /// What was noted so far.
-    pub fn noted(&self) -> Watermark {
-        let noted = self.watermark.lock();
+    pub fn noted(&self) -> Noted {
+        let noted = self.noted.lock();
         noted.unwrap_or_else(PoisonError::into_inner).clone()
     }
 }

@@ -149,6 +149,7 @@ fn how_fast() {
                     value: value(at),
                     resume: value(at),
                     seen: None,
+                    boundary: None,
                 }))
                 .unwrap()
             ));

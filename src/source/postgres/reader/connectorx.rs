@@ -280,7 +280,9 @@ impl DestinationPartition<'_> for BatchSink {
     }
 
     fn finalize(&mut self) -> Result<(), LaneError> {
-        self.send()
+        self.send()?;
+        let finished = self.batches.blocking_finish();
+        finished.map_err(|error| self.give_up(LaneError::Row(error)))
     }
 }
 

@@ -62,10 +62,10 @@ impl ReadyLane {
     }
 
     /// Reads all rows and sends them on, until `stop` is asked for.
-    pub(super) async fn run(mut self, sink: Sink, stop: &CancellationToken) -> Result<()> {
+    pub(super) async fn run(mut self, mut sink: Sink, stop: &CancellationToken) -> Result<()> {
         let cancel = self.connection.cancel();
         let ended = tokio::select! {
-            ended = self.read(&sink) => ended,
+            ended = self.read(&mut sink) => ended,
             () = stop.cancelled() => Err(Error::Interrupted),
         };
         if ended.is_err() {
@@ -76,7 +76,7 @@ impl ReadyLane {
         ended
     }
 
-    async fn read(&mut self, sink: &Sink) -> Result<()> {
+    async fn read(&mut self, sink: &mut Sink) -> Result<()> {
         let place = self.place.clone();
         let broken = |error: ProtocolError| error.told("the server broke off the extract", &place);
         self.connection
@@ -91,13 +91,16 @@ impl ReadyLane {
                     self.connection.fill().await.map_err(broken)?;
                 }
                 ControlFlow::Continue(Pause::Full) => self.send(sink).await?,
-                ControlFlow::Continue(Pause::End) => return self.send(sink).await,
+                ControlFlow::Continue(Pause::End) => {
+                    self.send(sink).await?;
+                    return sink.finish().await;
+                }
                 ControlFlow::Break(error) => return Err(broken(error)),
             }
         }
     }
 
-    async fn send(&mut self, sink: &Sink) -> Result<()> {
+    async fn send(&mut self, sink: &mut Sink) -> Result<()> {
         match self.rows.builder.take()? {
             Some(batch) => sink.send(batch).await,
             None => Ok(()),

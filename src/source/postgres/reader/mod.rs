@@ -17,6 +17,7 @@ use crate::config::Reader;
 use crate::error::{Error, Result};
 use crate::schema::Schema;
 use crate::source::LANE_CAPACITY;
+use crate::source::postgres::boundary::KnownRows;
 use crate::source::postgres::watermark::Watch;
 
 #[cfg(feature = "connectorx")]
@@ -55,6 +56,10 @@ pub struct Lane {
 pub struct Sink {
     batches: mpsc::Sender<RecordBatch>,
     watch: Option<Watch>,
+    /// The rows that, where the lane brings no others, are not sent.
+    known: Option<KnownRows>,
+    /// The first batch, while it may be them.
+    held: Option<RecordBatch>,
 }
 
 /// A lane that is connected and under its snapshot, ready to be read.
@@ -108,12 +113,13 @@ impl ReadyLane {
     }
 
     /// Begins to read. `holder`, whose transaction holds the relation still, ends with the last lane. `stop` ends the lane, and
-    /// what it had the server do.
+    /// what it had the server do. Where all that it reads is `known`, no batch comes.
     pub fn start(
         self,
         stop: &CancellationToken,
         holder: &Arc<Client>,
         watch: Option<&Watch>,
+        known: Option<KnownRows>,
     ) -> Lane {
         let (sender, batches) = mpsc::channel(LANE_CAPACITY);
         let stop = stop.clone();
@@ -121,6 +127,8 @@ impl ReadyLane {
         let sink = Sink {
             batches: sender,
             watch: watch.cloned(),
+            known,
+            held: None,
         };
         let reader = tokio::spawn(async move {
             let _holder = holder;
@@ -139,23 +147,68 @@ impl Sink {
     ///
     /// # Errors
     /// [`Error::Interrupted`] where whoever received the batches is gone, and knows why.
-    async fn send(&self, batch: RecordBatch) -> Result<()> {
-        self.note(&batch)?;
+    async fn send(&mut self, batch: RecordBatch) -> Result<()> {
+        for batch in self.take_on(batch)? {
+            let sent = self.batches.send(batch).await;
+            sent.map_err(|_| Error::Interrupted)?;
+        }
+        Ok(())
+    }
+
+    /// Hands on what is still held: no more batches come.
+    ///
+    /// # Errors
+    /// As [`Sink::send`].
+    async fn finish(&mut self) -> Result<()> {
+        let Some(batch) = self.held.take() else {
+            return Ok(());
+        };
+        if self.is_known(&batch)? {
+            return Ok(());
+        }
         let sent = self.batches.send(batch).await;
         sent.map_err(|_| Error::Interrupted)
     }
 
     /// As [`Sink::send`]. Blocks.
     #[cfg(feature = "connectorx")]
-    fn blocking_send(&self, batch: RecordBatch) -> Result<()> {
-        self.note(&batch)?;
+    fn blocking_send(&mut self, batch: RecordBatch) -> Result<()> {
+        for batch in self.take_on(batch)? {
+            let sent = self.batches.blocking_send(batch);
+            sent.map_err(|_| Error::Interrupted)?;
+        }
+        Ok(())
+    }
+
+    /// As [`Sink::finish`]. Blocks.
+    #[cfg(feature = "connectorx")]
+    fn blocking_finish(&mut self) -> Result<()> {
+        let Some(batch) = self.held.take() else {
+            return Ok(());
+        };
+        if self.is_known(&batch)? {
+            return Ok(());
+        }
         let sent = self.batches.blocking_send(batch);
         sent.map_err(|_| Error::Interrupted)
     }
 
-    fn note(&self, batch: &RecordBatch) -> Result<()> {
-        self.watch
+    /// Notes a batch. What is to be sent now: rows that are known are no more than one batch, so the first waits for another.
+    fn take_on(&mut self, batch: RecordBatch) -> Result<Vec<RecordBatch>> {
+        if let Some(watch) = &self.watch {
+            watch.note(&batch)?;
+        }
+        if self.known.is_some() && self.held.is_none() {
+            self.held = Some(batch);
+            return Ok(Vec::new());
+        }
+        self.known = None;
+        Ok(self.held.take().into_iter().chain([batch]).collect())
+    }
+
+    fn is_known(&self, batch: &RecordBatch) -> Result<bool> {
+        self.known
             .as_ref()
-            .map_or(Ok(()), |watch| watch.note(batch))
+            .map_or(Ok(false), |known| known.are(batch))
     }
 }
