@@ -135,6 +135,16 @@ pub enum CatalogAccess {
     },
 }
 
+impl Target {
+    /// Whether it can be held open by one run alone. One that cannot is held by a lease in the landing area.
+    pub fn locks_itself(&self) -> bool {
+        match self {
+            // The file is locked, or an advisory lock is.
+            Self::DuckDb { .. } | Self::Postgres { .. } => true,
+        }
+    }
+}
+
 /// Which paths are asked.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum ApiVersion {
