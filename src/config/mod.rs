@@ -141,6 +141,8 @@ impl Target {
         match self {
             // The file is locked, or an advisory lock is.
             Self::DuckDb { .. } | Self::Postgres { .. } => true,
+            // A catalog knows of no sessions.
+            Self::Iceberg(_) => false,
         }
     }
 }

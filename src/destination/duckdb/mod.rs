@@ -23,7 +23,7 @@ pub(in crate::destination) mod open;
 pub(in crate::destination) mod session;
 pub(in crate::destination) mod stage;
 #[cfg(test)]
-mod tests;
+pub(in crate::destination) mod tests;
 
 use session::Session;
 
