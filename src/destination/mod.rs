@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
 use crate::evolution::{SchemaContract, TableSchema};
@@ -17,6 +18,7 @@ use crate::position::Position;
 #[cfg(test)]
 pub(crate) mod conformance;
 pub mod duckdb;
+pub mod iceberg;
 mod open;
 pub mod postgres;
 pub(crate) mod sql;
@@ -119,6 +121,10 @@ pub trait Destination: Send {
     /// changed then.
     fn advance(&mut self, stream: &StreamName, before: &Position, after: &Position) -> Result<()>;
 
+    /// Does what is better done once a run than once a load, before the destination is closed. Where it does not come to it,
+    /// nothing is lost.
+    fn finish(&mut self) {}
+
     /// The ids of a table of records that stand for records in use: its column `id`, where its column `archived` is false;
     /// of a table that keeps versions ([`Disposition::Scd2`]), of the current ones.
     ///
@@ -174,7 +180,7 @@ pub struct LoadOutcome {
 }
 
 /// A row of `_acequia_loads`.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LedgerRow {
     /// The load.
     pub load_id: LoadId,

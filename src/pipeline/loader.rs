@@ -284,6 +284,7 @@ impl Open {
             while let Some(request) = inbox.blocking_recv() {
                 request(destination.as_mut());
             }
+            destination.finish();
         });
         let (id, interrupter, warnings) = is_open.await.map_err(|_| ended())??;
         Ok(Self {

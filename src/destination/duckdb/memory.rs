@@ -1,9 +1,7 @@
 //! How much memory DuckDB may use, and a load that needs more.
 
-use crate::destination::sql::{Engine as _, Transactional as _, ledger};
-use crate::destination::{Loaded, StagedLoad};
+use crate::destination::sql::Engine as _;
 use crate::error::{Error, Kind, Result};
-use crate::failpoint;
 
 use super::open;
 use super::session::Session;
@@ -15,7 +13,7 @@ use super::session::Session;
 /// allowed it also fills, with blocks that it may need again: the limit begins low, because more of it makes a load no faster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MemoryLimit {
-    pub(super) now: u64,
+    pub(in crate::destination) now: u64,
     most: u64,
 }
 
@@ -47,41 +45,36 @@ impl From<u64> for MemoryLimit {
     }
 }
 
-/// Applies a load in one transaction, again with more memory where it cannot do with what there is.
-pub(super) fn load(session: &mut Session, load: &StagedLoad) -> Result<Loaded> {
-    let first = session.memory_limit();
+/// Does `work`, which is one transaction, and does it again with more memory where it cannot do with what there is. `session`
+/// is the session that it works with.
+pub(in crate::destination) fn with_enough<E, T>(
+    engine: &mut E,
+    session: impl Fn(&mut E) -> &mut Session,
+    mut work: impl FnMut(&mut E) -> Result<T>,
+) -> Result<T> {
+    let first = session(engine).memory_limit();
     let mut limit = first;
-    let loaded = loop {
-        let loaded = load_once(session, load);
-        let kind = loaded.as_ref().err().map(Error::kind);
+    let done = loop {
+        let done = work(engine);
+        let kind = done.as_ref().err().map(Error::kind);
         if kind == Some(Kind::DiskFull) {
             // What was written is undone, but keeps its room in the file until a checkpoint.
-            let given_back = session.execute("CHECKPOINT");
+            let given_back = session(engine).execute("CHECKPOINT");
             tracing::debug!(?given_back, "the disk is full");
         }
         let raised = limit.raised();
         let Some(raised) = raised.filter(|_| kind == Some(Kind::OutOfMemory)) else {
-            break loaded;
+            break done;
         };
-        // The transaction was rolled back: the load begins anew. One thread needs half as much as two.
+        // The transaction was rolled back: it begins anew. One thread needs half as much as two.
         tracing::info!(bytes = raised.now, "DuckDB needs more memory for this load");
-        session.allow(raised.now, 1)?;
+        session(engine).allow(raised.now, 1)?;
         limit = raised;
     };
     if limit != first
-        && let Err(error) = session.allow(first.now, open::threads())
+        && let Err(error) = session(engine).allow(first.now, open::threads())
     {
         tracing::debug!(%error, "DuckDB keeps the memory that it was given");
     }
-    loaded
-}
-
-fn load_once(session: &mut Session, load: &StagedLoad) -> Result<Loaded> {
-    let loaded = session.transaction(|session| {
-        let loaded = ledger::load(session, load)?;
-        fail::fail_point!("duckdb.before_commit", failpoint::abort);
-        Ok(loaded)
-    })?;
-    fail::fail_point!("duckdb.after_commit", failpoint::abort);
-    Ok(loaded)
+    done
 }

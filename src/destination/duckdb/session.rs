@@ -9,18 +9,20 @@ use duckdb::{Connection, Params, Row};
 
 #[cfg(test)]
 use crate::destination::sql::tests::assert_reserved_aliases;
-use crate::destination::sql::{Dialect, Engine, TextRow, Transactional};
+use crate::destination::sql::{Dialect, Engine, TextRow, Transactional, ledger};
 use crate::destination::{Interrupter, Loaded, StagedLoad};
 use crate::error::{Error, Result};
+use crate::failpoint;
 
 use super::dialect::DuckDbSql;
 use super::error;
 use super::memory::{self, MemoryLimit};
 
-/// A connection to the file, and the dataset in it.
+/// A connection to a database of DuckDB's, and the dataset in it.
 pub(crate) struct Session {
     connection: Connection,
-    /// The file's name as DuckDB derives it. Every name is written with it, as a dataset may bear the same one.
+    /// The database's name: the file's as DuckDB derives it, or that it was attached by. Every name is written with it, as a
+    /// dataset may bear the same one.
     catalog: String,
     dataset: String,
     memory_limit: MemoryLimit,
@@ -33,28 +35,38 @@ impl Session {
         dataset: &str,
         memory_limit: MemoryLimit,
     ) -> Result<Self> {
-        let catalog = connection
+        let catalog: String = connection
             .query_row("SELECT current_database()", [], |row| row.get(0))
             .map_err(error::from_duckdb)?;
-        Ok(Self {
+        Ok(Self::attached(connection, &catalog, dataset, memory_limit))
+    }
+
+    /// A session on the database that is, or will be, attached by that name.
+    pub(in crate::destination) fn attached(
+        connection: Connection,
+        catalog: &str,
+        dataset: &str,
+        memory_limit: MemoryLimit,
+    ) -> Self {
+        Self {
             connection,
-            catalog,
+            catalog: catalog.to_owned(),
             dataset: dataset.to_owned(),
             memory_limit,
             interrupted: Arc::new(AtomicBool::new(false)),
-        })
+        }
     }
 
     pub(super) fn catalog(&self) -> &str {
         &self.catalog
     }
 
-    pub(super) fn dataset(&self) -> &str {
+    pub(in crate::destination) fn dataset(&self) -> &str {
         &self.dataset
     }
 
     /// The dataset's schema, in SQL.
-    pub(super) fn schema(&self) -> String {
+    pub(in crate::destination) fn schema(&self) -> String {
         format!(
             "{}.{}",
             DuckDbSql.identifier(&self.catalog),
@@ -74,7 +86,7 @@ impl Session {
         ))
     }
 
-    fn batch(&self, sql: &str) -> Result<()> {
+    pub(in crate::destination) fn batch(&self, sql: &str) -> Result<()> {
         self.check()?;
         self.connection
             .execute_batch(sql)
@@ -96,8 +108,8 @@ impl Session {
             .map_err(error::from_duckdb)
     }
 
-    #[cfg(test)]
-    pub(super) fn connection(&self) -> &Connection {
+    /// The connection itself.
+    pub(in crate::destination) fn connection(&self) -> &Connection {
         &self.connection
     }
 
@@ -134,8 +146,18 @@ impl Transactional for Session {
     }
 
     fn load(&mut self, load: &StagedLoad) -> Result<Loaded> {
-        memory::load(self, load)
+        memory::with_enough(self, |session| session, |session| load_once(session, load))
     }
+}
+
+fn load_once(session: &mut Session, load: &StagedLoad) -> Result<Loaded> {
+    let loaded = session.transaction(|session| {
+        let loaded = ledger::load(session, load)?;
+        fail::fail_point!("duckdb.before_commit", failpoint::abort);
+        Ok(loaded)
+    })?;
+    fail::fail_point!("duckdb.after_commit", failpoint::abort);
+    Ok(loaded)
 }
 
 impl Engine for Session {
