@@ -99,8 +99,8 @@ impl Lake {
             .current_dir(folder.path())
             .env("AWS_ACCESS_KEY_ID", CLIENT_ID)
             .env("AWS_SECRET_ACCESS_KEY", CLIENT_SECRET)
-            // Its sockets are made there.
-            .env("TMPDIR", folder.path());
+            .env("TMPDIR", folder.path())
+            .env("leftovers", ports.sockets());
         let server = supervise(
             shell,
             folder.path(),
@@ -382,6 +382,22 @@ impl Lake {
 }
 
 impl Ports {
+    /// The sockets that SeaweedFS makes in `/tmp`, whatever it is told, and leaves there.
+    fn sockets(&self) -> String {
+        let [_, master, filer_http, filer, _, volume, s3, _, admin] = self.others;
+        [
+            ("master-grpc", master),
+            ("filer", filer_http),
+            ("filer-grpc", filer),
+            ("volume-grpc", volume),
+            ("s3", self.s3),
+            ("s3-grpc", s3),
+            ("admin-grpc", admin),
+        ]
+        .map(|(what, port)| format!("/tmp/seaweedfs-{what}-{port}.sock"))
+        .join(" ")
+    }
+
     /// The command line of a lake over a folder.
     fn arguments(&self, data: &Path) -> Vec<OsString> {
         let [

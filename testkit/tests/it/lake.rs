@@ -90,15 +90,18 @@ fn a_token_is_given_for_the_credentials() -> Result<()> {
 #[test]
 fn a_lake_ends_with_its_value_and_leaves_nothing() -> Result<()> {
     let lake = Lake::start()?;
-    let port: u16 = lake
-        .catalog()
-        .rsplit(':')
-        .next()
-        .context("no port")?
-        .parse()?;
+    let port = port_of(&lake)?;
     ensure!(testkit::listens(port));
+    let s3 = lake.endpoint();
+    let s3 = s3.rsplit(':').next().context("no port")?;
+    let socket = format!("/tmp/seaweedfs-s3-{s3}.sock");
+    ensure!(
+        std::fs::exists(&socket)?,
+        "there is no {socket} to look for"
+    );
     drop(lake);
     ensure!(!testkit::listens(port), "it still listens");
+    ensure!(!std::fs::exists(&socket)?, "{socket} was left");
     Ok(())
 }
 
@@ -107,9 +110,14 @@ fn a_lake_ends_when_its_test_panics() {
     let mut port = 0;
     let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         let lake = Lake::start().unwrap();
-        port = lake.catalog().rsplit(':').next().unwrap().parse().unwrap();
+        port = port_of(&lake).unwrap();
         panic!("as a failed test does");
     }));
     assert!(panicked.is_err());
     assert!(port != 0 && !testkit::listens(port));
+}
+
+fn port_of(lake: &Lake) -> Result<u16> {
+    let catalog = lake.catalog();
+    Ok(catalog.rsplit(':').next().context("no port")?.parse()?)
 }
