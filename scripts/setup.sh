@@ -7,7 +7,10 @@
 #   openssl (the command)            a test makes a certificate
 #   cargo 1.95+                      not installed here, only checked
 #   libduckdb.so                     so that DuckDB need not be compiled; without npm, or elsewhere than on x64 Linux, it is
-#   HubSpot's Python client          a test lets it judge the HubSpot of the tests; left out without python3 and venv
+#   python3 with venv                for the next two
+#   HubSpot's Python client          a test lets it judge the HubSpot of the tests
+#   SeaweedFS, PyIceberg, DuckDB's   the tests of the lake: an S3 service with an Iceberg catalog, and another reader of its
+#   extensions for Iceberg           tables; x64 Linux alone
 #   PostgreSQL 14 to 18              with `--matrix`: servers of every version that acequia is tested with
 # The S3 service of the tests is a Rust crate: nothing to install for it.
 set -euo pipefail
@@ -37,6 +40,8 @@ has_postgres() {
     return 1
 }
 
+has_venv() { has python3 && python3 -c 'import ensurepip, venv' 2>/dev/null; }
+
 # Fills `missing` with the Debian packages that bring what is not there.
 missing=()
 look() {
@@ -46,6 +51,7 @@ look() {
     has pkg-config || missing+=(pkg-config)
     has_postgres || missing+=(postgresql)
     has openssl || missing+=(openssl)
+    has_venv || missing+=(python3-venv)
 }
 
 # apt-get as root, without questions.
@@ -63,8 +69,8 @@ install_missing() {
     if ! has apt-get; then
         fail "missing: ${missing[*]} (Debian's names)" \
             "this system has no apt-get: install with its own package manager a C and a C++ compiler (cc, c++), make," \
-            "perl with its standard modules, pkg-config, openssl, and the PostgreSQL $POSTGRES_MINIMUM+ server (initdb and postgres," \
-            "in the folder that 'pg_config --bindir' prints), then run this again"
+            "perl with its standard modules, pkg-config, openssl, python3 with venv, and the PostgreSQL $POSTGRES_MINIMUM+ server" \
+            "(initdb and postgres, in the folder that 'pg_config --bindir' prints), then run this again"
     fi
     if [ "$(id -u)" -ne 0 ] && ! { has sudo && sudo -n true 2>/dev/null; }; then
         fail "missing: ${missing[*]}" "as root, run: apt-get install --no-install-recommends ${missing[*]}"
@@ -158,15 +164,11 @@ fetch_postgres() {
     done
 }
 
-# HubSpot's client from PyPI, in a virtual environment of its own. Where python3 or its venv is missing, or PyPI cannot be
-# reached, the one test that needs it says so.
+# HubSpot's client from PyPI, in a virtual environment of its own. Where PyPI cannot be reached, the one test that needs it
+# says so.
 fetch_hubspot_client() {
     local mark=$PYTHON_FOLDER/$HUBSPOT_CLIENT
     [ -e "$mark" ] && return
-    if ! { has python3 && python3 -c 'import ensurepip, venv' 2>/dev/null; }; then
-        printf "setup: without python3 and venv (Debian: python3-venv), HubSpot's own client is not installed\n" >&2
-        return
-    fi
     printf 'setup: installing %s into %s\n' "$HUBSPOT_CLIENT" "$PYTHON_FOLDER" >&2
     mkdir -p "$TOOLS"
     rm -rf "$PYTHON_FOLDER"
@@ -178,10 +180,36 @@ fetch_hubspot_client() {
     fi
 }
 
+# What the tests of the lake need, from PyPI: wheels whose checksums scripts/lake.txt states, and nothing else. Where they
+# cannot be had, those tests say so. The list of what is installed is written last.
+fetch_lake() {
+    local packages
+    packages=$(dirname "$0")/$LAKE_PACKAGES
+    cmp -s "$packages" "$LAKE_FOLDER/$LAKE_PACKAGES" && return
+    if ! is_x64_linux || ! python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))'; then
+        printf 'setup: what the tests of the lake need is for x64 Linux and Python 3.10 or later: it is not installed\n' >&2
+        return
+    fi
+    printf 'setup: installing SeaweedFS, PyIceberg and extensions of DuckDB into %s\n' "$LAKE_FOLDER" >&2
+    mkdir -p "$TOOLS"
+    rm -rf "$LAKE_FOLDER"
+    if python3 -m venv "$LAKE_FOLDER" &&
+        "$LAKE_FOLDER/bin/pip" install --quiet --disable-pip-version-check --only-binary :all: --require-hashes -r "$packages" &&
+        mkdir "$LAKE_FOLDER/extensions" &&
+        ln "$LAKE_FOLDER"/lib/python3*/site-packages/duckdb_extension_*/extensions/v*/*.duckdb_extension "$LAKE_FOLDER/extensions/"; then
+        chmod -R a+rX "$LAKE_FOLDER"
+        cp "$packages" "$LAKE_FOLDER/$LAKE_PACKAGES"
+    else
+        rm -rf "$LAKE_FOLDER"
+        printf 'setup: what the tests of the lake need could not be installed\n' >&2
+    fi
+}
+
 if is_x64_linux && has npm; then
     fetch_duckdb
 fi
 fetch_hubspot_client
+fetch_lake
 if [ "${1:-}" = --matrix ]; then
     is_x64_linux && has npm && has node || fail "PostgreSQL's servers of other versions are fetched with npm and node, on x64 Linux"
     fetch_postgres

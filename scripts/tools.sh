@@ -31,3 +31,8 @@ CARGO_DENY_FOLDER=$TOOLS/cargo-deny-0.20.2
 # HubSpot's own client, in a virtual environment: with it, tests judge the HubSpot that they run against.
 HUBSPOT_CLIENT=hubspot-api-client==12.0.0
 PYTHON_FOLDER=$TOOLS/python
+
+# What the tests of the lake need, with their checksums, in a virtual environment: bin/weed (SeaweedFS: an S3 service and an
+# Iceberg catalog), bin/python (with PyIceberg, and DuckDB for Python), extensions/*.duckdb_extension (for the DuckDB above).
+LAKE_PACKAGES=lake.txt
+LAKE_FOLDER=$TOOLS/lake

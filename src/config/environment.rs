@@ -100,7 +100,8 @@ impl Environment {
         }
     }
 
-    fn get(&self, name: &str) -> Result<String, BadVariable> {
+    /// The value of a variable: the process's own, else that of the file.
+    pub(super) fn get(&self, name: &str) -> Result<String, BadVariable> {
         match std::env::var(name) {
             Ok(value) => Ok(value),
             Err(VarError::NotUnicode(_)) => Err(BadVariable::NotText(name.to_owned())),

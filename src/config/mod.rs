@@ -76,6 +76,74 @@ pub enum Target {
         /// The connection URI.
         url: Secret,
     },
+    /// Tables of Apache Iceberg behind a REST catalog.
+    Iceberg(Box<Lake>),
+}
+
+/// Tables of Apache Iceberg behind a REST catalog.
+#[derive(Debug, Clone)]
+pub struct Lake {
+    /// The catalog's address, without `/v1` and without a `/` at its end.
+    pub catalog: String,
+    /// The warehouse, as the catalog calls it.
+    pub warehouse: String,
+    /// What the catalog is shown.
+    pub access: CatalogAccess,
+    /// Where its files are, for what the catalog vends no credentials for.
+    pub storage: Option<ObjectStorage>,
+    /// The folder of DuckDB's extensions, where not those that DuckDB has installed.
+    pub extensions: Option<PathBuf>,
+    /// How much memory DuckDB may use, in bytes, where the configuration says.
+    pub memory_limit: Option<u64>,
+}
+
+/// S3, or what speaks as it does, as the usual variables of the environment tell of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObjectStorage {
+    /// The access key's id.
+    pub key_id: String,
+    /// The access key.
+    pub secret: Secret,
+    /// The token of a session, where the key is that of one.
+    pub session_token: Option<Secret>,
+    /// The region.
+    pub region: String,
+    /// Its address, where it is not AWS's own.
+    pub endpoint: Option<String>,
+    /// Whether buckets are named in the path, not in the host's name.
+    pub by_path: bool,
+}
+
+/// What a REST catalog is shown.
+#[derive(Debug, Clone)]
+pub enum CatalogAccess {
+    /// Nothing.
+    Open,
+    /// A bearer token.
+    Token(Secret),
+    /// Bearer tokens that are had for client credentials of OAuth2.
+    Credential {
+        /// The client's id.
+        id: String,
+        /// Its secret.
+        secret: Secret,
+        /// Where tokens are had.
+        oauth2_uri: String,
+        /// What they are for.
+        scope: String,
+    },
+}
+
+impl Target {
+    /// Whether it can be held open by one run alone. One that cannot is held by a lease in the landing area.
+    pub fn locks_itself(&self) -> bool {
+        match self {
+            // The file is locked, or an advisory lock is.
+            Self::DuckDb { .. } | Self::Postgres { .. } => true,
+            // A catalog knows of no sessions.
+            Self::Iceberg(_) => false,
+        }
+    }
 }
 
 /// A source in use.
@@ -88,7 +156,7 @@ pub enum Source {
 }
 
 /// A text that is never printed.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
 /// A stream, ready to run.

@@ -67,6 +67,8 @@ pub enum DestinationKind {
     DuckDb,
     /// A PostgreSQL database.
     Postgres,
+    /// Tables of Apache Iceberg behind a REST catalog.
+    Iceberg,
 }
 
 /// A place that loads go to.
@@ -82,7 +84,37 @@ pub struct DestinationConfig {
     /// PostgreSQL: the connection URI, as in `postgres://user@host:5432/database?sslmode=verify-full`.
     #[serde(default)]
     pub url: Option<String>,
-    /// DuckDB: how much memory it may use, as in "512MB". Default: 96 MB, and up to 6 GB for a load of wide rows that needs it.
+    /// Iceberg: the REST catalog's address, without `/v1`, as in `https://catalog.example.com/api/catalog`.
+    #[serde(default)]
+    pub catalog: Option<String>,
+    /// Iceberg: the warehouse, as the catalog calls it.
+    #[serde(default)]
+    pub warehouse: Option<String>,
+    /// Iceberg: OAuth2 client credentials, as in `"${LAKE_ID}:${LAKE_SECRET}"`.
+    #[serde(default)]
+    pub credential: Option<String>,
+    /// Iceberg: a bearer token, instead of `credential`.
+    #[serde(default)]
+    pub token: Option<String>,
+    /// Iceberg: where tokens are had for `credential`. Default: the catalog's own `/v1/oauth/tokens`.
+    #[serde(default)]
+    pub oauth2_uri: Option<String>,
+    /// Iceberg: the scope of the tokens that are had for `credential`. Default: "PRINCIPAL_ROLE:ALL".
+    #[serde(default)]
+    pub scope: Option<String>,
+    /// Iceberg: whether `catalog` and `oauth2_uri` may be plain `http://` to another host than this machine: tokens then travel in
+    /// clear.
+    #[serde(default)]
+    pub insecure_http: Option<bool>,
+    /// Iceberg: who writes the rows: "duckdb" (default), within acequia itself.
+    #[serde(default)]
+    pub engine: Option<String>,
+    /// Iceberg: a folder with DuckDB's extensions `httpfs`, `avro` and `iceberg`, relative to the configuration file. Default: those
+    /// that DuckDB has installed.
+    #[serde(default)]
+    pub extensions: Option<String>,
+    /// DuckDB, which also writes Iceberg: how much memory it may use, as in "512MB". Default: 96 MB, and up to 6 GB for a load that
+    /// needs it.
     #[serde(default)]
     #[schemars(transform = size_pattern)]
     pub memory_limit: Option<String>,
@@ -337,7 +369,13 @@ fn size_pattern(schema: &mut Schema) {
 
 /// Each kind of destination wants a key of its own.
 fn destination_keys(schema: &mut Schema) {
-    require_by_kind(schema, &[("duckdb", "path"), ("postgres", "url")]);
+    let keys = [
+        ("duckdb", "path"),
+        ("postgres", "url"),
+        ("iceberg", "catalog"),
+        ("iceberg", "warehouse"),
+    ];
+    require_by_kind(schema, &keys);
 }
 
 /// Each kind of source wants a key of its own.

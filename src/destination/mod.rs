@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
 use crate::evolution::{SchemaContract, TableSchema};
@@ -17,6 +18,7 @@ use crate::position::Position;
 #[cfg(test)]
 pub(crate) mod conformance;
 pub mod duckdb;
+pub mod iceberg;
 mod open;
 pub mod postgres;
 pub(crate) mod sql;
@@ -120,6 +122,10 @@ pub trait Destination: Send {
     /// nothing was changed.
     fn advance(&mut self, stream: &StreamName, before: &Position, after: &Position) -> Result<()>;
 
+    /// Does what is done once a run rather than once a load, before the destination is closed. If it is not called, nothing
+    /// is lost.
+    fn finish(&mut self) {}
+
     /// The ids of the records that a table has and that are not archived: its column `id` where its column `archived` is
     /// false; for a table that keeps versions ([`Disposition::Scd2`]), only current versions count.
     ///
@@ -175,7 +181,7 @@ pub struct LoadOutcome {
 }
 
 /// A row of `_acequia_loads`.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LedgerRow {
     /// The load.
     pub load_id: LoadId,

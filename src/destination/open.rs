@@ -5,6 +5,7 @@ use crate::error::Result;
 
 use super::Destination;
 use super::duckdb::{DuckDb, MemoryLimit};
+use super::iceberg::{self, Lake};
 use super::postgres::{Postgres, privileges};
 use super::sql::changes::changelog;
 
@@ -21,6 +22,7 @@ pub fn open(destination: &config::Destination, dataset: &str) -> Result<Box<dyn 
             Box::new(DuckDb::open(name, path, limit, dataset)?)
         }
         Target::Postgres { url } => Box::new(Postgres::open(name, url, dataset)?),
+        Target::Iceberg(lake) => Box::new(Lake::open(name, lake, dataset)?),
     })
 }
 
@@ -40,6 +42,9 @@ pub fn open_read_only(
         }
         Target::Postgres { url } => {
             Postgres::open_read_only(name, url, dataset)?.map(|opened| Box::new(opened) as _)
+        }
+        Target::Iceberg(lake) => {
+            Lake::open_read_only(name, lake, dataset)?.map(|opened| Box::new(opened) as _)
         }
     })
 }
@@ -63,12 +68,14 @@ pub fn check(
     dataset: &str,
     tables: &[&str],
 ) -> Result<Option<Rights>> {
-    let Target::Postgres { url } = &destination.target else {
-        return Ok(None);
-    };
+    let name = &destination.name;
     let tables: Vec<String> = tables
         .iter()
         .flat_map(|table| [(*table).to_owned(), changelog::table_name(table)])
         .collect();
-    privileges::look(&destination.name, url, dataset, &tables).map(Some)
+    match &destination.target {
+        Target::DuckDb { .. } => Ok(None),
+        Target::Postgres { url } => privileges::look(name, url, dataset, &tables).map(Some),
+        Target::Iceberg(lake) => iceberg::check(name, lake, dataset, &tables).map(Some),
+    }
 }

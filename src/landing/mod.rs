@@ -15,6 +15,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use futures::{StreamExt, TryStreamExt};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
@@ -28,10 +29,12 @@ use crate::names::{LoadId, StreamName};
 pub mod failures;
 mod folder;
 pub(crate) mod inventory;
+pub(crate) mod lease;
 pub(crate) mod lineage;
 pub mod manifest;
 pub(crate) mod part;
 mod parts;
+mod process;
 pub(crate) mod slot;
 pub(crate) mod writer;
 
@@ -152,15 +155,24 @@ impl Landing {
 
     /// Checks that a file can be written and removed.
     pub async fn probe(&self) -> Result<()> {
+        self.now().await.map(|_| ())
+    }
+
+    /// What time it is in the landing area: a file is written, looked at and removed again.
+    async fn now(&self) -> Result<DateTime<Utc>> {
         let path = Path::from(format!("_probe-{}", uuid::Uuid::new_v4().simple()));
         self.store
             .put(&path, PutPayload::from_static(b"acequia"))
             .await
             .map_err(|error| self.fault("cannot write to the landing area", &path, error))?;
+        let written = self.store.head(&path).await;
         self.store
             .delete(&path)
             .await
-            .map_err(|error| self.fault("cannot remove from the landing area", &path, error))
+            .map_err(|error| self.fault("cannot remove from the landing area", &path, error))?;
+        let written =
+            written.map_err(|error| self.fault("cannot read the landing area", &path, error))?;
+        Ok(written.last_modified)
     }
 
     /// The streams of a pipeline that have a folder.

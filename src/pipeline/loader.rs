@@ -7,13 +7,17 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::config;
+use crate::config::{self, Pipeline};
 use crate::destination::{self, Destination, Interrupter};
 use crate::error::{Error, Result};
-use crate::names::DestinationId;
+use crate::landing::Landing;
+use crate::landing::lease::Lease;
+use crate::names::{DestinationId, StreamName};
 
 /// The interval at which a destination that another process holds is tried again.
 const PAUSE: Duration = Duration::from_millis(100);
+/// The same, if each attempt takes requests to an object store.
+const LEASE_PAUSE: Duration = Duration::from_secs(2);
 /// How long a wait lasts before a message says so.
 const SILENCE: Duration = Duration::from_secs(1);
 
@@ -28,8 +32,7 @@ pub(super) struct Loader {
 }
 
 struct Shared {
-    destination: config::Destination,
-    dataset: String,
+    place: Place,
     /// This token is cancelled to stop the run. A destination that is closed by then stays closed.
     stop: CancellationToken,
     open: Mutex<Option<Open>>,
@@ -39,12 +42,22 @@ struct Shared {
     holds: Arc<()>,
 }
 
+/// Which destination, for whom.
+struct Place {
+    pipeline: StreamName,
+    destination: config::Destination,
+    dataset: String,
+    /// Where the lease is kept of a destination that cannot be locked.
+    landing: Landing,
+}
+
 struct Open {
     requests: mpsc::Sender<Request>,
     id: DestinationId,
     interrupter: Interrupter,
     warnings: Vec<String>,
     thread: JoinHandle<()>,
+    lease: Option<Lease>,
 }
 
 /// Keeps the destination open, so that no other run can open it. Every writer to the landing area has a hold: another run
@@ -59,18 +72,23 @@ impl Loader {
     ///
     /// If another process has the destination open, this method waits as long as the destination's `wait` says.
     pub(super) async fn open(
-        destination: &config::Destination,
-        dataset: &str,
+        pipeline: &Pipeline,
+        landing: &Landing,
         stop: &CancellationToken,
     ) -> Result<(Self, Vec<String>)> {
         let waited_for = Error::ends_when_released;
-        let mut open = Open::patiently(destination, dataset, stop, waited_for).await?;
+        let place = Place {
+            pipeline: pipeline.name.clone(),
+            destination: pipeline.destination.clone(),
+            dataset: pipeline.dataset.clone(),
+            landing: landing.clone(),
+        };
+        let mut open = Open::patiently(&place, stop, waited_for).await?;
         let warnings = std::mem::take(&mut open.warnings);
         let loader = Self {
             id: open.id.clone(),
             shared: Arc::new(Shared {
-                destination: destination.clone(),
-                dataset: dataset.to_owned(),
+                place,
                 stop: stop.clone(),
                 interrupter: std::sync::Mutex::new(Some(Arc::clone(&open.interrupter))),
                 open: Mutex::new(Some(open)),
@@ -123,17 +141,15 @@ impl Loader {
     async fn requests(&self) -> Result<mpsc::Sender<Request>> {
         let mut open = self.shared.open.lock().await;
         if let Some(open) = open.as_ref() {
+            if let Some(lease) = &open.lease {
+                lease.check()?;
+            }
             return Ok(open.requests.clone());
         }
-        let Shared {
-            destination,
-            dataset,
-            stop,
-            ..
-        } = self.shared.as_ref();
+        let Shared { place, stop, .. } = self.shared.as_ref();
         // The destination could be opened a moment ago, so another process is the cause.
         let waited_for = |error: &Error| matches!(error, Error::Destination(_));
-        let again = Open::patiently(destination, dataset, stop, waited_for).await?;
+        let again = Open::patiently(place, stop, waited_for).await?;
         if again.id != self.id {
             return Err(
                 Error::destination("another destination stands where this run's was")
@@ -168,11 +184,16 @@ impl Loader {
 impl Open {
     /// Opens the destination. If another process holds it, tries again as long as the destination's `wait` says.
     async fn patiently(
-        destination: &config::Destination,
-        dataset: &str,
+        place: &Place,
         stop: &CancellationToken,
         waited_for: impl Fn(&Error) -> bool,
     ) -> Result<Self> {
+        let wait = place.destination.wait;
+        let pause = if place.destination.target.locks_itself() {
+            PAUSE
+        } else {
+            LEASE_PAUSE
+        };
         let began = Instant::now();
         let mut told = false;
         loop {
@@ -180,31 +201,31 @@ impl Open {
                 return Err(Error::Interrupted);
             }
             let opened = tokio::select! {
-                opened = Self::open(destination, dataset) => opened,
+                opened = Self::open(place) => opened,
                 () = stop.cancelled() => return Err(Error::Interrupted),
             };
             let error = match opened {
                 Err(error) if waited_for(&error) => error,
                 opened => return opened,
             };
-            if destination.wait.is_zero() {
+            if wait.is_zero() {
                 return Err(error);
             }
             let waited = began.elapsed();
-            if waited >= destination.wait {
+            if waited >= wait {
                 let remedy = error.remedy_text().unwrap_or("run again").to_owned();
-                let seconds = destination.wait.as_secs();
+                let seconds = wait.as_secs();
                 return Err(error.remedy(format!(
                     "{remedy}. It was waited for {seconds} s: `wait` of the destination says how long"
                 )));
             }
             if !told && waited >= SILENCE {
                 told = true;
-                let seconds = destination.wait.saturating_sub(waited).as_secs();
+                let seconds = wait.saturating_sub(waited).as_secs();
                 tracing::warn!("waiting for the destination, {seconds} s more at most: {error}");
             }
             tokio::select! {
-                () = tokio::time::sleep(PAUSE) => {}
+                () = tokio::time::sleep(pause) => {}
                 () = stop.cancelled() => return Err(Error::Interrupted),
             }
         }
@@ -212,16 +233,41 @@ impl Open {
 
     async fn close(self) -> Result<()> {
         drop(self.requests);
-        self.thread.await.map_err(|error| {
+        let closed = self.thread.await.map_err(|error| {
             Error::internal("the destination's thread ended unexpectedly").cause(error)
-        })
+        });
+        if let Some(lease) = self.lease {
+            lease.release().await;
+        }
+        closed
     }
 
-    async fn open(destination: &config::Destination, dataset: &str) -> Result<Self> {
+    /// Opens the destination, once no other run can have it.
+    async fn open(place: &Place) -> Result<Self> {
+        let lease = if place.destination.target.locks_itself() {
+            None
+        } else {
+            let taken = place
+                .landing
+                .lease(&place.pipeline, &place.destination.name);
+            Some(taken.await?)
+        };
+        match Self::open_held(place).await {
+            Ok(open) => Ok(Self { lease, ..open }),
+            Err(error) => {
+                if let Some(lease) = lease {
+                    lease.release().await;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    async fn open_held(place: &Place) -> Result<Self> {
         let (requests, mut inbox) = mpsc::channel::<Request>(1);
         let (opened, is_open) = oneshot::channel();
-        let destination = destination.clone();
-        let dataset = dataset.to_owned();
+        let destination = place.destination.clone();
+        let dataset = place.dataset.clone();
         let thread = tokio::task::spawn_blocking(move || {
             let mut destination = match destination::open(&destination, &dataset) {
                 Ok(destination) => destination,
@@ -238,6 +284,7 @@ impl Open {
             while let Some(request) = inbox.blocking_recv() {
                 request(destination.as_mut());
             }
+            destination.finish();
         });
         let (id, interrupter, warnings) = is_open.await.map_err(|_| ended())??;
         Ok(Self {
@@ -246,6 +293,7 @@ impl Open {
             interrupter,
             warnings,
             thread,
+            lease: None,
         })
     }
 }

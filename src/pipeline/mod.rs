@@ -102,7 +102,7 @@ async fn run_streams(
     landing: Landing,
 ) -> Result<RunReport> {
     let began = Instant::now();
-    let opened = Loader::open(&pipeline.destination, &pipeline.dataset, &options.interrupt);
+    let opened = Loader::open(&pipeline, &landing, &options.interrupt);
     let (loader, warnings) = opened.await?;
     let states = loader.call(|destination| destination.states()).await?;
     let pipeline = Arc::new(pipeline);

@@ -62,7 +62,7 @@ pub async fn replay(pipeline: Pipeline, options: ReplayOptions) -> Result<RunRep
     let began = Instant::now();
     let landing = open_landing(&pipeline)?;
     let asked = find(&landing, &pipeline, &options.loads).await?;
-    let opened = Loader::open(&pipeline.destination, &pipeline.dataset, &options.interrupt);
+    let opened = Loader::open(&pipeline, &landing, &options.interrupt);
     let (loader, warnings) = opened.await?;
     let states = loader.call(|destination| destination.states()).await?;
     let replays: Vec<StreamReplay> = pipeline

@@ -100,6 +100,7 @@ fn place(pipeline: &Pipeline) -> String {
         Target::Postgres { url } => {
             Server::parse(url).map_or_else(|_| String::new(), |server| server.place().to_owned())
         }
+        Target::Iceberg(lake) => format!("{}, {}", lake.catalog, lake.warehouse),
     };
     format!("{place}, {}", pipeline.dataset)
 }

@@ -6,7 +6,6 @@
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::fs;
-use std::io::ErrorKind;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -19,7 +18,9 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use postgres::{Client, NoTls};
 use tempfile::TempDir;
 
-use crate::host::{User, binaries, free_port, signal, unprivileged_user, wait};
+use crate::host::{
+    User, binaries, free_port, log_tail, signal, supervise, unprivileged_user, wait,
+};
 
 /// A role that must give [`PASSWORD`] (SCRAM-SHA-256), on every database. It may read all tables and replicate.
 pub const PASSWORD_ROLE: &str = "con_clave";
@@ -28,11 +29,9 @@ pub const PASSWORD: &str = "clave-de-prueba";
 
 /// The superuser, whom loopback connections may be without a password.
 const SUPERUSER: &str = "postgres";
-const SUPERVISOR: &str = include_str!("supervise.sh");
 const START_LIMIT: Duration = Duration::from_mins(1);
 const STOP_LIMIT: Duration = Duration::from_secs(20);
 const PORT_TRIES: usize = 8;
-const LOG_TAIL: usize = 3000;
 
 /// Settings that make a throw-away server quick, and ready for logical replication. Commits stay synchronous: a
 /// walsender sends only what was flushed, so with them off a test would wait for the WAL writer.
@@ -350,22 +349,18 @@ impl Cluster {
 
     /// Runs a program of the server's on the data folder, so that it ends with this process or with the child's pipe.
     fn supervise(&self, program: &str, arguments: &[&str]) -> Result<Child> {
-        self.command("sh")
-            .args(["-c", SUPERVISOR, "supervise"])
-            .arg(self.log_file())
-            .arg(self.folder.path().join("ending"))
-            .arg(self.folder.path())
-            .arg(self.binaries.join(program))
-            .arg("-D")
-            .arg(&self.data)
-            .args(arguments)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            // Of its own group, so that Ctrl-C in a terminal does not end it before it has cleaned up.
-            .process_group(0)
-            .spawn()
-            .context("cannot run sh")
+        let data = [OsString::from("-D"), self.data.clone().into()];
+        let arguments: Vec<OsString> = data
+            .into_iter()
+            .chain(arguments.iter().map(OsString::from))
+            .collect();
+        supervise(
+            self.command("sh"),
+            self.folder.path(),
+            &self.log_file(),
+            &self.binaries.join(program),
+            &arguments,
+        )
     }
 
     /// Waits until the server takes connections; gives the postmaster's process id.
@@ -497,14 +492,4 @@ impl Drop for Cluster {
 /// Connects without TLS, which every server of this crate accepts.
 pub(crate) fn connect(url: &str) -> Result<Client> {
     Client::connect(url, NoTls).with_context(|| format!("cannot connect to {url}"))
-}
-
-fn log_tail(path: &Path) -> String {
-    let log = match fs::read(path) {
-        Ok(log) => log,
-        Err(error) if error.kind() == ErrorKind::NotFound => return "(no log)".to_owned(),
-        Err(error) => return format!("(cannot read the log: {error})"),
-    };
-    let start = log.len().saturating_sub(LOG_TAIL);
-    String::from_utf8_lossy(log.get(start..).unwrap_or_default()).into_owned()
 }

@@ -1,14 +1,20 @@
 //! What a server needs of the machine it is to run on: binaries, an account, a port; and what ends its processes.
 
+use std::ffi::OsString;
 use std::fs;
+use std::io::ErrorKind;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
+
+const SUPERVISOR: &str = include_str!("supervise.sh");
+const LOG_TAIL: usize = 3000;
 
 /// The account the server runs as when this process is root, which PostgreSQL refuses to be.
 #[derive(Debug, Clone, Copy)]
@@ -70,9 +76,58 @@ pub(crate) fn unprivileged_user(own: &Path) -> Result<Option<User>> {
 }
 
 pub(crate) fn free_port() -> Result<u16> {
-    let listener =
-        TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port on loopback")?;
-    Ok(listener.local_addr()?.port())
+    let [port] = free_ports()?;
+    Ok(port)
+}
+
+/// So many free loopback ports, all of them different.
+pub(crate) fn free_ports<const N: usize>() -> Result<[u16; N]> {
+    // Held until all are known, or the same one could be given twice.
+    let mut held = Vec::with_capacity(N);
+    let mut ports = [0; N];
+    for port in &mut ports {
+        let listener =
+            TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port on loopback")?;
+        *port = listener.local_addr()?.port();
+        held.push(listener);
+    }
+    Ok(ports)
+}
+
+/// Runs a program under a small `sh` (`supervise.sh`) that watches a pipe from this process: at the pipe's end the program is
+/// stopped at once and `folder` removed. `shell` is a command for `sh` in whatever surroundings the program is to have.
+pub(crate) fn supervise(
+    mut shell: Command,
+    folder: &Path,
+    log: &Path,
+    program: &Path,
+    arguments: &[OsString],
+) -> Result<Child> {
+    shell
+        .args(["-c", SUPERVISOR, "supervise"])
+        .arg(log)
+        .arg(folder.join("ending"))
+        .arg(folder)
+        .arg(program)
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        // Of its own group, so that Ctrl-C in a terminal does not end it before it has cleaned up.
+        .process_group(0)
+        .spawn()
+        .context("cannot run sh")
+}
+
+/// The end of a server's log.
+pub(crate) fn log_tail(path: &Path) -> String {
+    let log = match fs::read(path) {
+        Ok(log) => log,
+        Err(error) if error.kind() == ErrorKind::NotFound => return "(no log)".to_owned(),
+        Err(error) => return format!("(cannot read the log: {error})"),
+    };
+    let start = log.len().saturating_sub(LOG_TAIL);
+    String::from_utf8_lossy(log.get(start..).unwrap_or_default()).into_owned()
 }
 
 /// Sends a signal to one process of ours.

@@ -1,8 +1,9 @@
 //! Real servers and seeded data for acequia's tests, benches and demo.
 //!
 //! Nothing here is a double: [`Cluster`] is a PostgreSQL of one's own, [`S3Server`] answers S3 requests from a
-//! folder, [`HubSpotServer`] is a CRM with state, and [`oracle`] lets PostgreSQL itself say what a destination must hold. All of it is thrown away when
-//! dropped, and also when the process that started it is killed.
+//! folder, [`HubSpotServer`] is a CRM with state, [`Lake`] is an Iceberg catalog with its object storage, and [`oracle`] lets
+//! PostgreSQL itself say what a destination must hold. All of it is thrown away when dropped, and also when the process that
+//! started it is killed. [`Proxy`] stands between a client and any of the HTTP services, and loses answers.
 //!
 //! ```no_run
 //! # fn main() -> anyhow::Result<()> {
@@ -21,7 +22,10 @@ pub mod cluster;
 pub mod database;
 mod host;
 pub mod hubspot;
+pub mod lake;
+mod loopback;
 pub mod oracle;
+pub mod proxy;
 pub mod s3;
 pub mod seed;
 mod standby;
@@ -31,6 +35,8 @@ pub use cluster::{Cluster, ClusterOptions, PASSWORD, PASSWORD_ROLE};
 pub use database::{SCHEMA, TestDb};
 pub use host::listens;
 pub use hubspot::{HUBSPOT_TOKEN, HubSpotServer};
+pub use lake::Lake;
+pub use proxy::Proxy;
 pub use s3::S3Server;
 pub use seed::{Seed, Seeded};
 pub use standby::Standby;

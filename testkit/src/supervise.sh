@@ -20,7 +20,8 @@ exec 3<&-
 wait "$program"
 status=$?
 if [ -e "$mark" ]; then
-    rm -rf "$folder"
+    # shellcheck disable=SC2086
+    rm -rf "$folder" ${leftovers-}
 else
     kill -KILL "$watcher"
 fi

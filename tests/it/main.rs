@@ -22,6 +22,7 @@ mod holding;
 mod hostile_role;
 mod hubspot;
 mod incremental;
+mod lake;
 mod landing_keep;
 mod landing_trust;
 mod layers;

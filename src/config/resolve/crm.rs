@@ -6,8 +6,8 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use url::{Host, Url};
 
+use super::address;
 use super::problems::{Checked, Problems};
 use super::stream::Resolver;
 use crate::config::document::Document;
@@ -80,40 +80,6 @@ fn beside(table: &str, other: &str) -> String {
     format!("{table}__{other}")
 }
 
-/// Checks an API address. The error has a message and a remedy, never the address, which may contain a password.
-fn base_url(text: &str, insecure: bool) -> Result<(), (&'static str, &'static str)> {
-    let no_address = ("this is no address", "write https://…, or leave it out");
-    let url = Url::parse(text).map_err(|_| no_address)?;
-    if !matches!(url.scheme(), "https" | "http") {
-        return Err(no_address);
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err((
-            "it has a user or a password in it",
-            "take what stands before the `@` out: HubSpot is asked with `token` alone",
-        ));
-    }
-    if url.query().is_some() || url.fragment().is_some() {
-        return Err((
-            "it has a `?` or `#` in it",
-            "write the address up to there: paths are added at its end",
-        ));
-    }
-    let is_this_machine = match url.host() {
-        Some(Host::Domain(name)) => name == "localhost",
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
-    };
-    if url.scheme() == "http" && !is_this_machine && !insecure {
-        return Err((
-            "the token would travel in clear to another machine",
-            "write https://…; where the way there is safe by other means, set insecure_http = true",
-        ));
-    }
-    Ok(())
-}
-
 impl Document {
     /// The HubSpot account of a source.
     pub(super) fn hubspot(
@@ -135,7 +101,7 @@ impl Document {
         let place = format!("{table} base_url");
         let base_url = match &config.base_url {
             Some(url) => self.expand(url, &place, problems).and_then(|url| {
-                match base_url(&url, config.insecure_http == Some(true)) {
+                match address::check(&url, config.insecure_http == Some(true)) {
                     Ok(()) => Ok(url),
                     Err((what, remedy)) => Err(problems.add(&place, what, remedy)),
                 }

@@ -6,34 +6,31 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use chrono::TimeDelta;
 
 use super::document::Document;
-use super::model::{DestinationConfig, DestinationKind, SourceConfig, SourceKind, StreamConfig};
+use super::model::{SourceConfig, SourceKind, StreamConfig};
 use super::postgres::Replication;
 use super::units;
-use super::{Destination, HubSpotSource, Pipeline, PostgresSource, Secret, Stream, Target};
+use super::{HubSpotSource, Pipeline, PostgresSource, Secret, Stream};
 use crate::error::Result;
 use crate::mode::Mode;
 use crate::names::StreamName;
 
+mod address;
 mod crm;
+mod destination;
 mod problems;
+mod storage;
 mod stream;
 
 use problems::{Checked, Problems};
-
-/// How long a run waits for another process that has the destination open, unless the configuration says otherwise.
-const DEFAULT_WAIT: Duration = Duration::from_mins(1);
 
 /// The size at which a part is closed, in bytes, unless the configuration says otherwise.
 const PART_SIZE: u64 = 256_000_000;
 /// The smallest size of a part: smaller parts would be mostly overhead.
 const LEAST_PART_SIZE: u64 = 1_000_000;
-/// The smallest memory limit: DuckDB cannot work with less than 16 megabytes.
-const LEAST_MEMORY_LIMIT: u64 = 16_000_000;
 /// The longest name that PostgreSQL keeps whole, in bytes (manual, section 4.1.1).
 const MAX_NAME: usize = 63;
 
@@ -205,98 +202,6 @@ impl Document {
                     "move the pipeline to another folder",
                 )
             })
-    }
-
-    fn destination(&self, selection: &Selection, problems: &mut Problems) -> Checked<Destination> {
-        let (name, place) = if let Some(name) = &selection.destination {
-            (name.clone(), "--destination")
-        } else {
-            let place = "[pipeline] destination";
-            let name = self.expand(&self.config.pipeline.destination, place, problems)?;
-            (name, place)
-        };
-        let destinations = &self.config.destinations;
-        let Some(config) = destinations.get(&name) else {
-            let known = destinations.keys().map(String::as_str);
-            return Err(problems.unknown(place, "destination", &name, known));
-        };
-        let target = match config.kind {
-            DestinationKind::DuckDb => self.duckdb(&name, config, problems)?,
-            DestinationKind::Postgres => self.warehouse(&name, config, problems)?,
-        };
-        let place = format!("{} wait", table("destinations", &name));
-        let wait = match config.wait.as_deref() {
-            None => DEFAULT_WAIT,
-            Some(text) => {
-                let wait = units::duration(text).and_then(|wait| wait.to_std().ok());
-                wait.ok_or_else(|| {
-                    let what = "this is no length of time";
-                    let remedy = "write a whole number and a unit, as in \"90s\", \"5m\" or \"1h\"";
-                    problems.add(&place, what, remedy)
-                })?
-            }
-        };
-        Ok(Destination { name, target, wait })
-    }
-
-    fn duckdb(
-        &self,
-        name: &str,
-        config: &DestinationConfig,
-        problems: &mut Problems,
-    ) -> Checked<Target> {
-        let table = table("destinations", name);
-        if config.url.is_some() {
-            let what = "it has no meaning with kind = \"duckdb\"";
-            let remedy = "leave it out, or use kind = \"postgres\"";
-            return Err(problems.add(&format!("{table} url"), what, remedy));
-        }
-        let memory_limit = self.size(
-            config.memory_limit.as_deref(),
-            &format!("{table} memory_limit"),
-            LEAST_MEMORY_LIMIT,
-            problems,
-        );
-        let place = format!("{table} path");
-        let remedy = "name the database file, as in path = \"warehouse.duckdb\"";
-        let Some(path) = &config.path else {
-            return Err(problems.add(&place, "it is missing", remedy));
-        };
-        let path = self.expand(path, &place, problems)?;
-        if path.is_empty() {
-            return Err(problems.add(&place, "it is empty", remedy));
-        }
-        if path.starts_with(":memory:") {
-            let what = "a database in memory is gone when the run ends";
-            return Err(problems.add(&place, what, remedy));
-        }
-        Ok(Target::DuckDb {
-            path: self.beside(&path),
-            memory_limit: memory_limit?,
-        })
-    }
-
-    /// A PostgreSQL database as a destination.
-    fn warehouse(
-        &self,
-        name: &str,
-        config: &DestinationConfig,
-        problems: &mut Problems,
-    ) -> Checked<Target> {
-        let table = table("destinations", name);
-        let keys = [
-            ("path", config.path.is_some()),
-            ("memory_limit", config.memory_limit.is_some()),
-        ];
-        let mut refused = Ok(());
-        for (key, _) in keys.iter().filter(|(_, given)| *given) {
-            let what = "it has no meaning with kind = \"postgres\"";
-            let remedy = "leave it out, or use kind = \"duckdb\"";
-            refused = Err(problems.add(&format!("{table} {key}"), what, remedy));
-        }
-        let url = self.postgres_url(config.url.as_deref(), &format!("{table} url"), problems);
-        refused?;
-        Ok(Target::Postgres { url: url? })
     }
 
     /// A connection URI of PostgreSQL.

@@ -60,36 +60,39 @@ impl Dialect for DuckDbSql {
         merge.statements(self)
     }
 
-    /// By a join, which is hashed.
     fn insert_missing(&self, missing: &Missing<'_>) -> String {
-        let d: &dyn Dialect = self;
-        let identity = |alias: &str| d.identity_of(&missing.compared, alias);
-        let of_table = identity(OLD);
-        let places = 0..of_table.len();
-        let named: Vec<String> = of_table
-            .iter()
-            .enumerate()
-            .map(|(place, expression)| format!("{expression} AS c{place}"))
-            .collect();
-        let counted: Vec<String> = places.map(|place| format!("{KEY}.c{place}")).collect();
-        let from = format!(
-            "(SELECT {INNER}.*, row_number() OVER (PARTITION BY {}) AS _acequia_nth FROM {} AS {INNER}) AS {NEW} \
-             LEFT JOIN (SELECT {}, count(*) AS _acequia_times FROM {} AS {OLD} WHERE {} GROUP BY {}) AS {KEY} ON {}",
-            identity(INNER).join(", "),
-            missing.rows.only(missing.within),
-            named.join(", "),
-            missing.table,
-            missing.in_table,
-            of_table.join(", "),
-            pairwise(&identity(NEW), "IS NOT DISTINCT FROM", &counted, " AND "),
-        );
-        missing
-            .insert(self, from)
-            .only(format!(
-                "{NEW}._acequia_nth > coalesce({KEY}._acequia_times, 0)"
-            ))
-            .sql(self, missing.table)
+        insert_missing(self, missing)
     }
+}
+
+/// What adds the rows of an overlap that a table does not have: by a join, which is hashed.
+pub(in crate::destination) fn insert_missing(d: &dyn Dialect, missing: &Missing<'_>) -> String {
+    let identity = |alias: &str| d.identity_of(&missing.compared, alias);
+    let of_table = identity(OLD);
+    let places = 0..of_table.len();
+    let named: Vec<String> = of_table
+        .iter()
+        .enumerate()
+        .map(|(place, expression)| format!("{expression} AS c{place}"))
+        .collect();
+    let counted: Vec<String> = places.map(|place| format!("{KEY}.c{place}")).collect();
+    let from = format!(
+        "(SELECT {INNER}.*, row_number() OVER (PARTITION BY {}) AS _acequia_nth FROM {} AS {INNER}) AS {NEW} \
+             LEFT JOIN (SELECT {}, count(*) AS _acequia_times FROM {} AS {OLD} WHERE {} GROUP BY {}) AS {KEY} ON {}",
+        identity(INNER).join(", "),
+        missing.rows.only(missing.within),
+        named.join(", "),
+        missing.table,
+        missing.in_table,
+        of_table.join(", "),
+        pairwise(&identity(NEW), "IS NOT DISTINCT FROM", &counted, " AND "),
+    );
+    missing
+        .insert(d, from)
+        .only(format!(
+            "{NEW}._acequia_nth > coalesce({KEY}._acequia_times, 0)"
+        ))
+        .sql(d, missing.table)
 }
 
 /// The name of the type that holds a column, as DuckDB's own catalog writes it.

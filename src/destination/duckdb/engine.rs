@@ -46,7 +46,10 @@ impl SqlEngine for Session {
     }
 
     fn stage(&mut self, load: &StagedLoad, columns: Vec<Column>) -> Result<Rows> {
-        stage::of_parts(load, columns)
+        let d = self.dialect();
+        stage::of_parts(load, columns, |value, column| {
+            d.cast(value, &column.column_type)
+        })
     }
 
     fn merge<'a>(

@@ -9,9 +9,13 @@ use crate::error::{Error, Kind};
 /// What the operating system says of a full disk, within DuckDB's message.
 const NO_SPACE: &str = "No space left on device";
 
+/// Begins the message of an error that a statement raises where it meets an infinite date or time; the column's name follows.
+pub(in crate::destination) const INFINITE: &str = "_acequia_infinite ";
+
 /// Kinds whose messages name files, tables, columns or sizes, and never a value.
-const SAFE: [&str; 10] = [
+const SAFE: [&str; 11] = [
     "IO",
+    "HTTP",
     "Out of Memory",
     "Catalog",
     "Binder",
@@ -35,8 +39,9 @@ const OF_VALUES: [&str; 7] = [
 ];
 
 /// Kinds that say nothing of the load: the disk, the memory or the file is not in order.
-const FOR_NOW: [&str; 7] = [
+const FOR_NOW: [&str; 8] = [
     "IO",
+    "HTTP",
     "Out of Memory",
     "FATAL",
     "INTERNAL",
@@ -46,13 +51,22 @@ const FOR_NOW: [&str; 7] = [
 ];
 
 /// What DuckDB says, as an error of acequia.
-pub(super) fn from_duckdb(error: duckdb::Error) -> Error {
+pub(in crate::destination) fn from_duckdb(error: duckdb::Error) -> Error {
     let duckdb::Error::DuckDBFailure(_, Some(message)) = error else {
         return Error::internal("DuckDB's answer could not be read");
     };
     let kind = kind(&message);
     if kind == "INTERRUPT" {
         return Error::Interrupted;
+    }
+    if let Some((_, column)) = message.split_once(INFINITE) {
+        let column = column.lines().next().unwrap_or_default();
+        return Error::data(format!(
+            "column `{column}` has an infinite date or time, which the destination's tables cannot hold"
+        ))
+        .remedy(format!(
+            "keep it as text: `{column} = \"text\"` under [streams.STREAM.types]; or leave such rows out with `where`"
+        ));
     }
     if OF_VALUES.contains(&kind) {
         return Error::data(format!(
@@ -83,8 +97,16 @@ pub(super) fn from_duckdb(error: duckdb::Error) -> Error {
     }
 }
 
+/// What DuckDB says, in its own words: they may hold a cell value.
+pub(in crate::destination) fn message(error: &duckdb::Error) -> Option<&str> {
+    match error {
+        duckdb::Error::DuckDBFailure(_, message) => message.as_deref(),
+        _ => None,
+    }
+}
+
 /// The kind of a message: what stands before ` Error: `.
-pub(super) fn kind(message: &str) -> &str {
+pub(in crate::destination) fn kind(message: &str) -> &str {
     match message.split_once(" Error: ") {
         Some((kind, _)) if kind.len() <= 24 => kind,
         _ => "unnamed",
@@ -92,7 +114,7 @@ pub(super) fn kind(message: &str) -> &str {
 }
 
 /// A message's first line, where its kind cannot hold a value.
-pub(super) fn safe(message: &str) -> Option<String> {
+pub(in crate::destination) fn safe(message: &str) -> Option<String> {
     SAFE.contains(&kind(message))
         .then(|| message.lines().next().unwrap_or_default().to_owned())
 }

@@ -7,7 +7,7 @@
 /// allowed it also fills, with blocks that it may need again: the limit begins low, because more of it makes a load no faster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MemoryLimit {
-    pub(super) now: u64,
+    pub(in crate::destination) now: u64,
     most: u64,
 }
 

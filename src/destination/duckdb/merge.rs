@@ -3,29 +3,27 @@
 
 use crate::destination::sql::dialect::{KEY, NEW, OLD, pairwise};
 use crate::destination::sql::statement::{Action, Insert, Matched, Merge};
-use crate::destination::sql::{Engine as _, Overlap, Rows, Table, TempTables};
+use crate::destination::sql::{Engine, Overlap, Rows, Table, TempTables};
 use crate::error::Result;
 use crate::landing::manifest::Manifest;
-
-use super::session::Session;
 
 /// Keys of rows that the table has already, the same in every column.
 const SAME: &str = "_acequia_same";
 
 /// What merges rows into the table.
-pub(super) fn merge<'a>(
-    session: &mut Session,
+pub(in crate::destination) fn merge<'a>(
+    engine: &mut dyn Engine,
     temp: &mut TempTables,
     table: &'a Table,
     manifest: &'a Manifest,
     rows: &Rows,
 ) -> Result<Merge<'a>> {
-    let d = session.dialect();
+    let d = engine.dialect();
     let key = &manifest.primary_key;
     let mut merge = Merge::new(&table.sql, key);
     // Rows that did not change are left out of the delete and of the insert, so that a run that finds nothing new
     // writes nothing.
-    let (known, unchanged) = find_same(session, temp, table, manifest, rows)?;
+    let (known, unchanged) = find_same(engine, temp, table, manifest, rows)?;
     if unchanged >= manifest.rows {
         return Ok(merge);
     }
@@ -51,15 +49,15 @@ pub(super) fn merge<'a>(
 
 /// Finds the rows of the overlap that the table has already: a table of their keys, and their number.
 fn find_same(
-    session: &mut Session,
+    engine: &mut dyn Engine,
     temp: &mut TempTables,
     table: &Table,
     manifest: &Manifest,
     rows: &Rows,
 ) -> Result<(String, u64)> {
-    let d = session.dialect();
+    let d = engine.dialect();
     let overlap = Overlap::of(d, manifest, rows)?;
-    let Some(in_table) = overlap.find(session, rows)? else {
+    let Some(in_table) = overlap.find(engine, rows)? else {
         return Ok((String::new(), 0));
     };
     let key = &manifest.primary_key;
@@ -77,5 +75,5 @@ fn find_same(
         ),
         in_table
     );
-    temp.make(session, SAME, &query)
+    temp.make(engine, SAME, &query)
 }

@@ -5,7 +5,8 @@
 //!
 //! [`open`] opens the file; [`session`] runs SQL on it and tells its failures ([`error`]); [`catalog`] says what is there.
 //! Loads and the ledger are [`crate::destination::sql`]'s; [`engine`] is what DuckDB is to them, with its own way to [`merge`]
-//! and to [`stage`] rows, and its own [`dialect`].
+//! and to [`stage`] rows, and its own [`dialect`]. What writes tables of Iceberg by DuckDB shares all but the catalog and the
+//! engine.
 
 use std::path::Path;
 
@@ -15,15 +16,15 @@ use crate::error::Result;
 mod catalog;
 pub(crate) mod dialect;
 mod engine;
-mod error;
-mod memory;
-mod merge;
-mod open;
-mod session;
-mod stage;
+pub(in crate::destination) mod error;
+pub(in crate::destination) mod memory;
+pub(in crate::destination) mod merge;
+pub(in crate::destination) mod open;
+pub(in crate::destination) mod session;
+pub(in crate::destination) mod stage;
 #[cfg(test)]
-mod tests;
-mod transaction;
+pub(in crate::destination) mod tests;
+pub(in crate::destination) mod transaction;
 
 use session::Session;
 

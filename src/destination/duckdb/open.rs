@@ -74,23 +74,33 @@ fn connect(
     Session::new(connection, dataset, memory_limit.unwrap_or_default())
 }
 
-/// Extensions are never fetched: what acequia needs is built in, and a batch run must not depend on the network.
-/// The order of rows is not kept, so that threads need not wait for one another and memory stays bounded.
 fn settings(path: &Path, mode: AccessMode, memory_limit: Option<u64>) -> duckdb::Result<Config> {
-    let mut config = Config::default()
-        .access_mode(mode)?
+    let folder = format!("{}.tmp", path.display());
+    let config = common_settings(&folder, memory_limit)?.access_mode(mode)?;
+    if path.exists() {
+        return Ok(config);
+    }
+    config.with("storage_compatibility_version", STORAGE_VERSION)
+}
+
+/// Settings that every database is opened with; what does not fit into memory goes to the folder.
+///
+/// Extensions are never fetched: a batch run must not depend on where they come from. The order of rows is not kept, so that
+/// threads need not wait for one another and memory stays bounded.
+pub(in crate::destination) fn common_settings(
+    folder: &str,
+    memory_limit: Option<u64>,
+) -> duckdb::Result<Config> {
+    let config = Config::default()
         .enable_autoload_extension(false)?
         .with("preserve_insertion_order", "false")?
-        .with("temp_directory", format!("{}.tmp", path.display()))?
+        .with("temp_directory", folder)?
         .with("threads", threads().to_string())?
         .custom_user_agent(concat!("acequia/", env!("CARGO_PKG_VERSION")))?;
-    if !path.exists() {
-        config = config.with("storage_compatibility_version", STORAGE_VERSION)?;
+    match memory_limit {
+        Some(bytes) => config.with("memory_limit", format!("{bytes}B")),
+        None => Ok(config),
     }
-    if let Some(bytes) = memory_limit {
-        config = config.with("memory_limit", format!("{bytes}B"))?;
-    }
-    Ok(config)
 }
 
 /// Threads of a load: as many as there are processors.

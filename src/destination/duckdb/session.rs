@@ -16,10 +16,11 @@ use super::dialect::DuckDbSql;
 use super::error;
 use super::memory::MemoryLimit;
 
-/// A connection to the file, and the dataset in it.
+/// A connection to a database of DuckDB's, and the dataset in it.
 pub(crate) struct Session {
     pub(super) connection: Connection,
-    /// The file's name as DuckDB derives it. Every name is written with it, as a dataset may bear the same one.
+    /// The database's name: the file's as DuckDB derives it, or that it was attached by. Every name is written with it, as a
+    /// dataset may bear the same one.
     catalog: String,
     dataset: String,
     memory_limit: MemoryLimit,
@@ -32,28 +33,38 @@ impl Session {
         dataset: &str,
         memory_limit: MemoryLimit,
     ) -> Result<Self> {
-        let catalog = connection
+        let catalog: String = connection
             .query_row("SELECT current_database()", [], |row| row.get(0))
             .map_err(error::from_duckdb)?;
-        Ok(Self {
+        Ok(Self::attached(connection, &catalog, dataset, memory_limit))
+    }
+
+    /// A session on the database that is, or will be, attached by that name.
+    pub(in crate::destination) fn attached(
+        connection: Connection,
+        catalog: &str,
+        dataset: &str,
+        memory_limit: MemoryLimit,
+    ) -> Self {
+        Self {
             connection,
-            catalog,
+            catalog: catalog.to_owned(),
             dataset: dataset.to_owned(),
             memory_limit,
             interrupted: Arc::new(AtomicBool::new(false)),
-        })
+        }
     }
 
     pub(super) fn catalog(&self) -> &str {
         &self.catalog
     }
 
-    pub(super) fn dataset(&self) -> &str {
+    pub(in crate::destination) fn dataset(&self) -> &str {
         &self.dataset
     }
 
     /// The dataset's schema, in SQL.
-    pub(super) fn schema(&self) -> String {
+    pub(in crate::destination) fn schema(&self) -> String {
         format!(
             "{}.{}",
             DuckDbSql.identifier(&self.catalog),
@@ -73,7 +84,7 @@ impl Session {
         ))
     }
 
-    pub(super) fn batch(&self, sql: &str) -> Result<()> {
+    pub(in crate::destination) fn batch(&self, sql: &str) -> Result<()> {
         self.check()?;
         self.connection
             .execute_batch(sql)
@@ -93,6 +104,11 @@ impl Session {
             .map_err(error::from_duckdb)?;
         rows.collect::<duckdb::Result<_>>()
             .map_err(error::from_duckdb)
+    }
+
+    /// The connection itself.
+    pub(in crate::destination) fn connection(&self) -> &Connection {
+        &self.connection
     }
 
     fn check(&self) -> Result<()> {

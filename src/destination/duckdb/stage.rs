@@ -8,8 +8,12 @@ use crate::schema::Column;
 
 use super::dialect::DuckDbSql;
 
-/// The rows of the load's parts.
-pub(super) fn of_parts(load: &StagedLoad, columns: Vec<Column>) -> Result<Rows> {
+/// The rows of the load's parts. `value` makes of an expression of a part the value that the table keeps.
+pub(in crate::destination) fn of_parts(
+    load: &StagedLoad,
+    columns: Vec<Column>,
+    value: impl Fn(&str, &Column) -> String,
+) -> Result<Rows> {
     let d: &dyn Dialect = &DuckDbSql;
     let files = load
         .files
@@ -25,7 +29,7 @@ pub(super) fn of_parts(load: &StagedLoad, columns: Vec<Column>) -> Result<Rows> 
         .iter()
         .map(|column| {
             let name = d.identifier(&column.name);
-            format!("{} AS {name}", d.cast(&name, &column.column_type))
+            format!("{} AS {name}", value(&name, column))
         })
         .collect();
     // A column that comes or goes in the midst of a load of changes is NULL in the parts that lack it.

@@ -35,37 +35,42 @@ impl Transactional for Session {
     }
 
     fn load(&mut self, load: &StagedLoad) -> Result<Loaded> {
-        apply(self, load)
+        with_enough(self, |session| session, |session| load_once(session, load))
     }
 }
 
-/// Applies a load in one transaction, again with more memory where it cannot do with what there is.
-fn apply(session: &mut Session, load: &StagedLoad) -> Result<Loaded> {
-    let first = session.memory_limit();
+/// Does `work`, which is one transaction, and does it again with more memory where it cannot do with what there is. `session`
+/// is the session that it works with.
+pub(in crate::destination) fn with_enough<E, T>(
+    engine: &mut E,
+    session: impl Fn(&mut E) -> &mut Session,
+    mut work: impl FnMut(&mut E) -> Result<T>,
+) -> Result<T> {
+    let first = session(engine).memory_limit();
     let mut limit = first;
-    let loaded = loop {
-        let loaded = load_once(session, load);
-        let kind = loaded.as_ref().err().map(Error::kind);
+    let done = loop {
+        let done = work(engine);
+        let kind = done.as_ref().err().map(Error::kind);
         if kind == Some(Kind::DiskFull) {
             // What was written is undone, but keeps its room in the file until a checkpoint.
-            let given_back = session.execute("CHECKPOINT");
+            let given_back = session(engine).execute("CHECKPOINT");
             tracing::debug!(?given_back, "the disk is full");
         }
         let raised = limit.raised();
         let Some(raised) = raised.filter(|_| kind == Some(Kind::OutOfMemory)) else {
-            break loaded;
+            break done;
         };
-        // The transaction was rolled back: the load begins anew. One thread needs half as much as two.
+        // The transaction was rolled back: it begins anew. One thread needs half as much as two.
         tracing::info!(bytes = raised.now, "DuckDB needs more memory for this load");
-        session.allow(raised.now, 1)?;
+        session(engine).allow(raised.now, 1)?;
         limit = raised;
     };
     if limit != first
-        && let Err(error) = session.allow(first.now, open::threads())
+        && let Err(error) = session(engine).allow(first.now, open::threads())
     {
         tracing::debug!(%error, "DuckDB keeps the memory that it was given");
     }
-    loaded
+    done
 }
 
 fn load_once(session: &mut Session, load: &StagedLoad) -> Result<Loaded> {

@@ -72,19 +72,7 @@ pub(super) fn create(
         table.columns = columns;
         return Ok(());
     }
-    session.execute(&format!("DELETE FROM {}", table.sql))?;
-    let gone: Vec<String> = table
-        .names()
-        .filter(|name| {
-            let is_loaded = known.is_some_and(|known| known.column(name).is_some());
-            (is_loaded || name.starts_with("_acequia"))
-                && !columns.iter().any(|(kept, _)| kept == name)
-        })
-        .map(str::to_owned)
-        .collect();
-    for name in gone {
-        table.drop_column(session, &name)?;
-    }
+    table.empty(session, &columns, known)?;
     for (name, data_type) in columns {
         match table.data_type(&name) {
             None => table.add(session, &name, &data_type)?,

@@ -61,6 +61,11 @@ pub(crate) trait Dialect: fmt::Debug + Sync {
         self.type_of(column) == data_type
     }
 
+    /// Whether a column's type can become another, both as the catalog writes them, where the other holds every value of it.
+    fn can_change(&self, _from: &str, _to: &str) -> bool {
+        true
+    }
+
     /// The type that the ledger keeps JSON in.
     fn json(&self) -> &'static str;
 
@@ -169,7 +174,12 @@ impl dyn Dialect + '_ {
 
     /// An expression as a value of that type.
     pub(crate) fn cast(&self, expression: &str, column_type: &ColumnType) -> String {
-        format!("CAST({expression} AS {})", self.type_name(column_type))
+        self.cast_to(expression, &self.type_name(column_type))
+    }
+
+    /// An expression as a value of the type of that name.
+    pub(crate) fn cast_to(&self, expression: &str, type_name: &str) -> String {
+        format!("CAST({expression} AS {type_name})")
     }
 
     /// A value of that type, given as text.

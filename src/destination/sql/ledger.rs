@@ -7,7 +7,6 @@ use std::collections::{BTreeMap, HashSet};
 use std::str::FromStr;
 
 use chrono::{DateTime, SubsecRound, Utc};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::destination::{LedgerRow, LoadOutcome, Loaded, StagedLoad, StreamState};
@@ -19,8 +18,8 @@ use crate::position::Position;
 use crate::schema::ColumnType;
 
 use super::dialect::GROUPED;
+use super::loads::{self, LoadRow, json, time};
 use super::place::{PLACE, moved};
-use super::system_columns::instant;
 use super::{Dialect, SqlEngine, TextRow, load as plan};
 
 /// The table of one row that has the destination's id.
@@ -134,9 +133,17 @@ fn make(engine: &mut dyn SqlEngine) -> Result<DestinationId> {
 fn create(engine: &mut dyn SqlEngine) -> Result<()> {
     engine.create_schema()?;
     let d = engine.dialect();
-    let [text, bigint, time] = [ColumnType::Text, ColumnType::Int64, ColumnType::TimestampTz]
-        .map(|column_type| d.type_name(&column_type));
+    let [text, time] =
+        [ColumnType::Text, ColumnType::TimestampTz].map(|column_type| d.type_name(&column_type));
     let (json, position) = (d.json(), d.identifier("position"));
+    let of_loads = loads::columns(d).map(|column| {
+        let constraint = match column.name {
+            "load_id" => " PRIMARY KEY",
+            _ if column.nullable => "",
+            _ => " NOT NULL",
+        };
+        format!("{} {}{constraint}", column.name, column.data_type)
+    });
     for (table, columns) in [
         (
             DESTINATION,
@@ -144,15 +151,7 @@ fn create(engine: &mut dyn SqlEngine) -> Result<()> {
                 "id {text} NOT NULL, created_at {time} NOT NULL, acequia_version {text} NOT NULL"
             ),
         ),
-        (
-            LOADS,
-            format!(
-                "load_id {text} PRIMARY KEY, stream {text} NOT NULL, mode {text} NOT NULL, disposition {text} NOT NULL, \
-                 rows_extracted {bigint} NOT NULL, inserted {bigint} NOT NULL, updated {bigint} NOT NULL, \
-                 deleted {bigint} NOT NULL, schema_hash {text} NOT NULL, position_before {json}, position_after {json}, \
-                 extracted_at {time} NOT NULL, loaded_at {time} NOT NULL, acequia_version {text} NOT NULL"
-            ),
-        ),
+        (LOADS, of_loads.join(", ")),
         (
             STATE,
             format!(
@@ -293,40 +292,20 @@ fn record(
     schema: TableSchema,
 ) -> Result<StreamState> {
     let d = engine.dialect();
-    // A load never takes a position back to nothing: one that read no row stays where it began.
-    let before = manifest.position_before.as_ref();
-    let after = manifest.position_after.as_ref().or(before);
-    let state = StreamState {
-        position: after.cloned(),
-        schema,
-        load_id: manifest.load_id.clone(),
-        // Along a chain of loads time never goes back, whatever the clock did.
-        updated_at: Utc::now().max(manifest.extracted_at).trunc_subsecs(6),
-    };
-    let json_or_null = |position: Option<&Position>| -> Result<String> {
-        position.map_or_else(|| Ok("NULL".to_owned()), |position| json(d, position))
-    };
+    let state = state_after(manifest, schema);
+    let after = state.position.as_ref();
+    let row = LoadRow::of(manifest, outcome, after, state.updated_at);
+    let insert = loads::insert(d, &engine.table(LOADS), &[row])?;
+    engine.execute(&insert)?;
     let (load_id, stream) = (
         d.literal(manifest.load_id.as_str()),
         d.literal(manifest.stream.as_str()),
     );
-    let (after, now) = (json_or_null(after)?, time(d, state.updated_at));
-    engine.execute(&format!(
-        "INSERT INTO {} (load_id, stream, mode, disposition, rows_extracted, inserted, updated, deleted, schema_hash, \
-         position_before, position_after, extracted_at, loaded_at, acequia_version) \
-         VALUES ({load_id}, {stream}, {}, {}, {}, {}, {}, {}, {}, {}, {after}, {}, {now}, {})",
-        engine.table(LOADS),
-        d.literal(&manifest.mode.to_string()),
-        d.literal(&manifest.disposition.to_string()),
-        bigint(manifest.rows),
-        bigint(outcome.inserted),
-        bigint(outcome.updated),
-        bigint(outcome.deleted),
-        d.literal(&manifest.schema.fingerprint()),
-        json_or_null(before)?,
-        time(d, manifest.extracted_at),
-        d.literal(env!("CARGO_PKG_VERSION")),
-    ))?;
+    let after = match after {
+        Some(position) => json(d, position)?,
+        None => "NULL".to_owned(),
+    };
+    let now = time(d, state.updated_at);
     let position = d.identifier("position");
     engine.execute(&format!(
         "INSERT INTO {} (stream, {position}, schema, load_id, updated_at) VALUES ({stream}, {after}, {}, {load_id}, {now}) \
@@ -336,6 +315,28 @@ fn record(
         json(d, &state.schema)?,
     ))?;
     Ok(state)
+}
+
+/// What is known of a stream since a load of it was applied.
+pub(crate) fn state_after(manifest: &Manifest, schema: TableSchema) -> StreamState {
+    // A load never takes a position back to nothing: one that read no row stays where it began.
+    let before = manifest.position_before.as_ref();
+    let after = manifest.position_after.as_ref().or(before);
+    StreamState {
+        position: after.cloned(),
+        schema,
+        load_id: manifest.load_id.clone(),
+        // Along a chain of loads time never goes back, whatever the clock did.
+        updated_at: Utc::now().max(manifest.extracted_at).trunc_subsecs(6),
+    }
+}
+
+/// What is said where a stream does not stand where a run found it.
+pub(crate) fn stands_elsewhere(stream: &StreamName) -> Error {
+    Error::destination(format!(
+        "stream {stream} no longer stands where this run found it"
+    ))
+    .remedy("let one run at a time load a dataset, and run again")
 }
 
 /// Takes a stream's position on, from `before` to `after`.
@@ -350,10 +351,7 @@ pub(crate) fn advance(
 ) -> Result<()> {
     let known = state(engine, stream)?;
     if known.and_then(|state| state.position).as_ref() != Some(before) {
-        return Err(Error::destination(format!(
-            "stream {stream} no longer stands where this run found it"
-        ))
-        .remedy("let one run at a time load a dataset, and run again"));
+        return Err(stands_elsewhere(stream));
     }
     let d = engine.dialect();
     engine.execute(&format!(
@@ -398,23 +396,6 @@ impl Row {
     fn time(&self, column: usize) -> Result<DateTime<Utc>> {
         DateTime::from_timestamp_micros(self.parse(column)?).ok_or_else(|| damaged(self.table))
     }
-}
-
-/// A point in time, in SQL.
-fn time(d: &dyn Dialect, time: DateTime<Utc>) -> String {
-    d.value(&instant(time), &ColumnType::TimestampTz)
-}
-
-/// A count as it is kept.
-fn bigint(count: u64) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX)
-}
-
-/// A value as JSON, in SQL.
-fn json(d: &dyn Dialect, value: &impl Serialize) -> Result<String> {
-    let text = serde_json::to_string(value)
-        .map_err(|error| Error::internal("the ledger cannot be written").cause(error))?;
-    Ok(format!("CAST({} AS {})", d.literal(&text), d.json()))
 }
 
 fn from_json<T: DeserializeOwned>(text: &str) -> Result<T> {

@@ -31,6 +31,7 @@ pub(crate) mod dialect;
 mod insert_only;
 pub(crate) mod ledger;
 pub(crate) mod load;
+pub(crate) mod loads;
 mod marks;
 pub(crate) mod place;
 mod rows;
@@ -96,6 +97,11 @@ pub(crate) trait SqlEngine: Engine {
 
     /// The full name of a table of the dataset, in SQL.
     fn table(&self, name: &str) -> String;
+
+    /// Whether the ledger has tables of such a name.
+    fn reserves(&self, name: &str) -> bool {
+        name.to_ascii_lowercase().starts_with("_acequia")
+    }
 
     /// Makes the dataset's schema, where it is missing.
     fn create_schema(&mut self) -> Result<()>;

@@ -37,7 +37,9 @@ impl Table {
         name: &str,
     ) -> Result<Self> {
         let shown = format!("{}.{name}", engine.dataset());
-        refuse_reserved(name, &shown)?;
+        if engine.reserves(name) {
+            return Err(reserved(&shown));
+        }
         let table = Self {
             sql: engine.table(name),
             shown,
@@ -74,12 +76,7 @@ impl Table {
         }
         let shown = &self.shown;
         if self.data_type(LOAD_ID_COLUMN).is_none() {
-            return Err(Error::destination(format!(
-                "table {shown} exists and was not made by acequia, which does not overwrite it"
-            ))
-            .remedy(
-                "give the stream another table with `destination_table`, or rename or drop that one",
-            ));
+            return Err(not_ours(shown));
         }
         match engine.stream_of_rows(&self.sql)? {
             Some(stream) if stream != manifest.stream.as_str() => Err(Error::destination(format!(
@@ -232,6 +229,20 @@ impl Table {
         name: &str,
         data_type: &str,
     ) -> Result<()> {
+        match self.data_type(name) {
+            Some(known) if known == data_type => return Ok(()),
+            Some(known) if !self.dialect.can_change(known, data_type) => {
+                return Err(Error::data(format!(
+                    "column `{name}` of table {} is of type {known}, which the destination cannot make {data_type}",
+                    self.shown
+                ))
+                .remedy(
+                    "make the table anew: `acequia run STREAM --full-refresh`; a table of changes is begun anew where it \
+                     was renamed or dropped",
+                ));
+            }
+            _ => {}
+        }
         let value = self.dialect.identifier(name);
         self.change_type_using(engine, name, data_type, &value)
     }
@@ -260,6 +271,30 @@ impl Table {
         Ok(())
     }
 
+    /// Takes away all rows, and those columns that it had by the schema `known`, or for acequia itself, and has no more among
+    /// these; a user's own stay.
+    pub(crate) fn empty(
+        &mut self,
+        engine: &mut dyn SqlEngine,
+        columns: &[(String, String)],
+        known: Option<&TableSchema>,
+    ) -> Result<()> {
+        engine.execute(&format!("DELETE FROM {}", self.sql))?;
+        let gone: Vec<String> = self
+            .names()
+            .filter(|name| {
+                let is_loaded = known.is_some_and(|known| known.column(name).is_some());
+                (is_loaded || name.starts_with("_acequia"))
+                    && !columns.iter().any(|(kept, _)| kept == name)
+            })
+            .map(str::to_owned)
+            .collect();
+        for name in gone {
+            self.drop_column(engine, &name)?;
+        }
+        Ok(())
+    }
+
     /// Takes a column away.
     pub(crate) fn drop_column(&mut self, engine: &mut dyn SqlEngine, name: &str) -> Result<()> {
         let column = self.dialect.identifier(name);
@@ -282,13 +317,16 @@ pub(crate) fn not_a_table(dataset: &str, name: &str, what: &str) -> Error {
         .remedy("drop or rename it, or give the stream another table with `destination_table`")
 }
 
-/// Refuses the names that the ledger has.
-fn refuse_reserved(name: &str, shown: &str) -> Result<()> {
-    if name.to_ascii_lowercase().starts_with("_acequia") {
-        return Err(
-            Error::config(format!("the name {shown} is kept for acequia's ledger"))
-                .remedy("choose another name with `destination_table`"),
-        );
-    }
-    Ok(())
+/// What is said where a table of acequia's own has a stream's table's name.
+pub(crate) fn reserved(shown: &str) -> Error {
+    Error::config(format!("the name {shown} is kept for acequia's ledger"))
+        .remedy("choose another name with `destination_table`")
+}
+
+/// What is said of a table that acequia did not make.
+pub(crate) fn not_ours(shown: &str) -> Error {
+    Error::destination(format!(
+        "table {shown} exists and was not made by acequia, which does not overwrite it"
+    ))
+    .remedy("give the stream another table with `destination_table`, or rename or drop that one")
 }

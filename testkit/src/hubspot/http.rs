@@ -10,10 +10,7 @@ use http_body_util::BodyExt as _;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::header::{CONTENT_TYPE, DATE, HeaderName, HeaderValue, RETRY_AFTER};
 use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::oneshot;
+use hyper::service::{HttpService, service_fn};
 
 use super::answer::{self, Answer};
 use super::fault::Failure;
@@ -25,38 +22,24 @@ const LONGEST_ADDRESS: usize = 8_000;
 
 type Response = hyper::Response<Payload>;
 
-pub(crate) async fn serve(
-    listener: std::net::TcpListener,
-    shared: Arc<Shared>,
-    mut stopped: oneshot::Receiver<()>,
-) {
-    let Ok(listener) = TcpListener::from_std(listener) else {
-        return;
-    };
-    loop {
-        let accepted = tokio::select! {
-            _ = &mut stopped => return,
-            accepted = listener.accept() => accepted,
-        };
-        if let Ok((stream, _)) = accepted {
-            tokio::spawn(converse(stream, Arc::clone(&shared)));
-        }
-    }
+/// What of the protocol is its own.
+pub(crate) fn protocol() -> http1::Builder {
+    let mut http = http1::Builder::new();
+    http.max_buf_size(64 << 10);
+    http
 }
 
-/// Answers the requests of one connection.
-async fn converse(stream: TcpStream, shared: Arc<Shared>) {
-    stream.set_nodelay(true).ok();
-    let handler = service_fn(move |request: hyper::Request<Incoming>| {
+/// Answers requests.
+pub(crate) fn service(
+    shared: Arc<Shared>,
+) -> impl HttpService<Incoming, ResBody = Payload, Error = std::io::Error, Future: Send>
++ Clone
++ Send
++ 'static {
+    service_fn(move |request: hyper::Request<Incoming>| {
         let shared = Arc::clone(&shared);
         async move { respond(request, &shared).await }
-    });
-    http1::Builder::new()
-        .timer(TokioTimer::new())
-        .max_buf_size(64 << 10)
-        .serve_connection(TokioIo::new(stream), handler)
-        .await
-        .ok();
+    })
 }
 
 /// Answers a request; an error closes the connection without an answer.

@@ -5,14 +5,11 @@
 //! Both the dated paths (`/crm/objects/2026-03/…`) and those of v3 are served. Its generated companies have the names
 //! and domains of the seeded `clientes` of the same numbers.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, JoinHandle};
-use std::time::Duration;
 
-use anyhow::{Context as _, Result};
-use tokio::runtime;
-use tokio::sync::oneshot;
+use anyhow::Result;
+
+use crate::loopback::Loopback;
 
 mod answer;
 mod clients;
@@ -53,11 +50,9 @@ pub struct HubSpotOptions {
 /// A running server. It ends when dropped.
 #[derive(Debug)]
 pub struct HubSpotServer {
-    address: SocketAddr,
+    server: Loopback,
     token: String,
     shared: Arc<Shared>,
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
 }
 
 /// What requests and whoever started the server share.
@@ -183,28 +178,16 @@ impl HubSpotOptions {
                 log: Vec::new(),
             }),
         });
-        let runtime = runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .enable_all()
-            .build()?;
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, self.port.unwrap_or(0)))
-            .context("the port on loopback is taken")?;
-        listener.set_nonblocking(true)?;
-        let address = listener.local_addr()?;
-        let (stop, stopped) = oneshot::channel();
-        let served = Arc::clone(&shared);
-        let thread = thread::Builder::new()
-            .name("testkit-hubspot".to_owned())
-            .spawn(move || {
-                runtime.block_on(http::serve(listener, served, stopped));
-                runtime.shutdown_timeout(Duration::from_secs(2));
-            })?;
+        let server = Loopback::start(
+            "hubspot",
+            self.port,
+            http::protocol(),
+            http::service(Arc::clone(&shared)),
+        )?;
         Ok(HubSpotServer {
-            address,
+            server,
             token: self.token,
             shared,
-            stop: Some(stop),
-            thread: Some(thread),
         })
     }
 }
@@ -219,7 +202,7 @@ impl HubSpotServer {
     /// The address to give as `base_url`: `http://127.0.0.1:PORT`.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        self.server.url()
     }
 
     /// The token that is accepted.
@@ -348,14 +331,5 @@ impl std::fmt::Debug for Event {
         f.debug_struct("Event")
             .field("path", &self.path)
             .finish_non_exhaustive()
-    }
-}
-
-impl Drop for HubSpotServer {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            thread.join().ok();
-        }
     }
 }

@@ -2,6 +2,8 @@
 
 mod cluster;
 mod database;
+mod lake;
 mod oracle;
+mod proxy;
 mod s3;
 mod seed;

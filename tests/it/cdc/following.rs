@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 use super::project;
 use crate::support::{Project, counts};
 
-struct Follower {
+pub struct Follower {
     child: Child,
     lines: Receiver<String>,
 }
 
 impl Follower {
-    fn start(project: &Project) -> Self {
+    pub fn start(project: &Project) -> Self {
         let mut child = project
             .command(&["run", "--follow", "--output", "json"])
             .stdout(Stdio::piped())
@@ -34,7 +34,7 @@ impl Follower {
     }
 
     /// The next line that has a word in it.
-    fn line(&self, word: &str) -> String {
+    pub fn line(&self, word: &str) -> String {
         let deadline = Instant::now() + Duration::from_secs(20);
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -45,7 +45,7 @@ impl Follower {
         }
     }
 
-    fn stop(mut self) -> serde_json::Value {
+    pub fn stop(mut self) -> serde_json::Value {
         std::process::Command::new("kill")
             .args(["-INT", &self.child.id().to_string()])
             .status()

@@ -13,7 +13,7 @@ mod crashes;
 mod ddl;
 mod ddl_fuzz;
 mod folding;
-mod following;
+pub mod following;
 mod history;
 mod identities;
 mod positions;

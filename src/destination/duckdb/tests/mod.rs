@@ -86,7 +86,8 @@ impl Subject for DuckDbFile {
     }
 }
 
-fn query(connection: &Connection, sql: &str) -> Vec<String> {
+/// The rows of a query, each as `a|b|c`.
+pub(in crate::destination) fn query(connection: &Connection, sql: &str) -> Vec<String> {
     let sql = format!("SELECT CAST(COLUMNS(*) AS VARCHAR) FROM ({sql})");
     let mut statement = connection.prepare(&sql).unwrap();
     let rows = statement.query_map([], |row| {

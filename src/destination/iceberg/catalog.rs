@@ -1,0 +1,389 @@
+//! What the REST catalog is asked: which tables there are, what a table's metadata says, and to change its properties.
+//!
+//! Nothing of it knows who writes the rows. Its calls block, and are those of Iceberg's REST catalog specification.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use reqwest::header::AUTHORIZATION;
+use reqwest::{Client, Method, StatusCode};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::runtime::Runtime;
+
+use crate::config::{Lake, Secret};
+use crate::error::{Error, Result};
+
+use super::answer::{Answer, encoded};
+use super::token::Tokens;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
+const READ_TIMEOUT: Duration = Duration::from_mins(1);
+/// How many tables are asked for at once.
+const AT_ONCE: usize = 8;
+/// The call that changes several tables in one commit.
+const SEVERAL_TABLES: &str = "POST /v1/{prefix}/transactions/commit";
+/// What is told where an answer is none of a catalog.
+const NO_CATALOG: &str =
+    "correct `catalog` of the destination: the address of an Iceberg REST catalog, without /v1";
+
+/// A REST catalog, and a namespace in it. Blocks.
+pub(super) struct Catalog {
+    http: Client,
+    runtime: Runtime,
+    tokens: Tokens,
+    /// The catalog's address.
+    address: String,
+    warehouse: String,
+    dataset: String,
+    /// Where the namespaces of the warehouse are asked for.
+    namespaces: String,
+    /// Whether it changes several tables in one commit.
+    joins_tables: bool,
+}
+
+/// What a catalog says of a table.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) struct TableMetadata {
+    /// What tells it from another of its name.
+    table_uuid: String,
+    /// Its properties.
+    #[serde(default)]
+    pub(super) properties: BTreeMap<String, String>,
+    /// The snapshot that it is now; none or -1 where it has none yet.
+    #[serde(default)]
+    current_snapshot_id: Option<i64>,
+}
+
+/// What became of a commit.
+#[derive(Debug)]
+pub(super) enum Committed {
+    /// It was done.
+    Done,
+    /// The table is another than it was when it was looked at: nothing was done.
+    Conflict(Error),
+    /// Nothing tells whether it was done.
+    Unknown(Error),
+}
+
+#[derive(Deserialize)]
+struct Configuration {
+    #[serde(default)]
+    defaults: BTreeMap<String, String>,
+    #[serde(default)]
+    overrides: BTreeMap<String, String>,
+    /// The calls that it knows; where it does not say, those of the specification's first version.
+    endpoints: Option<Vec<String>>,
+}
+
+#[derive(Deserialize)]
+struct LoadedTable {
+    metadata: TableMetadata,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct Listed {
+    identifiers: Vec<Identifier>,
+    #[serde(default)]
+    next_page_token: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Identifier {
+    name: String,
+}
+
+impl Catalog {
+    /// Asks a catalog how it wants to be asked.
+    ///
+    /// # Errors
+    /// [`Error::Destination`] where it cannot be reached, is none, does not take the credential or has no such warehouse.
+    pub(super) fn open(lake: &Lake, dataset: &str) -> Result<Self> {
+        let http = Client::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .read_timeout(READ_TIMEOUT)
+            .redirect(reqwest::redirect::Policy::none())
+            .user_agent(concat!("acequia/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(|error| Error::internal("the HTTP client could not be made").cause(error))?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| Error::internal("no thread for the catalog").cause(error))?;
+        let mut catalog = Self {
+            http,
+            runtime,
+            tokens: Tokens::new(lake.access.clone()),
+            address: lake.catalog.clone(),
+            warehouse: lake.warehouse.clone(),
+            dataset: dataset.to_owned(),
+            namespaces: String::new(),
+            joins_tables: true,
+        };
+        let path = format!(
+            "{}/v1/config?warehouse={}",
+            catalog.address,
+            encoded(&catalog.warehouse)
+        );
+        let what = format!("the warehouse `{}`", catalog.warehouse);
+        let configuration: Configuration = catalog
+            .ask(&Method::GET, &path, None)?
+            .json(&what, NO_CATALOG)?;
+        let prefix = configuration.overrides.get("prefix");
+        // A prefix is written as it is to be used.
+        let prefix = prefix
+            .or_else(|| configuration.defaults.get("prefix"))
+            .filter(|prefix| !prefix.is_empty())
+            .map_or_else(String::new, |prefix| format!("/{prefix}"));
+        catalog.namespaces = format!("{}/v1{prefix}/namespaces", catalog.address);
+        catalog.joins_tables = configuration
+            .endpoints
+            .is_none_or(|endpoints| endpoints.iter().any(|call| call == SEVERAL_TABLES));
+        Ok(catalog)
+    }
+
+    /// The catalog's address.
+    pub(super) fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// The warehouse.
+    pub(super) fn warehouse(&self) -> &str {
+        &self.warehouse
+    }
+
+    /// Whether it changes several tables in one commit.
+    pub(super) fn joins_tables(&self) -> bool {
+        self.joins_tables
+    }
+
+    /// The token to show it now.
+    pub(super) fn token(&mut self) -> Result<Option<Secret>> {
+        self.runtime.block_on(self.tokens.current(&self.http))
+    }
+
+    /// Whether the dataset's namespace is there.
+    pub(super) fn has_namespace(&mut self) -> Result<bool> {
+        let path = self.namespace();
+        let answer = self.ask(&Method::GET, &path, None)?;
+        match answer.status {
+            StatusCode::NOT_FOUND => Ok(false),
+            _ if answer.is_ok() => Ok(true),
+            StatusCode::BAD_REQUEST => Err(self.no_namespace(&answer)),
+            _ => Err(answer.refusal(&self.namespace_in_words())),
+        }
+    }
+
+    /// Makes the dataset's namespace, where it is missing.
+    pub(super) fn create_namespace(&mut self) -> Result<()> {
+        let path = self.namespaces.clone();
+        let body = json!({"namespace": [&self.dataset], "properties": {}});
+        let answer = self.ask(&Method::POST, &path, Some(&body))?;
+        match answer.status {
+            StatusCode::CONFLICT => Ok(()),
+            _ if answer.is_ok() => Ok(()),
+            StatusCode::BAD_REQUEST => Err(self.no_namespace(&answer)),
+            StatusCode::NOT_FOUND => Err(Error::destination(format!(
+                "{} has no warehouse `{}`",
+                self.address, self.warehouse
+            ))
+            .cause(answer.told())
+            .remedy(
+                "make the warehouse in the catalog, or correct `warehouse` of the destination",
+            )),
+            _ => Err(answer.refusal(&format!("to make {}", self.namespace_in_words()))),
+        }
+    }
+
+    fn no_namespace(&self, answer: &Answer) -> Error {
+        Error::destination(format!(
+            "{} takes no namespace called `{}`",
+            self.address, self.dataset
+        ))
+        .cause(answer.told())
+        .remedy("choose another `dataset` under [pipeline]")
+    }
+
+    fn namespace_in_words(&self) -> String {
+        format!(
+            "the namespace `{}` of the warehouse `{}`",
+            self.dataset, self.warehouse
+        )
+    }
+
+    /// The names of the namespace's tables; none where there is no namespace.
+    pub(super) fn tables(&mut self) -> Result<Vec<String>> {
+        let mut names = Vec::new();
+        let mut page = String::new();
+        loop {
+            let path = format!("{}/tables{page}", self.namespace());
+            let answer = self.ask(&Method::GET, &path, None)?;
+            if answer.status == StatusCode::NOT_FOUND {
+                return Ok(names);
+            }
+            let listed: Listed = answer.json("its tables", NO_CATALOG)?;
+            names.extend(listed.identifiers.into_iter().map(|table| table.name));
+            match listed.next_page_token.filter(|token| !token.is_empty()) {
+                Some(token) => page = format!("?pageToken={}", encoded(&token)),
+                None => return Ok(names),
+            }
+        }
+    }
+
+    /// What it says of a table; none where there is none.
+    ///
+    /// # Errors
+    /// Where it cannot be asked, or does not take the name.
+    pub(super) fn table(&mut self, name: &str) -> Result<Option<TableMetadata>> {
+        let mut found = self.each_table(&[name.to_owned()])?;
+        Ok(found.pop().map(|(_, metadata)| metadata))
+    }
+
+    /// What it says of each of these tables that is there.
+    pub(super) fn each_table(&mut self, names: &[String]) -> Result<Vec<(String, TableMetadata)>> {
+        let token = self.token()?;
+        let asked = stream::iter(names).map(async |name| {
+            let path = self.table_path(name);
+            let answer = self
+                .send(
+                    &Method::GET,
+                    &format!("{path}?snapshots=refs"),
+                    None,
+                    token.as_ref(),
+                )
+                .await?;
+            self.metadata(name, &answer)
+        });
+        let found: Vec<_> = self
+            .runtime
+            .block_on(asked.buffered(AT_ONCE).try_collect())?;
+        Ok(names
+            .iter()
+            .cloned()
+            .zip(found)
+            .filter_map(|(name, metadata): (_, Option<_>)| Some((name, metadata?)))
+            .collect())
+    }
+
+    fn metadata(&self, name: &str, answer: &Answer) -> Result<Option<TableMetadata>> {
+        if answer.status == StatusCode::NOT_FOUND {
+            return Ok(None);
+        }
+        if answer.status == StatusCode::BAD_REQUEST {
+            return Err(Error::destination(format!(
+                "{} takes no table called `{name}`",
+                self.address
+            ))
+            .cause(answer.told())
+            .remedy(
+                "give the stream another name in the catalog with `destination_table`: a-z, 0-9 and _, a letter first, are \
+                 taken everywhere",
+            ));
+        }
+        let what = format!("the table `{}.{name}`", self.dataset);
+        let loaded: LoadedTable = answer.json(&what, NO_CATALOG)?;
+        Ok(Some(loaded.metadata))
+    }
+
+    /// Whether a table could be made: asks for one, and leaves it at that.
+    pub(super) fn may_create(&mut self, name: &str) -> Result<()> {
+        let path = format!("{}/tables", self.namespace());
+        let fields = json!([{"id": 1, "name": "id", "required": false, "type": "long"}]);
+        let body = json!({
+            "name": name,
+            "stage-create": true,
+            "schema": {"type": "struct", "schema-id": 0, "fields": fields},
+            "properties": {}
+        });
+        let answer = self.ask(&Method::POST, &path, Some(&body))?;
+        if answer.is_ok() || answer.status == StatusCode::CONFLICT {
+            return Ok(());
+        }
+        Err(answer.refusal(&format!("to make a table in {}", self.namespace_in_words())))
+    }
+
+    /// Sets properties of a table, if it is still what `seen` says: the same table, at the same snapshot.
+    ///
+    /// # Errors
+    /// Where the catalog refuses: nothing was done.
+    pub(super) fn set_properties(
+        &mut self,
+        name: &str,
+        seen: &TableMetadata,
+        properties: &BTreeMap<String, String>,
+    ) -> Result<Committed> {
+        let body = json!({
+            "requirements": [
+                {"type": "assert-table-uuid", "uuid": seen.table_uuid},
+                {"type": "assert-ref-snapshot-id", "ref": "main", "snapshot-id": seen.snapshot()},
+            ],
+            "updates": [{"action": "set-properties", "updates": properties}],
+        });
+        let path = self.table_path(name);
+        // What a catalog answers before it looks at the request says that nothing was done; a lost answer says nothing.
+        let answer = match self.ask(&Method::POST, &path, Some(&body)) {
+            Ok(answer) => answer,
+            Err(error) => return Ok(Committed::Unknown(error)),
+        };
+        if answer.is_ok() {
+            return Ok(Committed::Done);
+        }
+        let error = answer.refusal(&format!("to change the table `{}.{name}`", self.dataset));
+        match answer.status {
+            StatusCode::CONFLICT => Ok(Committed::Conflict(error)),
+            status if status.is_server_error() => Ok(Committed::Unknown(error)),
+            _ => Err(error),
+        }
+    }
+
+    fn namespace(&self) -> String {
+        format!("{}/{}", self.namespaces, encoded(&self.dataset))
+    }
+
+    fn table_path(&self, name: &str) -> String {
+        format!("{}/tables/{}", self.namespace(), encoded(name))
+    }
+
+    /// Asks once. Where the token is not taken and another can be had, asks with that one: a catalog looks at the token first.
+    fn ask(&mut self, method: &Method, path: &str, body: Option<&Value>) -> Result<Answer> {
+        let token = self.token()?;
+        let answer = self
+            .runtime
+            .block_on(self.send(method, path, body, token.as_ref()))?;
+        if answer.status != StatusCode::UNAUTHORIZED {
+            return Ok(answer);
+        }
+        match self.runtime.block_on(self.tokens.renew(&self.http))? {
+            Some(token) => self
+                .runtime
+                .block_on(self.send(method, path, body, Some(&token))),
+            None => Ok(answer),
+        }
+    }
+
+    async fn send(
+        &self,
+        method: &Method,
+        path: &str,
+        body: Option<&Value>,
+        token: Option<&Secret>,
+    ) -> Result<Answer> {
+        let mut request = self.http.request(method.clone(), path);
+        if let Some(token) = token {
+            request = request.header(AUTHORIZATION, format!("Bearer {}", token.reveal()));
+        }
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        Answer::of(request.send().await, &self.address).await
+    }
+}
+
+impl TableMetadata {
+    fn snapshot(&self) -> Option<i64> {
+        self.current_snapshot_id.filter(|id| *id >= 0)
+    }
+}

@@ -1,0 +1,520 @@
+//! Tables of Apache Iceberg, behind a REST catalog, as a destination: for data that many engines read, and more than one
+//! machine holds.
+//!
+//! **A table's own properties are the state of its stream** ([`state`]): they change in the catalog's commit of its rows, so
+//! rows, load, position and schema can never disagree, whatever is killed or lost when. Who a table drops, drops its stream's
+//! state with it, and the stream begins afresh. A table of loads is kept beside, for people ([`ledger`]).
+//!
+//! [`catalog`] asks the REST catalog ([`token`] has what it is shown, [`answer`] reads what it says) and knows nothing of who
+//! writes rows. [`writer`] does, and is DuckDB: the plan of a load is [`crate::destination::sql`]'s, the SQL [`dialect`]'s.
+//! [`open`] opens both, [`storage`] tells DuckDB where the files are.
+//!
+//! A commit is sent once. Where nothing tells what became of it, the table does.
+
+use std::collections::{BTreeMap, HashSet};
+use std::thread;
+use std::time::Duration;
+
+use chrono::{SubsecRound as _, Utc};
+
+use crate::config;
+use crate::destination::duckdb::transaction::with_enough;
+use crate::destination::sql::ledger::{stands_elsewhere, state_after};
+use crate::destination::sql::loads::LoadRow;
+use crate::destination::sql::{SqlEngine as _, live_ids, load as plan};
+use crate::destination::{
+    Destination, Interrupter, LedgerRow, LoadOutcome, Loaded, Rights, StagedLoad, StreamState,
+};
+use crate::error::{Error, Result};
+use crate::failpoint;
+use crate::landing::manifest::Manifest;
+use crate::mode::Disposition;
+use crate::names::{DestinationId, LoadId, StreamName};
+use crate::position::Position;
+
+mod answer;
+mod catalog;
+mod dialect;
+mod ledger;
+mod open;
+mod state;
+mod storage;
+#[cfg(test)]
+mod tests;
+mod token;
+mod writer;
+
+use catalog::{Committed, TableMetadata};
+use ledger::Ledger;
+use state::{Kept, Properties};
+use writer::{Work, Writer};
+
+/// How often a load is begun where its commit is not taken.
+const ATTEMPTS: u32 = 3;
+/// How long after a commit whose answer was lost the table is looked at, again and again where it cannot be.
+const LOOKS: [Duration; 5] = [
+    Duration::ZERO,
+    Duration::from_millis(500),
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+    Duration::from_secs(4),
+];
+/// How many loads a table's properties keep before they are brought to the table of loads.
+const MOST_PENDING: usize = 20;
+
+/// A namespace of a REST catalog.
+#[derive(Debug)]
+pub(crate) struct Lake {
+    writer: Writer,
+    ledger: Ledger,
+    /// What is known of each stream, and the table that keeps it.
+    known: BTreeMap<StreamName, Known>,
+    read_only: bool,
+}
+
+#[derive(Debug, Clone)]
+struct Known {
+    table: String,
+    kept: Kept,
+}
+
+/// What became of a load.
+enum Attempt {
+    Done(Box<Loaded>),
+    /// Nothing, and it can be begun anew.
+    Again(Error),
+}
+
+/// What is to be committed.
+struct Prepared {
+    kept: Kept,
+    properties: Properties,
+    outcome: LoadOutcome,
+}
+
+impl Lake {
+    /// Opens a namespace to load into, and makes it and its table of loads where they are missing.
+    ///
+    /// # Errors
+    /// [`Error::Destination`] where the catalog cannot be reached, does not take what it is shown, lacks the warehouse or refuses
+    /// a table, or DuckDB lacks an extension.
+    pub(crate) fn open(name: &str, lake: &config::Lake, dataset: &str) -> Result<Self> {
+        let opened = || {
+            let mut writer = open::writer(lake, dataset)?;
+            if !writer.catalog.has_namespace()? {
+                writer.create_schema()?;
+            }
+            let ledger = Ledger::prepare(&mut writer)?;
+            Self::of(writer, ledger, false)
+        };
+        let mut opened = opened().map_err(|error| error.context(open::subject(name, lake)))?;
+        opened.finish();
+        Ok(opened)
+    }
+
+    /// Opens a namespace only to read what is known of its streams; none where nothing was ever loaded.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub(crate) fn open_read_only(
+        name: &str,
+        lake: &config::Lake,
+        dataset: &str,
+    ) -> Result<Option<Self>> {
+        let opened = || {
+            let mut writer = open::writer(lake, dataset)?;
+            if !writer.catalog.has_namespace()? {
+                return Ok(None);
+            }
+            match Ledger::find(&mut writer)? {
+                Some(ledger) => Self::of(writer, ledger, true).map(Some),
+                None => Ok(None),
+            }
+        };
+        opened().map_err(|error: Error| error.context(open::subject(name, lake)))
+    }
+
+    fn of(mut writer: Writer, ledger: Ledger, read_only: bool) -> Result<Self> {
+        let tables = writer.catalog.tables()?;
+        let mut known: BTreeMap<StreamName, Known> = BTreeMap::new();
+        for (table, metadata) in writer.catalog.each_table(&tables)? {
+            let Some(kept) = Kept::read(&table, &metadata.properties)? else {
+                continue;
+            };
+            let Some(stream) = state::stream_of(&metadata.properties) else {
+                continue;
+            };
+            let Ok(stream) = stream.parse::<StreamName>() else {
+                return Err(state::damaged(&table));
+            };
+            // A stream whose table was renamed in the configuration has left one behind.
+            let older = |other: &Known| other.kept.state.updated_at < kept.state.updated_at;
+            if known.get(&stream).is_none_or(older) {
+                known.insert(stream, Known { table, kept });
+            }
+        }
+        Ok(Self {
+            writer,
+            ledger,
+            known,
+            read_only,
+        })
+    }
+
+    fn refuse_read_only(&self) -> Result<()> {
+        if self.read_only {
+            return Err(Error::internal(
+                "a load on a destination that was opened to be read",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Whether the load was applied.
+    fn has(&mut self, stream: &StreamName, load_id: &LoadId) -> Result<bool> {
+        if self
+            .known
+            .get(stream)
+            .is_some_and(|known| known.kept.has(load_id))
+        {
+            return Ok(true);
+        }
+        let loaded = self.ledger.loaded(&mut self.writer, stream)?;
+        Ok(loaded.contains(load_id))
+    }
+
+    fn apply(&mut self, load: &StagedLoad) -> Result<Loaded> {
+        let manifest = &load.manifest;
+        if self.has(&manifest.stream, &manifest.load_id)? {
+            let known = self.known.get(&manifest.stream);
+            let known = known.ok_or_else(|| stands_elsewhere(&manifest.stream))?;
+            return Ok(already_loaded(known.kept.state.clone()));
+        }
+        let keeps_changes = keeps_changes(manifest);
+        if keeps_changes && !self.writer.catalog.joins_tables() {
+            return Err(Error::destination(format!(
+                "{} does not commit two tables at once, and `changelog` needs a table of changes that agrees with the table",
+                self.writer.catalog.address()
+            ))
+            .remedy("leave `changelog` of the stream out, or use a catalog that has transactions over tables"));
+        }
+        let mut attempt = 1;
+        loop {
+            let done = with_enough(
+                self,
+                |lake| lake.writer.session(),
+                |lake| lake.attempt(load),
+            )?;
+            match done {
+                Attempt::Done(loaded) => return Ok(*loaded),
+                Attempt::Again(error) if attempt == ATTEMPTS => return Err(error),
+                Attempt::Again(error) => {
+                    let table = &manifest.table;
+                    tracing::warn!(
+                        "table {table} was changed by others: the load begins anew ({error})"
+                    );
+                    attempt += 1;
+                }
+            }
+        }
+    }
+
+    /// Applies a load in one commit.
+    fn attempt(&mut self, load: &StagedLoad) -> Result<Attempt> {
+        let manifest = &load.manifest;
+        let seen = self.writer.catalog.table(&manifest.table)?;
+        let at_creation = state::at_creation(&manifest.stream, &self.ledger.id);
+        let work = Work::of_load(at_creation, keeps_changes(manifest));
+        self.writer.begin(work)?;
+        let prepared = match self.prepare(load, seen.as_ref()) {
+            Ok(Some(prepared)) => prepared,
+            Ok(None) => {
+                self.writer.rollback();
+                return Ok(Attempt::Again(stands_elsewhere(&manifest.stream)));
+            }
+            Err(error) => {
+                self.writer.rollback();
+                return Err(error);
+            }
+        };
+        fail::fail_point!("iceberg.before_commit", failpoint::abort);
+        let committed = self.commit(manifest, seen.as_ref(), &prepared.properties);
+        let failure = match committed {
+            Ok(Committed::Done) => None,
+            Ok(Committed::Conflict(error) | Committed::Unknown(error)) => Some((error, true)),
+            Err(error) => Some((error, false)),
+        };
+        if let Some((error, again)) = failure
+            && !self.look_for(&manifest.table, &manifest.load_id)?
+        {
+            return if again {
+                Ok(Attempt::Again(error))
+            } else {
+                Err(error)
+            };
+        }
+        fail::fail_point!("iceberg.after_commit", failpoint::abort);
+        let state = prepared.kept.state.clone();
+        self.known.insert(
+            manifest.stream.clone(),
+            Known {
+                table: manifest.table.clone(),
+                kept: prepared.kept,
+            },
+        );
+        Ok(Attempt::Done(Box::new(Loaded {
+            outcome: prepared.outcome,
+            state,
+        })))
+    }
+
+    /// Runs the plan of a load; none where the table is another than the catalog had it a moment ago.
+    fn prepare(
+        &mut self,
+        load: &StagedLoad,
+        seen: Option<&TableMetadata>,
+    ) -> Result<Option<Prepared>> {
+        let manifest = &load.manifest;
+        let (stream, table) = (&manifest.stream, &manifest.table);
+        let own = match seen {
+            Some(seen) => {
+                let properties = self.writer.properties(table)?;
+                if properties != seen.properties {
+                    return Ok(None);
+                }
+                match state::stream_of(&properties) {
+                    Some(of) if of == stream.as_str() => Kept::read(table, &properties)?,
+                    // The plan refuses it.
+                    _ => None,
+                }
+            }
+            None => None,
+        };
+        if own.as_ref().is_some_and(|own| own.has(&manifest.load_id)) {
+            return Err(stands_elsewhere(stream));
+        }
+        // A stream that went into a table of another name before stands where that one says; one whose table was dropped stands
+        // nowhere.
+        let elsewhere = self.known.get(stream).filter(|known| known.table != *table);
+        let state = own.as_ref().or(elsewhere.map(|known| &known.kept));
+        let state = state.map(|kept| kept.state.clone());
+        let (outcome, schema) = plan::apply(&mut self.writer, load, state)?;
+        let state = state_after(manifest, schema);
+        let row = LoadRow::of(
+            manifest,
+            &outcome,
+            state.position.as_ref(),
+            state.updated_at,
+        );
+        let mut loads = own.map_or_else(Vec::new, |own| self.ledger.pending(stream, &own).to_vec());
+        loads.push(row);
+        let kept = Kept { state, loads };
+        let properties = kept.write(stream, &self.ledger.id)?;
+        Ok(Some(Prepared {
+            kept,
+            properties,
+            outcome,
+        }))
+    }
+
+    /// Commits what the plan did and the properties that say so.
+    fn commit(
+        &mut self,
+        manifest: &Manifest,
+        seen: Option<&TableMetadata>,
+        properties: &Properties,
+    ) -> Result<Committed> {
+        let table = &manifest.table;
+        match seen {
+            // DuckDB would not say which snapshot the table had.
+            Some(seen) if !self.writer.has_changes() => {
+                self.writer.rollback();
+                self.writer.catalog.set_properties(table, seen, properties)
+            }
+            _ => {
+                if seen.is_some() {
+                    self.writer.bind(table, &manifest.load_id)?;
+                }
+                self.writer.set_properties(table, properties)?;
+                self.writer.commit()
+            }
+        }
+    }
+
+    /// Whether a table has a load, after a commit of which that is not known.
+    fn look_for(&mut self, table: &str, load_id: &LoadId) -> Result<bool> {
+        let mut unseen = None;
+        for pause in LOOKS {
+            thread::sleep(pause);
+            match self.writer.catalog.table(table) {
+                Ok(None) => return Ok(false),
+                Ok(Some(metadata)) => {
+                    let kept = Kept::read(table, &metadata.properties)?;
+                    return Ok(kept.is_some_and(|kept| kept.has(load_id)));
+                }
+                Err(error) => unseen = Some(error),
+            }
+        }
+        let unseen = unseen.unwrap_or_else(|| Error::internal("a table was not looked at"));
+        Err(unseen.context(
+            "a commit was sent, and whether it was done cannot be seen now; the next run looks",
+        ))
+    }
+
+    /// What a table of a stream keeps, looked at anew.
+    fn look_at(&mut self, stream: &StreamName) -> Result<Option<(String, TableMetadata, Kept)>> {
+        let Some(Known { table, .. }) = self.known.get(stream).cloned() else {
+            return Ok(None);
+        };
+        let Some(metadata) = self.writer.catalog.table(&table)? else {
+            return Ok(None);
+        };
+        let kept = Kept::read(&table, &metadata.properties)?;
+        Ok(kept.map(|kept| (table, metadata, kept)))
+    }
+
+    /// Brings what tables keep of their last loads to the table of loads.
+    fn record(&mut self) -> Result<()> {
+        let rows: Vec<LoadRow> = self
+            .known
+            .iter()
+            .flat_map(|(stream, known)| self.ledger.pending(stream, &known.kept))
+            .cloned()
+            .collect();
+        self.ledger.record(&mut self.writer, &rows)
+    }
+}
+
+impl Destination for Lake {
+    fn id(&self) -> &DestinationId {
+        &self.ledger.id
+    }
+
+    fn interrupter(&self) -> Interrupter {
+        self.writer.interrupter()
+    }
+
+    fn states(&mut self) -> Result<BTreeMap<StreamName, StreamState>> {
+        let known = self.known.iter();
+        Ok(known
+            .map(|(stream, known)| (stream.clone(), known.kept.state.clone()))
+            .collect())
+    }
+
+    fn loaded(&mut self, stream: &StreamName) -> Result<HashSet<LoadId>> {
+        let mut loaded = self.ledger.loaded(&mut self.writer, stream)?.clone();
+        if let Some(known) = self.known.get(stream) {
+            let kept = known.kept.loads.iter();
+            loaded.extend(kept.map(|load| load.told.load_id.clone()));
+        }
+        Ok(loaded)
+    }
+
+    fn last_loads(&mut self) -> Result<Vec<LedgerRow>> {
+        let last = self
+            .known
+            .values()
+            .filter_map(|known| known.kept.loads.last());
+        Ok(last.map(|load| load.told.clone()).collect())
+    }
+
+    fn load(&mut self, load: &StagedLoad) -> Result<Loaded> {
+        self.refuse_read_only()?;
+        let manifest = &load.manifest;
+        let loaded = self
+            .apply(load)
+            .map_err(|error| error.context(format!("load {}", manifest.load_id)))?;
+        let pending = self.known.get(&manifest.stream).map_or(0, |known| {
+            self.ledger.pending(&manifest.stream, &known.kept).len()
+        });
+        if pending >= MOST_PENDING {
+            self.finish();
+        }
+        Ok(loaded)
+    }
+
+    fn advance(&mut self, stream: &StreamName, before: &Position, after: &Position) -> Result<()> {
+        self.refuse_read_only()?;
+        let mut attempt = 1;
+        loop {
+            let found = self.look_at(stream)?;
+            let Some((table, seen, mut kept)) =
+                found.filter(|(_, _, kept)| kept.state.position.as_ref() == Some(before))
+            else {
+                return Err(stands_elsewhere(stream));
+            };
+            kept.state.position = Some(after.clone());
+            kept.state.updated_at = kept.state.updated_at.max(Utc::now().trunc_subsecs(6));
+            let properties = kept.write(stream, &self.ledger.id)?;
+            let committed = self
+                .writer
+                .catalog
+                .set_properties(&table, &seen, &properties)?;
+            let error = match committed {
+                Committed::Done => None,
+                Committed::Conflict(error) | Committed::Unknown(error) => Some(error),
+            };
+            if let Some(error) = error {
+                let found = self.look_at(stream)?;
+                let is_done =
+                    found.is_some_and(|(_, _, found)| found.state.position.as_ref() == Some(after));
+                if !is_done && attempt == ATTEMPTS {
+                    return Err(error);
+                }
+                if !is_done {
+                    attempt += 1;
+                    continue;
+                }
+            }
+            self.known.insert(stream.clone(), Known { table, kept });
+            return Ok(());
+        }
+    }
+
+    fn finish(&mut self) {
+        if self.read_only {
+            return;
+        }
+        if let Err(error) = self.record() {
+            tracing::warn!(
+                "{} could not be brought up to date; the next run does it: {}",
+                ledger::LOADS,
+                error.report()
+            );
+        }
+    }
+
+    fn live_ids(&mut self, table: &str, disposition: Disposition) -> Result<Vec<String>> {
+        self.writer.attach()?;
+        let table = self.writer.table(table);
+        live_ids(&mut self.writer, &table, disposition)
+    }
+}
+
+/// What a catalog does not let a run do with a dataset, and with tables of these names. Changes nothing.
+///
+/// # Errors
+/// As [`Lake::open`].
+pub(crate) fn check(
+    name: &str,
+    lake: &config::Lake,
+    dataset: &str,
+    tables: &[String],
+) -> Result<Rights> {
+    open::check(lake, dataset, tables).map_err(|error| error.context(open::subject(name, lake)))
+}
+
+/// Whether a load goes into a table of changes as well.
+fn keeps_changes(manifest: &Manifest) -> bool {
+    manifest.changes.is_some_and(|changes| changes.changelog)
+}
+
+fn already_loaded(state: StreamState) -> Loaded {
+    Loaded {
+        outcome: LoadOutcome {
+            already_loaded: true,
+            ..LoadOutcome::default()
+        },
+        state,
+    }
+}

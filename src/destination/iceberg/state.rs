@@ -1,0 +1,217 @@
+//! What is known of a stream, as its table's own properties keep it. No I/O.
+//!
+//! They change in the commit that changes the rows, so neither can be ahead of the other. Whoever writes the rows, the
+//! properties are these.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::destination::StreamState;
+use crate::destination::sql::loads::LoadRow;
+use crate::error::{Error, Result};
+use crate::evolution::{TableColumn, TableSchema};
+use crate::names::{DestinationId, LoadId, StreamName};
+use crate::schema::{Column, ColumnType};
+
+/// The stream whose rows are in the table: what makes it acequia's.
+pub(super) const STREAM: &str = "acequia.stream";
+/// The destination that loaded it last.
+pub(super) const DESTINATION: &str = "acequia.destination";
+const LOAD_ID: &str = "acequia.load-id";
+const POSITION: &str = "acequia.position";
+const UPDATED_AT: &str = "acequia.updated-at";
+const SCHEMA: &str = "acequia.schema";
+const LOADS: &str = "acequia.loads";
+
+/// What a new table is given.
+///
+/// `commit.retry.num-retries`: a commit that met another is not tried again on top of it, as the load was made for the rows that
+/// were there. Merge-on-read: a load writes what it changes, and readers pay until the table is compacted.
+const AT_CREATION: [(&str, &str); 7] = [
+    ("commit.retry.num-retries", "0"),
+    ("write.delete.mode", "merge-on-read"),
+    ("write.update.mode", "merge-on-read"),
+    ("write.merge.mode", "merge-on-read"),
+    ("write.metadata.delete-after-commit.enabled", "true"),
+    ("write.metadata.previous-versions-max", "50"),
+    ("history.expire.max-snapshot-age-ms", "432000000"),
+];
+
+/// Properties of a table.
+pub(super) type Properties = BTreeMap<String, String>;
+
+/// What a stream's table keeps of it.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Kept {
+    /// What is known of the stream.
+    pub(super) state: StreamState,
+    /// Its last loads, in order: those that the table of loads may not have yet. The last one is always there.
+    pub(super) loads: Vec<LoadRow>,
+}
+
+/// The schema, short: a table of a thousand columns has some 70 kB of it, in every version of its metadata.
+#[derive(Serialize, Deserialize)]
+struct Compact {
+    next: i32,
+    columns: Vec<CompactColumn>,
+}
+
+/// Field id, name, type, source's type, whether it may be NULL, whether the source dropped it, field id of the elements.
+#[derive(Serialize, Deserialize)]
+struct CompactColumn(i32, String, ColumnType, String, bool, bool, Option<i32>);
+
+/// What a new table of a stream is given.
+pub(super) fn at_creation(stream: &StreamName, destination: &DestinationId) -> Properties {
+    let of_acequia = [
+        (STREAM, stream.as_str()),
+        (DESTINATION, destination.as_str()),
+    ];
+    properties(AT_CREATION.into_iter().chain(of_acequia))
+}
+
+/// What a new table of acequia's own is given.
+pub(super) fn at_creation_of_own(destination: &DestinationId) -> Properties {
+    properties(
+        AT_CREATION
+            .into_iter()
+            .chain([(DESTINATION, destination.as_str())]),
+    )
+}
+
+fn properties<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> Properties {
+    pairs
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .collect()
+}
+
+/// The stream whose rows are in a table; none where it is not acequia's.
+pub(super) fn stream_of(properties: &Properties) -> Option<&str> {
+    properties.get(STREAM).map(String::as_str)
+}
+
+impl Kept {
+    /// Reads a table's properties; none where nothing was loaded into it yet.
+    ///
+    /// # Errors
+    /// Where they hold what acequia did not write.
+    pub(super) fn read(table: &str, properties: &Properties) -> Result<Option<Self>> {
+        let Some(schema) = properties.get(SCHEMA) else {
+            return Ok(None);
+        };
+        let damaged = || damaged(table);
+        let text = |key: &str| properties.get(key).ok_or_else(damaged);
+        let json = |text: &String| from_json(text).ok_or_else(damaged);
+        let updated_at = DateTime::parse_from_rfc3339(text(UPDATED_AT)?).map_err(|_| damaged())?;
+        Ok(Some(Self {
+            state: StreamState {
+                position: text(POSITION).and_then(|text| from_json(text).ok_or_else(damaged))?,
+                schema: json(schema).map(Compact::schema)?,
+                load_id: text(LOAD_ID)?.parse::<LoadId>().map_err(|_| damaged())?,
+                updated_at: updated_at.with_timezone(&Utc),
+            },
+            loads: text(LOADS).and_then(|text| from_json(text).ok_or_else(damaged))?,
+        }))
+    }
+
+    /// The properties that keep it, for the table of that stream.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] where it cannot be written.
+    pub(super) fn write(
+        &self,
+        stream: &StreamName,
+        destination: &DestinationId,
+    ) -> Result<Properties> {
+        let state = &self.state;
+        let schema = Compact::of(&state.schema);
+        let mut all = properties(
+            [
+                (STREAM, stream.as_str()),
+                (DESTINATION, destination.as_str()),
+                (LOAD_ID, state.load_id.as_str()),
+            ]
+            .into_iter(),
+        );
+        let updated_at = state
+            .updated_at
+            .to_rfc3339_opts(SecondsFormat::Micros, true);
+        all.insert(UPDATED_AT.to_owned(), updated_at);
+        all.insert(POSITION.to_owned(), to_json(&state.position)?);
+        all.insert(SCHEMA.to_owned(), to_json(&schema)?);
+        all.insert(LOADS.to_owned(), to_json(&self.loads)?);
+        Ok(all)
+    }
+
+    /// Whether it has a load.
+    pub(super) fn has(&self, load_id: &LoadId) -> bool {
+        self.state.load_id == *load_id
+            || self.loads.iter().any(|load| load.told.load_id == *load_id)
+    }
+}
+
+impl Compact {
+    fn of(schema: &TableSchema) -> Self {
+        let columns = schema
+            .columns
+            .iter()
+            .map(|TableColumn { column, retired }| {
+                let column = column.clone();
+                CompactColumn(
+                    column.id,
+                    column.name,
+                    column.column_type,
+                    column.source_type,
+                    column.nullable,
+                    *retired,
+                    column.element_id,
+                )
+            });
+        Self {
+            next: schema.next_field_id,
+            columns: columns.collect(),
+        }
+    }
+
+    fn schema(self) -> TableSchema {
+        let columns = self.columns.into_iter().map(
+            |CompactColumn(id, name, column_type, source_type, nullable, retired, element_id)| {
+                TableColumn {
+                    column: Column {
+                        id,
+                        name,
+                        column_type,
+                        nullable,
+                        source_type,
+                        element_id,
+                    },
+                    retired,
+                }
+            },
+        );
+        TableSchema {
+            columns: columns.collect(),
+            next_field_id: self.next,
+        }
+    }
+}
+
+fn to_json(value: &impl Serialize) -> Result<String> {
+    serde_json::to_string(value)
+        .map_err(|error| Error::internal("a table's properties cannot be written").cause(error))
+}
+
+/// What serde says of a text that it cannot read may quote it, and a position is a cell value.
+fn from_json<T: DeserializeOwned>(text: &str) -> Option<T> {
+    serde_json::from_str(text).ok()
+}
+
+/// What is said of properties that cannot be read.
+pub(super) fn damaged(table: &str) -> Error {
+    Error::destination(format!(
+        "the properties `acequia.*` of table {table} hold what this acequia did not write"
+    ))
+    .remedy("use the acequia that wrote them, or a newer one; or drop the table, and the stream begins afresh")
+}
