@@ -23,6 +23,7 @@ use crate::source::Source;
 use crate::source::postgres::Postgres;
 
 pub mod check;
+mod follow;
 pub mod landed_loads;
 mod load_step;
 mod loader;
@@ -37,14 +38,15 @@ pub mod report;
 mod slot_owner;
 pub mod status;
 mod stream;
+mod stream_task;
 pub mod teardown;
 mod wait;
 
 use crate::progress::Progress;
+pub use follow::{FollowEvent, FollowObserver};
 use loader::Loader;
 use record::Record;
 use replication::ReplicationRun;
-pub use replication::{FollowEvent, FollowObserver};
 use report::{RunReport, StreamReport};
 use stream::StreamRun;
 

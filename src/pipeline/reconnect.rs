@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::replication::{FollowEvent, FollowObserver, ReplicationRun, StreamTask};
+use super::follow::{FollowEvent, FollowObserver};
+use super::replication::ReplicationRun;
+use super::stream_task::StreamTask;
 use crate::error::{Error, Result};
 use crate::source::postgres::replication::{Replication, is_broken};
 

@@ -5,9 +5,8 @@
 //! for streams without a position and for those that need a new one, and finally confirms to the server what is durable. A
 //! run that follows then continues in small batches.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::collections::BTreeMap;
+use std::time::Duration;
 
 use chrono::Utc;
 use futures::future::{BoxFuture, join_all};
@@ -15,63 +14,26 @@ use futures::{StreamExt, stream};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use super::follow::{FollowEvent, FollowObserver};
 use super::loader::Loader;
 use super::report::StreamReport;
 use super::slot_owner::Reader;
 use super::stream::{Expected, Landed, StreamRun};
+use super::stream_task::{Next, StreamTask, partitions_changed};
 use crate::config::PostgresChanges;
 use crate::destination::StreamState;
 use crate::error::{Error, Result};
 use crate::names::StreamName;
 use crate::position::{LastRead, Lsn, LsnPosition, Position};
-use crate::progress::Phase;
-use crate::shape::{Seen, TableShape};
+use crate::shape::TableShape;
 use crate::source::postgres::Postgres;
 use crate::source::postgres::replication::log_reader::StopAt;
 use crate::source::postgres::replication::slot::Slot;
 use crate::source::postgres::replication::table::Table;
 use crate::source::postgres::replication::table_decoder::{DecodedTable, TableDecoder};
-use crate::source::postgres::replication::{self, Replication, Resume, Standing, Start};
-use crate::source::postgres::stream::SnapshotContext;
+use crate::source::postgres::replication::{self, Replication, Start};
+use crate::source::postgres::snapshot::SnapshotContext;
 use crate::source::{Complete, Extract, ExtractEnd, LANE_CAPACITY, OpenStream};
-
-/// A function that is called with the events of a run that follows.
-#[derive(Clone)]
-pub struct FollowObserver(pub(super) Arc<dyn Fn(&FollowEvent) + Send + Sync>);
-
-impl FollowObserver {
-    /// Creates an observer that calls `told`.
-    pub fn new(told: impl Fn(&FollowEvent) + Send + Sync + 'static) -> Self {
-        Self(Arc::new(told))
-    }
-}
-
-impl std::fmt::Debug for FollowObserver {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("OnFollowed")
-    }
-}
-
-/// An event of a run that follows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FollowEvent {
-    /// All changes up to the beginning of the run are loaded; the run waits for more.
-    CaughtUp,
-    /// The connection to the source broke; the run will connect again.
-    Broken {
-        /// How long the run waits before it connects again.
-        wait: Duration,
-    },
-    /// The run has connected again.
-    Connected,
-    /// A batch was loaded.
-    Batch {
-        /// The number of changes in the batch.
-        changes: u64,
-        /// The time from the first change's commit in the source to its commit in the destination.
-        lag: Duration,
-    },
-}
 
 /// The streams of changes of one source.
 pub(super) struct ReplicationRun {
@@ -84,27 +46,6 @@ pub(super) struct ReplicationRun {
     /// If it is set, the run follows until it is stopped, and calls the observer for each event.
     pub(super) follow: Option<FollowObserver>,
     pub(super) stop: CancellationToken,
-}
-
-/// A stream in progress.
-pub(super) struct StreamTask {
-    pub(super) run: StreamRun,
-    /// What the stream reads.
-    stream: PostgresChanges,
-    pub(super) report: StreamReport,
-    began: Instant,
-    /// The error that stopped the stream.
-    pub(super) failure: Option<Error>,
-    table: Option<Table>,
-    next: Option<Next>,
-}
-
-/// What a stream does next.
-enum Next {
-    /// The stream reads changes from its position on.
-    Resume(Resume),
-    /// The stream begins with a snapshot.
-    Snapshot,
 }
 
 impl ReplicationRun {
@@ -523,107 +464,6 @@ struct ReadSummary {
     commit: Option<i64>,
 }
 
-impl StreamTask {
-    fn new(stream: PostgresChanges, run: StreamRun) -> Self {
-        let report = run.begin();
-        run.counters.enter(Phase::Extracting);
-        Self {
-            run,
-            stream,
-            report,
-            began: Instant::now(),
-            failure: None,
-            table: None,
-            next: None,
-        }
-    }
-
-    fn resumes(&self) -> bool {
-        self.failure.is_none() && matches!(self.next, Some(Next::Resume(_)))
-    }
-
-    fn begins(&self) -> bool {
-        self.failure.is_none() && matches!(self.next, Some(Next::Snapshot))
-    }
-
-    pub(super) fn settle(&mut self, done: Result<()>) {
-        if let Err(error) = done {
-            self.failure.get_or_insert(error);
-        }
-    }
-
-    fn begin_anew(&mut self, reason: Option<String>) {
-        if let Some(reason) = reason {
-            self.report
-                .warnings
-                .push(format!("a new snapshot was taken, as {reason}"));
-        }
-        self.next = Some(Next::Snapshot);
-    }
-
-    async fn apply(&mut self, landed: Result<Landed>) {
-        match landed {
-            Ok(Landed::Resnapshot { reason }) => self.begin_anew(Some(reason)),
-            Ok(landed) => {
-                let Self { run, report, .. } = self;
-                let applied = run.apply(landed, report).await;
-                if let Some(position) = run.position().and_then(Position::lsn) {
-                    self.next = Some(Next::Resume(Resume::at(position.lsn)));
-                }
-                self.settle(applied);
-            }
-            Err(error) => self.settle(Err(error)),
-        }
-    }
-
-    async fn load_snapshot(&mut self, opened: OpenStream, from: Lsn) {
-        let Self { run, report, .. } = self;
-        run.counters.enter(Phase::Extracting);
-        let tasks = run.load_opened(opened, report).await;
-        run.full_refresh = false;
-        self.settle(tasks);
-        self.next = Some(Next::Resume(Resume::at(from)));
-    }
-
-    /// Decides where the stream begins.
-    fn start(
-        &self,
-        replication: &Replication,
-        table: &Table,
-        seen: &HashMap<u32, Seen>,
-        slot: Option<&Slot>,
-        now: Lsn,
-    ) -> Result<Start> {
-        let run = &self.run;
-        let Some(state) = run.state.as_ref().filter(|_| !run.full_refresh) else {
-            return Ok(Start::Snapshot(None));
-        };
-        let Some(position) = &state.position else {
-            return Ok(Start::Snapshot(None));
-        };
-        let Some(position) = position.lsn() else {
-            return Err(Error::config("the stream was read by a cursor so far")
-                .remedy("begin its changes with a snapshot: `acequia run STREAM --full-refresh`"));
-        };
-        let columns = state.schema.columns.iter();
-        replication.start_of(&Standing {
-            stream: &self.stream,
-            contract: run.stream.contract,
-            position,
-            columns: &columns.map(|column| column.column.name.clone()).collect(),
-            table,
-            seen: seen.get(&table.oid),
-            slot,
-            now,
-        })
-    }
-
-    fn finish(self) -> StreamReport {
-        let ended = self.failure.map_or(Ok(()), Err);
-        self.run.end(self.report, self.began, ended)
-    }
-}
-
 /// Awaits the end of an extract, which the log reader sends.
 async fn told(ended: oneshot::Receiver<Result<ExtractEnd>>) -> Result<ExtractEnd> {
     ended
@@ -645,26 +485,4 @@ fn extract_end(
             ..Complete::default()
         })),
     }
-}
-
-/// A warning that partitions were attached or detached: the log does not contain the rows that came or went with them.
-fn partitions_changed(position: Option<&LsnPosition>, table: &Table) -> Option<String> {
-    let known = &position?.partitions;
-    let attached = table
-        .partitions
-        .iter()
-        .filter(|oid| !known.contains(oid))
-        .count();
-    let detached = known
-        .iter()
-        .filter(|oid| !table.partitions.contains(oid))
-        .count();
-    if attached == 0 && detached == 0 {
-        return None;
-    }
-    Some(format!(
-        "since the last run {attached} partition(s) were attached to {} and {detached} detached or dropped. Rows that came \
-         or went with them are not in the log of changes: if there were any, run `acequia run STREAM --full-refresh`",
-        table.from
-    ))
 }

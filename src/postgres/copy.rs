@@ -1,7 +1,7 @@
 //! The binary format of COPY (manual, page of COPY, "Binary Format"), as the server's messages hold it: a message of data is
 //! one row; the first has the file's header before it. No I/O.
 
-use super::wire::{ProtocolError, ProtocolResult};
+use super::protocol_error::{ProtocolError, ProtocolResult};
 
 /// What the data begin with.
 const SIGNATURE: &[u8] = b"PGCOPY\n\xff\r\n\0";

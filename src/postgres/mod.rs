@@ -2,7 +2,10 @@
 
 pub mod connection;
 pub(crate) mod copy;
+mod login;
+pub mod protocol_error;
 mod tls;
+mod transport;
 pub mod wire;
 
 /// Microseconds from 1970-01-01 to 2000-01-01, where PostgreSQL counts from.

@@ -7,24 +7,15 @@ use std::io;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
-use postgres_protocol::authentication::md5_hash;
-use postgres_protocol::authentication::sasl::{
-    ChannelBinding, SCRAM_SHA_256, SCRAM_SHA_256_PLUS, ScramSha256,
-};
 use postgres_protocol::message::frontend;
-use socket2::{SockRef, TcpKeepalive};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpStream;
-#[cfg(unix)]
-use tokio::net::UnixStream;
-use tokio_openssl::SslStream;
-use tokio_postgres::config::{
-    ChannelBinding as Binding, Config, Host, SslMode, SslNegotiation, TargetSessionAttrs,
-};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio_postgres::config::{Config, Host, TargetSessionAttrs};
 
-use super::connection::{REPLAY_ENDED_A_READ, Server};
-use super::tls::server_end_point;
-use crate::error::{Error, Result};
+use super::connection::Server;
+use super::login::Login;
+use super::protocol_error::{ProtocolError, ProtocolResult, server_error};
+use super::transport::{Transport, reach};
+use crate::error::Result;
 
 /// What the server may send in one message at most: its own limit is 1 GiB.
 const MAX_MESSAGE: usize = 1 << 30;
@@ -32,12 +23,6 @@ const MAX_MESSAGE: usize = 1 << 30;
 const READ_BUFFER: usize = 256 << 10;
 /// How long the server is asked to cancel.
 const CANCEL_LIMIT: Duration = Duration::from_secs(2);
-/// The protocol's name in a TLS handshake that begins without a request (manual, section 55.2.10).
-const ALPN: &[u8] = b"\x0apostgresql";
-
-trait Transport: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> Transport for T {}
 
 /// A connection.
 pub(crate) struct Connection {
@@ -59,33 +44,6 @@ pub(crate) enum Purpose {
     /// Replication commands, and statements without parameters.
     Replication,
 }
-
-/// What can go wrong on the wire.
-#[derive(Debug, thiserror::Error)]
-pub enum ProtocolError {
-    /// The server reports a failure.
-    #[error(transparent)]
-    Server(#[from] ServerError),
-    /// The connection broke.
-    #[error("the connection to the server was lost")]
-    Io(#[from] io::Error),
-    /// The server does not keep to the protocol.
-    #[error("the server sent what the protocol does not have here: {0}")]
-    Protocol(&'static str),
-}
-
-/// A failure that the server reports.
-#[derive(Debug, Clone, thiserror::Error)]
-#[error("{message} (SQLSTATE {code})")]
-pub struct ServerError {
-    /// The SQLSTATE.
-    pub code: String,
-    /// The message.
-    pub message: String,
-}
-
-/// What comes of the wire.
-pub(crate) type ProtocolResult<T> = std::result::Result<T, ProtocolError>;
 
 /// A row of a command's answer, as text.
 pub(crate) type TextRow = Vec<Option<String>>;
@@ -182,14 +140,7 @@ impl Connection {
         parameters.push(("application_name", name));
         frontend::startup_message(parameters, &mut self.outbox)?;
         self.flush().await?;
-        let mut login = Login {
-            user,
-            password: config.get_password().unwrap_or_default(),
-            wanted: config.get_channel_binding(),
-            binding,
-            scram: None,
-            bound: false,
-        };
+        let mut login = Login::new(user, config, binding);
         loop {
             let (tag, mut body) = self.message().await?;
             match tag {
@@ -325,155 +276,6 @@ impl std::fmt::Debug for Connection {
     }
 }
 
-/// The proof of who we are (manual, section 55.2.1 and 55.3).
-struct Login<'a> {
-    user: &'a str,
-    password: &'a [u8],
-    wanted: Binding,
-    /// What binds to the channel, where that is encrypted.
-    binding: Option<Vec<u8>>,
-    scram: Option<ScramSha256>,
-    bound: bool,
-}
-
-impl Login<'_> {
-    fn answer(&mut self, mut body: Bytes, outbox: &mut BytesMut) -> ProtocolResult<()> {
-        if body.len() < 4 {
-            return Err(ProtocolError::Protocol("a short authentication request"));
-        }
-        let out_of_turn = || ProtocolError::Protocol("SASL out of turn");
-        match body.get_i32() {
-            0 if self.wanted == Binding::Require && !self.bound => {
-                return Err(ProtocolError::Protocol(
-                    "a login that is not bound to the channel, as channel_binding=require asks",
-                ));
-            }
-            // A server that never proved that it knows the password is not the one.
-            0 if self.scram.is_some() => return Err(out_of_turn()),
-            0 => {}
-            3 => frontend::password_message(self.password, outbox)?,
-            5 => {
-                let salt = body
-                    .get(..4)
-                    .and_then(|salt| <[u8; 4]>::try_from(salt).ok())
-                    .ok_or(ProtocolError::Protocol("a short salt"))?;
-                let hash = md5_hash(self.user.as_bytes(), self.password, salt);
-                frontend::password_message(hash.as_bytes(), outbox)?;
-            }
-            10 => {
-                let offers = |name: &str| body.split(|b| *b == 0).any(|o| o == name.as_bytes());
-                let binding = self
-                    .binding
-                    .take()
-                    .filter(|_| self.wanted != Binding::Disable);
-                let (mechanism, binding) = match binding {
-                    Some(hash) if offers(SCRAM_SHA_256_PLUS) => {
-                        self.bound = true;
-                        (
-                            SCRAM_SHA_256_PLUS,
-                            ChannelBinding::tls_server_end_point(hash),
-                        )
-                    }
-                    Some(_) if offers(SCRAM_SHA_256) => {
-                        (SCRAM_SHA_256, ChannelBinding::unrequested())
-                    }
-                    None if offers(SCRAM_SHA_256) => (SCRAM_SHA_256, ChannelBinding::unsupported()),
-                    _ => return Err(ProtocolError::Protocol("no known way to authenticate")),
-                };
-                let state = ScramSha256::new(self.password, binding);
-                frontend::sasl_initial_response(mechanism, state.message(), outbox)?;
-                self.scram = Some(state);
-            }
-            11 => {
-                let state = self.scram.as_mut().ok_or_else(out_of_turn)?;
-                state.update(&body)?;
-                frontend::sasl_response(state.message(), outbox)?;
-            }
-            12 => self.scram.take().ok_or_else(out_of_turn)?.finish(&body)?,
-            _ => return Err(ProtocolError::Protocol("an unknown way to authenticate")),
-        }
-        Ok(())
-    }
-}
-
-/// A transport to one host, encrypted as the settings ask for, and what binds to it.
-async fn reach(
-    server: &Server,
-    (host, port): &(Host, u16),
-) -> ProtocolResult<(Box<dyn Transport>, Option<Vec<u8>>)> {
-    match host {
-        Host::Tcp(name) => {
-            let stream = TcpStream::connect((name.as_str(), *port)).await?;
-            stream.set_nodelay(true)?;
-            keep_alive(server.config(), &stream)?;
-            encrypt(server, name, stream).await
-        }
-        #[cfg(unix)]
-        Host::Unix(folder) => {
-            let path = folder.join(format!(".s.PGSQL.{port}"));
-            Ok((Box::new(UnixStream::connect(path).await?), None))
-        }
-    }
-}
-
-/// Lets the system notice a host that is gone.
-fn keep_alive(config: &Config, stream: &TcpStream) -> io::Result<()> {
-    let socket = SockRef::from(stream);
-    if config.get_keepalives() {
-        let mut probes = TcpKeepalive::new().with_time(config.get_keepalives_idle());
-        if let Some(interval) = config.get_keepalives_interval() {
-            probes = probes.with_interval(interval);
-        }
-        if let Some(retries) = config.get_keepalives_retries() {
-            probes = probes.with_retries(retries);
-        }
-        socket.set_tcp_keepalive(&probes)?;
-    }
-    #[cfg(target_os = "linux")]
-    if let Some(limit) = config.get_tcp_user_timeout() {
-        socket.set_tcp_user_timeout(Some(*limit))?;
-    }
-    Ok(())
-}
-
-async fn encrypt(
-    server: &Server,
-    host: &str,
-    mut stream: TcpStream,
-) -> ProtocolResult<(Box<dyn Transport>, Option<Vec<u8>>)> {
-    let mode = server.config().get_ssl_mode();
-    if mode == SslMode::Disable {
-        return Ok((Box::new(stream), None));
-    }
-    let direct = server.config().get_ssl_negotiation() == SslNegotiation::Direct;
-    if !direct {
-        let mut request = BytesMut::new();
-        frontend::ssl_request(&mut request);
-        stream.write_all(&request).await?;
-        match stream.read_u8().await? {
-            b'S' => {}
-            _ if mode == SslMode::Require => {
-                return Err(ProtocolError::Protocol("the server has no TLS"));
-            }
-            _ => return Ok((Box::new(stream), None)),
-        }
-    }
-    let mut session = server.tls().session(host).map_err(io::Error::other)?;
-    if direct {
-        session.set_alpn_protos(ALPN).map_err(io::Error::other)?;
-    }
-    let mut stream = SslStream::new(session, stream).map_err(io::Error::other)?;
-    std::pin::Pin::new(&mut stream)
-        .connect()
-        .await
-        .map_err(|error| {
-            let verified = stream.ssl().verify_result();
-            io::Error::other(format!("TLS: {error} ({verified})"))
-        })?;
-    let binding = server_end_point(stream.ssl());
-    Ok((Box::new(stream), binding))
-}
-
 /// A message's tag and its length but for the tag, where its head has come.
 fn header(bytes: &[u8]) -> ProtocolResult<Option<(u8, usize)>> {
     let Some((&[tag, a, b, c, d], _)) = bytes.split_first_chunk::<5>() else {
@@ -518,75 +320,6 @@ fn text_row(mut body: Bytes) -> ProtocolResult<TextRow> {
         row.push(Some(String::from_utf8_lossy(&text).into_owned()));
     }
     Ok(row)
-}
-
-/// What an error message of the server says (manual, section 55.8).
-pub(crate) fn server_error(body: &[u8]) -> ServerError {
-    let mut error = ServerError {
-        code: String::new(),
-        message: "an unknown failure".to_owned(),
-    };
-    for field in body.split(|byte| *byte == 0) {
-        let Some((kind, text)) = field.split_first() else {
-            continue;
-        };
-        let text = String::from_utf8_lossy(text).into_owned();
-        match kind {
-            b'C' => error.code = text,
-            b'M' => error.message = text,
-            _ => {}
-        }
-    }
-    error
-}
-
-impl ProtocolError {
-    /// The SQLSTATE that the server reports.
-    pub fn code(&self) -> Option<&str> {
-        match self {
-            Self::Server(error) => Some(&error.code),
-            Self::Io(_) | Self::Protocol(_) => None,
-        }
-    }
-
-    /// What it means for a run.
-    pub fn told(self, what: &str, place: &str) -> Error {
-        let fault = Error::source(format!("{what} (PostgreSQL at {place})"));
-        let remedy = match (&self, self.code()) {
-            (_, Some("55006")) => {
-                "wait until the other run ends, or stop it: a replication slot has one reader at a time"
-            }
-            (_, Some("53400")) => {
-                "drop a slot that nothing reads (SELECT slot_name, active FROM pg_replication_slots), or raise \
-                 max_replication_slots and max_wal_senders and restart the server"
-            }
-            (_, Some("42501")) => {
-                "give the source's user what replication needs: ALTER ROLE … REPLICATION; `acequia check` names each right"
-            }
-            (_, Some("28P01" | "28000")) => {
-                "see the user and password in the source's `url`, and that pg_hba.conf lets the user in"
-            }
-            (_, Some("40001")) => REPLAY_ENDED_A_READ,
-            (_, Some("55000")) => "`acequia check` tells what replication needs of the server",
-            (Self::Io(error), _) if error.kind() == io::ErrorKind::TimedOut => {
-                "see whether the server hangs, or a proxy before it; raise connect_timeout in the source's `url` where it \
-                 only is slow"
-            }
-            (Self::Io(_), _) => {
-                "see the server's log, and run again: nothing that was loaded is lost, and nothing comes twice"
-            }
-            (_, Some("57P01" | "57P02" | "57P03")) => {
-                "run again once the server is up: nothing that was loaded is lost, and nothing comes twice"
-            }
-            _ => "",
-        };
-        let fault = fault.cause(self);
-        if remedy.is_empty() {
-            fault
-        } else {
-            fault.remedy(remedy)
-        }
-    }
 }
 
 #[cfg(test)]

@@ -5,23 +5,21 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use chrono::TimeDelta;
 
 use super::document::Document;
-use super::model::{SourceConfig, SourceKind, StreamConfig};
-use super::postgres::Replication;
+use super::model::StreamConfig;
 use super::units;
-use super::{HubSpotSource, Pipeline, PostgresSource, Secret, Stream};
+use super::{Pipeline, Secret, Stream};
 use crate::error::Result;
-use crate::mode::Mode;
 use crate::names::StreamName;
 
 mod address;
 mod crm;
 mod destination;
 mod problems;
+mod source;
 mod storage;
 mod stream;
 
@@ -33,13 +31,6 @@ const PART_SIZE: u64 = 256_000_000;
 const LEAST_PART_SIZE: u64 = 1_000_000;
 /// The longest name that PostgreSQL keeps whole, in bytes (manual, section 4.1.1).
 const MAX_NAME: usize = 63;
-
-/// The sources of the selected streams: each, or the error in its configuration.
-#[derive(Debug, Default)]
-struct Sources<'a> {
-    postgres: BTreeMap<&'a str, Result<Arc<PostgresSource>>>,
-    hubspot: BTreeMap<&'a str, Result<Arc<HubSpotSource>>>,
-}
 
 /// The parts of a configuration to use.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -221,119 +212,6 @@ impl Document {
             return Err(problems.add(place, what, remedy));
         }
         Ok(Secret::new(url))
-    }
-
-    /// The sources that are used, and the problems of their configuration.
-    fn sources(&self, used: &BTreeSet<&str>, destination: &str) -> (Sources<'_>, Problems) {
-        let mut sources = Sources::default();
-        let mut of_all = Problems::default();
-        let configured = self.config.sources.iter();
-        for (name, config) in configured.filter(|(name, _)| used.contains(name.as_str())) {
-            let mut problems = Problems::default();
-            match config.kind {
-                SourceKind::Postgres => {
-                    let source = self.postgres(name, config, destination, &mut problems);
-                    let source = problems.finish(&self.path, source).map(Arc::new);
-                    sources.postgres.insert(name, source);
-                }
-                SourceKind::HubSpot => {
-                    let source = self.hubspot(name, config, &mut problems);
-                    let source = problems.finish(&self.path, source).map(Arc::new);
-                    sources.hubspot.insert(name, source);
-                }
-            }
-            of_all.extend(problems);
-        }
-        (sources, of_all)
-    }
-
-    fn postgres(
-        &self,
-        name: &str,
-        config: &SourceConfig,
-        destination: &str,
-        problems: &mut Problems,
-    ) -> Checked<PostgresSource> {
-        let place = format!("{} url", table("sources", name));
-        let url = self.postgres_url(config.url.as_deref(), &place, problems)?;
-        Ok(PostgresSource {
-            url,
-            replication: self.replication(name, config, destination, problems)?,
-            reader: config.reader.unwrap_or_default(),
-        })
-    }
-
-    /// The names of slot and publication. A slot has one position, so each destination has a slot of its own.
-    fn replication(
-        &self,
-        name: &str,
-        config: &SourceConfig,
-        destination: &str,
-        problems: &mut Problems,
-    ) -> Checked<Replication> {
-        let place = |key: &str| {
-            format!(
-                "{} {key}",
-                table("sources", &format!("{name}.replication")).replace('"', "")
-            )
-        };
-        let plain = |text: &str| -> String {
-            let plain = |c: char| {
-                if c.is_ascii_alphanumeric() {
-                    c.to_ascii_lowercase()
-                } else {
-                    '_'
-                }
-            };
-            text.chars().map(plain).collect()
-        };
-        let given = config.replication.clone().unwrap_or_default();
-        let usual = format!("acequia_{}", plain(self.config.pipeline.name.as_str()));
-        let base = match &given.slot {
-            Some(slot) => self.expand(slot, &place("slot"), problems)?,
-            None => usual.clone(),
-        };
-        let own = self
-            .environment
-            .expand(&self.config.pipeline.destination)
-            .unwrap_or_default();
-        let slot_of = |destination: &str| {
-            if destination == own {
-                base.clone()
-            } else {
-                format!("{base}_{}", plain(destination))
-            }
-        };
-        let slot = slot_of(destination);
-        let others = self.config.destinations.keys();
-        let others = others
-            .filter(|name| *name != destination)
-            .map(|name| slot_of(name))
-            .collect();
-        // Manual, section 26.2.6.1: lower-case letters, numbers, and the underscore.
-        let is_slot = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
-        if slot.is_empty() || slot.len() > MAX_NAME || !slot.chars().all(is_slot) {
-            return Err(problems.add(
-                &place("slot"),
-                format!("`{slot}` cannot name a replication slot"),
-                "use 1 to 63 lower-case letters, digits and `_`",
-            ));
-        }
-        let publication = match &given.publication {
-            Some(publication) => self.expand(publication, &place("publication"), problems)?,
-            None => usual,
-        };
-        check_name_with(&publication, &place("publication"), false, problems)?;
-        let streams = self.config.streams.iter();
-        let streams =
-            streams.filter(|(_, stream)| stream.source == name && stream.mode == Mode::Cdc);
-        Ok(Replication {
-            slot,
-            publication,
-            others,
-            base,
-            streams: streams.map(|(name, _)| name.clone()).collect(),
-        })
     }
 
     /// Two streams in one table would undo each other's changes. Streams that are not selected are checked as well.

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use super::check_name;
 use super::problems::{Checked, Problems, Reported};
-use super::{Sources, check_name};
+use super::source::Sources;
 use crate::config::document::Document;
 use crate::config::model::{Scalar, StreamConfig};
 use crate::config::postgres::{ColumnSelection, ColumnSettings, Cursor, Relation, TableName};

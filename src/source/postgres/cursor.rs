@@ -6,9 +6,10 @@ use std::collections::BTreeSet;
 use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 use tokio_postgres::Client;
 
-use super::catalog::{self, Below, CatalogRelation};
+use super::catalog::{self, CatalogRelation};
 use super::connection::failed;
 use super::horizon::{self, Activity};
+use super::identity::{self, Below};
 use super::sql::{cursor_comparison, quote};
 use super::types::ColumnPlan;
 use super::watermark::{Bound, LowWatermark};
@@ -149,12 +150,12 @@ impl CursorColumn {
         } else {
             horizon::lowest_offset(client).await.map_err(checked)?
         };
-        let below = catalog::below(client, relation.oid).await?;
+        let below = identity::below(client, relation.oid).await?;
         let mut now = activity.seen(None);
-        now.server = catalog::server_identity(client).await?;
+        now.server = identity::server_identity(client).await?;
         now.partitions.clone_from(&below.partitions);
         if let Some(oid) = relation.oid.filter(|_| relation.kind != 'v') {
-            let mut identity = catalog::relation_identity(client, oid).await?;
+            let mut identity = identity::relation_identity(client, oid).await?;
             identity.columns.retain(|column| column.name == *name);
             now.relation = Some(identity);
         }

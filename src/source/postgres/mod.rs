@@ -16,8 +16,11 @@ mod boundary;
 pub mod catalog;
 pub mod cursor;
 pub mod horizon;
+pub mod identity;
 pub mod reader;
 pub mod replication;
+pub mod settings;
+pub mod snapshot;
 pub mod sql;
 pub mod stream;
 pub mod text;
@@ -28,7 +31,8 @@ pub use crate::postgres::connection;
 
 use connection::Server;
 use replication::{Replication, preflight};
-use stream::{PostgresStream, SnapshotContext};
+use snapshot::SnapshotContext;
+use stream::PostgresStream;
 
 /// A PostgreSQL database to read from.
 #[derive(Debug, Clone)]

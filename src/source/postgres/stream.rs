@@ -1,6 +1,5 @@
 //! A stream open in PostgreSQL: its relation looked up and held still, and its lanes begun under one snapshot.
 
-use std::borrow::Cow;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
@@ -17,23 +16,21 @@ use super::connection::{Server, failed, version};
 use super::cursor::CursorColumn;
 use super::horizon;
 use super::reader::{LaneQuery, ReadyLane};
-use super::replication::Snapshot;
-use super::replication::shapes;
-use super::replication::table::Table;
+use super::settings::{ReadSettings, column_plans, key};
+use super::snapshot::SnapshotContext;
 use super::sql::{
     Range, Selection, cursor_condition, key_ranges, literal, page_ranges, quote,
     row_security_setting,
 };
-use super::types::{ColumnPlan, plan};
+use super::types::ColumnPlan;
 use super::watermark::Watch;
 use crate::change::{self, SnapshotMark};
-use crate::config::postgres::{ColumnSelection, ColumnSettings, Cursor, Relation};
-use crate::config::{NullCursor, PostgresChanges, PostgresRows, Reader};
+use crate::config::postgres::Relation;
+use crate::config::{NullCursor, Reader};
 use crate::error::{Error, Result};
 use crate::position::{CursorPosition, CursorValue, LsnPosition, Position};
 use crate::row_set::RowHasher;
 use crate::schema::{ColumnSpec, ColumnType, Schema};
-use crate::shape::TableShape;
 use crate::source::{Complete, Description, Extract, ExtractEnd, joined};
 
 /// Pages below which a table is read by one connection: 64 MiB.
@@ -63,42 +60,6 @@ pub struct PostgresStream {
     /// Where the changes begin that follow, and what marks the rows before.
     follows: Option<(SnapshotMark, LsnPosition)>,
     description: Description,
-}
-
-/// What is read, and how.
-#[derive(Debug)]
-pub struct ReadSettings<'a> {
-    relation: Cow<'a, Relation>,
-    filter: Option<&'a str>,
-    row_security: bool,
-    cursor: Option<&'a Cursor>,
-    columns: &'a ColumnSettings,
-    key: KeyUse,
-    parallel: Option<NonZeroUsize>,
-}
-
-/// What a key is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum KeyUse {
-    /// Loads are applied without one.
-    Unused,
-    /// Changes are matched by it, or without one by whole rows.
-    IfAny,
-    /// Loads cannot be applied without one.
-    Needed,
-}
-
-/// What a snapshot that changes follow on reads.
-#[derive(Debug, Clone, Copy)]
-pub struct SnapshotContext<'a> {
-    /// The snapshot.
-    pub snapshot: &'a Snapshot,
-    /// The table, as its changes will come.
-    pub table: &'a Table,
-    /// Where the changes begin.
-    pub position: &'a LsnPosition,
-    /// The publication that they come by.
-    pub publication: &'a str,
 }
 
 impl PostgresStream {
@@ -381,39 +342,6 @@ async fn all_joined(readers: Vec<JoinHandle<Result<()>>>, stop: &CancellationTok
     failure.map_or(Ok(()), Err)
 }
 
-impl<'a> From<&'a PostgresRows> for ReadSettings<'a> {
-    fn from(rows: &'a PostgresRows) -> Self {
-        Self {
-            relation: Cow::Borrowed(&rows.relation),
-            filter: rows.filter.as_deref(),
-            row_security: rows.row_security,
-            cursor: rows.cursor(),
-            columns: &rows.columns,
-            key: if rows.disposition().has_key() {
-                KeyUse::Needed
-            } else {
-                KeyUse::Unused
-            },
-            parallel: rows.parallel,
-        }
-    }
-}
-
-impl<'a> From<&'a PostgresChanges> for ReadSettings<'a> {
-    fn from(changes: &'a PostgresChanges) -> Self {
-        Self {
-            relation: Cow::Owned(Relation::Table(changes.table.clone())),
-            filter: None,
-            // Changes are not filtered, so what they follow on must not be.
-            row_security: false,
-            cursor: None,
-            columns: &changes.columns,
-            key: KeyUse::IfAny,
-            parallel: changes.parallel,
-        }
-    }
-}
-
 /// What begins the reading transaction: in a snapshot of its own, or in the one that changes follow on.
 fn beginning(follow: Option<&SnapshotContext<'_>>, row_security: bool) -> String {
     let snapshot = follow.map_or_else(String::new, |follow| {
@@ -424,56 +352,6 @@ fn beginning(follow: Option<&SnapshotContext<'_>>, row_security: bool) -> String
     format!("{security}; BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY{snapshot}")
 }
 
-impl SnapshotContext<'_> {
-    /// What marks the snapshot's rows, and where the changes begin, with the table as the snapshot has it.
-    async fn beginning(&self, client: &Client) -> Result<(SnapshotMark, LsnPosition)> {
-        refuse_rewritten(client, self.table).await?;
-        let position = LsnPosition {
-            shape: Some(shape(client, self).await?),
-            ..self.position.clone()
-        };
-        Ok((self.snapshot.mark, position))
-    }
-}
-
-/// The table as the catalog had it when the snapshot was taken.
-async fn shape(client: &Client, follow: &SnapshotContext<'_>) -> Result<TableShape> {
-    let oid = follow.table.oid;
-    shapes::make_room(client).await?;
-    let seen = shapes::look(client, &[oid], follow.publication).await?;
-    let shape = seen.into_values().next().map(|seen| seen.shape);
-    shape.ok_or_else(|| {
-        Error::source(format!(
-            "{} was dropped while its snapshot was taken",
-            follow.table.from
-        ))
-        .remedy("run again: the snapshot begins anew")
-    })
-}
-
-/// A table that was truncated or rewritten after a snapshot was taken looks empty in it.
-async fn refuse_rewritten(client: &Client, table: &Table) -> Result<()> {
-    let mut oids = table.partitions.clone();
-    oids.push(table.oid);
-    let rewritten: bool = client
-        .query_one(
-            "SELECT EXISTS (SELECT FROM pg_class c WHERE c.oid = ANY ($1) AND c.relkind = 'r'
-                            AND c.relfilenode <> pg_relation_filenode(c.oid))",
-            &[&oids],
-        )
-        .await
-        .map_err(|error| failed(format!("cannot look at {}", table.from), &error))?
-        .get(0);
-    if rewritten {
-        return Err(Error::source(format!(
-            "{} was truncated or rewritten while its snapshot was taken",
-            table.from
-        ))
-        .remedy("run again: the snapshot begins anew"));
-    }
-    Ok(())
-}
-
 async fn look_up(client: &Client, relation: &Relation, place: &str) -> Result<CatalogRelation> {
     match relation {
         Relation::Table(table) => {
@@ -481,84 +359,6 @@ async fn look_up(client: &Client, relation: &Relation, place: &str) -> Result<Ca
         }
         Relation::Query(text) => catalog::query(client, text, place).await,
     }
-}
-
-/// The columns that the stream takes, in the relation's order, and how each is read.
-fn column_plans(
-    relation: &CatalogRelation,
-    settings: &ReadSettings<'_>,
-) -> Result<Vec<ColumnPlan>> {
-    let ColumnSettings {
-        selected, types, ..
-    } = settings.columns;
-    let known = |name: &str| relation.columns.iter().any(|column| column.name == name);
-    let (key, names) = match selected {
-        ColumnSelection::All => ("columns", [].as_slice()),
-        ColumnSelection::Only(names) => ("columns", names.as_slice()),
-        ColumnSelection::Except(names) => ("exclude", names.as_slice()),
-    };
-    if let Some(name) = names.iter().find(|name| !known(name)) {
-        return Err(relation.no_such_column(key, name));
-    }
-    if let Some(name) = types.keys().find(|name| !known(name)) {
-        return Err(relation.no_such_column("types", name));
-    }
-    let plans = relation
-        .columns
-        .iter()
-        .filter(|column| selected.takes(&column.name))
-        .map(|column| plan(column, types.get(&column.name)))
-        .collect::<Result<Vec<_>>>()?;
-    if plans.is_empty() {
-        return Err(
-            Error::config(format!("{} has no columns to read", settings.relation))
-                .remedy("see `columns` and `exclude` of [streams.STREAM]"),
-        );
-    }
-    let mut sorted: Vec<&str> = plans.iter().map(|plan| plan.spec.name.as_str()).collect();
-    sorted.sort_unstable();
-    if let Some(twice) = sorted.windows(2).find_map(|pair| match pair {
-        [a, b] if a == b => Some(*a),
-        _ => None,
-    }) {
-        return Err(Error::config(format!(
-            "{} gives the column `{twice}` twice",
-            settings.relation
-        ))
-        .remedy("give each column of the query a name of its own, with AS"));
-    }
-    Ok(plans)
-}
-
-/// The key that loads are merged by, and whether the source guarantees it.
-fn key(
-    relation: &CatalogRelation,
-    settings: &ReadSettings<'_>,
-    plans: &[ColumnPlan],
-) -> Result<(Vec<String>, bool)> {
-    let configured = settings.columns.primary_key.as_ref();
-    let key = configured.unwrap_or(&relation.primary_key);
-    if let Some(name) = key
-        .iter()
-        .find(|name| !plans.iter().any(|plan| plan.spec.name == **name))
-    {
-        return match settings.key {
-            KeyUse::Unused => Ok((Vec::new(), false)),
-            KeyUse::IfAny | KeyUse::Needed => Err(relation.no_such_column("primary_key", name)),
-        };
-    }
-    if key.is_empty() && settings.key == KeyUse::Needed {
-        return Err(Error::config(format!(
-            "{} has no primary key, so its rows cannot be merged",
-            settings.relation
-        ))
-        .remedy(
-            "name the columns that tell its rows apart with `primary_key`, or set disposition = \"append\", for \
-             [streams.STREAM]",
-        ));
-    }
-    let unique = !key.is_empty() && *key == relation.primary_key;
-    Ok((key.clone(), unique))
 }
 
 /// Refuses to read what row-level security lets through, for the whole. The server would refuse it as well, but only once it

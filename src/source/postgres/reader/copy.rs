@@ -9,9 +9,8 @@ use super::{LaneQuery, Sink};
 use crate::error::{Error, Result};
 use crate::postgres::connection::{OWN_PATH, Server};
 use crate::postgres::copy::{Row, row};
-use crate::postgres::wire::{
-    Connection, ProtocolError, ProtocolResult, Purpose, next_message, server_error,
-};
+use crate::postgres::protocol_error::{ProtocolError, ProtocolResult, server_error};
+use crate::postgres::wire::{Connection, Purpose, next_message};
 use crate::source::postgres::batch::BatchBuilder;
 
 /// A lane that is connected and under its snapshot.

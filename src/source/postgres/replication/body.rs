@@ -4,7 +4,7 @@ use bytes::{Buf, Bytes};
 
 use crate::position::Lsn;
 use crate::postgres::copy::{Row, row};
-use crate::postgres::wire::{ProtocolError, ProtocolResult};
+use crate::postgres::protocol_error::{ProtocolError, ProtocolResult};
 
 /// What the server sends while it streams.
 #[derive(Debug)]

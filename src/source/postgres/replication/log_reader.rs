@@ -15,7 +15,7 @@ use super::{ReadMode, Replication, STATUS_INTERVAL};
 use crate::error::{Error, Result};
 use crate::position::Lsn;
 use crate::postgres::EPOCH_MICROS;
-use crate::postgres::wire::ProtocolError;
+use crate::postgres::protocol_error::ProtocolError;
 use crate::source::postgres::connection::failed;
 
 /// The interval at which the server is asked for its position while no message comes.

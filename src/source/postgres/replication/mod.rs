@@ -10,8 +10,6 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use tokio_postgres::Client;
-use tokio_postgres::error::SqlState;
-use tokio_postgres::types::ToSql;
 
 use crate::config::PostgresChanges;
 use crate::config::postgres::Replication as ReplicationNames;
@@ -20,10 +18,13 @@ use crate::position::{LastRead, Lsn, LsnPosition};
 use crate::shape::{Seen, TableShape};
 
 use super::connection::{Server, failed, version};
-use super::sql::{literal, quote};
+use super::sql::quote;
 
+mod alterations;
+mod begin;
 pub mod body;
 pub mod change;
+mod confirm;
 mod identities;
 pub mod log_reader;
 pub mod pgoutput;
@@ -31,16 +32,16 @@ pub mod preflight;
 pub mod publication;
 pub mod shapes;
 pub mod slot;
+mod snapshot;
 mod start;
 pub mod table;
 pub mod table_decoder;
 pub mod wire;
 
-use crate::change::SnapshotMark;
-use crate::postgres::wire::ProtocolError;
-use log_reader::StopAt;
+use crate::postgres::protocol_error::ProtocolError;
 use pgoutput::Relation;
 use slot::Slot;
+pub use snapshot::Snapshot;
 pub use start::{Resume, Standing, Start};
 use table::Table;
 use wire::ReplicationConnection;
@@ -54,12 +55,6 @@ const SLOT_RELEASE_TIMEOUT: Duration = Duration::from_secs(5);
 const ANEW: &str = "take a new snapshot: `acequia run STREAM --full-refresh`";
 /// The delay before a slot in use is tried again.
 const RETRY_DELAY: Duration = Duration::from_millis(100);
-/// The most bytes of log that one query requests. The server decodes all of them before it sends the first change, and
-/// keeps the answer in temporary files. A longer log is read in several windows, each loaded and confirmed before the next.
-const WINDOW: u64 = 1 << 30;
-/// How much log the server may have to decode for one query, in windows. A transaction that spans several windows is
-/// decoded from its beginning for each of them.
-const DECODED_WINDOWS: u64 = 2;
 
 /// The replication slot of a source, held during a run.
 #[derive(Debug)]
@@ -89,16 +84,6 @@ enum ReadMode {
     Query,
     /// Not any more: reading failed, and the connection cannot be used.
     Failed,
-}
-
-/// The snapshot that a stream of changes begins with.
-#[derive(Debug)]
-pub struct Snapshot {
-    /// Its name, for `SET TRANSACTION SNAPSHOT`. It is valid as long as this value lives.
-    pub name: String,
-    /// The mark of its rows.
-    pub mark: SnapshotMark,
-    _exporter: ReplicationConnection,
 }
 
 impl Replication {
@@ -214,29 +199,6 @@ impl Replication {
         dropped.map(drop).map_err(|error| failed(what(), &error))
     }
 
-    /// Locks tables as they are in a snapshot, until the session ends, if the user may lock them.
-    pub async fn hold(&self, snapshot: &Snapshot, tables: &[Table]) -> Result<Client> {
-        let client = self.server.connect().await?;
-        let begin = format!(
-            "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; SET TRANSACTION SNAPSHOT {}",
-            literal(&snapshot.name)
-        );
-        let held = |error| failed("cannot hold the tables for a snapshot", &error);
-        client.batch_execute(&begin).await.map_err(held)?;
-        for table in tables {
-            let lock = format!(
-                "SAVEPOINT held; LOCK TABLE {} IN ACCESS SHARE MODE; RELEASE SAVEPOINT held",
-                table.from
-            );
-            if let Err(error) = client.batch_execute(&lock).await {
-                tracing::debug!(table = table.from, %error, "not held until its turn");
-                let back = client.batch_execute("ROLLBACK TO SAVEPOINT held").await;
-                back.map_err(held)?;
-            }
-        }
-        Ok(client)
-    }
-
     /// Creates the slot. Waits for transactions that are in progress.
     pub async fn create_slot(&mut self) -> Result<()> {
         let command = format!(
@@ -291,135 +253,6 @@ impl Replication {
         }
     }
 
-    /// Exports a snapshot that ends exactly at an LSN of the log, by a temporary slot. Later transactions come through the
-    /// run's slot, which is older. Waits for transactions that are in progress.
-    pub async fn snapshot(&self) -> Result<Snapshot> {
-        let told = |error: ProtocolError| error.told("cannot take a snapshot", self.server.place());
-        let mut exporter = ReplicationConnection::connect(&self.server).await?;
-        let name = format!("acequia_snapshot_{}", uuid::Uuid::new_v4().simple());
-        let command = format!(
-            "CREATE_REPLICATION_SLOT {} TEMPORARY LOGICAL pgoutput EXPORT_SNAPSHOT",
-            quote(&name)
-        );
-        let answer = warn_if_slow(exporter.query(&command)).await.map_err(told)?;
-        let mut row = answer
-            .into_iter()
-            .next()
-            .unwrap_or_default()
-            .into_iter()
-            .skip(1);
-        let (lsn, name) = (row.next().flatten(), row.next().flatten());
-        let (Some(lsn), Some(name)) = (lsn, name) else {
-            return Err(Error::internal("the server did not tell its snapshot"));
-        };
-        let lsn: Lsn = lsn.parse().map_err(|error| {
-            Error::internal("the server's position cannot be read").cause(error)
-        })?;
-        Ok(Snapshot {
-            name,
-            mark: SnapshotMark {
-                lsn,
-                taken_at: chrono::Utc::now().timestamp_micros(),
-            },
-            _exporter: exporter,
-        })
-    }
-
-    /// Starts to read from the lowest of the streams' positions on, and returns how far: as far as requested, or to the end
-    /// of a window before that.
-    ///
-    /// A short log is read by a query, whose rows the server sends in buffers: in a stream, each change costs the server a
-    /// system call. A long log is read as a stream, in which the server sends each transaction as it decodes it, and stores
-    /// nothing.
-    async fn begin(&mut self, from: Lsn, until: StopAt) -> Result<StopAt> {
-        match self.reading {
-            Some(ReadMode::Stream) => return Ok(until),
-            Some(ReadMode::Query | ReadMode::Failed) => {
-                return Err(Error::source(format!(
-                    "reading the write-ahead log of PostgreSQL at {} broke off before",
-                    self.server.place()
-                ))
-                .remedy("run again: nothing that was loaded is lost, and nothing comes twice"));
-            }
-            None => {}
-        }
-        let slot = self.names.slot.clone();
-        let publication = literal(&quote(&self.names.publication));
-        if let StopAt::Lsn(target) = until
-            && let Some(end) = self.window(from, target).await?
-        {
-            let query = format!(
-                "COPY (SELECT data FROM pg_logical_slot_peek_binary_changes({}, '{end}', NULL, 'proto_version', '1', \
-                 'publication_names', {})) TO STDOUT (FORMAT binary)",
-                literal(&slot),
-                publication,
-            );
-            match self.start(&query).await {
-                Err(error) if cannot_answer(&error) => {
-                    tracing::info!(%error, "the server does not give all changes at once: reading them as a stream");
-                }
-                Err(error) => return Err(self.unreadable(error)),
-                Ok(()) => {
-                    self.reading = Some(ReadMode::Query);
-                    self.ensure_slot_unmoved(from).await?;
-                    return Ok(StopAt::Lsn(end));
-                }
-            }
-        }
-        let command = format!(
-            "START_REPLICATION SLOT {} LOGICAL {from} (proto_version '1', publication_names {})",
-            quote(&slot),
-            publication,
-        );
-        let begun = self.start(&command).await;
-        begun.map_err(|error| self.unreadable(error))?;
-        self.reading = Some(ReadMode::Stream);
-        self.ensure_slot_unmoved(from).await?;
-        Ok(until)
-    }
-
-    /// Starts to read by a command, when the slot is free.
-    async fn start(&mut self, command: &str) -> std::result::Result<(), ProtocolError> {
-        let began = Instant::now();
-        loop {
-            match self.wire.start(command).await {
-                Err(error)
-                    if error.code() == Some(SqlState::OBJECT_IN_USE.code())
-                        && wait_for_slot(began).await => {}
-                ended => return ended,
-            }
-        }
-    }
-
-    fn unreadable(&self, error: ProtocolError) -> Error {
-        let slot = &self.names.slot;
-        error.told(
-            &format!("cannot read from the replication slot `{slot}`"),
-            self.server.place(),
-        )
-    }
-
-    /// Where the next query on the way to `target` ends. `None` if the server would have to decode too much for it.
-    async fn window(&self, from: Lsn, target: Lsn) -> Result<Option<Lsn>> {
-        let Some(slot) = self.slot().await? else {
-            return Ok(None);
-        };
-        let window = window_bytes();
-        let end = Lsn(from.max(slot.confirmed).0.saturating_add(window)).min(target);
-        let decoded = end.0.saturating_sub(slot.restart.0);
-        tracing::debug!(%from, %end, decoded, "a window of the write-ahead log");
-        Ok((decoded <= window.saturating_mul(DECODED_WINDOWS)).then_some(end))
-    }
-
-    /// Refuses a slot that was moved since the streams' positions were compared with it. While a reader holds the slot, it
-    /// cannot be moved.
-    async fn ensure_slot_unmoved(&self, from: Lsn) -> Result<()> {
-        match self.slot().await? {
-            Some(slot) if slot.confirmed > from => Err(self.moved(&slot, from)),
-            _ => Ok(()),
-        }
-    }
-
     fn slot_missing(&self, since: Lsn) -> Error {
         Error::source(format!(
             "the replication slot `{}` is gone, and with it the changes since {since}",
@@ -452,86 +285,6 @@ impl Replication {
         &self.names.publication
     }
 
-    /// Confirms to the server that everything before that LSN is durable.
-    pub async fn confirm(&mut self, lsn: Lsn) -> Result<()> {
-        if lsn <= self.confirmed {
-            return Ok(());
-        }
-        self.confirmed = lsn;
-        if self.reading == Some(ReadMode::Stream) {
-            self.send_status(false).await
-        } else {
-            self.advance(lsn).await
-        }
-    }
-
-    /// Confirms `lsn` with `pg_replication_slot_advance`, when no stream is open.
-    ///
-    /// The server moves its restart position only to the first record of running transactions (it writes one every 15 s)
-    /// after the previous one, but past all such records that were confirmed before. If they are far apart, the slot is
-    /// therefore advanced in two steps: otherwise the next read would decode again what this one did.
-    async fn advance(&self, lsn: Lsn) -> Result<()> {
-        let before = Lsn(lsn.0.saturating_sub(1));
-        let far = i64::try_from(window_bytes() / 64).unwrap_or(i64::MAX);
-        self.advance_from_afar(before, far).await?;
-        if self.advance_from_afar(lsn, 0).await? == 0 && self.slot().await?.is_none() {
-            return Err(self.slot_missing(lsn));
-        }
-        Ok(())
-    }
-
-    /// Confirms `lsn` for slots whose restart position is at least `distance` bytes before it. Returns the number of slots
-    /// that moved.
-    async fn advance_from_afar(&self, lsn: Lsn, distance: i64) -> Result<u64> {
-        let sql = "SELECT pg_replication_slot_advance(slot_name, $2::text::pg_lsn) FROM pg_replication_slots
-                   WHERE slot_name = $1 AND confirmed_flush_lsn < $2::text::pg_lsn
-                     AND $2::text::pg_lsn <= pg_current_wal_flush_lsn()
-                     AND pg_wal_lsn_diff($2::text::pg_lsn, restart_lsn) >= $3::int8";
-        let to = lsn.to_string();
-        let parameters: [&(dyn ToSql + Sync); 3] = [&self.names.slot, &to, &distance];
-        let began = Instant::now();
-        let advanced = loop {
-            match self.client.execute(sql, &parameters).await {
-                Err(error)
-                    if error.code() == Some(&SqlState::OBJECT_IN_USE)
-                        && wait_for_slot(began).await => {}
-                ended => break ended,
-            }
-        };
-        advanced.map_err(|error| self.unconfirmed(&error))
-    }
-
-    fn unconfirmed(&self, error: &tokio_postgres::Error) -> Error {
-        let what = format!("cannot confirm to the server at {}", self.server.place());
-        let fault = failed(what, error);
-        if error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) {
-            return fault.remedy(
-                "let the source's user move its slot: ALTER ROLE … REPLICATION; and, where it was taken away, GRANT EXECUTE ON \
-                 FUNCTION pg_replication_slot_advance TO …",
-            );
-        }
-        fault
-    }
-
-    /// Sends a status update with the durable LSN; `reply` requests the server's position.
-    async fn send_status(&mut self, reply: bool) -> Result<()> {
-        if self.reading != Some(ReadMode::Stream) {
-            return Ok(());
-        }
-        let sent = self.wire.send_status(self.confirmed, reply).await;
-        sent.map_err(|error| error.told("cannot confirm to the server", self.server.place()))
-    }
-
-    /// Sends status updates every second until dropped. Returns only if the connection fails.
-    pub async fn keep_alive(&mut self) -> Error {
-        loop {
-            if let Err(error) = self.send_status(false).await {
-                return error;
-            }
-            tokio::time::sleep(STATUS_INTERVAL).await;
-        }
-    }
-
     /// Ends the session in order.
     pub async fn close(self) -> Result<()> {
         if self.reading != Some(ReadMode::Stream) {
@@ -543,24 +296,6 @@ impl Replication {
             Err(_) => Ok(()),
         }
     }
-}
-
-/// The size of a window of the log, in bytes.
-fn window_bytes() -> u64 {
-    fail::fail_point!("cdc.window", |bytes| bytes
-        .and_then(|bytes| bytes.parse().ok())
-        .unwrap_or(WINDOW));
-    WINDOW
-}
-
-/// Whether the server may be able to stream what it cannot return as the answer to a query.
-fn cannot_answer(error: &ProtocolError) -> bool {
-    // Temporary files, disk or memory are full; there are too many rows; the function does not exist, or the user lacks the
-    // privilege.
-    matches!(
-        error.code(),
-        Some("53400" | "53100" | "53200" | "54000" | "0A000" | "42501" | "42883")
-    )
 }
 
 /// Refuses a slot that the server has invalidated.

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use super::slot::Slot;
 use super::table::Table;
 use super::wire::ReplicationConnection;
-use super::{ANEW, Replication, refuse_lost, table_decoder};
+use super::{ANEW, Replication, alterations, refuse_lost};
 use crate::config::{PostgresChanges, SchemaContract};
 use crate::error::{Error, Result};
 use crate::position::{LastRead, Lsn, LsnPosition};
@@ -118,7 +118,7 @@ impl Replication {
         }
         if let Some(seen) = standing.seen {
             let known = position.shape.as_ref();
-            let since = table_decoder::since(
+            let since = alterations::since(
                 known,
                 seen,
                 &standing.stream.columns.selected,

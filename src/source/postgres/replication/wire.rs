@@ -11,9 +11,8 @@ use crate::error::Result;
 use crate::position::Lsn;
 use crate::postgres::EPOCH_MICROS;
 use crate::postgres::connection::Server;
-use crate::postgres::wire::{
-    Connection, ProtocolError, ProtocolResult, Purpose, TextRow, server_error,
-};
+use crate::postgres::protocol_error::{ProtocolError, ProtocolResult, server_error};
+use crate::postgres::wire::{Connection, Purpose, TextRow};
 
 /// A connection in replication mode.
 #[derive(Debug)]

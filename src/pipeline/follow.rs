@@ -1,0 +1,42 @@
+//! The events of a run that follows.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A function that is called with the events of a run that follows.
+#[derive(Clone)]
+pub struct FollowObserver(pub(super) Arc<dyn Fn(&FollowEvent) + Send + Sync>);
+
+impl FollowObserver {
+    /// Creates an observer that calls `told`.
+    pub fn new(told: impl Fn(&FollowEvent) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(told))
+    }
+}
+
+impl std::fmt::Debug for FollowObserver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("OnFollowed")
+    }
+}
+
+/// An event of a run that follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FollowEvent {
+    /// All changes up to the beginning of the run are loaded; the run waits for more.
+    CaughtUp,
+    /// The connection to the source broke; the run will connect again.
+    Broken {
+        /// How long the run waits before it connects again.
+        wait: Duration,
+    },
+    /// The run has connected again.
+    Connected,
+    /// A batch was loaded.
+    Batch {
+        /// The number of changes in the batch.
+        changes: u64,
+        /// The time from the first change's commit in the source to its commit in the destination.
+        lag: Duration,
+    },
+}

@@ -1,0 +1,240 @@
+//! Landing an extract: its lanes become the parts of a load, with a manifest.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::StreamRun;
+use crate::error::{Error, Result};
+use crate::evolution::without_unused;
+use crate::landing::LoadAddress;
+use crate::landing::manifest::{FORMAT_VERSION, Manifest, Part};
+use crate::landing::writer::LoadWriter;
+use crate::names::LoadId;
+use crate::pipeline::loader::Hold;
+use crate::pipeline::report::StreamReport;
+use crate::position::Position;
+use crate::progress::Phase;
+use crate::schema::Schema;
+use crate::source::{Extract, ExtractEnd};
+
+/// What is known of an extract before its rows are read.
+#[derive(Debug)]
+pub(in crate::pipeline) struct Expected {
+    /// The position that the extract begins at.
+    pub(in crate::pipeline) from: Option<Position>,
+    /// The columns. `None` if only the end of the extract has them.
+    pub(in crate::pipeline) schema: Option<Schema>,
+    /// The columns for values that do not fit their own column's type.
+    pub(in crate::pipeline) misfits: BTreeMap<String, String>,
+    pub(in crate::pipeline) primary_key: Vec<String>,
+    /// Whether the source guarantees that keys are unique.
+    pub(in crate::pipeline) key_is_unique: bool,
+}
+
+/// The result of landing an extract.
+#[derive(Debug)]
+pub(in crate::pipeline) enum Landed {
+    /// There is a load.
+    Load(Box<ReadyLoad>),
+    /// There is nothing to load. The stream's new position, if it has one.
+    Nothing(Option<Box<Position>>),
+    /// The rows must not be loaded: the stream needs a new snapshot.
+    Resnapshot {
+        /// The reason, as the end of a sentence.
+        reason: String,
+    },
+}
+
+/// A load whose parts are landed. It becomes a load of the landing area when its manifest is published.
+#[derive(Debug)]
+pub(in crate::pipeline) struct ReadyLoad {
+    pub(super) address: LoadAddress,
+    pub(super) manifest: Manifest,
+    pub(super) _hold: Hold,
+}
+
+impl StreamRun {
+    fn address(&self) -> LoadAddress {
+        LoadAddress {
+            pipeline: self.pipeline.name.clone(),
+            stream: self.stream.name.clone(),
+            load_id: LoadId::after(
+                self.newest
+                    .as_ref()
+                    .max(self.state.as_ref().map(|state| &state.load_id)),
+                self.loader.id(),
+            ),
+        }
+    }
+
+    /// Lands an extract of any mode. If that fails, its files are removed.
+    pub(in crate::pipeline) async fn land(
+        &mut self,
+        extract: Extract,
+        expected: Expected,
+        stop: &CancellationToken,
+        report: &mut StreamReport,
+    ) -> Result<Landed> {
+        self.counters.enter(Phase::Extracting);
+        let address = self.address();
+        let (parts, hold, end) = match self.land_lanes(extract, &address, stop).await {
+            Ok(landed) => landed,
+            Err(error) => {
+                self.discard(&address).await;
+                return Err(error);
+            }
+        };
+        let complete = match end {
+            ExtractEnd::Complete(complete) => complete,
+            ExtractEnd::Resnapshot { reason } => {
+                self.landing.discard(&address).await?;
+                return Ok(Landed::Resnapshot { reason });
+            }
+        };
+        let name = self.stream.name.as_str();
+        let warnings = complete.warnings.iter();
+        report
+            .warnings
+            .extend(warnings.map(|warning| warning.replace("STREAM", name)));
+        let Some(schema) = complete.schema.or(expected.schema) else {
+            return Ok(Landed::Nothing(complete.position.map(Box::new)));
+        };
+        let known = self.state.as_ref().map(|state| &state.schema);
+        let schema = without_unused(
+            known.filter(|_| !self.full_refresh),
+            schema,
+            &expected.misfits,
+            &complete.used,
+        );
+        let mut manifest = self.manifest(&address, schema, expected.from, parts);
+        manifest.primary_key = expected.primary_key;
+        manifest.key_is_unique = expected.key_is_unique;
+        manifest.marks = complete.marks;
+        manifest.position_after = complete.position;
+        if manifest.is_idle() && !complete.reshaped {
+            return Ok(Landed::Nothing(manifest.position_after.map(Box::new)));
+        }
+        report.rows_extracted += manifest.rows;
+        report.bytes_landed += manifest.bytes;
+        let hold = match hold {
+            Some(hold) => hold,
+            None => self.loader.hold().await?,
+        };
+        Ok(Landed::Load(Box::new(ReadyLoad {
+            address,
+            manifest,
+            _hold: hold,
+        })))
+    }
+
+    /// Lands the lanes of an extract at the same time, and awaits its end. The first failure stops all lanes.
+    ///
+    /// From the first batch on, the destination is kept open: no other run may take the extract's files for those of a dead
+    /// run until the rows are loaded. An extract without rows does not keep it open.
+    async fn land_lanes(
+        &self,
+        extract: Extract,
+        address: &LoadAddress,
+        stop: &CancellationToken,
+    ) -> Result<(Vec<Part>, Option<Hold>, ExtractEnd)> {
+        let writer = LoadWriter::new(
+            &self.landing,
+            address,
+            self.pipeline.part_size,
+            &self.counters,
+        );
+        let mut lanes = JoinSet::new();
+        for mut batches in extract.lanes {
+            let (writer, loader) = (writer.clone(), self.loader.clone());
+            lanes.spawn(async move {
+                let Some(first) = batches.recv().await else {
+                    return Ok(None);
+                };
+                let hold = loader.hold().await?;
+                let landing = tokio::task::spawn_blocking(move || writer.land(first, batches));
+                let parts = landing.await.map_err(|error| {
+                    Error::internal("a landing thread ended unexpectedly").cause(error)
+                })??;
+                Ok(Some((parts, hold)))
+            });
+        }
+        let landing = async {
+            let mut landed = (Vec::new(), None);
+            let mut failure = None;
+            while let Some(lane) = lanes.join_next().await {
+                let lane = lane.unwrap_or_else(|error| {
+                    Err(Error::internal("a lane ended unexpectedly").cause(error))
+                });
+                match lane {
+                    Ok(Some((parts, hold))) => {
+                        landed.0.extend(parts);
+                        landed.1.get_or_insert(hold);
+                    }
+                    Ok(None) => {}
+                    Err(error) => {
+                        stop.cancel();
+                        failure.get_or_insert(error);
+                    }
+                }
+            }
+            failure.map_or(Ok(landed), Err)
+        };
+        // If landing fails, the source's own error is only that nobody receives its batches.
+        let (landed, end) = tokio::join!(landing, extract.end);
+        let (mut parts, hold) = landed?;
+        parts.sort_by(|a: &Part, b| a.path.cmp(&b.path));
+        Ok((parts, hold, end?))
+    }
+
+    /// Removes the files of an extract that failed.
+    async fn discard(&self, address: &LoadAddress) {
+        if let Err(left) = self.landing.discard(address).await {
+            tracing::debug!(%left, "an unfinished extract stays for the next run to remove");
+        }
+    }
+
+    /// The manifest of an extract, without what only the source knows: the key and the new position.
+    fn manifest(
+        &self,
+        address: &LoadAddress,
+        schema: Schema,
+        before: Option<Position>,
+        parts: Vec<Part>,
+    ) -> Manifest {
+        Manifest {
+            format_version: FORMAT_VERSION,
+            pipeline: self.pipeline.name.to_string(),
+            stream: self.stream.name.clone(),
+            load_id: address.load_id.clone(),
+            table: self.stream.table.clone(),
+            mode: self.stream.mode(),
+            disposition: self.stream.disposition(),
+            primary_key: Vec::new(),
+            changes: self.stream.changes(),
+            previous: self.state.as_ref().map(|state| state.load_id.clone()),
+            full_refresh: self.full_refresh,
+            key_is_unique: false,
+            configuration: Some(self.stream.fingerprint()),
+            cursor: self.stream.cursor().map(str::to_owned),
+            marks: None,
+            schema,
+            position_before: before,
+            position_after: None,
+            rows: parts.iter().map(|part| part.rows).sum(),
+            bytes: parts.iter().map(|part| part.bytes).sum(),
+            parts,
+            extracted_at: self.now(),
+            acequia_version: env!("CARGO_PKG_VERSION").to_owned(),
+        }
+    }
+
+    /// The current time, but later than the stream's last load: the clock may have been set back.
+    fn now(&self) -> DateTime<Utc> {
+        let known = self.state.as_ref().map(|state| state.updated_at);
+        let next = known.and_then(|known| known.checked_add_signed(TimeDelta::microseconds(1)));
+        next.map_or_else(Utc::now, |next| next.max(Utc::now()))
+    }
+}

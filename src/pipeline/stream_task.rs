@@ -1,0 +1,160 @@
+//! A stream of changes in a run: what it does next, and how it ends.
+
+use std::collections::HashMap;
+use std::time::Instant;
+
+use super::report::StreamReport;
+use super::stream::{Landed, StreamRun};
+use crate::config::PostgresChanges;
+use crate::error::{Error, Result};
+use crate::position::{Lsn, LsnPosition, Position};
+use crate::progress::Phase;
+use crate::shape::Seen;
+use crate::source::OpenStream;
+use crate::source::postgres::replication::slot::Slot;
+use crate::source::postgres::replication::table::Table;
+use crate::source::postgres::replication::{Replication, Resume, Standing, Start};
+
+/// A stream in progress.
+pub(super) struct StreamTask {
+    pub(super) run: StreamRun,
+    /// What the stream reads.
+    pub(super) stream: PostgresChanges,
+    pub(super) report: StreamReport,
+    began: Instant,
+    /// The error that stopped the stream.
+    pub(super) failure: Option<Error>,
+    pub(super) table: Option<Table>,
+    pub(super) next: Option<Next>,
+}
+
+/// What a stream does next.
+pub(super) enum Next {
+    /// The stream reads changes from its position on.
+    Resume(Resume),
+    /// The stream begins with a snapshot.
+    Snapshot,
+}
+
+impl StreamTask {
+    pub(super) fn new(stream: PostgresChanges, run: StreamRun) -> Self {
+        let report = run.begin();
+        run.counters.enter(Phase::Extracting);
+        Self {
+            run,
+            stream,
+            report,
+            began: Instant::now(),
+            failure: None,
+            table: None,
+            next: None,
+        }
+    }
+
+    pub(super) fn resumes(&self) -> bool {
+        self.failure.is_none() && matches!(self.next, Some(Next::Resume(_)))
+    }
+
+    pub(super) fn begins(&self) -> bool {
+        self.failure.is_none() && matches!(self.next, Some(Next::Snapshot))
+    }
+
+    pub(super) fn settle(&mut self, done: Result<()>) {
+        if let Err(error) = done {
+            self.failure.get_or_insert(error);
+        }
+    }
+
+    pub(super) fn begin_anew(&mut self, reason: Option<String>) {
+        if let Some(reason) = reason {
+            self.report
+                .warnings
+                .push(format!("a new snapshot was taken, as {reason}"));
+        }
+        self.next = Some(Next::Snapshot);
+    }
+
+    pub(super) async fn apply(&mut self, landed: Result<Landed>) {
+        match landed {
+            Ok(Landed::Resnapshot { reason }) => self.begin_anew(Some(reason)),
+            Ok(landed) => {
+                let Self { run, report, .. } = self;
+                let applied = run.apply(landed, report).await;
+                if let Some(position) = run.position().and_then(Position::lsn) {
+                    self.next = Some(Next::Resume(Resume::at(position.lsn)));
+                }
+                self.settle(applied);
+            }
+            Err(error) => self.settle(Err(error)),
+        }
+    }
+
+    pub(super) async fn load_snapshot(&mut self, opened: OpenStream, from: Lsn) {
+        let Self { run, report, .. } = self;
+        run.counters.enter(Phase::Extracting);
+        let tasks = run.load_opened(opened, report).await;
+        run.full_refresh = false;
+        self.settle(tasks);
+        self.next = Some(Next::Resume(Resume::at(from)));
+    }
+
+    /// Decides where the stream begins.
+    pub(super) fn start(
+        &self,
+        replication: &Replication,
+        table: &Table,
+        seen: &HashMap<u32, Seen>,
+        slot: Option<&Slot>,
+        now: Lsn,
+    ) -> Result<Start> {
+        let run = &self.run;
+        let Some(state) = run.state.as_ref().filter(|_| !run.full_refresh) else {
+            return Ok(Start::Snapshot(None));
+        };
+        let Some(position) = &state.position else {
+            return Ok(Start::Snapshot(None));
+        };
+        let Some(position) = position.lsn() else {
+            return Err(Error::config("the stream was read by a cursor so far")
+                .remedy("begin its changes with a snapshot: `acequia run STREAM --full-refresh`"));
+        };
+        let columns = state.schema.columns.iter();
+        replication.start_of(&Standing {
+            stream: &self.stream,
+            contract: run.stream.contract,
+            position,
+            columns: &columns.map(|column| column.column.name.clone()).collect(),
+            table,
+            seen: seen.get(&table.oid),
+            slot,
+            now,
+        })
+    }
+
+    pub(super) fn finish(self) -> StreamReport {
+        let ended = self.failure.map_or(Ok(()), Err);
+        self.run.end(self.report, self.began, ended)
+    }
+}
+
+/// A warning that partitions were attached or detached: the log does not contain the rows that came or went with them.
+pub(super) fn partitions_changed(position: Option<&LsnPosition>, table: &Table) -> Option<String> {
+    let known = &position?.partitions;
+    let attached = table
+        .partitions
+        .iter()
+        .filter(|oid| !known.contains(oid))
+        .count();
+    let detached = known
+        .iter()
+        .filter(|oid| !table.partitions.contains(oid))
+        .count();
+    if attached == 0 && detached == 0 {
+        return None;
+    }
+    Some(format!(
+        "since the last run {attached} partition(s) were attached to {} and {detached} detached or dropped. Rows that came \
+         or went with them are not in the log of changes: if there were any, run `acequia run STREAM --full-refresh`",
+        table.from
+    ))
+}

@@ -1,0 +1,102 @@
+//! The errors of a connection of our own.
+
+use std::io;
+
+use super::connection::REPLAY_ENDED_A_READ;
+use crate::error::Error;
+
+/// What can go wrong on the wire.
+#[derive(Debug, thiserror::Error)]
+pub enum ProtocolError {
+    /// The server reports a failure.
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    /// The connection broke.
+    #[error("the connection to the server was lost")]
+    Io(#[from] io::Error),
+    /// The server does not keep to the protocol.
+    #[error("the server sent what the protocol does not have here: {0}")]
+    Protocol(&'static str),
+}
+
+/// A failure that the server reports.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{message} (SQLSTATE {code})")]
+pub struct ServerError {
+    /// The SQLSTATE.
+    pub code: String,
+    /// The message.
+    pub message: String,
+}
+
+/// What comes of the wire.
+pub(crate) type ProtocolResult<T> = std::result::Result<T, ProtocolError>;
+
+/// What an error message of the server says (manual, section 55.8).
+pub(crate) fn server_error(body: &[u8]) -> ServerError {
+    let mut error = ServerError {
+        code: String::new(),
+        message: "an unknown failure".to_owned(),
+    };
+    for field in body.split(|byte| *byte == 0) {
+        let Some((kind, text)) = field.split_first() else {
+            continue;
+        };
+        let text = String::from_utf8_lossy(text).into_owned();
+        match kind {
+            b'C' => error.code = text,
+            b'M' => error.message = text,
+            _ => {}
+        }
+    }
+    error
+}
+
+impl ProtocolError {
+    /// The SQLSTATE that the server reports.
+    pub fn code(&self) -> Option<&str> {
+        match self {
+            Self::Server(error) => Some(&error.code),
+            Self::Io(_) | Self::Protocol(_) => None,
+        }
+    }
+
+    /// What it means for a run.
+    pub fn told(self, what: &str, place: &str) -> Error {
+        let fault = Error::source(format!("{what} (PostgreSQL at {place})"));
+        let remedy = match (&self, self.code()) {
+            (_, Some("55006")) => {
+                "wait until the other run ends, or stop it: a replication slot has one reader at a time"
+            }
+            (_, Some("53400")) => {
+                "drop a slot that nothing reads (SELECT slot_name, active FROM pg_replication_slots), or raise \
+                 max_replication_slots and max_wal_senders and restart the server"
+            }
+            (_, Some("42501")) => {
+                "give the source's user what replication needs: ALTER ROLE … REPLICATION; `acequia check` names each right"
+            }
+            (_, Some("28P01" | "28000")) => {
+                "see the user and password in the source's `url`, and that pg_hba.conf lets the user in"
+            }
+            (_, Some("40001")) => REPLAY_ENDED_A_READ,
+            (_, Some("55000")) => "`acequia check` tells what replication needs of the server",
+            (Self::Io(error), _) if error.kind() == io::ErrorKind::TimedOut => {
+                "see whether the server hangs, or a proxy before it; raise connect_timeout in the source's `url` where it \
+                 only is slow"
+            }
+            (Self::Io(_), _) => {
+                "see the server's log, and run again: nothing that was loaded is lost, and nothing comes twice"
+            }
+            (_, Some("57P01" | "57P02" | "57P03")) => {
+                "run again once the server is up: nothing that was loaded is lost, and nothing comes twice"
+            }
+            _ => "",
+        };
+        let fault = fault.cause(self);
+        if remedy.is_empty() {
+            fault
+        } else {
+            fault.remedy(remedy)
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! The settings of a read, applied to a relation: which columns are read, and by which key loads are applied. No I/O.
+
+use std::borrow::Cow;
+use std::num::NonZeroUsize;
+
+use super::catalog::CatalogRelation;
+use super::types::{ColumnPlan, plan};
+use crate::config::postgres::{ColumnSelection, ColumnSettings, Cursor, Relation};
+use crate::config::{PostgresChanges, PostgresRows};
+use crate::error::{Error, Result};
+
+/// What is read, and how.
+#[derive(Debug)]
+pub struct ReadSettings<'a> {
+    pub(super) relation: Cow<'a, Relation>,
+    pub(super) filter: Option<&'a str>,
+    pub(super) row_security: bool,
+    pub(super) cursor: Option<&'a Cursor>,
+    pub(super) columns: &'a ColumnSettings,
+    pub(super) key: KeyUse,
+    pub(super) parallel: Option<NonZeroUsize>,
+}
+
+/// What a key is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum KeyUse {
+    /// Loads are applied without one.
+    Unused,
+    /// Changes are matched by it, or without one by whole rows.
+    IfAny,
+    /// Loads cannot be applied without one.
+    Needed,
+}
+
+impl<'a> From<&'a PostgresRows> for ReadSettings<'a> {
+    fn from(rows: &'a PostgresRows) -> Self {
+        Self {
+            relation: Cow::Borrowed(&rows.relation),
+            filter: rows.filter.as_deref(),
+            row_security: rows.row_security,
+            cursor: rows.cursor(),
+            columns: &rows.columns,
+            key: if rows.disposition().has_key() {
+                KeyUse::Needed
+            } else {
+                KeyUse::Unused
+            },
+            parallel: rows.parallel,
+        }
+    }
+}
+
+impl<'a> From<&'a PostgresChanges> for ReadSettings<'a> {
+    fn from(changes: &'a PostgresChanges) -> Self {
+        Self {
+            relation: Cow::Owned(Relation::Table(changes.table.clone())),
+            filter: None,
+            // Changes are not filtered, so what they follow on must not be.
+            row_security: false,
+            cursor: None,
+            columns: &changes.columns,
+            key: KeyUse::IfAny,
+            parallel: changes.parallel,
+        }
+    }
+}
+
+/// The columns that the stream takes, in the relation's order, and how each is read.
+pub(super) fn column_plans(
+    relation: &CatalogRelation,
+    settings: &ReadSettings<'_>,
+) -> Result<Vec<ColumnPlan>> {
+    let ColumnSettings {
+        selected, types, ..
+    } = settings.columns;
+    let known = |name: &str| relation.columns.iter().any(|column| column.name == name);
+    let (key, names) = match selected {
+        ColumnSelection::All => ("columns", [].as_slice()),
+        ColumnSelection::Only(names) => ("columns", names.as_slice()),
+        ColumnSelection::Except(names) => ("exclude", names.as_slice()),
+    };
+    if let Some(name) = names.iter().find(|name| !known(name)) {
+        return Err(relation.no_such_column(key, name));
+    }
+    if let Some(name) = types.keys().find(|name| !known(name)) {
+        return Err(relation.no_such_column("types", name));
+    }
+    let plans = relation
+        .columns
+        .iter()
+        .filter(|column| selected.takes(&column.name))
+        .map(|column| plan(column, types.get(&column.name)))
+        .collect::<Result<Vec<_>>>()?;
+    if plans.is_empty() {
+        return Err(
+            Error::config(format!("{} has no columns to read", settings.relation))
+                .remedy("see `columns` and `exclude` of [streams.STREAM]"),
+        );
+    }
+    let mut sorted: Vec<&str> = plans.iter().map(|plan| plan.spec.name.as_str()).collect();
+    sorted.sort_unstable();
+    if let Some(twice) = sorted.windows(2).find_map(|pair| match pair {
+        [a, b] if a == b => Some(*a),
+        _ => None,
+    }) {
+        return Err(Error::config(format!(
+            "{} gives the column `{twice}` twice",
+            settings.relation
+        ))
+        .remedy("give each column of the query a name of its own, with AS"));
+    }
+    Ok(plans)
+}
+
+/// The key that loads are merged by, and whether the source guarantees it.
+pub(super) fn key(
+    relation: &CatalogRelation,
+    settings: &ReadSettings<'_>,
+    plans: &[ColumnPlan],
+) -> Result<(Vec<String>, bool)> {
+    let configured = settings.columns.primary_key.as_ref();
+    let key = configured.unwrap_or(&relation.primary_key);
+    if let Some(name) = key
+        .iter()
+        .find(|name| !plans.iter().any(|plan| plan.spec.name == **name))
+    {
+        return match settings.key {
+            KeyUse::Unused => Ok((Vec::new(), false)),
+            KeyUse::IfAny | KeyUse::Needed => Err(relation.no_such_column("primary_key", name)),
+        };
+    }
+    if key.is_empty() && settings.key == KeyUse::Needed {
+        return Err(Error::config(format!(
+            "{} has no primary key, so its rows cannot be merged",
+            settings.relation
+        ))
+        .remedy(
+            "name the columns that tell its rows apart with `primary_key`, or set disposition = \"append\", for \
+             [streams.STREAM]",
+        ));
+    }
+    let unique = !key.is_empty() && *key == relation.primary_key;
+    Ok((key.clone(), unique))
+}
