@@ -1,5 +1,5 @@
 use super::*;
-use crate::config::{Cursor, NullCursor, Relation};
+use crate::config::{Cursor, NullCursor, Relation, Target};
 use crate::mode::{Disposition, Mode};
 use crate::position::Lag;
 
