@@ -1,5 +1,5 @@
 use super::*;
-use crate::config::{Cursor, NullCursor, Relation, Target};
+use crate::config::{CatalogAccess, Cursor, NullCursor, Relation, Target};
 use crate::mode::{Disposition, Mode};
 use crate::position::Lag;
 
@@ -122,6 +122,134 @@ fn a_destination_of_postgresql_has_a_url_and_nothing_of_duckdb() {
         .report();
     assert!(
         report.contains("no meaning with kind = \"duckdb\""),
+        "{report}"
+    );
+}
+
+#[test]
+fn a_lake_has_a_catalog_a_warehouse_and_what_the_catalog_is_shown() {
+    let with = |keys: &str| {
+        let text = format!("{HEAD}{CURSOS}\n[destinations.lake]\nkind = \"iceberg\"\n{keys}\n");
+        let (folder, document) = document(&text);
+        let pipeline = document.resolve(&Selection {
+            streams: Vec::new(),
+            destination: Some("lake".to_owned()),
+        });
+        (folder, pipeline)
+    };
+    let lake = |keys: &str| {
+        let (folder, pipeline) = with(keys);
+        let pipeline = pipeline.unwrap();
+        assert!(!format!("{pipeline:?}").contains("u:secret"));
+        let Target::Iceberg(lake) = pipeline.destination.target else {
+            panic!("not a lake");
+        };
+        (folder, lake)
+    };
+    let least = "catalog = \"https://c/api/v1/\"\nwarehouse = \"w\"\n";
+    let (folder, found) = lake(&format!(
+        "{least}credential = \"id:${{ACEQUIA_T_URL}}\"\nextensions = \"ext\"\nengine = \"duckdb\"\nmemory_limit = \"1GB\""
+    ));
+    assert_eq!(
+        (found.catalog.as_str(), found.warehouse.as_str()),
+        ("https://c/api", "w")
+    );
+    assert_eq!(found.extensions, Some(folder.path().join("ext")));
+    assert_eq!(found.memory_limit, Some(1_000_000_000));
+    let CatalogAccess::Credential {
+        id,
+        secret,
+        oauth2_uri,
+        scope,
+    } = &found.access
+    else {
+        panic!("no credential");
+    };
+    assert_eq!(
+        (id.as_str(), secret.reveal()),
+        ("id", "postgres://u:secret@h/db")
+    );
+    assert_eq!(oauth2_uri, "https://c/api/v1/oauth/tokens");
+    assert_eq!(scope, "PRINCIPAL_ROLE:ALL");
+    let (_folder, found) = lake(&format!("{least}token = \"${{ACEQUIA_T_URL}}\""));
+    assert!(matches!(found.access, CatalogAccess::Token(_)));
+    assert!(matches!(lake(least).1.access, CatalogAccess::Open));
+    for (keys, told) in [
+        (
+            "warehouse = \"w\"",
+            "[destinations.lake] catalog: it is missing",
+        ),
+        (
+            "catalog = \"https://c\"",
+            "[destinations.lake] warehouse: it is missing",
+        ),
+        (
+            "catalog = \"c\"\nwarehouse = \"w\"",
+            "catalog: this is no address",
+        ),
+        (
+            "catalog = \"http://c\"\nwarehouse = \"w\"",
+            "set insecure_http = true",
+        ),
+        (
+            &format!("{least}engine = \"sc://spark:15002\""),
+            "[destinations.lake] engine: this acequia does not write by way of Spark Connect",
+        ),
+        (
+            &format!("{least}engine = \"spark\""),
+            "there is no such engine",
+        ),
+        (
+            &format!("{least}credential = \"id\""),
+            "[destinations.lake] credential: there is no `:` in it",
+        ),
+        (
+            &format!("{least}credential = \"a:b\"\ntoken = \"t\""),
+            "credential: there is a `token` as well",
+        ),
+        (
+            &format!("{least}scope = \"x\""),
+            "[destinations.lake] scope: it has no meaning without `credential`",
+        ),
+        (
+            &format!("{least}path = \"x\"\nurl = \"y\""),
+            "2 things are wrong",
+        ),
+        (
+            &format!("{least}warehose = \"w\""),
+            "did you mean `warehouse`?",
+        ),
+    ] {
+        let text = format!("{HEAD}{CURSOS}\n[destinations.lake]\nkind = \"iceberg\"\n{keys}\n");
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("acequia.toml");
+        std::fs::write(
+            folder.path().join(".env"),
+            "ACEQUIA_T_URL='postgres://u@h/db'\n",
+        )
+        .unwrap();
+        std::fs::write(&path, text).unwrap();
+        let selection = Selection {
+            streams: Vec::new(),
+            destination: Some("lake".to_owned()),
+        };
+        let resolved = Document::read(&path).and_then(|document| document.resolve(&selection));
+        let report = resolved.unwrap_err().report();
+        assert!(report.contains(told), "{report}");
+    }
+    let text = format!("{HEAD}{CURSOS}").replacen(
+        "kind = \"duckdb\"",
+        "kind = \"duckdb\"\nwarehouse = \"w\"",
+        1,
+    );
+    let (_folder, document) = document(&text);
+    let report = document
+        .resolve(&Selection::default())
+        .unwrap_err()
+        .report();
+    assert!(
+        report.contains("warehouse: it has no meaning with kind = \"duckdb\"")
+            && report.contains("use kind = \"iceberg\""),
         "{report}"
     );
 }

@@ -117,7 +117,9 @@ impl Namespace {
         self.user.get_or_init(|| {
             let connection = Connection::open_in_memory().unwrap();
             connection.execute_batch(&self.attach).unwrap();
-            connection.execute_batch("USE lake").unwrap();
+            connection
+                .execute_batch(&format!("USE lake.{}", self.name))
+                .unwrap();
             connection
         })
     }
