@@ -2,7 +2,7 @@
 # Everything is built with --release, and DuckDB is a shared library where scripts/setup.sh can fetch it.
 
 CARGO := scripts/cargo.sh
-# Where the demo loads: duckdb or postgres.
+# Where the demo loads: duckdb, postgres or lake.
 DESTINATION ?= duckdb
 
 .PHONY: demo test lint doc deny fuzz format bench setup matrix soak

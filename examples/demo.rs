@@ -2,7 +2,8 @@
 //! pipeline of `acequia.toml` run against them, a day of changes, the pipeline again, and a few analytical queries on what
 //! arrived.
 //!
-//! It loads DuckDB; with `DESTINATION=postgres` in the environment, a PostgreSQL database instead.
+//! It loads DuckDB; with `DESTINATION=postgres` in the environment, a PostgreSQL database instead; with `DESTINATION=lake`, a
+//! throw-away Iceberg catalog, which DuckDB and PyIceberg are both asked.
 //!
 //! It leaves `formacion.duckdb` and `landing/` to look at. The servers and their data go when it ends.
 
@@ -15,7 +16,7 @@ use anyhow::{Context, Result, bail};
 use comfy_table::Table;
 use duckdb::types::Value;
 use postgres::SimpleQueryMessage;
-use testkit::{Changes, Cluster, HUBSPOT_TOKEN, HubSpotServer, Seed};
+use testkit::{Changes, Cluster, HUBSPOT_TOKEN, HubSpotServer, Lake, Seed};
 
 const VENTAS: u64 = 50_000;
 const SEED: u64 = 42;
@@ -73,8 +74,8 @@ fn main() -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let acequia = binary()?;
     let destination = std::env::var("DESTINATION").unwrap_or_else(|_| "duckdb".to_owned());
-    if !["duckdb", "postgres"].contains(&destination.as_str()) {
-        bail!("DESTINATION is duckdb or postgres, not {destination}");
+    if !["duckdb", "postgres", "lake"].contains(&destination.as_str()) {
+        bail!("DESTINATION is duckdb, postgres or lake, not {destination}");
     }
     clean(root)?;
 
@@ -86,6 +87,7 @@ fn main() -> Result<()> {
     source.apply_schema()?;
     let warehouse = cluster.database("almacen")?;
     let mut client = source.client()?;
+    let lake = (destination == "lake").then(Lake::start).transpose()?;
     let seed = Seed::new(SEED, VENTAS);
     let seeded = seed.apply(&mut client)?;
     let crm = HubSpotServer::options()
@@ -102,6 +104,7 @@ fn main() -> Result<()> {
         }
         println!("\n$ acequia {}", arguments.join(" "));
         let status = Command::new(&acequia)
+            .envs(lake.iter().flat_map(Lake::variables))
             .args(&arguments)
             .current_dir(root)
             .env("OPERATIVA_URL", source.url())
@@ -133,9 +136,13 @@ fn main() -> Result<()> {
     run(&["status"])?;
 
     say(&format!("What the analysts see in {destination}"));
-    let answer: Answer = if destination == "duckdb" {
+    let answer: Answer<'_> = if destination == "duckdb" {
         let connection = duckdb::Connection::open(root.join("formacion.duckdb"))?;
-        Box::new(move |sql| answer_of_duckdb(&connection, sql))
+        Box::new(move |sql| Ok(answer_of_duckdb(&connection, sql)?.to_string()))
+    } else if let Some(lake) = &lake {
+        let connection = duckdb::Connection::open_in_memory()?;
+        connection.execute_batch(&format!("{}USE lake;", lake.attach_sql("lake")))?;
+        Box::new(move |sql| answer_of_both(&connection, lake, sql))
     } else {
         let mut client = warehouse.client()?;
         Box::new(move |sql| answer_of_postgres(&mut client, sql))
@@ -155,9 +162,9 @@ fn main() -> Result<()> {
 }
 
 /// Runs a query in the destination and lays its rows out as a table.
-type Answer = Box<dyn FnMut(&str) -> Result<String>>;
+type Answer<'a> = Box<dyn FnMut(&str) -> Result<String> + 'a>;
 
-fn ask(mut answer: Answer) -> Result<()> {
+fn ask(mut answer: Answer<'_>) -> Result<()> {
     for (question, sql) in QUESTIONS {
         println!("\n{question}");
         println!("{}", answer(sql)?);
@@ -224,8 +231,26 @@ fn answer_of_postgres(client: &mut postgres::Client, sql: &str) -> Result<String
     Ok(table.to_string())
 }
 
+/// Runs a query on the lake's tables as DuckDB reads them and as `PyIceberg` does, which must be the same.
+fn answer_of_both(connection: &duckdb::Connection, lake: &Lake, sql: &str) -> Result<String> {
+    // Catalogs do not all take names that begin so.
+    let sql = sql.replace("_acequia_loads", "acequia_loads");
+    let by_duckdb = answer_of_duckdb(connection, &sql)?;
+    let by_pyiceberg = lake.query("replica", &sql)?;
+    let mut table = Table::new();
+    table.set_header(by_pyiceberg.names);
+    let rows = by_pyiceberg.rows.len();
+    table.add_rows(by_pyiceberg.rows);
+    if table.to_string() != by_duckdb.to_string() {
+        bail!("DuckDB reads\n{by_duckdb}\nand PyIceberg\n{table}");
+    }
+    Ok(format!(
+        "{by_duckdb}\nread by DuckDB, and by PyIceberg: the same {rows} rows"
+    ))
+}
+
 /// Runs a query in DuckDB and lays its rows out as a table.
-fn answer_of_duckdb(connection: &duckdb::Connection, sql: &str) -> Result<String> {
+fn answer_of_duckdb(connection: &duckdb::Connection, sql: &str) -> Result<Table> {
     let mut statement = connection.prepare(sql)?;
     let mut rows = statement.query([])?;
     let mut table = Table::new();
@@ -239,7 +264,7 @@ fn answer_of_duckdb(connection: &duckdb::Connection, sql: &str) -> Result<String
         let cells = (0..width).map(|place| Ok(text(&row.get(place)?)));
         table.add_row(cells.collect::<Result<Vec<String>>>()?);
     }
-    Ok(table.to_string())
+    Ok(table)
 }
 
 fn text(value: &Value) -> String {

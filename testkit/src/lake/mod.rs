@@ -45,6 +45,15 @@ pub struct Lake {
     reader: Mutex<Option<PyIceberg>>,
 }
 
+/// What a query gave, as text; NULL is empty.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
+pub struct Answer {
+    /// The names of its columns.
+    pub names: Vec<String>,
+    /// Its rows.
+    pub rows: Vec<Vec<String>>,
+}
+
 /// Ports of all that SeaweedFS listens on; it would take fixed ones where none is given.
 #[derive(Debug)]
 struct Ports {
@@ -211,6 +220,19 @@ impl Lake {
         ]
     }
 
+    /// What `acequia.toml` takes from the environment of its destination `lake`, and the object storage's own.
+    #[must_use]
+    pub fn variables(&self) -> Vec<(&'static str, String)> {
+        let mut variables = self.env();
+        variables.extend([
+            ("LAKE_CATALOG", self.catalog()),
+            ("LAKE_ID", CLIENT_ID.to_owned()),
+            ("LAKE_SECRET", CLIENT_SECRET.to_owned()),
+            ("LAKE_EXTENSIONS", self.extensions().display().to_string()),
+        ]);
+        variables
+    }
+
     /// The folder of DuckDB's extensions httpfs, avro and iceberg.
     #[must_use]
     pub fn extensions(&self) -> PathBuf {
@@ -298,6 +320,14 @@ impl Lake {
     /// `PyIceberg`'s.
     pub fn scan_into(&self, namespace: &str, table: &str, file: &Path) -> Result<u64> {
         self.ask("scan", namespace, table, &Value::from(file.to_str()))
+    }
+
+    /// The answer to a query over the tables of a namespace, as `PyIceberg` reads them.
+    ///
+    /// # Errors
+    /// `PyIceberg`'s, and those of the query.
+    pub fn query(&self, namespace: &str, sql: &str) -> Result<Answer> {
+        self.ask("query", namespace, "", &Value::from(sql))
     }
 
     /// A table's properties.

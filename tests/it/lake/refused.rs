@@ -63,7 +63,8 @@ fn a_credential_that_is_wrong() {
     let mut shore = shore("credencial");
     shore.set("LAGO", "ACEQUIALAKEKEY:otra-clave");
     assert_told(&shore, &["destination lago", "`credential`"]);
-    shore.set("LAGO", &shore.lake.credential());
+    let credential = shore.lake.credential();
+    shore.set("LAGO", &credential);
     assert_nothing(&shore);
 }
 
