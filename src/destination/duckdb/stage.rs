@@ -28,7 +28,7 @@ pub(super) fn of_parts(load: &StagedLoad, columns: Vec<Column>) -> Result<Rows> 
             format!("{} AS {name}", d.cast(&name, &column.column_type))
         })
         .collect();
-    // A column that comes or goes in the midst of a load of changes is NULL in the parts that lack it.
+    // A column that is added or dropped in the midst of a load of changes is NULL in the parts without it.
     let by_name = match load.manifest.mode {
         Mode::Cdc => ", union_by_name = true",
         Mode::Full | Mode::Incremental => "",

@@ -55,7 +55,7 @@ fn apply(session: &mut Session, load: &StagedLoad) -> Result<Loaded> {
         let Some(raised) = raised.filter(|_| kind == Some(Kind::OutOfMemory)) else {
             break loaded;
         };
-        // The transaction was rolled back: the load begins anew. One thread needs half as much as two.
+        // The transaction was rolled back, so the load is applied again. One thread needs half as much memory as two.
         tracing::info!(bytes = raised.now, "DuckDB needs more memory for this load");
         session.allow(raised.now, 1)?;
         limit = raised;

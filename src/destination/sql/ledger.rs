@@ -51,8 +51,8 @@ pub(crate) fn load(engine: &mut dyn SqlEngine, load: &StagedLoad) -> Result<Load
     Ok(Loaded { outcome, state })
 }
 
-/// Makes the dataset's schema and ledger where they are missing. The destination's id, and what is to be known where it was
-/// made at another place.
+/// Creates the dataset's schema and ledger if they are missing. Returns the destination's id, and a warning if the ledger
+/// was made at another place.
 pub(crate) fn prepare(
     engine: &mut dyn SqlEngine,
     here: &str,
@@ -74,8 +74,7 @@ pub(crate) fn prepare(
     Ok((id, moved))
 }
 
-/// What tells a ledger that is only looked at from others, where there is one: at another place than its own it is not yet
-/// known by an id.
+/// The id of a ledger that is only read, if there is a ledger. A ledger at another place than its own has no valid id yet.
 pub(crate) fn seen_id(engine: &mut dyn SqlEngine, here: &str) -> Result<Option<DestinationId>> {
     let id = find_id(engine)?;
     Ok(match known_place(engine)? {
@@ -300,7 +299,7 @@ fn record(
         position: after.cloned(),
         schema,
         load_id: manifest.load_id.clone(),
-        // Along a chain of loads time never goes back, whatever the clock did.
+        // Time never goes back along a chain of loads, even if the clock did.
         updated_at: Utc::now().max(manifest.extracted_at).trunc_subsecs(6),
     };
     let json_or_null = |position: Option<&Position>| -> Result<String> {
@@ -338,10 +337,10 @@ fn record(
     Ok(state)
 }
 
-/// Takes a stream's position on, from `before` to `after`.
+/// Advances a stream's position from `before` to `after`.
 ///
 /// # Errors
-/// Where the stream does not stand at `before`.
+/// The stream's position is not `before`.
 pub(crate) fn advance(
     engine: &mut dyn SqlEngine,
     stream: &StreamName,
@@ -394,7 +393,7 @@ impl Row {
         Ok(u64::try_from(self.parse::<i64>(column)?).unwrap_or(0))
     }
 
-    /// A point in time, which stands there as microseconds since 1970.
+    /// A point in time, stored as microseconds since 1970.
     fn time(&self, column: usize) -> Result<DateTime<Utc>> {
         DateTime::from_timestamp_micros(self.parse(column)?).ok_or_else(|| damaged(self.table))
     }
