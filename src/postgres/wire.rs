@@ -53,7 +53,7 @@ impl Connection {
     /// Connects, with the settings of every session.
     ///
     /// # Errors
-    /// [`Error::Source`] with the error of the last host.
+    /// [`Error::Source`](crate::Error::Source) with the error of the last host.
     pub(crate) async fn open(server: &Server, purpose: Purpose) -> Result<Self> {
         let what = match purpose {
             Purpose::Queries => "cannot connect",
