@@ -1,4 +1,4 @@
-//! What a change in a source carries beside its row: which operation it was, and its place in the order of commits.
+//! The columns that a change has beside its row's: the operation, and its position in the order of commits.
 //!
 //! The parts of a `cdc` load have all of [`columns`] after the row's own; its table has those that [`is_stored`] names.
 
@@ -14,37 +14,37 @@ use crate::schema::{ColumnSpec, ColumnType};
 pub const OP: &str = "_acequia_op";
 /// The position of the transaction's commit in the write-ahead log, as a 64-bit integer.
 pub const LSN: &str = "_acequia_lsn";
-/// The change's place in its transaction, from 1 on; 0 for rows of a snapshot.
+/// The change's number within its transaction, from 1 on; 0 for rows of a snapshot.
 pub const SEQ: &str = "_acequia_seq";
-/// When the transaction was committed; for rows of a snapshot, when that was taken.
+/// When the transaction was committed or, for rows of a snapshot, when the snapshot was taken.
 pub const COMMIT_TS: &str = "_acequia_commit_ts";
-/// The row's columns that the source did not send as they did not change (large values stored out of line). NULL where
-/// it sent all.
+/// The row's columns that the source did not send because they did not change (large values stored out of line). NULL if it
+/// sent all.
 pub const UNCHANGED: &str = "_acequia_unchanged";
-/// With soft deletes, when the row was deleted: a column of the table only.
+/// With soft deletes, when the row was deleted. Only the table has this column.
 pub const DELETED_AT: &str = "_acequia_deleted_at";
 
-/// What a change did.
+/// The operation of a change.
 ///
-/// An update that changes the key comes as two changes, [`Op::Delete`] of the old key and [`Op::Insert`] of the new one,
-/// one after the other in [`SEQ`]. Only such an insert has columns in [`UNCHANGED`]: their values are those of the row
-/// that the delete just before it takes away.
+/// An update that changes the key becomes two changes, [`Op::Delete`] of the old key and then [`Op::Insert`] of the new
+/// one, consecutive in [`SEQ`]. Only such an insert has columns in [`UNCHANGED`]: their values are those of the row that
+/// the delete just before it removes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Op {
-    /// A row that a snapshot found.
+    /// A row of a snapshot.
     Snapshot,
-    /// A row came.
+    /// A row was inserted.
     Insert,
-    /// A row changed; the key stayed. Without a key there are no updates, but deletes and inserts of whole rows.
+    /// A row was updated; its key stayed. Without a key there are no updates, but deletes and inserts of whole rows.
     Update,
-    /// A row went: it has values in the key columns at least.
+    /// A row was deleted. It has at least the values of the key columns.
     Delete,
-    /// All rows went; it has no values.
+    /// The table was truncated. The change has no values.
     Truncate,
 }
 
 impl Op {
-    /// As it stands in [`OP`].
+    /// The operation's code in [`OP`].
     pub fn code(self) -> &'static str {
         match self {
             Self::Snapshot => "r",
@@ -56,17 +56,17 @@ impl Op {
     }
 }
 
-/// What marks the rows of a snapshot.
+/// The position that marks the rows of a snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SnapshotMark {
     /// The first position in the log that is not in the snapshot.
     pub lsn: Lsn,
-    /// When it was taken: microseconds since 1970-01-01 UTC.
+    /// When the snapshot was taken: microseconds since 1970-01-01 UTC.
     pub taken_at: i64,
 }
 
 impl SnapshotMark {
-    /// The columns of a change, for so many rows of the snapshot. `fields` are those columns' fields.
+    /// The columns of a change for that many rows of the snapshot. `fields` are those columns' fields.
     pub fn columns(self, fields: &[FieldRef], rows: usize) -> Vec<ArrayRef> {
         let taken_at = TimestampMicrosecondArray::from_value(self.taken_at, rows);
         let unchanged = fields

@@ -1,4 +1,4 @@
-//! How a table's schema follows its source: which columns are new, wider, gone or incompatible. No I/O.
+//! The evolution of a table's schema with its source: which columns are new, wider, dropped or incompatible. No I/O.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,24 +8,24 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::schema::{Column, ColumnSpec, ColumnType, Schema};
 
-/// What the field id of a column for what does not fit is above that of the column that it stands beside.
+/// The difference between the field id of a column for misfits and that of its own column.
 pub const MISFIT_IDS: i32 = 1 << 30;
 
-/// What a stream allows its source to change.
+/// Which changes of its source's schema a stream allows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum SchemaContract {
-    /// New columns are added, wider types taken, dropped columns kept and filled with NULL from then on.
+    /// New columns are added, types are widened, and dropped columns stay and are NULL in new rows.
     #[default]
     Evolve,
     /// Any change is an error.
     Freeze,
 }
 
-/// The schema of a destination table, as `_acequia_state` keeps it.
+/// The schema of a destination table, as `_acequia_state` stores it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TableSchema {
-    /// The columns in the table's order, those that the source has dropped included.
+    /// The columns in the table's order, including those that the source has dropped.
     pub columns: Vec<TableColumn>,
     /// The first field id that was never used.
     pub next_field_id: i32,
@@ -37,7 +37,7 @@ pub struct TableColumn {
     /// The column.
     #[serde(flatten)]
     pub column: Column,
-    /// Whether the source has dropped it: it is NULL from then on.
+    /// Whether the source has dropped the column: it is NULL in new rows.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub retired: bool,
 }
@@ -47,18 +47,18 @@ pub struct TableColumn {
 pub enum Step {
     /// A column is new.
     Add(Column),
-    /// A column takes a wider type.
+    /// A column's type is widened.
     Widen {
         /// Its name.
         name: String,
-        /// The type that it had.
+        /// The old type.
         from: ColumnType,
-        /// The type that it takes.
+        /// The new type.
         to: ColumnType,
     },
     /// The source has dropped a column.
     Retire(String),
-    /// The source has a column again that it had dropped.
+    /// The source has added a column again that it had dropped.
     Revive(String),
 }
 
@@ -79,16 +79,16 @@ impl std::fmt::Display for Step {
     }
 }
 
-/// What a load does to its table's schema.
+/// The effect of a load on its table's schema.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Evolution {
-    /// The table's schema afterwards.
+    /// The table's schema after the load.
     pub table: TableSchema,
-    /// What changes, in the order to apply it.
+    /// The changes, in the order in which they are applied.
     pub steps: Vec<Step>,
 }
 
-/// Gives each column of a source its field id: the one that its name has already, or a new one.
+/// Assigns field ids to a source's columns: a known column keeps its id, a new one gets a new id.
 pub fn assign_field_ids(known: Option<&TableSchema>, specs: Vec<ColumnSpec>) -> Schema {
     let mut next = known.map_or(1, |table| table.next_field_id);
     let mut fresh = || {
@@ -121,11 +121,11 @@ pub fn assign_field_ids(known: Option<&TableSchema>, specs: Vec<ColumnSpec>) -> 
     Schema { columns }
 }
 
-/// Adds to a schema the columns for what does not fit: `misfits` names them by the columns that they stand beside.
+/// Adds the columns for misfits to a schema: `misfits` names them by their own columns.
 ///
-/// They come after their columns and hold text. As it is known only at the end of an extract whether one has values at all,
-/// parts have all of them, and a manifest those that do ([`without_unused`]). So that the others use up no field id, the
-/// id of each is that of its column, raised by [`MISFIT_IDS`].
+/// Each follows its own column and holds text. Only the end of an extract shows which of them have values, so parts have
+/// all of them, and a manifest only those with values ([`without_unused`]). To use up no field ids, each has the id of its
+/// own column plus [`MISFIT_IDS`].
 pub fn with_misfits(
     known: Option<&TableSchema>,
     schema: &Schema,
@@ -150,7 +150,8 @@ pub fn with_misfits(
     Schema { columns }
 }
 
-/// What a load of `schema`, as [`with_misfits`] gives it, is certain to do to its table, before anything is read.
+/// The effect that a load of `schema`, as [`with_misfits`] returns it, will have on its table for certain, before any row
+/// is read.
 ///
 /// # Errors
 /// As [`evolve`].
@@ -163,7 +164,7 @@ pub fn preview(
     Ok(evolve(known, &certain)?.steps)
 }
 
-/// Leaves out of a schema the columns for what does not fit that have no values and that the table does not have.
+/// Removes from a schema the columns for misfits that have no values and that the table does not have.
 pub fn without_unused(
     known: Option<&TableSchema>,
     mut schema: Schema,
@@ -179,7 +180,7 @@ pub fn without_unused(
     schema
 }
 
-/// The table's schema when a load of `load` makes it anew. Field ids already used stay used.
+/// The table's schema if a load of `load` rebuilds it. Used field ids stay used.
 pub fn rebuild(known: Option<&TableSchema>, load: &Schema) -> TableSchema {
     TableSchema {
         columns: load
@@ -194,11 +195,11 @@ pub fn rebuild(known: Option<&TableSchema>, load: &Schema) -> TableSchema {
     }
 }
 
-/// What a load of `load` does to a table of the schema `known`.
+/// The effect of a load of `load` on a table of the schema `known`.
 ///
 /// # Errors
-/// [`Error::Data`] where a column changed to a type to which the table's cannot be widened; it names column, both types
-/// and the remedy.
+/// [`Error::Data`] if a column changed to a type to which the table's type cannot be widened. The error names the column,
+/// both types and the remedy.
 pub fn evolve(known: &TableSchema, load: &Schema) -> Result<Evolution> {
     let mut steps = Vec::new();
     let mut columns = Vec::with_capacity(known.columns.len());
@@ -260,10 +261,10 @@ pub fn evolve(known: &TableSchema, load: &Schema) -> Result<Evolution> {
 }
 
 impl SchemaContract {
-    /// Refuses what the contract forbids.
+    /// Refuses changes that the contract forbids.
     ///
     /// # Errors
-    /// [`Error::Data`] that names every change, under [`SchemaContract::Freeze`].
+    /// [`Error::Data`] with every change, under [`SchemaContract::Freeze`].
     pub fn check(self, steps: &[Step]) -> Result<()> {
         if self == Self::Evolve || steps.is_empty() {
             return Ok(());
@@ -289,7 +290,7 @@ impl TableSchema {
     }
 }
 
-/// How the columns of a load differ from those of the table, for people.
+/// The differences between the columns of a load and those of the table, for people.
 pub fn differences(known: &TableSchema, load: &Schema) -> Vec<String> {
     if let Ok(evolution) = evolve(known, load) {
         return evolution.steps.iter().map(Step::to_string).collect();
@@ -308,7 +309,7 @@ pub fn differences(known: &TableSchema, load: &Schema) -> Vec<String> {
     columns.collect()
 }
 
-/// The type that holds every value of both, where one of the two does.
+/// The type that holds every value of both, if one of the two types does.
 pub(crate) fn common_type(known: &ColumnType, incoming: &ColumnType) -> Option<ColumnType> {
     if known.holds(incoming) {
         return Some(known.clone());
@@ -345,7 +346,7 @@ fn next_field_id(known: i32, load: &Schema) -> i32 {
         .fold(known, i32::max)
 }
 
-/// What is said of columns, as the table has them and as they come.
+/// The error about columns whose types are incompatible.
 fn incompatible(columns: &[(Column, &Column)]) -> Error {
     let what: Vec<String> = columns
         .iter()

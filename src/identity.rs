@@ -1,9 +1,9 @@
-//! What tells a server, a relation and its columns from others of the same names. No I/O.
+//! The identities of a server, a relation and its columns. No I/O.
 
 use serde::{Deserialize, Serialize};
 
-/// A server's data, told from those of other servers and from its own past: a restored copy and a promoted standby keep the
-/// system's identifier and begin a new timeline (manual, section 26.3.6).
+/// The identity of a server's data, which distinguishes it from other servers and from its own past: a restored copy and a
+/// promoted standby keep the system's identifier and begin a new timeline (manual, section 26.3.6).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServerIdentity {
     /// `system_identifier`, drawn by initdb.
@@ -12,7 +12,7 @@ pub struct ServerIdentity {
     pub timeline: u32,
 }
 
-/// A table, told from one that was made later under its name.
+/// The identity of a table, which distinguishes it from a later one of the same name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RelationIdentity {
     /// Its OID.
@@ -21,15 +21,15 @@ pub struct RelationIdentity {
     pub columns: Vec<ColumnIdentity>,
 }
 
-/// A column, told from one that has, or had, its name.
+/// The identity of a column, which distinguishes it from others of the same name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ColumnIdentity {
     /// Its name.
     pub name: String,
-    /// `attnum`: a column keeps it when it is renamed, and no later one of the table gets it.
+    /// `attnum`: a column keeps it when it is renamed, and no later column of the table gets it.
     pub number: i16,
     /// The OID of its type.
     pub type_oid: u32,
-    /// `atttypmod`: length or precision; -1 where there is none.
+    /// `atttypmod`: length or precision; -1 if the type has none.
     pub modifier: i32,
 }

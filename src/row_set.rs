@@ -1,4 +1,4 @@
-//! A set of rows by its count and a hash: equal for the same rows in any order, and in any batches. No I/O.
+//! A set of rows as a count and a hash, which are equal for the same rows in any order and in any batches. No I/O.
 
 use arrow::array::RecordBatch;
 use arrow::error::ArrowError;
@@ -15,14 +15,14 @@ pub struct RowSet {
     hash: u128,
 }
 
-/// What rows are hashed with: the names and types of their columns, and what else tells one kind of rows from another.
+/// Hashes rows, together with the names and types of their columns and with a context.
 #[derive(Debug, Clone)]
 pub struct RowHasher {
     context: Sha256,
 }
 
 impl RowHasher {
-    /// For rows that are compared only with others of the same context.
+    /// Creates a hasher. Rows are equal only within the same context.
     pub fn new(context: &str) -> Self {
         let mut hasher = Sha256::new();
         hasher.update(context.len().to_be_bytes());
@@ -30,10 +30,10 @@ impl RowHasher {
         Self { context: hasher }
     }
 
-    /// The rows of a batch, by all of their columns. Values differ that differ in their bits: -0.0 is not 0.0.
+    /// The rows of a batch, by all columns. Values that differ in their bits are different: -0.0 is not 0.0.
     ///
     /// # Errors
-    /// Where a column is of a type that has no order in Arrow: none that acequia reads is.
+    /// A column has a type without an order in Arrow. acequia reads no such type.
     pub fn set_of(&self, batch: &RecordBatch) -> Result<RowSet, ArrowError> {
         let schema = batch.schema();
         let mut hasher = self.context.clone();

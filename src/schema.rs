@@ -1,4 +1,4 @@
-//! The columns of a stream: their types, their stable field ids, and how they look in Arrow.
+//! The columns of a stream: their types, their stable field ids, and their Arrow schema.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -18,10 +18,10 @@ const FIELD_ID: &str = "PARQUET:field_id";
 const EXTENSION_NAME: &str = "ARROW:extension:name";
 const EXTENSION_METADATA: &str = "ARROW:extension:metadata";
 
-/// The most bytes of a type's name, with room for blanks.
+/// The longest name of a type, in bytes, with room for blanks.
 const MAX_TYPE_NAME: usize = 200;
 
-/// A type that every part of acequia can carry exactly.
+/// A type that every part of acequia can copy exactly.
 ///
 /// Written in configuration, manifests and the ledger as its [`Display`](fmt::Display) form: `int32`, `decimal(10,2)`,
 /// `timestamptz`, `list<text>`.
@@ -29,7 +29,7 @@ const MAX_TYPE_NAME: usize = 200;
 #[serde(try_from = "String", into = "String")]
 #[schemars(with = "String")]
 pub enum ColumnType {
-    /// True or false.
+    /// Booleans.
     Boolean,
     /// 16-bit signed integer.
     Int16,
@@ -43,14 +43,14 @@ pub enum ColumnType {
     Float64,
     /// Exact decimal of at most 38 digits, `scale` of them after the point.
     Decimal {
-        /// Digits in all, 1 to 38.
+        /// The number of digits, 1 to 38.
         precision: u8,
-        /// Digits after the point, at most `precision`.
+        /// The number of digits after the point, at most `precision`.
         scale: u8,
     },
     /// UTF-8 text.
     Text,
-    /// JSON, as the text that the source gives.
+    /// JSON, as the text that the source sends.
     Json,
     /// Bytes.
     Binary,
@@ -69,7 +69,7 @@ pub enum ColumnType {
 }
 
 impl ColumnType {
-    /// The Arrow type that carries it.
+    /// The Arrow type.
     pub fn arrow(&self, element_id: Option<i32>) -> DataType {
         match self {
             Self::Boolean => DataType::Boolean,
@@ -115,7 +115,7 @@ impl ColumnType {
         metadata
     }
 
-    /// Whether every value of `other` is also a value of `self`, so that a column may keep or take this type.
+    /// Whether every value of `other` is also a value of `self`, so that a column of this type can hold both.
     pub fn holds(&self, other: &Self) -> bool {
         if self == other {
             return true;
@@ -164,7 +164,7 @@ impl fmt::Display for ColumnType {
     }
 }
 
-/// A text that names no [`ColumnType`].
+/// A text that is not the name of a [`ColumnType`].
 #[derive(Debug, thiserror::Error)]
 #[error(
     "`{0}` is not a column type; the types are boolean, int16, int32, int64, float32, float64, decimal(p,s) with \
@@ -175,8 +175,8 @@ pub struct UnknownType(String);
 impl FromStr for ColumnType {
     type Err = UnknownType;
 
-    /// Reads the [`Display`](fmt::Display) form. PostgreSQL's names (`int8`, `float8`, `numeric(10,2)`, `bytea`, …) are
-    /// understood as well.
+    /// Parses the [`Display`](fmt::Display) form. PostgreSQL's names (`int8`, `float8`, `numeric(10,2)`, `bytea`, …) are
+    /// accepted as well.
     fn from_str(text: &str) -> Result<Self, UnknownType> {
         let unknown = || UnknownType(shortened(text));
         if text.len() > MAX_TYPE_NAME {
@@ -187,7 +187,7 @@ impl FromStr for ColumnType {
             .strip_prefix("list<")
             .and_then(|rest| rest.strip_suffix('>'))
         {
-            // Looked at before it is read: a text from outside may nest as deep as it likes.
+            // The length is checked first: a text from outside may be nested to any depth.
             if element.trim_start().starts_with("list<") {
                 return Err(unknown());
             }
@@ -244,7 +244,7 @@ impl From<ColumnType> for String {
     }
 }
 
-/// A column before it has a field id: what a source says of it.
+/// A column of a source, which has no field id yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ColumnSpec {
     /// Its name, as the source writes it.
@@ -253,31 +253,31 @@ pub struct ColumnSpec {
     pub column_type: ColumnType,
     /// Whether it may hold NULL.
     pub nullable: bool,
-    /// The source's own name of the type, as in `numeric(10,2)`: for people, and for the way back.
+    /// The source's name of the type, as in `numeric(10,2)`.
     pub source_type: String,
 }
 
 /// A column of a stream.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Column {
-    /// Parquet field id: stable, never used for another column of the stream.
+    /// The Parquet field id: stable, and never used for another column of the stream.
     pub id: i32,
-    /// Name, as the source writes it.
+    /// The name, as the source writes it.
     pub name: String,
-    /// Type.
+    /// The type.
     #[serde(rename = "type")]
     pub column_type: ColumnType,
     /// Whether it may hold NULL.
     pub nullable: bool,
-    /// The source's own name of the type.
+    /// The source's name of the type.
     pub source_type: String,
-    /// Field id of a list's element.
+    /// The field id of a list's element.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub element_id: Option<i32>,
 }
 
 impl Column {
-    /// The Arrow field that carries it, with field id and extension type.
+    /// The Arrow field, with field id and extension type.
     pub fn field(&self) -> Field {
         Field::new(
             &self.name,
@@ -309,12 +309,12 @@ impl Schema {
         self.columns.iter().find(|column| column.name == name)
     }
 
-    /// The place of the column of that name.
+    /// The index of the column of that name.
     pub fn position(&self, name: &str) -> Option<usize> {
         self.columns.iter().position(|column| column.name == name)
     }
 
-    /// A short fingerprint of names, types and field ids: equal schemas have equal fingerprints.
+    /// A short hash of names, types and field ids: equal schemas have equal hashes.
     pub fn fingerprint(&self) -> String {
         let mut hash = Sha256::new();
         for column in &self.columns {
@@ -329,7 +329,7 @@ impl Schema {
     }
 }
 
-/// Columns to try things on: one of each kind of type.
+/// Sample columns for tests: one of each type.
 #[cfg(any(test, feature = "fuzzing"))]
 #[allow(
     clippy::unwrap_used,
@@ -338,7 +338,7 @@ impl Schema {
 pub(crate) mod samples {
     use super::Column;
 
-    /// The names of types of each kind that a column can have.
+    /// The names of all types that a column can have.
     pub(crate) const TYPES: [&str; 20] = [
         "boolean",
         "int16",
@@ -362,7 +362,7 @@ pub(crate) mod samples {
         "list<decimal(10,2)>",
     ];
 
-    /// A column of each of these types, named as its type is.
+    /// Columns of these types, each named like its type.
     pub(crate) fn columns() -> impl Iterator<Item = Column> {
         TYPES.into_iter().zip(1..).map(|(name, id)| Column {
             id,

@@ -1,5 +1,5 @@
-//! What a source was when a stream was last read by its cursor: what tells the next run whether the position still means
-//! something there. No I/O.
+//! What a source was when a stream was last read by its cursor, by which the next run determines whether the position is
+//! still valid. No I/O.
 
 use std::collections::BTreeMap;
 
@@ -8,52 +8,52 @@ use serde::{Deserialize, Serialize};
 
 use crate::identity::{RelationIdentity, ServerIdentity};
 
-/// A difference between two clocks' differences that is no more than imprecision: less than what every run reads again.
+/// The largest difference between two clocks' differences that counts as imprecision. It is less than what every run reads
+/// again.
 const IMPRECISION: TimeDelta = TimeDelta::milliseconds(500);
 
-/// What a source was when a stream was last read.
+/// The identity and clocks of a source when a stream was last read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Seen {
-    /// The server, where it told.
+    /// The server's identity, if it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server: Option<ServerIdentity>,
-    /// The table, of its columns only the cursor; none for views and queries.
+    /// The table's identity, with the cursor column only. `None` for views and queries.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub relation: Option<RelationIdentity>,
-    /// The tables below it: partitions and heirs.
+    /// The tables below it: partitions and inheriting tables.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub partitions: Vec<u32>,
     /// The server's clock.
     pub clock: DateTime<Utc>,
-    /// This machine's clock at that moment.
+    /// This machine's clock at the same moment.
     pub own_clock: DateTime<Utc>,
-    /// When the oldest transaction began that was not over then, of those that the server told the beginning of. None where it
-    /// did not show all others, or was not asked for them.
+    /// When the oldest transaction in progress began, of those whose beginning the server showed. `None` if the server did
+    /// not show all other transactions, or was not asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oldest: Option<DateTime<Utc>>,
-    /// The transactions under way of which the server did not tell when they began, by their names, and what is known: that
-    /// they began no earlier than that, or nothing.
+    /// The names of transactions in progress whose beginning the server did not show, each with the time before which it
+    /// cannot have begun, if that is known.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub unseen: BTreeMap<String, Option<DateTime<Utc>>>,
 }
 
-/// How far a server's clock was set back.
+/// By how much a server's clock was set back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SetBack {
-    /// It was not.
+    /// It was not set back.
     No,
-    /// By so much, as this machine's clock tells.
+    /// By this much, according to this machine's clock.
     By(TimeDelta),
-    /// By at least so much: this machine's clock does not tell how far.
+    /// By at least this much: this machine's clock does not show how much.
     AtLeast(TimeDelta),
 }
 
-/// After so long what is known of clocks is taken down anew, though nothing came: they drift apart.
+/// The time after which the clocks are stored again although nothing was read: clocks drift apart.
 const CLOCKS_KEPT: TimeDelta = TimeDelta::days(1);
 
 impl Seen {
-    /// Whether it is the same source as later, apart from the time that went by, and from the transactions that were under
-    /// way.
+    /// Whether a later state is of the same source, apart from the time that passed and from the transactions in progress.
     pub fn stands_as(&self, later: &Self) -> bool {
         let gone = [later.clock - self.clock, later.own_clock - self.own_clock];
         let [server, own] = gone;
@@ -64,7 +64,7 @@ impl Seen {
             && gone.iter().all(|gone| gone.abs() < CLOCKS_KEPT)
     }
 
-    /// Why what the stream was read from is no longer what it was: its position means nothing for what is there now.
+    /// The reason why the stream's source is not the one that was read: the position is not valid for it.
     pub fn differs(&self, now: &Self, what: &str) -> Option<String> {
         if let (Some(before), Some(server)) = (&self.server, &now.server) {
             if before.system != server.system {
@@ -100,10 +100,10 @@ impl Seen {
         None
     }
 
-    /// Whether the server's clock was set back since: so far, that transactions which began since have times below.
+    /// Whether the server's clock was set back, so that transactions which began since have times below the position.
     pub fn set_back(&self, now: &Self) -> SetBack {
         let back = self.clock - now.clock;
-        // How much less than this machine's clock the server's has advanced.
+        // By how much less than this machine's clock the server's clock has advanced.
         let less = (self.clock - self.own_clock) - (now.clock - now.own_clock);
         if less > IMPRECISION && less >= back {
             SetBack::By(less)
@@ -114,15 +114,15 @@ impl Seen {
         }
     }
 
-    /// No transaction that was not over then began before that; none where it is not known of each.
+    /// The time before which no transaction in progress began. `None` if it is not known for each.
     pub fn horizon(&self) -> Option<DateTime<Utc>> {
         self.unseen
             .values()
             .try_fold(self.oldest?, |horizon, began| Some(horizon.min((*began)?)))
     }
 
-    /// Takes over what is known of transactions that the server does not tell the beginning of. One that was unseen before
-    /// began when it was known to. One that was not was either seen then, or began later.
+    /// Carries over what is known of transactions whose beginning the server does not show. One that was among them before
+    /// keeps what was known of it. Any other was either shown with its beginning at that time, or began later.
     pub fn remember(&mut self, before: Option<&Self>) {
         for (name, began) in &mut self.unseen {
             let known = before.and_then(|before| match before.unseen.get(name) {
@@ -134,7 +134,8 @@ impl Seen {
         }
     }
 
-    /// No transaction that was not over then, nor prepared, began before that: one that is prepared now had another name.
+    /// The time before which no transaction in progress, except prepared ones, began: a transaction that is prepared now
+    /// had another name.
     fn oldest_of_sessions(&self) -> Option<DateTime<Utc>> {
         let sessions = self.unseen.iter().filter(|(name, _)| !is_prepared(name));
         sessions
@@ -143,7 +144,7 @@ impl Seen {
     }
 }
 
-/// Whether that is the name of a prepared transaction, a transaction id; those of sessions have two numbers: `4/711`.
+/// Whether a name is that of a prepared transaction, a transaction id; those of sessions have two numbers: `4/711`.
 pub fn is_prepared(name: &str) -> bool {
     !name.contains('/')
 }

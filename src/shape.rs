@@ -1,10 +1,10 @@
-//! What a server's catalog tells of a table that its log of changes does not, and which changes of it the log cannot make
-//! good. No I/O.
+//! What a server's catalog knows of a table but its log of changes does not contain, and which changes need a new snapshot.
+//! No I/O.
 //!
-//! The log has the rows that were written, with the names that their columns had then. It has nothing of the values that a
-//! default, a rewrite or another name gave to rows that were there. So a stream of changes remembers its table as the
-//! catalog had it, and compares: where a column's number, its row in the catalog or the table's file says that values may
-//! have changed unlogged, only a new snapshot is right. One too many does no harm.
+//! The log contains the rows that were written, with the names that their columns had then. It does not contain the values
+//! that a default, a rewrite or a rename gave to existing rows. Therefore a stream of changes remembers its table's shape
+//! in the catalog, and compares: if a column's number, its row in the catalog, or the table's file says that values may
+//! have changed without being logged, only a new snapshot is correct. One snapshot too many does no harm.
 
 use std::collections::BTreeMap;
 
@@ -12,62 +12,62 @@ use serde::{Deserialize, Serialize};
 
 use crate::identity::ColumnIdentity;
 
-/// A table as the catalog has it.
+/// The shape of a table in the catalog.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TableShape {
     /// Its columns, in the order of their numbers.
     pub columns: Vec<ShapeColumn>,
-    /// The highest number that a column ever had.
+    /// The highest number that any of its columns ever had.
     pub last_number: i16,
-    /// The files that its rows are in, by the OIDs of the tables that have them: itself, or its partitions. A file is
-    /// another once the rows were rewritten.
+    /// The files of its rows, by the OIDs of the tables that have them: the table itself, or its partitions. A rewrite
+    /// changes the file.
     pub files: Vec<(u32, u32)>,
-    /// Labels of the enumerated types among its columns' types, by their OIDs.
+    /// The labels of the enumerated types among its columns' types, by their OIDs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub labels: Vec<(u32, String)>,
-    /// Fields of the composite types among its columns' types: type, number, and what the field is.
+    /// The fields of the composite types among its columns' types: type, number, and the field's description.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fields: Vec<(u32, i16, String)>,
-    /// The numbers of the columns that tell its rows apart.
+    /// The numbers of the columns that identify its rows.
     pub key: Vec<i16>,
-    /// The publication's row in the catalog, by the transaction that wrote it.
+    /// The transaction that wrote the publication's row in the catalog.
     pub publication: Option<u32>,
-    /// What puts the table into the publication.
+    /// The OID of the table's membership in the publication.
     pub membership: Option<u32>,
 }
 
 /// A column of a table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShapeColumn {
-    /// What tells it from others.
+    /// The column's identity.
     #[serde(flatten)]
     pub identity: ColumnIdentity,
-    /// The name of its type.
+    /// The name of the column's type.
     pub type_name: String,
-    /// The transaction that last wrote its row in the catalog.
+    /// The transaction that last wrote the column's row in the catalog.
     pub written: u32,
 }
 
-/// A table as the catalog has it now.
+/// A table in the catalog now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seen {
-    /// What is to be remembered of it.
+    /// The shape to remember.
     pub shape: TableShape,
-    /// Numbers of the columns that have, or had when they were added, a default or an identity: rows that were there got a
+    /// The numbers of the columns that have, or had when they were added, a default or an identity: existing rows got a
     /// value.
     pub filled: Vec<i16>,
-    /// Numbers of the columns whose values are computed.
+    /// The numbers of generated columns.
     pub generated: Vec<i16>,
 }
 
-/// What came of a table since it was looked at last.
+/// The alterations of a table since its last shape.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Since {
-    /// The log tells all of it. These columns are new.
+    /// The log contains all of them. These columns are new.
     Logged(Vec<ShapeColumn>),
-    /// Why the log does not, where no column has another name or type than it had.
+    /// The reason why the log does not contain all of them, although no column has a new name or type.
     Unlogged(String),
-    /// Why the log does not: what changed in the schema.
+    /// The change of the schema for which the log is not sufficient.
     Altered(String),
 }
 
@@ -85,7 +85,7 @@ impl TableShape {
             .find(|column| column.identity.number == number)
     }
 
-    /// What came of the table until it was seen. `takes` says of a name whether the stream takes a column that has it,
+    /// Compares a table's last shape with its current one. `takes` says whether the stream reads a column of that name,
     /// `held` whether its table has such a column already, dropped ones included.
     pub fn since(
         &self,
@@ -105,7 +105,7 @@ impl TableShape {
             })
     }
 
-    /// What concerns all of the table.
+    /// Compares what concerns the whole table.
     fn of_table(&self, now: &Self) -> Option<String> {
         if self.membership.is_some() && self.membership != now.membership {
             return Some("it was not published for a while".to_owned());
@@ -141,7 +141,7 @@ impl TableShape {
             .then(|| "a label of an enumerated type of one of its columns was renamed".to_owned())
     }
 
-    /// What concerns the columns that were there.
+    /// Compares the columns that the table had.
     fn of_columns(&self, now: &Self, takes: impl Fn(&str) -> bool) -> Option<Since> {
         let rewritten = self.was_rewritten(now);
         for known in &self.columns {
@@ -180,7 +180,7 @@ impl TableShape {
         None
     }
 
-    /// What concerns columns that are new.
+    /// Compares the columns that are new.
     fn of_new(
         &self,
         seen: &Seen,
@@ -226,7 +226,7 @@ impl TableShape {
             .filter(|column| self.numbered(column.identity.number).is_none())
     }
 
-    /// Whether a file is another: by `TRUNCATE`, `VACUUM FULL` or `CLUSTER` too, which change no value.
+    /// Whether a file changed. `TRUNCATE`, `VACUUM FULL` and `CLUSTER` change it as well, although they change no value.
     fn was_rewritten(&self, now: &Self) -> bool {
         self.files.iter().any(|(oid, file)| {
             let mut files = now.files.iter();
@@ -234,8 +234,8 @@ impl TableShape {
         })
     }
 
-    /// Whether names stand in the order in which this table has those of them that it knows: the log tells columns by
-    /// their numbers, so that another order means that names were swapped.
+    /// Whether the names occur in the order in which this table has those that it knows. The log describes columns in the
+    /// order of their numbers, so a different order means that names were swapped.
     pub fn has_in_order<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> bool {
         let mut numbers = names
             .into_iter()

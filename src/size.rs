@@ -1,4 +1,4 @@
-//! How sizes look to people. No I/O.
+//! Sizes as text for people. No I/O.
 
 /// `34.5 MB`, in powers of 1000.
 pub fn bytes(number: u64) -> String {

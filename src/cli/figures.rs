@@ -46,7 +46,7 @@ pub(crate) fn rate(rows: u64, time: Duration) -> String {
     format!("{} rows/s", count(rows.saturating_mul(1000) / millis))
 }
 
-/// `updated_at 2026-11-24T03:13:00.123456Z`; `-` where there is none.
+/// `updated_at 2026-11-24T03:13:00.123456Z`; `-` if there is no position.
 pub(crate) fn position(position: Option<&Position>) -> String {
     match position {
         None => "-".to_owned(),

@@ -1,6 +1,6 @@
-//! What goes out: results to standard output ([`Printer`]), everything else to standard error ([`Notices`]).
+//! Output: results go to standard output ([`Printer`]), everything else to standard error ([`Notices`]).
 //!
-//! Texts from databases and files pass through here, so control characters are made visible instead of being obeyed.
+//! Texts from databases and files are printed here, so control characters are made visible instead of being obeyed.
 
 use std::borrow::Cow;
 use std::io::{self, IsTerminal, Stdout, Write};
@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::{LogFormat, Output};
 
-/// Standard output. When its reader has gone, as `| head` does, the rest is dropped quietly.
+/// Standard output. If its reader has ended, as `| head` does, the rest is dropped silently.
 pub(crate) struct Printer {
     out: Stdout,
     output: Output,
@@ -101,7 +101,7 @@ impl Printer {
 #[derive(Clone)]
 pub(crate) struct Notices {
     bars: MultiProgress,
-    /// Whether failures are told as the log is, in JSON.
+    /// Whether failures are written in JSON, as the log is.
     json: bool,
 }
 
@@ -113,7 +113,7 @@ impl Notices {
         }
     }
 
-    /// A message. Where even standard error is closed there is no one left to tell.
+    /// Writes a message. If even standard error is closed, the message is lost.
     pub(crate) fn say(&self, text: &str) {
         let text = format!("{}\n", visible(text));
         let _ = self.bars.suspend(|| write(io::stderr().lock(), &text));

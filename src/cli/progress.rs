@@ -125,7 +125,7 @@ fn draw(bar: &ProgressBar, stream: &StreamProgress) {
 
 async fn show_lines(progress: &Progress, notices: &Notices, stop: &CancellationToken) {
     let mut ticks = ticks(LINES);
-    // The first tick comes at once, when there is nothing to tell.
+    // The first tick is immediate, when there is nothing to show.
     ticks.tick().await;
     while tick(&mut ticks, stop).await {
         for stream in progress.snapshot() {

@@ -66,7 +66,7 @@ fn named(found: &Found) -> String {
     slot.chain(publication).collect::<Vec<_>>().join(" and ")
 }
 
-/// Asks, where there is somebody to ask.
+/// Asks for confirmation, if a person can answer.
 fn agreed(found: &Found, context: &Context) -> Result<bool> {
     let what = format!(
         "This drops {}. Changes that were not loaded yet are lost to acequia: the next run of the source's cdc streams \

@@ -42,8 +42,8 @@ pub(crate) fn run(args: &RunArgs, context: &mut Context) -> Result<Exit> {
     Ok(exit(&report, interrupted))
 }
 
-/// Failures belong on standard error as well: whoever throws the results away, as a line of cron does, is to hear of them.
-/// On a terminal that has both they would stand there twice.
+/// Failures are written to standard error as well, for people who discard the results, as in cron. On a terminal that shows
+/// both, they would appear twice.
 pub(super) fn tell_failures(report: &RunReport, context: &Context) {
     if context.printer.is_seen() {
         return;
@@ -118,7 +118,7 @@ pub(super) fn exit(report: &RunReport, interrupted: bool) -> Exit {
     }
 }
 
-/// `how` tells what was done, and from where.
+/// `how` says what was done, and from where.
 pub(super) fn print_report(report: &RunReport, how: &str, printer: &Printer) -> Result<()> {
     if printer.is_json() {
         return printer.json(report);
@@ -251,7 +251,7 @@ fn print_plans(plans: &[StreamPlan], printer: &Printer) -> Result<()> {
     printer.line("this is the plan; nothing was touched")
 }
 
-/// A report of several lines, to stand behind a sign.
+/// A report of several lines, indented to follow a sign.
 fn indented(report: &str) -> String {
     report.replace('\n', "\n  ")
 }

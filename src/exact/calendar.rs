@@ -3,9 +3,9 @@
 /// Microseconds of a day: PostgreSQL's 24:00:00, the highest time.
 pub(crate) const DAY_MICROS: i64 = 86_400_000_000;
 
-/// Days from 1970-01-01 to a day of the proleptic Gregorian calendar; none where there is no such day. Year 0 is 1 BC.
+/// Days from 1970-01-01 to a day of the proleptic Gregorian calendar. `None` if there is no such day. Year 0 is 1 BC.
 ///
-/// Years begin in March here, so that the leap day is the last one of its year; eras are of 400 years, after which the
+/// Years begin in March here, so that the leap day is the last one of its year; eras have 400 years, after which the
 /// calendar repeats. See Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", `days_from_civil`.
 pub(crate) fn days_from_civil(year: i32, month: u8, day: u8) -> Option<i64> {
     if !(1..=days_of_month(year, month)?).contains(&day) {

@@ -1,7 +1,6 @@
-//! Text and exact values: decimal numbers, and days of the calendar. No I/O.
+//! Conversions between text and exact values: decimal numbers, and days of the calendar. No I/O.
 //!
-//! What text means is not for every source to work out anew. Each knows which texts its values may have; what number or
-//! day such a text is, is said here, once.
+//! Each source knows which texts its values may have; the number or day of such a text is computed here, for all sources.
 
 pub(crate) mod calendar;
 pub(crate) mod decimal;

@@ -25,8 +25,8 @@ pub struct CursorPosition {
     /// The source's identity and clocks at that time. `None` for HubSpot, and in positions of earlier versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seen: Option<Seen>,
-    /// The rows from `resume` on that were landed, where they are few: an extract that begins there and brings these, and no
-    /// others, brings nothing new.
+    /// The rows from `resume` on that were landed, unless there are too many: an extract that begins there and reads exactly
+    /// these rows has nothing new.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boundary: Option<RowSet>,
 }

@@ -1,4 +1,4 @@
-//! Connecting to PostgreSQL: the URI, TLS as libpq means it, and what a refused connection means.
+//! Connections to PostgreSQL: the URI, TLS as in libpq, and the errors of refused connections.
 
 use std::time::Duration;
 
@@ -11,20 +11,20 @@ use super::tls::{Tls, TlsParameters};
 use crate::config::Secret;
 use crate::error::{Error, Result};
 
-/// How long a connection may take, its handshakes included, unless the URI has `connect_timeout`.
+/// How long connecting may take, handshakes included, unless the URI has `connect_timeout`.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// After how long a silent connection is probed, how often then, and how many probes may go unanswered: a server that is gone
-/// without a word is noticed within a minute. The URI's own settings win.
+/// When a silent connection is probed, at which interval, and how many probes may go unanswered. A host that disappeared is
+/// noticed within a minute. The URI's own settings take precedence.
 const KEEPALIVE: (Duration, Duration, u32) = (Duration::from_secs(30), Duration::from_secs(10), 3);
-/// How long what was sent may stay unacknowledged by the server's host.
+/// How long sent data may stay unacknowledged by the server's host.
 const UNACKNOWLEDGED: Duration = Duration::from_mins(1);
 
-/// What every session is set to when it begins, so that neither what statements mean nor what values look like depends on the
-/// server's or the role's configuration.
+/// The settings of every session, so that neither the meaning of statements nor the form of values depends on the
+/// configuration of server or role.
 ///
-/// Names are looked for in `pg_catalog` alone: functions and operators that others made in a schema of the role's own path
-/// would else run with its rights, in place of those meant (manual, section 5.10.3). The role's own path is kept aside, for
-/// statements that a person wrote: see [`OWN_PATH`].
+/// Names are resolved in `pg_catalog` only: otherwise functions and operators that other users made in a schema of the
+/// role's search path could run with its rights, in place of those meant (manual, section 5.10.3). The role's own path is
+/// stored for statements that a person wrote: see [`OWN_PATH`].
 const SESSION_SETTINGS: &str = "SELECT pg_catalog.set_config('acequia.search_path', CASE \
      WHEN pg_catalog.current_setting('acequia.search_path', true) IS NULL THEN pg_catalog.current_setting('search_path') \
      ELSE pg_catalog.current_setting('acequia.search_path') END, false); \
@@ -34,16 +34,16 @@ const SESSION_SETTINGS: &str = "SELECT pg_catalog.set_config('acequia.search_pat
      SET standard_conforming_strings = on; SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0; \
      SELECT set_config(name, '0', false) FROM (VALUES ('idle_session_timeout'), ('transaction_timeout')) AS wanted (name) \
      WHERE current_setting(name, true) IS NOT NULL";
-/// Looks for names where the role's own configuration says, as statements need that a person wrote: a stream's `query` or
-/// `where`. What acequia adds to such a statement names its functions and operators with their schema.
+/// Restores the role's own search path, for statements that a person wrote: a stream's `query` or `where`. Functions and
+/// operators that acequia adds to such a statement are named with their schema.
 pub const OWN_PATH: &str = "SELECT pg_catalog.set_config('search_path', pg_catalog.current_setting('acequia.search_path'), false)";
-/// Looks for names in `pg_catalog` alone again.
+/// Resolves names in `pg_catalog` only again.
 pub const CATALOG_PATH: &str = "SET search_path = pg_catalog, pg_temp";
-/// What helps where a standby ended a read (SQLSTATE 40001).
+/// The remedy if a standby cancelled a read (SQLSTATE 40001).
 pub(crate) const REPLAY_ENDED_A_READ: &str = "run again. A standby ends reads that would keep it from replaying what its primary \
      removed: hot_standby_feedback = on, or a larger max_standby_streaming_delay, gives them time";
-/// The server then notices, amid a statement too, that this process is gone, and undoes what it did. Refused before
-/// PostgreSQL 14, and where the server's system cannot tell: to be tried.
+/// With this setting, the server notices during a statement that this process has ended, and rolls back. PostgreSQL before
+/// 14, and servers on some systems, refuse it, so it is only tried.
 const NOTICE_A_DEAD_CLIENT: &str = "SET client_connection_check_interval = '1s'";
 
 /// A database to connect to, with its TLS settings.
@@ -55,7 +55,7 @@ pub struct Server {
     role: Role,
 }
 
-/// What a server is to a pipeline: who must act where it cannot be reached.
+/// The role of a server in a pipeline, which decides who must act if the server cannot be reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     /// Rows are read from it.
@@ -72,7 +72,7 @@ impl Role {
         }
     }
 
-    /// The key of the configuration that says where it is.
+    /// The configuration key of the server's address.
     fn url(self) -> &'static str {
         match self {
             Self::Source => "the source's `url`",
@@ -82,15 +82,15 @@ impl Role {
 }
 
 impl Server {
-    /// Understands a connection URI: `postgres://user:password@host:port/database?sslmode=…`.
+    /// Parses a connection URI: `postgres://user:password@host:port/database?sslmode=…`.
     ///
     /// # Errors
-    /// [`Error::Config`], which does not repeat the URI: it may hold a password.
+    /// [`Error::Config`]. The message does not repeat the URI, which may contain a password.
     pub fn parse(url: &Secret) -> Result<Self> {
         Self::parse_as(Role::Source, url)
     }
 
-    /// Understands the connection URI of a source or a destination.
+    /// Parses the connection URI of a source or a destination.
     ///
     /// # Errors
     /// As [`Server::parse`].
@@ -121,7 +121,7 @@ impl Server {
         let separator = if others.is_empty() { "" } else { "?" };
         let uri = format!("{base}{separator}{}", others.join("&"));
         let mut config: tokio_postgres::Config = uri.parse().map_err(|error| {
-            // The parser's own words name a parameter, never a value.
+            // The parser's message names a parameter, never a value.
             malformed().cause(format!("{error}"))
         })?;
         if config.get_connect_timeout().is_none() {
@@ -155,12 +155,12 @@ impl Server {
         &self.place
     }
 
-    /// The configuration, for a connection of our own.
+    /// The configuration, for acequia's own connection.
     pub(super) fn config(&self) -> &tokio_postgres::Config {
         &self.config
     }
 
-    /// TLS as the URI asks for it.
+    /// TLS as the URI requests it.
     pub(super) fn tls(&self) -> &Tls {
         &self.tls
     }
@@ -170,7 +170,7 @@ impl Server {
         (self.config.clone().into(), self.tls.connector())
     }
 
-    /// How long connecting may take, to all hosts of the URI together.
+    /// How long connecting to all hosts of the URI together may take.
     pub(crate) fn patience(&self) -> Duration {
         let each = self
             .config
@@ -184,7 +184,7 @@ impl Server {
         )
     }
 
-    /// Connects, with the session set up. The connection itself is driven by a task that ends with the client.
+    /// Connects, and sets up the session. A task drives the connection and ends with the client.
     pub async fn connect(&self) -> Result<tokio_postgres::Client> {
         let connecting = async {
             let (client, connection) = self.config.connect(self.tls.connector()).await?;
@@ -203,11 +203,11 @@ impl Server {
         }
     }
 
-    /// Connects, for one who may block.
+    /// Connects. Blocks.
     pub fn connect_blocking(&self) -> Result<postgres::Client> {
         let (config, tls) = self.blocking();
         let (connected, is_connected) = std::sync::mpsc::channel();
-        // The client has no limit on handshakes. Where the server stays silent, the thread is left to the keepalives.
+        // The client has no time limit for handshakes. If the server stays silent, the thread is left to the keepalives.
         std::thread::spawn(move || {
             let connected_to = config.connect(tls).and_then(|mut client| {
                 client.batch_execute(SESSION_SETTINGS)?;
@@ -222,7 +222,7 @@ impl Server {
         }
     }
 
-    /// Why nothing came of a connection to a server that does not answer.
+    /// The error that a server does not answer.
     fn silent(&self) -> Error {
         self.role
             .error(format!("PostgreSQL at {} does not answer", self.place))
@@ -233,12 +233,12 @@ impl Server {
             ))
     }
 
-    /// What every session of ours is set to, for a connection of our own: the second may fail.
+    /// The settings of every session, for acequia's own connection. The second statement may fail.
     pub(crate) fn settings() -> [&'static str; 2] {
         [SESSION_SETTINGS, NOTICE_A_DEAD_CLIENT]
     }
 
-    /// Why a connection could not be made, and what fixes it.
+    /// The error that a connection could not be made, with the remedy.
     fn refused(&self, error: tokio_postgres::Error) -> Error {
         let what = format!("cannot connect to PostgreSQL at {}", self.place);
         let fault = self.role.error(what);
@@ -291,7 +291,7 @@ impl std::fmt::Debug for Server {
     }
 }
 
-/// The server's version, as `server_version_num` has it: 150018 for 15.18.
+/// The server's version as in `server_version_num`: 150018 for 15.18.
 pub async fn version(client: &tokio_postgres::Client) -> Result<i32> {
     let row = client
         .query_one("SELECT current_setting('server_version_num')::int4", &[])
@@ -300,9 +300,9 @@ pub async fn version(client: &tokio_postgres::Client) -> Result<i32> {
     Ok(row.get(0))
 }
 
-/// The server's message, where it cannot hold a cell's value: none for the classes "data exception" (22) and "integrity
-/// constraint violation" (23), whose messages quote values, and none of what a function or trigger raised, which may say
-/// whatever it likes, under whatever SQLSTATE (its context names the function).
+/// The server's message, if it cannot contain a cell's value. It is omitted for the classes "data exception" (22) and
+/// "integrity constraint violation" (23), whose messages quote values, and for errors that a function or trigger raised,
+/// whose text and SQLSTATE are arbitrary (the error's context names the function).
 pub(crate) fn message_of(db: &DbError) -> Option<&str> {
     let class = db.code().code().get(..2).unwrap_or_default();
     let in_function = |context: &str| context.contains("PL/") || context.contains("function");
@@ -312,7 +312,7 @@ pub(crate) fn message_of(db: &DbError) -> Option<&str> {
     (!is_raised && !["22", "23"].contains(&class)).then(|| db.message())
 }
 
-/// What a failed statement means. The server's message is kept where it cannot hold a cell's value ([`message_of`]).
+/// The error of a failed statement. The server's message is kept if it cannot contain a cell's value ([`message_of`]).
 pub fn failed(what: impl Into<String>, error: &tokio_postgres::Error) -> Error {
     let fault = Error::source(what);
     let Some(db) = error.as_db_error() else {
@@ -334,7 +334,7 @@ pub fn failed(what: impl Into<String>, error: &tokio_postgres::Error) -> Error {
         )),
     };
     match db.code() {
-        // The routine, as the message may be in any language.
+        // The routine's name, because the message may be in any language.
         _ if db.routine() == Some("check_enable_rls") => fault.remedy(
             "row-level security would hide rows, and a subset would be read as if it were the whole: ALTER ROLE … BYPASSRLS \
              for the source's user; or row_security = true for [streams.STREAM], where the subset is what you want",
@@ -368,7 +368,7 @@ pub fn failed(what: impl Into<String>, error: &tokio_postgres::Error) -> Error {
     }
 }
 
-/// The name of an error class's commonest conditions (manual, appendix A).
+/// The name of an error class's most common conditions (manual, appendix A).
 pub(crate) fn condition(code: &str) -> &'static str {
     match code {
         "22001" => "a text too long for its type",

@@ -1,28 +1,28 @@
-//! The binary format of COPY (manual, page of COPY, "Binary Format"), as the server's messages hold it: a message of data is
-//! one row; the first has the file's header before it. No I/O.
+//! The binary format of COPY (manual, page of COPY, "Binary Format"), as the server's messages contain it: a data message
+//! is one row; the first has the file's header before it. No I/O.
 
 use super::protocol_error::{ProtocolError, ProtocolResult};
 
-/// What the data begin with.
+/// The signature at the beginning of the data.
 const SIGNATURE: &[u8] = b"PGCOPY\n\xff\r\n\0";
 
-/// What a message of data holds.
+/// The contents of a data message.
 #[derive(Debug)]
 pub(crate) enum Row<'a> {
     /// A row.
     Fields(Fields<'a>),
-    /// The mark after the last row.
+    /// The trailer after the last row.
     End,
 }
 
-/// The fields of a row, in order. NULL is none.
+/// The fields of a row, in order. `None` is NULL.
 #[derive(Debug)]
 pub(crate) struct Fields<'a> {
     bytes: &'a [u8],
     left: usize,
 }
 
-/// Understands a message of data.
+/// Parses a data message.
 pub(crate) fn row(body: &[u8]) -> ProtocolResult<Row<'_>> {
     let body = match body.strip_prefix(SIGNATURE) {
         Some(rest) => after_header(rest)?,
@@ -41,7 +41,7 @@ pub(crate) fn row(body: &[u8]) -> ProtocolResult<Row<'_>> {
     }
 }
 
-/// What follows the flags and the header's extension.
+/// The data after the flags and the header's extension.
 fn after_header(bytes: &[u8]) -> ProtocolResult<&[u8]> {
     let cut = ProtocolError::Protocol("a header that is cut short");
     let Some((_flags, rest)) = bytes.split_first_chunk::<4>() else {
@@ -60,7 +60,7 @@ impl<'a> Fields<'a> {
         self.left
     }
 
-    /// Says whether the row ended with its last field.
+    /// Checks that the row ends with its last field.
     pub(crate) fn finish(self) -> ProtocolResult<()> {
         if self.left == 0 && self.bytes.is_empty() {
             Ok(())

@@ -1,4 +1,4 @@
-//! What the source and the destination both know of PostgreSQL: connecting, quoting, and from when it counts time.
+//! What source and destination share about PostgreSQL: connecting, quoting, and its epoch.
 
 pub mod connection;
 pub(crate) mod copy;

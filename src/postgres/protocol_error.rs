@@ -1,25 +1,25 @@
-//! The errors of a connection of our own.
+//! The errors of acequia's own connection to PostgreSQL.
 
 use std::io;
 
 use super::connection::REPLAY_ENDED_A_READ;
 use crate::error::Error;
 
-/// What can go wrong on the wire.
+/// An error of the protocol's connection.
 #[derive(Debug, thiserror::Error)]
 pub enum ProtocolError {
-    /// The server reports a failure.
+    /// The server reported an error.
     #[error(transparent)]
     Server(#[from] ServerError),
     /// The connection broke.
     #[error("the connection to the server was lost")]
     Io(#[from] io::Error),
-    /// The server does not keep to the protocol.
+    /// The server violated the protocol.
     #[error("the server sent what the protocol does not have here: {0}")]
     Protocol(&'static str),
 }
 
-/// A failure that the server reports.
+/// An error that the server reported.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{message} (SQLSTATE {code})")]
 pub struct ServerError {
@@ -29,10 +29,10 @@ pub struct ServerError {
     pub message: String,
 }
 
-/// What comes of the wire.
+/// A result of the protocol's connection.
 pub(crate) type ProtocolResult<T> = std::result::Result<T, ProtocolError>;
 
-/// What an error message of the server says (manual, section 55.8).
+/// Parses an error message of the server (manual, section 55.8).
 pub(crate) fn server_error(body: &[u8]) -> ServerError {
     let mut error = ServerError {
         code: String::new(),
@@ -61,7 +61,7 @@ impl ProtocolError {
         }
     }
 
-    /// What it means for a run.
+    /// The error for a run, with its remedy.
     pub fn told(self, what: &str, place: &str) -> Error {
         let fault = Error::source(format!("{what} (PostgreSQL at {place})"));
         let remedy = match (&self, self.code()) {

@@ -1,4 +1,4 @@
-//! TLS as libpq means it: `sslmode`, certificates, and what binds a password's proof to the channel (manual, section 34.19).
+//! TLS as in libpq: `sslmode`, certificates, and channel binding (manual, section 34.19).
 
 use openssl::hash::MessageDigest;
 use openssl::nid::Nid;
@@ -10,10 +10,10 @@ use tokio_postgres::config::SslMode;
 
 use crate::error::{Error, Result};
 
-/// The value of `sslrootcert` that stands for the system's certificates.
+/// The value of `sslrootcert` that means the system's certificates.
 const SYSTEM: &str = "system";
 
-/// How a server is spoken to.
+/// The TLS settings of a server.
 #[derive(Clone)]
 pub(crate) struct Tls {
     mode: TlsMode,
@@ -40,7 +40,7 @@ pub(super) struct TlsParameters {
 }
 
 impl TlsParameters {
-    /// Takes a parameter of the URI; whether it is one of these.
+    /// Accepts a parameter of the URI. Returns whether it is a TLS parameter.
     pub(super) fn take(&mut self, key: &str, value: &str) -> Result<bool> {
         match key {
             "sslmode" => self.mode = Some(mode(value)?),
@@ -72,9 +72,9 @@ fn mode(text: &str) -> Result<TlsMode> {
 }
 
 impl Tls {
-    /// TLS that verifies what the parameters ask for. As with libpq, `require` with a root certificate verifies as `verify-ca`
-    /// does, `sslrootcert=system` means `verify-full`, and a root certificate that is named is the only one that counts.
-    /// Without `sslrootcert`, the system's certificates do.
+    /// Creates the TLS settings for the parameters. As in libpq, `require` with a root certificate verifies as `verify-ca`,
+    /// `sslrootcert=system` means `verify-full`, and a root certificate that is named is the only one that counts. Without
+    /// `sslrootcert`, the system's certificates count.
     pub(super) fn new(parameters: &TlsParameters) -> Result<Self> {
         let mode = match parameters.mode {
             None if parameters.uses_system() => TlsMode::VerifyFull,
@@ -90,7 +90,7 @@ impl Tls {
         })
     }
 
-    /// What `tokio_postgres` is told of the mode.
+    /// The mode for `tokio_postgres`.
     pub(super) fn mode(&self) -> SslMode {
         match self.mode {
             TlsMode::Disable => SslMode::Disable,
@@ -99,7 +99,7 @@ impl Tls {
         }
     }
 
-    /// For connections that `tokio_postgres` makes.
+    /// The connector for connections that `tokio_postgres` makes.
     pub(super) fn connector(&self) -> MakeTlsConnector {
         let verifies_host = self.mode == TlsMode::VerifyFull;
         let mut connector = MakeTlsConnector::new(self.connector.clone());
@@ -110,7 +110,7 @@ impl Tls {
         connector
     }
 
-    /// For a connection of our own to that host.
+    /// The session for acequia's own connection to that host.
     pub(super) fn session(&self, host: &str) -> Result<Ssl, openssl::error::ErrorStack> {
         let mut settings = self.connector.configure()?;
         settings.set_verify_hostname(self.mode == TlsMode::VerifyFull);
@@ -118,8 +118,8 @@ impl Tls {
     }
 }
 
-/// `tls-server-end-point` of a session: the hash of the server's certificate, by its signature's own function, or SHA-256
-/// where that is MD5 or SHA-1 (RFC 5929, section 4.1).
+/// The `tls-server-end-point` channel binding of a session: the hash of the server's certificate, by its signature's own
+/// hash function, or SHA-256 if that is MD5 or SHA-1 (RFC 5929, section 4.1).
 pub(super) fn server_end_point(session: &SslRef) -> Option<Vec<u8>> {
     let certificate = session.peer_certificate()?;
     let algorithm = certificate.signature_algorithm().object().nid();
@@ -142,7 +142,7 @@ fn connector(mode: TlsMode, parameters: &TlsParameters) -> Result<SslConnector> 
         .as_ref()
         .filter(|_| !parameters.uses_system())
     {
-        // A store of its own: the builder's has the system's certificates, and those that SSL_CERT_FILE names.
+        // A store of its own: the builder's store has the system's certificates, and those that SSL_CERT_FILE names.
         let what = "root certificate";
         let pem = std::fs::read(file).map_err(|error| failed(what, file).cause(error))?;
         let certificates =

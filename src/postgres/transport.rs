@@ -1,4 +1,4 @@
-//! The transport to a server: TCP or a Unix socket, encrypted as the settings ask for.
+//! The transport to a server: TCP or a Unix socket, encrypted as the settings request.
 
 use std::io;
 
@@ -23,7 +23,7 @@ impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> Transport for T {}
 /// The protocol's name in a TLS handshake that begins without a request (manual, section 55.2.10).
 const ALPN: &[u8] = b"\x0apostgresql";
 
-/// A transport to one host, encrypted as the settings ask for, and what binds to it.
+/// Connects to one host, encrypted as the settings request. Returns the transport and its channel binding.
 pub(super) async fn reach(
     server: &Server,
     (host, port): &(Host, u16),
@@ -43,7 +43,7 @@ pub(super) async fn reach(
     }
 }
 
-/// Lets the system notice a host that is gone.
+/// Sets the keepalives, by which the system notices a host that disappeared.
 fn keep_alive(config: &Config, stream: &TcpStream) -> io::Result<()> {
     let socket = SockRef::from(stream);
     if config.get_keepalives() {

@@ -1,7 +1,8 @@
-//! A connection of our own, for what `tokio_postgres` does not do: replication mode, and rows of COPY that are read in place.
+//! A connection of acequia's own, for what `tokio_postgres` does not do: replication mode, and rows of COPY that are read
+//! in place.
 //!
-//! It speaks the protocol's simple query flow (manual, section 55.2.2) over the same settings and the same TLS as every other
-//! connection, with the message encoders and SCRAM of `postgres_protocol`.
+//! It implements the protocol's simple query flow (manual, section 55.2.2) with the same settings and the same TLS as every
+//! other connection, over the message encoders and SCRAM of `postgres_protocol`.
 
 use std::io;
 use std::time::Duration;
@@ -17,11 +18,11 @@ use super::protocol_error::{ProtocolError, ProtocolResult, server_error};
 use super::transport::{Transport, reach};
 use crate::error::Result;
 
-/// What the server may send in one message at most: its own limit is 1 GiB.
+/// The largest message that is accepted: the server's own limit is 1 GiB.
 const MAX_MESSAGE: usize = 1 << 30;
-/// Room that is kept for what comes.
+/// The free space that is kept in the receive buffer.
 const READ_BUFFER: usize = 256 << 10;
-/// How long the server is asked to cancel.
+/// How long a cancel request may take.
 const CANCEL_LIMIT: Duration = Duration::from_secs(2);
 
 /// A connection.
@@ -29,14 +30,14 @@ pub(crate) struct Connection {
     transport: Box<dyn Transport>,
     inbox: BytesMut,
     outbox: BytesMut,
-    /// The server's process and the secret that cancels what it does.
+    /// The server's process id and the secret of cancel requests.
     key: Option<(i32, i32)>,
     server: Server,
-    /// Which of the server's hosts it is.
+    /// The host that it is connected to.
     host: (Host, u16),
 }
 
-/// What a connection is for.
+/// The purpose of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Purpose {
     /// Statements.
@@ -45,14 +46,14 @@ pub(crate) enum Purpose {
     Replication,
 }
 
-/// A row of a command's answer, as text.
+/// A row of a command's result, as text.
 pub(crate) type TextRow = Vec<Option<String>>;
 
 impl Connection {
-    /// Connects, with the session's settings as every session has them.
+    /// Connects, with the settings of every session.
     ///
     /// # Errors
-    /// [`Error::Source`], with what came of the last host that was tried.
+    /// [`Error::Source`](crate::Error::Source) with the error of the last host.
     pub(crate) async fn open(server: &Server, purpose: Purpose) -> Result<Self> {
         let what = match purpose {
             Purpose::Queries => "cannot connect",
@@ -82,7 +83,7 @@ impl Connection {
         Err(failure)
     }
 
-    /// A session at one host, set up.
+    /// Connects to one host, and sets up the session.
     async fn session(server: &Server, host: (Host, u16), purpose: Purpose) -> ProtocolResult<Self> {
         let config = server.config();
         let (transport, binding) = reach(server, &host).await?;
@@ -110,7 +111,7 @@ impl Connection {
         }
         let [settings, optional] = Server::settings();
         connection.query(settings).await?;
-        // Refused before PostgreSQL 14.
+        // PostgreSQL before 14 refuses this setting.
         if let Err(error @ (ProtocolError::Io(_) | ProtocolError::Protocol(_))) =
             connection.query(optional).await
         {
@@ -151,13 +152,13 @@ impl Connection {
                 b'K' if body.len() >= 8 => self.key = Some((body.get_i32(), body.get_i32())),
                 b'Z' => return Ok(()),
                 b'E' => return Err(server_error(&body).into()),
-                // Parameters and notices.
+                // Parameters and notices are ignored.
                 _ => {}
             }
         }
     }
 
-    /// Runs a replication command or SQL and gives the rows of its last answer.
+    /// Runs a replication command or SQL, and returns the rows of its last result.
     pub(crate) async fn query(&mut self, command: &str) -> ProtocolResult<Vec<TextRow>> {
         self.send_query(command).await?;
         let mut rows = Vec::new();
@@ -173,26 +174,26 @@ impl Connection {
         }
     }
 
-    /// Sends a statement, whose answer is then to be read.
+    /// Sends a statement, whose result must then be read.
     pub(crate) async fn send_query(&mut self, command: &str) -> ProtocolResult<()> {
         frontend::query(command, &mut self.outbox)?;
         self.flush().await
     }
 
-    /// What has come and was not taken.
+    /// The received bytes that were not yet consumed.
     pub(crate) fn buffered(&self) -> &[u8] {
         &self.inbox
     }
 
-    /// Takes bytes of what has come.
+    /// Consumes received bytes.
     pub(crate) fn consume(&mut self, bytes: usize) {
         self.inbox.advance(bytes);
     }
 
-    /// Waits until more has come. Nothing is lost where this is dropped before it is ready.
+    /// Receives more. Nothing is lost if the future is dropped before it is ready.
     pub(crate) async fn fill(&mut self) -> ProtocolResult<()> {
         let needed = match header(&self.inbox)? {
-            // Room for all of a large message at once, so that it is not moved about.
+            // Space for the whole of a large message is reserved at once, so that it is not moved.
             Some((_, length)) => (length + 1).saturating_sub(self.inbox.len()),
             None => 0,
         };
@@ -203,7 +204,7 @@ impl Connection {
         Ok(())
     }
 
-    /// The next message: its tag and body.
+    /// Receives the next message: its tag and body.
     pub(crate) async fn message(&mut self) -> ProtocolResult<(u8, Bytes)> {
         loop {
             if let Some(message) = self.frame()? {
@@ -213,7 +214,7 @@ impl Connection {
         }
     }
 
-    /// The next message among what has come.
+    /// The next message in the receive buffer.
     pub(crate) fn frame(&mut self) -> ProtocolResult<Option<(u8, Bytes)>> {
         match header(&self.inbox)? {
             Some((tag, length)) if self.inbox.len() > length => {
@@ -225,7 +226,7 @@ impl Connection {
         }
     }
 
-    /// What the server reports, after which it takes the next command, unless it has ended the session.
+    /// The error that the server reported. The connection can then be used again, unless the server ended the session.
     pub(crate) async fn failure(&mut self, body: &[u8]) -> ProtocolError {
         let failure = server_error(body);
         while let Ok((tag, _)) = self.message().await {
@@ -236,20 +237,20 @@ impl Connection {
         failure.into()
     }
 
-    /// Where messages are put that [`flush`](Self::flush) sends.
+    /// The send buffer, which [`flush`](Self::flush) sends.
     pub(crate) fn outbox(&mut self) -> &mut BytesMut {
         &mut self.outbox
     }
 
-    /// Sends what waits. Dropped before it is ready, it goes on with the rest the next time.
+    /// Sends the send buffer. If the future is dropped before it is ready, the next call sends the rest.
     pub(crate) async fn flush(&mut self) -> ProtocolResult<()> {
         self.transport.write_all_buf(&mut self.outbox).await?;
         self.transport.flush().await?;
         Ok(())
     }
 
-    /// What asks the server to cancel what this connection has it do, of use after this is dropped as well. The server's word
-    /// is not waited for longer than two seconds.
+    /// A cancel request for the current statement, which can also be sent after this connection is dropped. It takes at
+    /// most two seconds.
     pub(crate) fn cancel(&self) -> impl Future<Output = ()> + Send + 'static + use<> {
         let (key, server, host) = (self.key, self.server.clone(), self.host.clone());
         async move {
@@ -260,7 +261,7 @@ impl Connection {
                 frontend::cancel_request(process, secret, &mut request);
                 transport.write_all_buf(&mut request).await?;
                 transport.flush().await?;
-                // The server closes when it has passed the request on.
+                // The server closes the connection when it has passed on the request.
                 let _ = transport.read_u8().await;
                 ProtocolResult::Ok(())
             };
@@ -276,7 +277,7 @@ impl std::fmt::Debug for Connection {
     }
 }
 
-/// A message's tag and its length but for the tag, where its head has come.
+/// A message's tag and its length without the tag, if its head was received.
 fn header(bytes: &[u8]) -> ProtocolResult<Option<(u8, usize)>> {
     let Some((&[tag, a, b, c, d], _)) = bytes.split_first_chunk::<5>() else {
         return Ok(None);
@@ -288,7 +289,7 @@ fn header(bytes: &[u8]) -> ProtocolResult<Option<(u8, usize)>> {
         .ok_or(ProtocolError::Protocol("a message of no possible length"))
 }
 
-/// The next message at the beginning of `bytes`, in place: its tag, its body, and its length as a whole.
+/// The next message at the beginning of `bytes`, in place: its tag, its body, and its total length.
 pub(crate) fn next_message(bytes: &[u8]) -> ProtocolResult<Option<(u8, &[u8], usize)>> {
     let Some((tag, length)) = header(bytes)? else {
         return Ok(None);

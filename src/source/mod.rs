@@ -57,14 +57,14 @@ pub struct Description {
     pub misfits: BTreeMap<String, String>,
 }
 
-/// Where an extract begins, and what is known then.
+/// Where an extract begins, and what is known of the stream by then.
 #[derive(Debug, Clone, Copy)]
 pub struct Beginning<'a> {
     /// The stream's position, if it has one.
     pub position: Option<&'a Position>,
     /// The ids that the stream's table has for records in use, where they are [compared](OpenStream::compares_ids).
     pub live_ids: &'a [String],
-    /// What tells the stream's configuration from others: what was known of rows by another counts no more.
+    /// The fingerprint of the stream's configuration: rows that were hashed under another one are not compared.
     pub configuration: &'a str,
 }
 

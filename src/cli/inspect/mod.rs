@@ -21,7 +21,7 @@ use part::{ColumnSummary, PartSummary, Parts, Sample};
 /// Longer cells are cut on the screen. JSON has them whole.
 const MAX_CELL: usize = 60;
 
-/// What is looked at: files, and the manifest that names them, where there is one.
+/// The files to inspect, and the manifest that names them, if there is one.
 struct Target {
     location: String,
     manifest: Option<Manifest>,

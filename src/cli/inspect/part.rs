@@ -58,7 +58,7 @@ pub(super) struct ColumnSummary {
     #[serde(rename = "type")]
     pub(super) column_type: String,
     pub(super) nullable: bool,
-    /// How many values are NULL, where every row group says so.
+    /// The number of NULLs, if every row group has it.
     pub(super) nulls: Option<u64>,
     /// The least value that the statistics know; `…` at its end where they keep a part of it only.
     pub(super) min: Option<String>,

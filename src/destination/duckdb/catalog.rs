@@ -9,7 +9,7 @@ use crate::error::Result;
 use super::dialect::DuckDbSql;
 use super::session::Session;
 
-/// Names and types of the columns of a table; empty where there is none.
+/// Names and types of the columns of a table. Empty if there is no such table.
 pub(super) fn columns(session: &Session, name: &str) -> Result<Vec<(String, String)>> {
     let found = |catalog: &str, rows: &str| {
         format!(
@@ -44,7 +44,7 @@ pub(super) fn columns(session: &Session, name: &str) -> Result<Vec<(String, Stri
         .collect())
 }
 
-/// Makes a table anew. The indices that people made on the one before go with it, and are to be made again.
+/// Rebuilds a table. Indices that people made on it are dropped with it, and must be created again.
 pub(super) fn create(
     session: &mut Session,
     table: &mut Table,

@@ -117,7 +117,7 @@ fn type_name(column_type: &ColumnType) -> String {
     }
 }
 
-/// The type that the catalog's name of it stands for; none where acequia has no such type.
+/// The type that the catalog's name means. `None` if acequia has no such type.
 fn parse_type(name: &str) -> Option<ColumnType> {
     if let Some(element) = name.strip_suffix("[]") {
         return parse_type(element).map(|element| ColumnType::List(Box::new(element)));
@@ -152,7 +152,7 @@ fn identity(expression: &str, column_type: &ColumnType) -> Vec<String> {
     }
 }
 
-/// Refuses columns that DuckDB would take for one: it does not tell `A` from `a`.
+/// Refuses columns that are one to DuckDB, which does not distinguish `A` from `a`.
 fn check_names(schema: &TableSchema, own: &[SystemColumn]) -> Result<()> {
     let mut seen: HashMap<String, Option<&TableColumn>> =
         own.iter().map(|own| (own.name.to_owned(), None)).collect();

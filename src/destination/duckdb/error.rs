@@ -1,8 +1,8 @@
-//! DuckDB's failures, told without a cell value.
+//! Translates DuckDB's errors, without cell values.
 //!
-//! A message of DuckDB begins with its kind, as in `Conversion Error: Could not convert string '…'`. The kinds that
-//! speak of files, names and memory are kept, to the end of their first line (what follows quotes the SQL); of the
-//! others only the kind is.
+//! A message of DuckDB begins with its kind, as in `Conversion Error: Could not convert string '…'`. Messages about files,
+//! names and memory are kept, to the end of their first line (the next lines quote the SQL); of other messages only the
+//! kind is kept.
 
 use crate::error::{Error, Kind};
 
@@ -97,7 +97,7 @@ pub(in crate::destination) fn from_duckdb(error: duckdb::Error) -> Error {
     }
 }
 
-/// What DuckDB says, in its own words: they may hold a cell value.
+/// DuckDB's own message. It may contain a cell value.
 pub(in crate::destination) fn message(error: &duckdb::Error) -> Option<&str> {
     match error {
         duckdb::Error::DuckDBFailure(_, message) => message.as_deref(),
@@ -105,7 +105,7 @@ pub(in crate::destination) fn message(error: &duckdb::Error) -> Option<&str> {
     }
 }
 
-/// The kind of a message: what stands before ` Error: `.
+/// The kind of a message: the text before ` Error: `.
 pub(in crate::destination) fn kind(message: &str) -> &str {
     match message.split_once(" Error: ") {
         Some((kind, _)) if kind.len() <= 24 => kind,

@@ -3,10 +3,10 @@
 //! A load is read by DuckDB itself from its Parquet parts and applied, with its ledger row and the stream's new position,
 //! in one transaction. Nothing passes through Rust but SQL.
 //!
-//! [`open`] opens the file; [`session`] runs SQL on it and tells its failures ([`error`]); [`catalog`] says what is there.
-//! Loads and the ledger are [`crate::destination::sql`]'s; [`engine`] is what DuckDB is to them, with its own way to [`merge`]
-//! and to [`stage`] rows, and its own [`dialect`]. What writes tables of Iceberg by DuckDB shares all but the catalog and the
-//! engine.
+//! [`open`] opens the file; [`session`] runs SQL on it and translates errors ([`error`]); [`transaction`] applies a load in
+//! one transaction; [`catalog`] reads the catalog. Loads and the ledger are [`crate::destination::sql`]'s; [`engine`]
+//! implements what they need, with its own way to [`merge`] and to [`stage`] rows, and its own [`dialect`]. The writer of
+//! Iceberg tables uses all of it but the catalog and the engine.
 
 use std::path::Path;
 
@@ -34,14 +34,14 @@ pub use memory::MemoryLimit;
 pub(crate) type DuckDb = Database<Session>;
 
 impl DuckDb {
-    /// Opens the file, made where it is missing, and sees to the dataset's schema and ledger.
+    /// Opens the file, created if it is missing, and creates the dataset's schema and ledger if they are missing.
     ///
-    /// `name` is the destination's name in the configuration, for messages; `memory_limit` may be in bytes. What does not
-    /// fit into memory goes to the folder `<path>.tmp`.
+    /// `name` is the destination's name in the configuration, for messages; `memory_limit` may be in bytes. Data that do
+    /// not fit into memory go to the folder `<path>.tmp`.
     ///
     /// # Errors
-    /// [`Error::Destination`](crate::Error::Destination) where the file is held by another program, is no DuckDB file, was written by a newer
-    /// DuckDB, or cannot be read and written.
+    /// [`Error::Destination`](crate::Error::Destination) if another program holds the file, it is not a DuckDB file, a
+    /// newer DuckDB wrote it, or it cannot be read and written.
     pub fn open(
         name: &str,
         path: &Path,
@@ -53,8 +53,8 @@ impl DuckDb {
             .map_err(|error| error.context(open::subject(name, path)))
     }
 
-    /// Opens the file only to read its ledger. None where the file or the dataset's ledger does not exist yet: nothing
-    /// was ever loaded.
+    /// Opens the file only to read its ledger. `None` if the file or the dataset's ledger does not exist yet: nothing was
+    /// ever loaded.
     ///
     /// # Errors
     /// As [`DuckDb::open`].

@@ -1,4 +1,4 @@
-//! Opening the database file, and what can stand in the way.
+//! Opens the database file, and explains why it cannot be opened.
 
 use std::path::Path;
 use std::thread;
@@ -41,7 +41,7 @@ pub(super) fn writable(
         .map_err(|error| error.context(subject(name, path)))
 }
 
-/// Opens the file to be read; none where there is no file.
+/// Opens the file for reading. `None` if there is no file.
 pub(super) fn readable(name: &str, path: &Path, dataset: &str) -> Result<Option<Session>> {
     match path.try_exists() {
         Ok(true) => connect(path, dataset, AccessMode::ReadOnly, None)
@@ -108,7 +108,7 @@ pub(super) fn threads() -> usize {
     thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// What stands in the way, from DuckDB's message.
+/// Why the file cannot be opened, from DuckDB's message.
 fn open_error(message: &str) -> Error {
     let has = |text: &str| message.contains(text);
     let (what, remedy) = if has("Could not set lock") {
@@ -182,7 +182,7 @@ fn open_error(message: &str) -> Error {
     error
 }
 
-/// Who has the file, as in `another program, /usr/bin/duckdb (PID 4711),`.
+/// The process that has the file open, as in `another program, /usr/bin/duckdb (PID 4711),`.
 fn holder(message: &str) -> String {
     if message.contains("already held in current process") {
         return "this very process".to_owned();

@@ -136,7 +136,7 @@ impl Engine for Session {
         Ok(rows as u64)
     }
 
-    /// The statement answers with the number of rows: how many it changed DuckDB does not tell of it.
+    /// The statement returns the number of rows: DuckDB does not report how many rows it changed.
     fn make(&mut self, sql: &str) -> Result<u64> {
         self.check()?;
         let [rows] = (self as &mut dyn Engine).counts(sql)?;

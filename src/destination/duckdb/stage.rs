@@ -32,7 +32,7 @@ pub(in crate::destination) fn of_parts(
             format!("{} AS {name}", value(&name, column))
         })
         .collect();
-    // A column that comes or goes in the midst of a load of changes is NULL in the parts that lack it.
+    // A column that is added or dropped in the midst of a load of changes is NULL in the parts without it.
     let by_name = match load.manifest.mode {
         Mode::Cdc => ", union_by_name = true",
         Mode::Full | Mode::Incremental => "",

@@ -60,7 +60,7 @@ pub(in crate::destination) fn with_enough<E, T>(
         let Some(raised) = raised.filter(|_| kind == Some(Kind::OutOfMemory)) else {
             break done;
         };
-        // The transaction was rolled back: it begins anew. One thread needs half as much as two.
+        // The transaction was rolled back, so the load is applied again. One thread needs half as much memory as two.
         tracing::info!(bytes = raised.now, "DuckDB needs more memory for this load");
         session(engine).allow(raised.now, 1)?;
         limit = raised;

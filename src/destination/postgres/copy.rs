@@ -47,7 +47,7 @@ pub(super) fn copy(
     let sql = format!("COPY {table} ({names}) FROM STDIN (FORMAT binary)");
     std::thread::scope(|scope| {
         let (chunks, arriving) = sync_channel(CHUNKS);
-        // It ends when all is read, or when nobody takes its chunks any more.
+        // The reader ends when everything is read, or when its receiver is dropped.
         scope.spawn(move || {
             if let Err(error) = (Reader {
                 encoder,
@@ -87,7 +87,7 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// Reads a part; false where nobody takes its chunks any more.
+    /// Reads a part. Returns false if the receiver was dropped.
     fn read_part(&mut self, path: &Path) -> Result<bool> {
         let failed = |error: parquet::errors::ParquetError| {
             Error::landing(format!("cannot read the part {}", path.display())).cause(error)
@@ -147,7 +147,7 @@ impl Reader<'_> {
         Ok(true)
     }
 
-    /// Hands the chunk on; false where nobody takes it any more.
+    /// Sends the chunk. Returns false if the receiver was dropped.
     fn send(&mut self) -> bool {
         let next = Vec::with_capacity(CHUNK_BYTES + CHUNK_BYTES / 8);
         let chunk = std::mem::replace(&mut self.chunk, next);

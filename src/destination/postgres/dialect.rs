@@ -36,7 +36,7 @@ impl Dialect for PostgresSql {
         parse_type(name)
     }
 
-    /// JSON is kept as `jsonb` while it comes from such.
+    /// JSON is stored as `jsonb` as long as the source's column is `jsonb`.
     fn holds(&self, column: &Column, data_type: &str) -> bool {
         match &column.column_type {
             ColumnType::Json => matches!(data_type, "json" | "jsonb"),
@@ -59,7 +59,7 @@ impl Dialect for PostgresSql {
         vec![identity(expression, column_type)]
     }
 
-    /// As text, which tells NULL from the empty text: a join by `IS NOT DISTINCT FROM` goes through every pair of rows.
+    /// As text, in which NULL and the empty text differ: a join by `IS NOT DISTINCT FROM` would compare every pair of rows.
     fn same(&self, left: &[String], right: &[String]) -> String {
         let whole = |row: &[String]| format!("CAST(ROW({}) AS text)", row.join(", "));
         format!("{} = {}", whole(left), whole(right))
@@ -94,7 +94,7 @@ impl Dialect for PostgresSql {
         format!("pg_temp.{}", self.identifier(name))
     }
 
-    /// Nobody else does it: autovacuum does not come to temporary tables.
+    /// Autovacuum does not analyze temporary tables.
     fn analyze(&self, table: &str) -> Option<String> {
         Some(format!("ANALYZE {table}"))
     }
@@ -137,7 +137,7 @@ impl Dialect for PostgresSql {
     }
 }
 
-/// The name of the type that holds a column, as `format_type` writes it. JSON is `jsonb` where that is what it came from.
+/// The name of a column's type, as `format_type` writes it. JSON is `jsonb` if the source's column is.
 fn named(column_type: &ColumnType, is_jsonb: bool) -> String {
     match column_type {
         ColumnType::Boolean => "boolean".to_owned(),
@@ -160,8 +160,8 @@ fn named(column_type: &ColumnType, is_jsonb: bool) -> String {
     }
 }
 
-/// Whether a column of JSON came from `jsonb`: its text is `jsonb`'s own, so that it goes back without a change. Any other
-/// JSON is kept as `json`, as the text that the source gave.
+/// Whether a column of JSON was `jsonb` in the source: its text is `jsonb`'s own, so that it does not change. Any other
+/// JSON is stored as `json`, with the source's text.
 pub(super) fn is_jsonb(column: &Column) -> bool {
     let is_json = match &column.column_type {
         ColumnType::Json => true,
@@ -190,7 +190,7 @@ fn identity(expression: &str, column_type: &ColumnType) -> String {
     }
 }
 
-/// The type that the catalog's name of it stands for; none where acequia has no such type.
+/// The type that the catalog's name means. `None` if acequia has no such type.
 fn parse_type(name: &str) -> Option<ColumnType> {
     if let Some(element) = name.strip_suffix("[]") {
         return parse_type(element).map(|element| ColumnType::List(Box::new(element)));
@@ -204,7 +204,7 @@ fn parse_type(name: &str) -> Option<ColumnType> {
     })
 }
 
-/// Refuses names that PostgreSQL does not take for a column's, or would cut.
+/// Refuses names that PostgreSQL does not accept for a column, or would truncate.
 fn check_names(schema: &TableSchema, own: &[SystemColumn]) -> Result<()> {
     for column in &schema.columns {
         let name = column.column.name.as_str();

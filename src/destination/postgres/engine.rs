@@ -1,4 +1,4 @@
-//! PostgreSQL as the plan of a load and the ledger need it: what each question comes to.
+//! The PostgreSQL engine for the plan of a load and the ledger.
 
 use crate::destination::StagedLoad;
 use crate::destination::sql::statement::Merge;

@@ -1,7 +1,8 @@
-//! What PostgreSQL's failures mean for a destination, told without a cell value.
+//! Translates PostgreSQL's errors for a destination, without cell values.
 //!
-//! Messages of the classes 22 (data exception) and 23 (integrity violation) quote values (manual, appendix A): of them the
-//! condition and the names that stand apart from the message are kept. Others speak of names, sizes and rights.
+//! Messages of the classes 22 (data exception) and 23 (integrity violation) quote values (manual, appendix A): of these
+//! errors, only the condition and the names outside of the message are kept. Other messages contain names, sizes and
+//! privileges.
 
 use postgres::error::{DbError, SqlState};
 

@@ -13,11 +13,11 @@ use crate::schema::{Column, ColumnType};
 use super::dialect::OWN_INDEX;
 use super::session::{Session, value};
 
-/// Sees to it that the table has a unique index on its key, be it a user's, and no other of acequia's own. Where the table
-/// is `anew`, the index is returned: it is made faster when the rows are there.
+/// Ensures that the table has a unique index on its key, which may be a user's, and no other index of acequia's. If the
+/// table is new (`anew`), the index is returned: it is created faster when the rows are there.
 ///
 /// # Errors
-/// Where PostgreSQL cannot compare the key, or rows that the table has already have the same one.
+/// PostgreSQL cannot compare the key, or existing rows of the table have the same key.
 pub(super) fn see_to(
     session: &mut Session,
     table: &Table,
@@ -51,11 +51,11 @@ fn key_comes_twice(error: Error, table: &Table) -> Error {
     .remedy("make the table anew: `acequia run STREAM --full-refresh`")
 }
 
-/// The key by which a stream's rows are told apart in its table; none where they are not.
+/// The key that identifies a stream's rows in its table. `None` if there is none.
 #[derive(Debug)]
 struct Key<'a> {
     columns: &'a [String],
-    /// Whether each key comes once among the current versions of rows, and not in the whole table.
+    /// Whether keys are unique among the current versions of rows only, not in the whole table.
     of_versions: bool,
 }
 

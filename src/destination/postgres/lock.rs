@@ -1,7 +1,7 @@
-//! One run at a time: an advisory lock on the dataset, held for as long as the destination is open.
+//! One run at a time: an advisory lock on the dataset, which is held as long as the destination is open.
 //!
-//! The server lets go of it when the connection ends, however that comes about (manual, section 13.3.5). Such a lock
-//! belongs to one database, so its key is made of the dataset alone.
+//! The server releases it when the connection ends, for whatever reason (manual, section 13.3.5). Such a lock belongs to
+//! one database, so its key is derived from the dataset's name alone.
 
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Takes the lock.
 ///
 /// # Errors
-/// [`Error::Destination`] that says who holds it.
+/// [`Error::Destination`] with the session that holds it.
 pub(super) fn take(session: &mut Session) -> Result<()> {
     let key = key(session.dataset());
     let patience_ends = Instant::now() + PATIENCE;

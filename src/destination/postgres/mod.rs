@@ -1,12 +1,12 @@
 //! PostgreSQL as a destination: one database, one run at a time in each dataset.
 //!
 //! A load is read from its Parquet parts and sent by `COPY` in the binary format ([`copy`], [`encode`], [`numeric`]):
-//! straight into its table where that is made or replaced, and otherwise into a temporary one ([`stage`]), from which SQL
-//! takes it. All of it, with its ledger row and the stream's new position, is one transaction.
+//! directly into its table if the table is created or replaced, and otherwise into a temporary one ([`stage`]), from which
+//! SQL reads it. Rows, ledger row and the stream's new position are committed in one transaction.
 //!
-//! [`session`] connects, runs SQL and tells its failures ([`error`]); [`lock`] keeps a second run out; [`privileges`] says what
-//! the user lacks. Loads and the ledger are [`crate::destination::sql`]'s; [`engine`] is what PostgreSQL is to them, with
-//! its own way to make and alter a [`table`], to keep its [`index`] and to [`merge`], and its own [`dialect`].
+//! [`session`] connects, runs SQL and translates errors ([`error`]); [`lock`] excludes a second run; [`privileges`] finds
+//! missing privileges. Loads and the ledger are [`crate::destination::sql`]'s; [`engine`] implements what they need, with
+//! its own way to create and alter a [`table`], to maintain its [`index`] and to [`merge`], and its own [`dialect`].
 
 use crate::config::Secret;
 use crate::destination::sql::Database;
@@ -35,13 +35,13 @@ use session::{Session, value};
 pub(crate) type Postgres = Database<Session>;
 
 impl Postgres {
-    /// Connects, keeps other runs out of the dataset, and sees to its schema and ledger. Blocks.
+    /// Connects, locks the dataset, and creates its schema and ledger if they are missing. Blocks.
     ///
     /// `name` is the destination's name in the configuration, for messages.
     ///
     /// # Errors
-    /// [`Error::Destination`] where the server cannot be reached or does not let this user in, another run holds the
-    /// dataset, or a right is missing; [`Error::Config`] where the URI cannot be understood.
+    /// [`Error::Destination`] if the server cannot be reached or refuses the user, another run holds the dataset, or a
+    /// privilege is missing; [`Error::Config`] if the URI cannot be parsed.
     pub fn open(name: &str, url: &Secret, dataset: &str) -> Result<Self> {
         let server =
             Server::parse_as(Role::Destination, url).map_err(|error| error.context(place(name)))?;
@@ -54,8 +54,8 @@ impl Postgres {
         opened().map_err(|error: Error| error.context(subject(name, &server)))
     }
 
-    /// Connects only to read the ledger, beside whatever runs. None where the dataset's ledger does not exist yet: nothing
-    /// was ever loaded. Blocks.
+    /// Connects only to read the ledger, without a lock. `None` if the dataset's ledger does not exist yet: nothing was
+    /// ever loaded. Blocks.
     ///
     /// # Errors
     /// As [`Postgres::open`].
@@ -82,7 +82,7 @@ fn subject(name: &str, server: &Server) -> String {
     format!("destination {name} ({})", server.place())
 }
 
-/// Where the dataset is: in which database of which server, as far as that can be told.
+/// The place of the dataset: its server, as far as that can be identified, and its database.
 fn dataset_place(session: &mut Session) -> Result<String> {
     let row = session.row(
         "SELECT oid::int8 FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()",

@@ -1,7 +1,7 @@
 //! `numeric_recv`: an unscaled value as digits to the base of 10,000. No I/O.
 
-/// Digits to the base of 10,000 of the longest value: 38 decimal digits, of which some of the first group may stand before
-/// the point and some of the last behind it.
+/// The number of base-10,000 digits of the longest value: 38 decimal digits, of which some of the first group may be before
+/// the point and some of the last after it.
 const GROUPS: usize = 12;
 const NEGATIVE: u16 = 0x4000;
 

@@ -20,7 +20,7 @@ use super::error;
 
 /// What a loading session is set to, beside what every session is: temporary tables have more than 8 MB before they go to disk.
 const SETTINGS: &str = "SET temp_buffers = '64MB'";
-/// Where commits may be lost in a crash of the server, the source must not be told that they are durable.
+/// If the server may lose commits in a crash, the source must not be told that they are durable.
 const DURABLE: &str = "SELECT set_config('synchronous_commit', 'on', false) \
      WHERE current_setting('synchronous_commit') = 'off'";
 /// How long after a request to cancel the next one follows, while a transaction is still under way.
@@ -34,7 +34,7 @@ pub(crate) struct Session {
     interruption: Arc<Interruption>,
 }
 
-/// What the interrupter and the session tell each other.
+/// The state that the interrupter and the session share.
 #[derive(Debug, Default)]
 struct Interruption {
     /// A stop is for good.
@@ -87,7 +87,7 @@ impl Session {
         if done.is_err()
             && let Err(error) = self.client.batch_execute("ROLLBACK")
         {
-            // The connection is gone, and the server has undone the transaction.
+            // The connection is broken, and the server has rolled back the transaction.
             tracing::debug!(%error, "no rollback");
         }
         done
@@ -132,7 +132,7 @@ impl Session {
                 if interruption.stopped.load(Ordering::SeqCst) {
                     return Err(CopyError::Ours(Error::Interrupted));
                 }
-                // A failure to write is told with its reason by the server's answer.
+                // If writing fails, the server's answer has the reason.
                 if writer.write_all(&chunk.map_err(CopyError::Ours)?).is_err() {
                     break;
                 }
@@ -188,7 +188,7 @@ impl Transactional for Session {
     }
 
     /// It returns at once: a thread of its own asks the server to cancel, again and again until the transaction has ended,
-    /// as a request that comes between two statements is lost.
+    /// because a request between two statements has no effect.
     fn interrupter(&self) -> Interrupter {
         let interruption = Arc::clone(&self.interruption);
         let token = self.client.cancel_token();

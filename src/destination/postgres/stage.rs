@@ -1,7 +1,7 @@
-//! A load's rows in a temporary table, from where SQL takes them.
+//! A temporary table with a load's rows, from which SQL reads them.
 //!
-//! Temporary rather than unlogged: neither is written to the write-ahead log, but a temporary table is nobody else's to
-//! see, no autovacuum comes to it, and it is gone with the transaction whichever way that ends.
+//! The table is temporary rather than unlogged: neither is written to the write-ahead log, but a temporary table is
+//! invisible to other sessions, autovacuum does not process it, and it is dropped with the transaction in any case.
 
 use crate::destination::StagedLoad;
 use crate::destination::sql::{Dialect, Engine as _, Rows, check_rows};
@@ -26,7 +26,7 @@ pub(super) fn fill(session: &mut Session, load: &StagedLoad, columns: Vec<Column
     ))?;
     let rows = copy(session, &relation, &columns, None, load)?;
     check_rows(rows, &load.manifest)?;
-    // Nobody else tells the planner how many rows there are.
+    // The planner learns the number of rows only by this.
     session.batch(&format!("ANALYZE {relation}"))?;
     Ok(Rows { columns, relation })
 }

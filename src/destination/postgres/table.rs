@@ -13,7 +13,7 @@ use crate::schema::Column;
 use super::dialect::is_jsonb;
 use super::session::{Session, value};
 
-/// Names and types of a table's columns, but for those whose values the server makes; empty where there is none.
+/// Names and types of a table's columns, except generated ones. Empty if there is no such table.
 pub(super) fn columns(session: &mut Session, name: &str) -> Result<Vec<(String, String)>> {
     let dataset = session.dataset().to_owned();
     let kinds = session.rows(
@@ -50,11 +50,11 @@ pub(super) fn columns(session: &mut Session, name: &str) -> Result<Vec<(String, 
         .collect()
 }
 
-/// Makes a table, or makes the one that is there empty and of these columns. Columns that it had by the schema `known` and
-/// has no more go; a user's own stay.
+/// Creates a table, or empties the existing one and gives it these columns. Columns that it had by the schema `known` and
+/// that are not among them are dropped; a user's own stay.
 ///
-/// Rows go by DELETE: to readers whose snapshot is older, a table after TRUNCATE, or one that takes its place, is empty
-/// (manual, section 13.6). So whoever reads sees the rows from before until the commit, and then the new ones.
+/// Rows are removed by DELETE: to readers with an older snapshot, a table after TRUNCATE, or one that replaces it, looks
+/// empty (manual, section 13.6). With DELETE, readers see the old rows until the commit, and then the new ones.
 pub(super) fn create(
     session: &mut Session,
     table: &mut Table,

@@ -56,8 +56,8 @@ pub(super) fn append(
     })
 }
 
-/// The columns by which a row is known again. One that is new, or back, is NULL in the rows that the table has: it cannot
-/// tell whether they are the same.
+/// The columns by which rows are compared. A column that is new, or was added again, is NULL in the table's rows, so it
+/// cannot show whether rows are equal.
 fn comparable(columns: &[Column], steps: &[Step]) -> Vec<Column> {
     let is_new = |column: &Column| {
         steps.iter().any(|step| match step {
@@ -94,10 +94,10 @@ impl<'a> Overlap<'a> {
         })
     }
 
-    /// Looks for rows of the load that lie in the overlap: the condition that a row of the table, of alias [`OLD`], can be
-    /// like one of them. None where there are none.
+    /// Looks for rows of the load that lie in the overlap. Returns the condition that a row of the table, of alias [`OLD`],
+    /// can equal one of them; `None` if there are none.
     ///
-    /// It is a span of the cursor in literals, so that the destination need not read the rest of the table.
+    /// The condition is a range of the cursor in literals, so that the destination need not read the rest of the table.
     pub(crate) fn find(&self, engine: &mut dyn Engine, rows: &Rows) -> Result<Option<String>> {
         let d = engine.dialect();
         let kind = &self.cursor.column_type;

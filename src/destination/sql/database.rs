@@ -29,13 +29,13 @@ pub(crate) trait Transactional: SqlEngine + Send {
 pub(crate) struct Database<S> {
     pub(in crate::destination) session: S,
     id: DestinationId,
-    /// What is to be known where its ledger was made at another place.
+    /// A warning, if the ledger was made at another place.
     moved: Option<String>,
     read_only: bool,
 }
 
 impl<S: Transactional> Database<S> {
-    /// Sees to the schema and ledger of a dataset; `here` is where it is.
+    /// Creates the schema and ledger of a dataset if they are missing; `here` is its place.
     pub(crate) fn writable(mut session: S, here: &str) -> Result<Self> {
         let (id, moved) = session.transaction(|session| ledger::prepare(session, here))?;
         Ok(Self {
@@ -46,7 +46,7 @@ impl<S: Transactional> Database<S> {
         })
     }
 
-    /// A dataset of which only the ledger is read; none where it has none yet.
+    /// A dataset of which only the ledger is read. `None` if there is no ledger yet.
     pub(crate) fn readable(mut session: S, here: &str) -> Result<Option<Self>> {
         let id = ledger::seen_id(&mut session, here)?;
         Ok(id.map(|id| Self {

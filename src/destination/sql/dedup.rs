@@ -1,4 +1,4 @@
-//! Sees to it that each key comes once in a load.
+//! Deduplicates a load, so that each key is unique.
 
 use crate::error::{Error, Result};
 use crate::landing::manifest::Manifest;
@@ -8,7 +8,7 @@ use super::{Engine, Rows, TempTables};
 
 /// Keys that come more than once in the load.
 const TWICE: &str = "_acequia_twice";
-/// The rows to take for those keys.
+/// The rows that are kept for those keys.
 const WINNERS: &str = "_acequia_winners";
 /// The place of a row's cursor among those of its key, the highest first.
 const PLACE: &str = "_acequia_place";

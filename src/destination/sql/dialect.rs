@@ -18,7 +18,7 @@ pub(crate) const NEW: &str = "_acequia_new";
 pub(crate) const OLD: &str = "_acequia_old";
 /// Keys, with what is known of each.
 pub(crate) const KEY: &str = "_acequia_key";
-/// What took rows away, or where something else is told of the rows that come.
+/// The rows that removed others, or that add a fact about the new rows.
 pub(crate) const OF: &str = "_acequia_of";
 /// Rows of a relation within another.
 pub(crate) const INNER: &str = "_acequia_in";
@@ -53,7 +53,7 @@ pub(crate) trait Dialect: fmt::Debug + Sync {
         self.type_name(&column.column_type)
     }
 
-    /// The type that the catalog's name of it stands for; none where acequia has no such type.
+    /// The type that the catalog's name means. `None` if acequia has no such type.
     fn parse_type(&self, name: &str) -> Option<ColumnType>;
 
     /// Whether a column of the catalog's type holds what the ledger says of it.
@@ -99,7 +99,8 @@ pub(crate) trait Dialect: fmt::Debug + Sync {
     /// The full name of a temporary table.
     fn temporary(&self, name: &str) -> String;
 
-    /// What tells the planner how large a table is that was just filled, where it does not find out by itself.
+    /// The statement that gives the planner the size of a table that was just filled, if the planner does not find it
+    /// itself.
     fn analyze(&self, _table: &str) -> Option<String> {
         None
     }

@@ -5,7 +5,7 @@ use crate::landing::manifest::Manifest;
 use super::statement::Merge;
 use super::{Dialect, Rows, system_columns};
 
-/// What adds those rows of a load to the table whose key it does not have. Of `rows` each key comes once.
+/// The merge that adds rows of a load whose key the table does not have. The keys of `rows` are unique.
 pub(super) fn merge<'a>(
     d: &dyn Dialect,
     table: &'a str,

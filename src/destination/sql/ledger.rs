@@ -50,8 +50,8 @@ pub(crate) fn load(engine: &mut dyn SqlEngine, load: &StagedLoad) -> Result<Load
     Ok(Loaded { outcome, state })
 }
 
-/// Makes the dataset's schema and ledger where they are missing. The destination's id, and what is to be known where it was
-/// made at another place.
+/// Creates the dataset's schema and ledger if they are missing. Returns the destination's id, and a warning if the ledger
+/// was made at another place.
 pub(crate) fn prepare(
     engine: &mut dyn SqlEngine,
     here: &str,
@@ -73,8 +73,7 @@ pub(crate) fn prepare(
     Ok((id, moved))
 }
 
-/// What tells a ledger that is only looked at from others, where there is one: at another place than its own it is not yet
-/// known by an id.
+/// The id of a ledger that is only read, if there is a ledger. A ledger at another place than its own has no valid id yet.
 pub(crate) fn seen_id(engine: &mut dyn SqlEngine, here: &str) -> Result<Option<DestinationId>> {
     let id = find_id(engine)?;
     Ok(match known_place(engine)? {
@@ -317,7 +316,7 @@ fn record(
     Ok(state)
 }
 
-/// What is known of a stream since a load of it was applied.
+/// The state of a stream after a load of it was applied.
 pub(crate) fn state_after(manifest: &Manifest, schema: TableSchema) -> StreamState {
     // A load never takes a position back to nothing: one that read no row stays where it began.
     let before = manifest.position_before.as_ref();
@@ -326,12 +325,12 @@ pub(crate) fn state_after(manifest: &Manifest, schema: TableSchema) -> StreamSta
         position: after.cloned(),
         schema,
         load_id: manifest.load_id.clone(),
-        // Along a chain of loads time never goes back, whatever the clock did.
+        // Time never goes back along a chain of loads, even if the clock did.
         updated_at: Utc::now().max(manifest.extracted_at).trunc_subsecs(6),
     }
 }
 
-/// What is said where a stream does not stand where a run found it.
+/// The error if a stream's position is not the one that a run found.
 pub(crate) fn stands_elsewhere(stream: &StreamName) -> Error {
     Error::destination(format!(
         "stream {stream} no longer stands where this run found it"
@@ -339,10 +338,10 @@ pub(crate) fn stands_elsewhere(stream: &StreamName) -> Error {
     .remedy("let one run at a time load a dataset, and run again")
 }
 
-/// Takes a stream's position on, from `before` to `after`.
+/// Advances a stream's position from `before` to `after`.
 ///
 /// # Errors
-/// Where the stream does not stand at `before`.
+/// The stream's position is not `before`.
 pub(crate) fn advance(
     engine: &mut dyn SqlEngine,
     stream: &StreamName,
@@ -392,7 +391,7 @@ impl Row {
         Ok(u64::try_from(self.parse::<i64>(column)?).unwrap_or(0))
     }
 
-    /// A point in time, which stands there as microseconds since 1970.
+    /// A point in time, stored as microseconds since 1970.
     fn time(&self, column: usize) -> Result<DateTime<Utc>> {
         DateTime::from_timestamp_micros(self.parse(column)?).ok_or_else(|| damaged(self.table))
     }

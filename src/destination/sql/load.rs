@@ -79,7 +79,7 @@ fn fill(
     let has_key = manifest.disposition.has_key();
     let may_drop_rows = has_key && !manifest.key_is_unique;
     let mut temp = TempTables::new();
-    // Where nothing is to be settled among the rows, and they have no more than the load's id beside their own columns.
+    // The rows need no deduplication, and the load's id is their only system column.
     let copied = if own.len() > 1 || may_drop_rows {
         None
     } else {

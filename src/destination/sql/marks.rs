@@ -1,7 +1,7 @@
-//! Rows that only mark a record: what they have no value for stays as the table has it.
+//! Rows that only mark a record: their NULLs keep the table's values.
 //!
-//! A source that learns of a record's end alone (merged into another, gone for good) knows nothing else of it any more.
-//! A manifest names the column that every other row has a value in; where it is NULL, the row is such a mark.
+//! A source that learns only of a record's end (it was merged into another, or deleted for good) knows nothing else of it.
+//! A manifest names a column that has a value in every other row; a row in which it is NULL is such a mark.
 
 use crate::error::Result;
 use crate::landing::manifest::Manifest;
@@ -68,7 +68,7 @@ pub(super) fn complete(
     })
 }
 
-/// The ids of a table's rows that stand for records in use.
+/// The ids of a table's records that are not archived.
 pub(crate) fn live_ids(
     engine: &mut dyn Engine,
     table: &str,

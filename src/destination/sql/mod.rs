@@ -1,21 +1,21 @@
-//! How a load is applied, in SQL: written once for all destinations that are databases.
+//! The application of a load in SQL, written once for all destinations that are databases.
 //!
-//! [`load`] is the plan of a load. It is handed what the ledger has of the stream and hands back what it did, and knows
-//! nothing of where that is kept: [`ledger`] keeps it in tables of the dataset, which is one way. The plan asks [`sequence`]
-//! whether the load follows, finds its [`table`] and brings it up to date; then rows are put into a new table, added
-//! ([`append`], [`insert_only`]), merged, kept in versions ([`scd2`]), or are changes that fold into rows ([`changes`]).
+//! [`load`] is the plan of a load. It receives what the ledger has of the stream and returns the result, without knowing
+//! where the ledger is kept: [`ledger`] keeps it in tables of the dataset, which is one way. The plan asks [`sequence`]
+//! whether the load follows, looks up its [`table`] and brings the schema up to date; then rows are inserted into a new
+//! table, added ([`append`], [`insert_only`]), merged, kept in versions ([`scd2`]), or are changes that are reduced to rows
+//! ([`changes`]).
 //!
-//! What is to be done is made here, as SQL or as a value that stands for it ([`statement`]); a destination's
-//! [`SqlEngine`] runs it, in the transaction that also writes the ledger, and its [`Dialect`] says what it writes
-//! differently. Names and literals are quoted by the dialect alone. Written for what DuckDB and PostgreSQL 14 have in
-//! common: no `QUALIFY`, no `ANTI JOIN`, no `IGNORE NULLS`; a subquery in `FROM` always has an alias, and every alias is
-//! one of [`dialect`]'s, which no column can be taken for.
+//! Statements are made here, as SQL or as a value that stands for it ([`statement`], [`mod@write`]); a destination's
+//! [`SqlEngine`] runs them, in the transaction that also writes the ledger, and its [`Dialect`] has the differences. Only
+//! the dialect quotes names and literals. The SQL is the common subset of DuckDB and PostgreSQL 14: no `QUALIFY`, no `ANTI
+//! JOIN`, no `IGNORE NULLS`; a subquery in `FROM` always has an alias, and every alias is one of [`dialect`]'s, which
+//! cannot be confused with a column.
 //!
-//! [`database`] makes a destination of such an engine whose dataset keeps the ledger itself.
+//! [`database`] makes a destination of an engine whose dataset keeps the ledger itself.
 //!
-//! [`rows`] is a load as a relation, [`dedup`] sees to it that a key comes once, [`marks`] that rows which only mark a
-//! record keep its values, [`system_columns`] tells which columns of a table are acequia's. [`place`] tells a copy of a ledger from
-//! its original.
+//! [`rows`] is a load as a relation, [`dedup`] makes its keys unique, [`marks`] keeps the values of rows that only mark a
+//! record, [`system_columns`] names acequia's own columns. [`place`] distinguishes a copy of a ledger from its original.
 
 use crate::destination::StagedLoad;
 use crate::error::{Error, Result};
@@ -106,19 +106,18 @@ pub(crate) trait SqlEngine: Engine {
     /// Makes the dataset's schema, where it is missing.
     fn create_schema(&mut self) -> Result<()>;
 
-    /// Names and types of the columns of a table of the dataset, as the catalog writes them; empty where there is no such
+    /// Names and types of the columns of a table of the dataset, as the catalog writes them. Empty if there is no such
     /// table.
     ///
     /// # Errors
-    /// [`table::not_a_table`] where something else has the name.
+    /// [`table::not_a_table`] if the name is that of something else.
     fn columns_of(&mut self, name: &str) -> Result<Vec<(String, String)>>;
 
     /// The stream that brought the rows of a table, given in SQL, where it holds any that the ledger knows.
     fn stream_of_rows(&mut self, table: &str) -> Result<Option<String>>;
 
-    /// Makes a table without rows that has these columns, by name and type, whether there was one or not; `known` is the
-    /// schema that the ledger had. Says what the table's columns are in [`Table::columns`], and returns the indices that
-    /// are to be made again when the rows are there.
+    /// Creates an empty table with these columns (name and type), or replaces the existing one; `known` is the schema that
+    /// the ledger had. Sets [`Table::columns`], and returns the indices that must be created again when the rows are there.
     fn create(
         &mut self,
         table: &mut Table,
@@ -139,8 +138,8 @@ pub(crate) trait SqlEngine: Engine {
             .collect())
     }
 
-    /// Sees to the index on the key by which the table's rows are told apart, where the destination needs one. Where it is
-    /// made faster when the rows are there, as the table is `anew`, it is returned.
+    /// Creates the index on the key that identifies the table's rows, if the destination needs one. If the table is new
+    /// (`anew`), so that the index is created faster when the rows are there, it is returned.
     fn index_key(
         &mut self,
         _table: &Table,
@@ -165,8 +164,8 @@ pub(crate) trait SqlEngine: Engine {
         Ok(None)
     }
 
-    /// What makes rows take the place of those with the same key. Rows that are the same in every column are left alone,
-    /// so that a run that finds nothing new writes nothing. Of `rows` each key comes once.
+    /// The merge by which rows replace those with the same key. Rows that are equal in every column are not written, so
+    /// that a run without changes writes nothing. The keys of `rows` are unique.
     fn merge<'a>(
         &mut self,
         temp: &mut TempTables,
@@ -216,7 +215,7 @@ pub(crate) struct Index {
     pub(crate) sql: String,
 }
 
-/// Temporary tables, gone when the load is applied.
+/// Temporary tables, which are dropped when the load is applied.
 pub(crate) struct TempTables {
     made: Vec<String>,
 }

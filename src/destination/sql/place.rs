@@ -1,9 +1,10 @@
-//! What tells a copy of a destination from its original: the place that the ledger was made at. No I/O, but for the
-//! machine's own id.
+//! The place of a ledger, which distinguishes a copy of a destination from its original. No I/O, except for the machine's
+//! own id.
 //!
-//! Whoever copies a database copies its id with it, and two destinations of one id take each other's loads for their own.
-//! A ledger that finds itself at another place therefore draws a new id. Where it was moved and not copied, nothing is lost
-//! by that: what was landed for the id before is left where it is, and its rows are read again.
+//! A copy of a database has the id of its original, and two destinations with one id would take each other's loads for
+//! their own. Therefore a ledger that finds itself at another place draws a new id. If the database was moved and not
+//! copied, nothing is lost by that: loads that were landed for the old id stay where they are, and their rows are read
+//! again.
 
 use std::path::Path;
 
@@ -14,7 +15,7 @@ use crate::names::hex;
 /// The table of one row that has the place.
 pub(super) const PLACE: &str = "_acequia_place";
 
-/// Where a file is: on which machine, as far as that can be told, and its full path.
+/// The place of a file: its machine, as far as that can be identified, and its full path.
 pub(crate) fn of_file(path: &Path) -> String {
     let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     format!("{} on machine {}", path.display(), machine())

@@ -19,10 +19,10 @@ use super::{Engine, Rows, TempTables, dedup};
 /// Keys of the load whose row is new or differs from its current version.
 const CHANGED: &str = "_acequia_changed";
 
-/// Brings a table of versions up to date with a load. `rows` is none where the load has no part.
+/// Brings a table of versions up to date with a load. `rows` is `None` if the load has no part.
 ///
 /// # Errors
-/// As [`dedup::deduplicate`], or where the destination fails.
+/// As [`dedup::deduplicate`], or the destination fails.
 pub(super) fn apply(
     engine: &mut dyn Engine,
     temp: &mut TempTables,

@@ -1,4 +1,5 @@
-//! Whether a load comes in turn, and what it means for its table, before any SQL: the same for every destination.
+//! Checks that a load follows the stream's position, and computes the table's next schema, before any SQL, for every
+//! destination.
 
 use crate::destination::{StagedLoad, StreamState};
 use crate::error::{Error, Result};
@@ -11,8 +12,8 @@ use crate::schema::Column;
 use super::Table;
 use super::system_columns::VALID_TO;
 
-/// The table's schema afterwards. A replacement keeps the columns that the source has dropped and the wide types, as if
-/// rows were added; a stream that starts afresh does not.
+/// The table's schema afterwards. A replacement keeps the columns that the source has dropped, and widened types, as an
+/// addition would; a stream that begins anew does not.
 pub(super) fn evolution(state: Option<&StreamState>, load: &StagedLoad) -> Result<Evolution> {
     let manifest = &load.manifest;
     let known = state.map(|state| &state.schema);
@@ -24,7 +25,7 @@ pub(super) fn evolution(state: Option<&StreamState>, load: &StagedLoad) -> Resul
                 load.contract.check(&evolution.steps)?;
                 Ok(evolution)
             }
-            // Its table is made anew anyway, and can be made with another column.
+            // The table is rebuilt anyway, and can be rebuilt with another column.
             Err(_)
                 if manifest.disposition == Disposition::Replace
                     && load.contract == SchemaContract::Evolve =>
@@ -70,8 +71,8 @@ pub(super) fn cursor_of<'a>(
     Ok((cursor, position))
 }
 
-/// Whether a load makes its table anew. A table of versions keeps them: a full refresh closes those that the source has no
-/// more.
+/// Whether a load rebuilds its table. A table of versions is not rebuilt: a full refresh closes the versions that the
+/// source does not have any more.
 pub(super) fn rebuilds_table(
     manifest: &Manifest,
     state: Option<&StreamState>,
@@ -83,12 +84,12 @@ pub(super) fn rebuilds_table(
     manifest.rebuilds() || manifest.full_refresh || (manifest.mode == Mode::Full && state.is_none())
 }
 
-/// Whether a load has all rows anew, for a table that keeps versions.
+/// Whether a load has all rows of the source, for a table that keeps versions.
 pub(super) fn refreshes_versions(manifest: &Manifest) -> bool {
     manifest.full_refresh && manifest.disposition == Disposition::Scd2
 }
 
-/// The state of a stream that a load adds to: the load has to begin where the stream stands.
+/// The state of a stream that a load adds to: the load must begin at the stream's position.
 pub(super) fn check_sequence(
     manifest: &Manifest,
     state: Option<StreamState>,

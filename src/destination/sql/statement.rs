@@ -1,5 +1,5 @@
-//! What is to be done to the rows of a table, as values: [`Insert`], [`Merge`] for what is told apart by key, and [`Missing`]
-//! for what is added once. A [`Dialect`](super::Dialect) writes them down, as several statements or as one. No I/O.
+//! The changes of a table's rows, as values: [`Insert`], [`Merge`] for rows that are identified by a key, and [`Missing`]
+//! for rows that are added once. A [`Dialect`](super::Dialect) writes them as one or several statements. No I/O.
 
 use crate::landing::manifest::Manifest;
 use crate::schema::Column;
@@ -11,34 +11,34 @@ use super::Rows;
 pub(crate) struct Insert {
     /// Each column with the expression of its value.
     pub(super) columns: Vec<(String, String)>,
-    /// Where the values come from: what stands after `FROM`.
+    /// The relation of the values, which follows `FROM`.
     pub(super) from: String,
     pub(super) condition: Option<String>,
     pub(super) is_only_new: bool,
 }
 
-/// What becomes of the rows of a table, told apart by key: those that stand in no relation of keys, those that stand in
-/// one, and then the rows that come.
+/// The changes of a table's rows, which are identified by a key: of rows whose key is not in any relation, of rows whose
+/// key is in one, and then the new rows.
 #[derive(Debug, Clone)]
 pub(crate) struct Merge<'a> {
     /// The table, in SQL.
     pub(crate) table: &'a str,
     /// The key's columns.
     pub(crate) key: &'a [String],
-    /// Whether every row of the table goes first.
+    /// Whether every row of the table is deleted first.
     pub(crate) empties: bool,
-    /// What becomes of rows whose key is not among others.
+    /// The change of rows whose key is not in the relations.
     pub(crate) unmatched: Option<Unmatched>,
-    /// What becomes of rows whose key is: each relation has keys of its own.
+    /// The change of rows whose key is in a relation: each relation has keys of its own.
     pub(crate) matched: Vec<Matched>,
     /// The rows that come.
     pub(crate) insert: Option<Insert>,
 }
 
-/// What becomes of a row whose key stands in a relation.
+/// The change of a row whose key is in a relation.
 #[derive(Debug, Clone)]
 pub(crate) struct Matched {
-    /// The relation, a table reference without alias; its alias is [`NEW`](super::dialect::NEW), and each key comes once.
+    /// The relation, a table reference without alias; its alias is [`NEW`](super::dialect::NEW), and its keys are unique.
     pub(crate) keys: String,
     /// Only where this holds of the relation's row and of the table's, [`OLD`](super::dialect::OLD).
     pub(crate) condition: Option<String>,
@@ -46,25 +46,26 @@ pub(crate) struct Matched {
     pub(crate) action: Action,
 }
 
-/// What becomes of a row whose key does not stand in a relation.
+/// The change of a row whose key is not in a relation.
 #[derive(Debug, Clone)]
 pub(crate) struct Unmatched {
-    /// The relation of keys, a table reference without alias; without one, no key stands there.
+    /// The relation of keys, a table reference without alias. `None` means an empty relation.
     pub(crate) keys: Option<String>,
     /// Only where this holds of the table's row, [`OLD`](super::dialect::OLD).
     pub(crate) condition: String,
     /// The columns that change, with the expressions of their new values.
     pub(crate) set: Vec<(&'static str, String)>,
-    /// A relation of one row that the expressions read, a table reference without alias; its alias is [`NEW`](super::dialect::NEW).
+    /// A relation of one row that the expressions read, a table reference without alias; its alias is
+    /// [`NEW`](super::dialect::NEW).
     pub(crate) from: Option<String>,
 }
 
-/// What becomes of a row of the table.
+/// The change of a row of the table.
 #[derive(Debug, Clone)]
 pub(crate) enum Action {
-    /// It goes.
+    /// The row is deleted.
     Delete,
-    /// It goes, as one that is inserted takes its place.
+    /// The row is deleted, and an inserted row replaces it.
     Replace,
     /// Columns change, to the values of the expressions.
     Update(Vec<(String, String)>),

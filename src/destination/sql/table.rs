@@ -1,5 +1,5 @@
-//! The table that a load goes into: whether it is acequia's to write, the stream's own, and as the ledger says; and how its
-//! schema is made and changed.
+//! Validates the table that a load goes into (that acequia may write it, that it is the stream's own, and that it agrees
+//! with the ledger), and creates and alters it.
 
 use crate::change;
 use crate::destination::LOAD_ID_COLUMN;
@@ -21,16 +21,16 @@ pub(crate) struct Table {
     pub(crate) shown: String,
     /// Its name.
     pub(crate) name: String,
-    /// Names and types of its columns, as the catalog writes them; none where it does not exist.
+    /// Names and types of its columns, as the catalog writes them. `None` if it does not exist.
     pub(crate) columns: Vec<(String, String)>,
     dialect: &'static dyn Dialect,
 }
 
 impl Table {
-    /// Looks at a table that a load goes into.
+    /// Looks up the table that a load goes into.
     ///
     /// # Errors
-    /// Where a table of that name is not acequia's or belongs to another stream, or something else has the name.
+    /// A table of that name is not acequia's or belongs to another stream, or the name is that of something else.
     pub(crate) fn find(
         engine: &mut dyn SqlEngine,
         manifest: &Manifest,
@@ -136,7 +136,7 @@ impl Table {
         }))
     }
 
-    /// Makes the table of a load anew, without rows.
+    /// Rebuilds the table of a load, without rows.
     pub(super) fn create(
         &mut self,
         engine: &mut dyn SqlEngine,

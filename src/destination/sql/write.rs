@@ -15,7 +15,7 @@ impl Insert {
         Self::from(format!("{relation} AS {NEW}"))
     }
 
-    /// Rows of what stands after `FROM`.
+    /// Rows of the relation that follows `FROM`.
     pub(crate) fn from(from: String) -> Self {
         Self {
             columns: Vec::new(),
@@ -51,7 +51,7 @@ impl Insert {
         self
     }
 
-    /// Gives the load's id to the column that tells which load brought a row.
+    /// Sets the column that holds the id of the load that brought a row.
     pub(crate) fn load_id(self, d: &dyn Dialect, manifest: &Manifest) -> Self {
         self.value(LOAD_ID_COLUMN, d.literal(manifest.load_id.as_str()))
     }
@@ -94,7 +94,7 @@ impl Insert {
 }
 
 impl Missing<'_> {
-    /// What adds the rows of the load, [`NEW`] of what stands after `FROM`.
+    /// The statement that adds the rows of the load, [`NEW`] of the relation that follows `FROM`.
     pub(crate) fn insert(&self, d: &dyn Dialect, from: String) -> Insert {
         Insert::from(from)
             .columns(d, NEW, self.rows.names())
@@ -208,7 +208,7 @@ impl Merge<'_> {
         }
     }
 
-    /// The condition that the key of `alias` is none of a relation's.
+    /// The condition that no row of a relation has the key of `alias`.
     fn not_among(&self, d: &dyn Dialect, relation: &str, within: &str, alias: &str) -> String {
         format!(
             "NOT EXISTS (SELECT 1 FROM {relation} AS {within} WHERE {})",

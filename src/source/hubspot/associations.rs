@@ -22,15 +22,15 @@ use crate::schema::{ColumnSpec, ColumnType, Schema};
 
 /// The key: a type's number is only unique among those of its category.
 pub const KEY: [&str; 4] = ["from_id", "to_id", "category", "type_id"];
-/// Records whose associations one request asks for, at most.
+/// The most records whose associations one request asks for.
 const INPUTS: usize = 1_000;
-/// Requests under way at once.
+/// How many requests run at once.
 const AT_ONCE: usize = 4;
 
 #[derive(Debug, Deserialize)]
 struct Page {
     results: Vec<Links>,
-    // A record without associations comes as an error, too.
+    // HubSpot reports a record without associations as an error, too.
     #[serde(rename = "errors", default)]
     _errors: Option<Missing>,
 }
@@ -65,7 +65,7 @@ struct Kind {
     label: Option<String>,
 }
 
-/// One kind of object, and the other.
+/// The two kinds of objects.
 #[derive(Debug)]
 struct Between {
     reader: ObjectClient,
@@ -78,7 +78,7 @@ impl Between {
     }
 }
 
-/// What to ask for: a record, and from where on.
+/// One input of a request: a record, and the cursor of its next page.
 type Input = (String, Option<String>);
 
 /// The columns.
@@ -121,7 +121,7 @@ pub async fn read(
     send_rows(&mut builder, &batches, true).await
 }
 
-/// The next records to ask the associations of, and where the ones after them come from.
+/// The next records whose associations are requested, and the cursor after them.
 async fn gather(
     of: Arc<Between>,
     ids: Option<IdSource>,
@@ -139,7 +139,7 @@ async fn gather(
     Some((Ok(gathered), Some(ids)))
 }
 
-/// The associations of these records, those included that come on further pages of theirs.
+/// The associations of these records, including those on further pages.
 async fn all_of(
     reader: &ObjectClient,
     to: &CrmObject,

@@ -1,4 +1,4 @@
-//! Requests: paced by what the account may ask, sent again after faults that pass, and never with the token in a message.
+//! Requests: paced by the account's limits, and retried after transient faults. No message contains the token.
 
 use std::error::Error as _;
 use std::sync::Arc;
@@ -20,13 +20,13 @@ use crate::config::Secret;
 use crate::config::hubspot::ApiVersion;
 use crate::error::{Error, Result};
 
-/// How long a connection may take to be made, and an answer to go on.
+/// How long connecting may take, and how long an answer may pause.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 const READ_TIMEOUT: Duration = Duration::from_secs(90);
-/// The largest answer that is taken, in bytes: a page of a hundred records with every text at its longest is smaller.
+/// The largest answer that is accepted, in bytes: a page of a hundred records with every text at its longest is smaller.
 const LARGEST_ANSWER: usize = 256 << 20;
 
-/// Asks an account. Cheap to clone.
+/// A client of an account. It is cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Client {
     http: reqwest::Client,
@@ -34,43 +34,43 @@ pub struct Client {
     token: Secret,
     authorization: HeaderValue,
     limiter: Arc<RateLimiter>,
-    /// Whether HubSpot has answered this client or one that it was cloned from.
+    /// Whether HubSpot has answered this client, or one that it was cloned from.
     answered: Arc<AtomicBool>,
-    /// Which paths are asked.
+    /// Which paths of the API are used.
     pub version: ApiVersion,
 }
 
-/// What to ask.
+/// A request.
 #[derive(Debug, Clone)]
 pub struct Request {
     /// Path and query.
     pub path: String,
-    /// The body of a POST; none for GET.
+    /// The body of a POST. `None` for GET.
     pub body: Option<Bytes>,
-    /// What is asked, for people: `the companies`.
+    /// What is requested, for people: `the companies`.
     pub subject: String,
-    /// The scopes that it needs.
+    /// The scopes that the request needs.
     pub scopes: Vec<String>,
     /// How many records a batch names.
     pub inputs: usize,
-    /// Which allowance it is taken from.
+    /// The allowance that it counts against.
     pub allowance: Allowance,
 }
 
-/// A success.
+/// A successful answer.
 #[derive(Debug, Clone)]
 pub struct Answer {
     /// Its body.
     pub body: Bytes,
-    /// When it was given, by the server's clock.
+    /// The server's time of the answer.
     pub date: Option<DateTime<Utc>>,
 }
 
 impl Client {
-    /// Asks `base_url` with that token. Does not connect.
+    /// Creates a client for `base_url` with that token. It does not connect.
     ///
     /// # Errors
-    /// [`Error::Config`] where the token cannot be one.
+    /// [`Error::Config`] if the token is malformed.
     pub fn new(base_url: &str, token: &Secret, version: ApiVersion) -> Result<Self> {
         let text = token.reveal();
         let malformed = || {
@@ -102,12 +102,12 @@ impl Client {
         })
     }
 
-    /// The address that is asked.
+    /// The API's address.
     pub fn base_url(&self) -> &str {
         &self.base_url
     }
 
-    /// Asks until `decode` finds the answer whole and sound.
+    /// Sends a request until `decode` accepts the answer.
     pub async fn ask<T, F: Into<Flaw>>(
         &self,
         request: &Request,
@@ -145,7 +145,7 @@ impl Client {
         }
     }
 
-    /// Asks until there is an answer.
+    /// Sends a request until there is an answer.
     pub async fn fetch(
         &self,
         request: &Request,
@@ -226,7 +226,7 @@ impl Client {
         }
     }
 
-    /// Sends a request, once, when it may be sent.
+    /// Sends a request once, when the rate limit allows it.
     async fn send(
         &self,
         request: &Request,
@@ -268,7 +268,7 @@ impl Client {
     }
 }
 
-/// An error of the HTTP client as text: without the address, whose query may be thousands of letters long.
+/// An error of the HTTP client as text, without the address, whose query may be thousands of characters long.
 fn plain(error: reqwest::Error) -> crate::error::Cause {
     let error = error.without_url();
     let mut text = error.to_string();

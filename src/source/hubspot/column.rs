@@ -1,5 +1,5 @@
-//! Columns under construction: a property's text goes in, an Arrow array comes out. What was put in since a place can be
-//! taken back, so that an answer that turns out to be cut off leaves nothing behind. No I/O.
+//! Column builders that decode a property's text. They support rollback to an earlier row count, so that an answer that is
+//! cut off leaves nothing behind. No I/O.
 
 use std::sync::Arc;
 
@@ -13,11 +13,11 @@ use super::value;
 use crate::error::{Error, Result};
 use crate::schema::{Column, ColumnType, Schema};
 
-/// A text that is no value of the column's type.
+/// A text that is not a value of the column's type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Misfit;
 
-/// A column under construction.
+/// A column builder.
 #[derive(Debug)]
 pub struct ColumnBuilder {
     kind: Kind,
@@ -25,7 +25,7 @@ pub struct ColumnBuilder {
     valid: Vec<bool>,
 }
 
-/// What text becomes.
+/// How a text is decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Text,
@@ -62,10 +62,10 @@ pub fn builders(schema: &Schema) -> Result<Vec<ColumnBuilder>> {
 }
 
 impl ColumnBuilder {
-    /// For a column of that type.
+    /// Creates a builder for a column of that type.
     ///
     /// # Errors
-    /// Where a property cannot be carried as that type.
+    /// A property cannot be read as that type.
     pub fn new(column: &Column) -> Result<Self> {
         let (kind, values) = match &column.column_type {
             ColumnType::Text => (Kind::Text, Values::text()),
@@ -113,10 +113,10 @@ impl ColumnBuilder {
         self.len() == 0
     }
 
-    /// Appends what a text says.
+    /// Appends a value's text.
     ///
     /// # Errors
-    /// Where it is no value of the type; nothing is appended then.
+    /// The text is not a value of the type; nothing is appended then.
     pub fn push(&mut self, text: &str) -> Result<(), Misfit> {
         match (self.kind, &mut self.values) {
             (Kind::Text, Values::Text { bytes, offsets }) => push_text(bytes, offsets, text)?,
@@ -148,7 +148,7 @@ impl ColumnBuilder {
         Ok(())
     }
 
-    /// Appends NULL until it has so many rows.
+    /// Appends NULL until there are that many rows.
     pub fn pad(&mut self, rows: usize) {
         let missing = rows.saturating_sub(self.len());
         if missing == 0 {
@@ -170,7 +170,7 @@ impl ColumnBuilder {
         self.valid.resize(self.valid.len() + missing, false);
     }
 
-    /// Takes back all rows but the first so many.
+    /// Removes all rows but the first ones.
     pub fn truncate(&mut self, rows: usize) {
         if rows >= self.len() {
             return;
@@ -192,7 +192,7 @@ impl ColumnBuilder {
         self.valid.truncate(rows);
     }
 
-    /// Bytes that it takes, roughly.
+    /// Its size in bytes, approximately.
     pub fn bytes(&self) -> usize {
         match &self.values {
             Values::Text { bytes, offsets } => bytes.len() + offsets.len() * 4,
@@ -206,10 +206,10 @@ impl ColumnBuilder {
         }
     }
 
-    /// Takes the array, and leaves the column empty.
+    /// Takes the array, and leaves the builder empty.
     ///
     /// # Errors
-    /// Where Arrow finds the array inconsistent, which would be a fault here.
+    /// Arrow finds the array inconsistent, which would be a bug here.
     pub fn finish(&mut self) -> Result<ArrayRef> {
         let nulls = Some(NullBuffer::from(std::mem::take(&mut self.valid)))
             .filter(|nulls| nulls.null_count() > 0);
@@ -265,8 +265,7 @@ fn taken<T: arrow::datatypes::ArrowNativeType>(values: &mut Vec<T>) -> ScalarBuf
     ScalarBuffer::from(std::mem::take(values))
 }
 
-/// Appends a text. One that would take the column beyond what its offsets can say is refused: a batch is handed on long
-/// before.
+/// Appends a text. One that would exceed the column's offsets is refused: a batch is sent long before that.
 fn push_text(bytes: &mut Vec<u8>, offsets: &mut Vec<i32>, text: &str) -> Result<(), Misfit> {
     let end = i32::try_from(bytes.len() + text.len()).map_err(|_| Misfit)?;
     bytes.extend_from_slice(text.as_bytes());

@@ -1,4 +1,4 @@
-//! What an answer that is no success means: wait and ask again, or end and say who must act. No I/O.
+//! The classification of answers that are not a success: retry, or end and say who must act. No I/O.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -7,47 +7,47 @@ use serde::Deserialize;
 
 use crate::error::Error;
 
-/// How often a request is sent again after faults that pass, where nothing was answered yet: with the waits between, for
+/// How often a request is sent again after transient faults, if nothing was answered yet: with the waits in between, for
 /// about a minute.
 pub const MAX_FAULTS: u32 = 7;
-/// How often it is where not even a connection can be made: for some seconds.
+/// How often it is sent again if no connection can be made: for some seconds.
 pub const MAX_UNREACHABLE: u32 = 3;
-/// How often a request is sent again whose answer cannot be.
+/// How often a request is sent again whose answer is implausible.
 pub const MAX_ODD: u32 = 2;
-/// For how long one is sent again where answers came before: what was read so far would have to be read anew.
+/// How long a request is sent again if there were answers before: everything would have to be read again.
 pub const OUTAGE: Duration = Duration::from_mins(10);
-/// For how long a request is waited with in all because too much was asked.
+/// How long a request waits in all because of rate limits.
 pub const MAX_WAITED: Duration = Duration::from_mins(30);
-/// The longest wait that HubSpot may ask for: what is longer ends the run and is told.
+/// The longest wait that HubSpot may request: a longer one ends the run with an error.
 pub const LONGEST_ASKED: Duration = Duration::from_mins(10);
 /// The first wait after a fault; each further one is twice as long, up to [`LONGEST_WAIT`].
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
-/// What an answer that is no success means.
+/// The class of an answer that is not a success.
 #[derive(Debug)]
 pub enum ResponseClass {
-    /// It may go well the next time.
+    /// The request may succeed the next time.
     Fault {
         /// What happened, for people.
         what: String,
-        /// How long to wait, where it is said.
+        /// How long to wait, if the answer says so.
         wait: Option<Duration>,
     },
-    /// Too many requests: nobody may ask for so long.
+    /// Too many requests: all requests must wait.
     TooMany {
-        /// How long to wait, where it is said.
+        /// How long to wait, if the answer says so.
         wait: Option<Duration>,
         /// Whether it was too many searches in a second, or too many requests in the window.
         of_searches: bool,
     },
     /// The address is too long.
     TooLong,
-    /// It will not go well.
+    /// The request will not succeed.
     End(Error),
 }
 
-/// An answer that is no success.
+/// An answer that is not a success.
 #[derive(Debug, Clone, Copy)]
 pub struct Refusal<'a> {
     /// Its status.
@@ -56,17 +56,17 @@ pub struct Refusal<'a> {
     pub retry_after: Option<u64>,
     /// Its body.
     pub body: &'a [u8],
-    /// What was asked, for people: `the companies`.
+    /// What was requested, for people: `the companies`.
     pub subject: &'a str,
-    /// The scopes that asking it needs.
+    /// The scopes that the request needs.
     pub scopes: &'a [String],
-    /// Whether a search was asked.
+    /// Whether the request was a search.
     pub is_search: bool,
-    /// The token, which must not be said.
+    /// The token, which must not be shown.
     pub token: &'a str,
 }
 
-/// The body of an error: any part may be missing, and it may be no JSON at all.
+/// The body of an error: any part may be missing, and it may not be JSON at all.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct Body {
@@ -96,7 +96,7 @@ struct Context {
     missing: Option<Vec<String>>,
 }
 
-/// What an answer that is no success means.
+/// Classifies an answer that is not a success.
 pub fn meaning(refusal: &Refusal<'_>) -> ResponseClass {
     let body: Body = serde_json::from_slice(refusal.body).unwrap_or_default();
     let wait = refusal.retry_after.map(Duration::from_secs);
@@ -169,9 +169,9 @@ pub fn meaning(refusal: &Refusal<'_>) -> ResponseClass {
 pub enum RequestError {
     /// The address is too long.
     TooLong,
-    /// The token is good, but may not ask this.
+    /// The token is valid, but lacks the scope.
     Forbidden(Error),
-    /// The answer, asked for again, still says what cannot be: this.
+    /// The answer stays implausible after it was requested again, for this reason.
     Odd(String, Error),
     /// Anything else.
     Failed(Error),
@@ -191,8 +191,8 @@ impl From<RequestError> for Error {
     }
 }
 
-/// How long to wait before a request is sent again, after so many faults: twice as long each time, spread by `chance` so
-/// that streams do not ask again all at once.
+/// The wait before a request is sent again, after that many faults: it doubles each time, and `chance` spreads it, so that
+/// streams do not all retry at once.
 pub fn back_off(faults: u32, chance: u32) -> Duration {
     let longest = FIRST_WAIT
         .saturating_mul(1 << faults.saturating_sub(1).min(10))
@@ -200,7 +200,7 @@ pub fn back_off(faults: u32, chance: u32) -> Duration {
     longest.mul_f64(0.75 + f64::from(chance % 256) / 1024.0)
 }
 
-/// A length of time for people, in its largest unit.
+/// A duration for people, in its largest unit.
 pub fn span(time: Duration) -> String {
     let seconds = time.as_secs();
     match seconds {
@@ -230,7 +230,7 @@ fn forbidden(body: &Body, refusal: &Refusal<'_>, says: &str) -> Error {
 }
 
 impl Body {
-    /// What the body says, for the end of a message.
+    /// The message of the body, for the end of an error.
     fn says(&self, token: &str) -> String {
         let mut text = String::new();
         if let Some(message) = &self.message {
@@ -270,7 +270,7 @@ impl Body {
     }
 }
 
-/// A text of the server's without the token, at a length that can be read.
+/// A text of the server without the token, shortened.
 fn without(text: &str, token: &str) -> String {
     let text = if token.is_empty() {
         text.to_owned()

@@ -18,7 +18,7 @@ use super::rows::{RowBuilder, fixed_columns, send_rows};
 use crate::error::Result;
 use crate::schema::{ColumnSpec, ColumnType, Schema};
 
-/// The key: several values of a property may have one time.
+/// The key: several values of a property may have the same time.
 pub const KEY: [&str; 4] = ["id", "property", "timestamp", "seq"];
 
 #[derive(Debug, Deserialize)]
@@ -68,7 +68,7 @@ pub fn columns() -> Vec<ColumnSpec> {
     ])
 }
 
-/// Reads the history of these properties: of all records, or of those that were changed meanwhile.
+/// Reads the history of these properties: of all records, or of those that changed.
 pub async fn read(
     reader: ObjectClient,
     schema: &Schema,
@@ -82,7 +82,7 @@ pub async fn read(
     };
     let mut builder = RowBuilder::new(schema)?;
     let mut seen = IdSet::default();
-    // By search, or where ids are compared by the list: what search did not tell since the last time is found there.
+    // By search; or, if ids are compared, by the list, which has what search did not find since the last comparison.
     let (since, by_search) = match start {
         Start::Beginning => (None, false),
         Start::Since {
@@ -125,7 +125,8 @@ fn write(page: Page<'_>, builder: &mut RowBuilder, seen: &mut IdSet) -> Result<(
         }
         for (property, versions) in record.properties_with_history {
             let mut at_a_time: BTreeMap<String, u32> = BTreeMap::new();
-            // They come newest first; counted from the oldest on, a new one changes no number.
+            // The versions are sorted from new to old; they are numbered from the oldest on, so that a new one changes no
+            // number.
             for version in versions.into_iter().rev() {
                 let count = at_a_time.entry(version.timestamp.clone()).or_insert(0);
                 let seq = count.to_string();

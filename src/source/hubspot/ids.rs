@@ -14,7 +14,7 @@ pub struct IdSet {
     blocks: Vec<Block>,
     open: Vec<u64>,
     last: Option<u64>,
-    /// Ids that came out of order.
+    /// Ids that were not inserted in ascending order.
     strays: BTreeSet<u64>,
 }
 
@@ -26,7 +26,7 @@ struct Block {
 }
 
 impl IdSet {
-    /// Adds an id; tells whether it is new.
+    /// Adds an id. Returns whether it is new.
     pub fn insert(&mut self, id: u64) -> bool {
         if self.last.is_none_or(|last| id > last) {
             self.last = Some(id);
@@ -54,7 +54,7 @@ impl IdSet {
             .is_some_and(|block| block.ids().any(|known| known == id))
     }
 
-    /// The ids; those that came in order first, ascending.
+    /// The ids; those that were inserted in order come first, ascending.
     pub fn iter(&self) -> impl Iterator<Item = u64> + '_ {
         self.blocks
             .iter()
@@ -79,7 +79,7 @@ impl IdSet {
         text
     }
 
-    /// Reads what [`IdSet::to_text`] writes; none where it is something else.
+    /// Parses what [`IdSet::to_text`] writes. `None` if the text is something else.
     pub fn from_text(text: &str) -> Option<Self> {
         let mut set = Self::default();
         let mut last: u64 = 0;

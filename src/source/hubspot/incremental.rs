@@ -1,4 +1,4 @@
-//! From where an incremental stream is read, and where it stands afterwards. No I/O.
+//! Where an incremental stream begins, and its position afterwards. No I/O.
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 
@@ -7,22 +7,23 @@ use super::records::{Compare, Start};
 use crate::error::{Error, Result};
 use crate::position::{CursorPosition, CursorValue, HubSpotPosition, Position};
 
-/// How far before the last position each incremental run begins, unless the stream says otherwise: search knows of a
-/// change only minutes later.
+/// How far before the last position each incremental run begins, unless the stream says otherwise: search finds a change
+/// only minutes later.
 pub const LOOKBACK: TimeDelta = TimeDelta::minutes(10);
-/// How far behind its beginning a run leaves the position: changes of that moment may still be under way.
+/// How far before its own beginning a run leaves the position: changes of that moment may be in progress.
 const HORIZON: TimeDelta = TimeDelta::minutes(1);
-/// How far apart clocks may be before it is said.
+/// The difference between clocks from which a run warns.
 const CLOCKS_APART: TimeDelta = TimeDelta::minutes(5);
-/// How much of an interval may be left when its time has come: runs begin a little sooner or later each day.
+/// How much of an interval may be left when it counts as over: runs begin a little sooner or later each day.
 const EARLY: i32 = 20;
 
-/// How an incremental stream is read: from where, when all is looked at, and where it stands afterwards.
+/// The state of an incremental stream: where it begins, what this run compares and reads again, and its position
+/// afterwards.
 #[derive(Debug)]
 pub struct Incremental {
-    /// The column that tells when a row was last changed.
+    /// The column that holds the time of a row's last change.
     pub column: String,
-    /// Where the first run begins, where the configuration says.
+    /// The time from which the first run reads. `None` for the beginning.
     pub initial: Option<DateTime<Utc>>,
     /// How far before its position a run begins.
     pub lookback: TimeDelta,
@@ -43,7 +44,7 @@ pub struct Incremental {
 }
 
 impl Incremental {
-    /// Whether ids are to be compared, and whether all records are to be read again.
+    /// Whether ids must be compared, and whether all records must be read again.
     pub fn due(&self, position: &HubSpotPosition) -> (bool, bool) {
         let due = |every: Option<TimeDelta>, last: Option<DateTime<Utc>>| {
             let Some(every) = every else {
@@ -52,7 +53,8 @@ impl Incremental {
             last.is_none_or(|last| self.began - last + every / EARLY >= every)
         };
         (
-            // What a version that did not compare has lost is found as well, and so is what a position ahead of all clocks hides.
+            // A comparison also finds what a version that did not compare has lost, and what a position ahead of all clocks
+            // hides.
             due(self.compare, position.compared) || self.is_ahead(position),
             due(self.reread, position.reread),
         )
@@ -67,7 +69,7 @@ impl Incremental {
         }
     }
 
-    /// Where an extract begins that goes on from a position.
+    /// Where an extract begins that continues at a position.
     pub fn go_on(&mut self, position: &HubSpotPosition, ids: &[String]) -> Result<Start> {
         let CursorValue::TimestampTz(micros) = position.cursor.resume else {
             return Err(Error::data("the stream's position is not a time")
@@ -81,7 +83,7 @@ impl Incremental {
             .div_euclid(1_000)
             .saturating_sub(self.lookback.num_milliseconds());
         (self.compares, self.rereads) = self.due(position);
-        // Who reads all records again sees all ids.
+        // A run that reads all records again sees all ids.
         self.compares |= self.rereads;
         self.rereads |= self.compares && (position.compared.is_none() || self.is_ahead(position));
         (self.compared, self.reread_at) = (position.compared, position.reread);
@@ -107,7 +109,7 @@ impl Incremental {
         })
     }
 
-    /// Where the stream stands once what was read is loaded.
+    /// The stream's position after everything that was read is loaded.
     pub fn position(self, archived: String) -> Position {
         let until = (self.began - HORIZON).timestamp_micros();
         Position::HubSpot(HubSpotPosition {
@@ -133,8 +135,8 @@ impl Incremental {
     }
 }
 
-/// When the run began. A clock that is ahead would take the position beyond changes that are yet to come: of HubSpot's
-/// and this machine's the earlier counts.
+/// When the run began. A clock that is ahead would move the position beyond changes that are still to come, so the earlier
+/// of HubSpot's and this machine's clock counts.
 pub fn judge_clock(
     date: Option<DateTime<Utc>>,
     ours: DateTime<Utc>,

@@ -1,7 +1,7 @@
-//! Answers as JSON: what is not whole and sound is refused, and asked for again. No I/O.
+//! Parses answers as JSON. An answer that is cut off or malformed is refused, and requested again. No I/O.
 //!
-//! `serde_json` reads them, each into the structures of whoever asked. It goes over what nobody wants without recursion,
-//! however deep that is nested, and what is kept is as long as the answer, which the client bounds.
+//! `serde_json` parses them into the structures that each reader needs. It skips other values without recursion, however
+//! deeply they are nested, and what it keeps is no longer than the answer, whose size the client limits.
 
 use std::borrow::Cow;
 
@@ -49,7 +49,7 @@ pub fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Malformed> {
     })
 }
 
-/// A value as text: that of a string, anything else as it is written, and none for `null`.
+/// A value as text: the contents of a string, any other value as it is written, and `None` for `null`.
 ///
 /// # Errors
 /// Where an escape in a string stands for no character.

@@ -1,4 +1,4 @@
-//! Going through a list page by page, without being led round and round or being stopped too early. No I/O.
+//! Paging through a list, with protection against lists that repeat or that end too early. No I/O.
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
@@ -6,20 +6,20 @@ use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use super::json::Flaw;
 use super::page::{IdHead, PageEnd};
 
-/// Which records a list shows.
+/// The state of the records that a list shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RecordState {
-    /// Those in use.
+    /// Records that are not archived.
     Live,
-    /// Those in the archive, where they are kept for 90 days.
+    /// Archived records, which HubSpot keeps for 90 days.
     Archived,
 }
 
-/// The cursors by which pages were asked for. One that comes again would lead round and round for ever.
+/// The cursors of the pages so far. A cursor that repeats would lead in a circle for ever.
 #[derive(Debug, Clone, Default)]
 pub struct Trail(HashSet<u64>);
 
-/// A list under way.
+/// The state of paging through a list.
 #[derive(Debug, Clone)]
 pub struct Listing {
     which: RecordState,
@@ -27,16 +27,16 @@ pub struct Listing {
     after: Option<String>,
     trail: Trail,
     highest: u64,
-    /// The ids of the page that is asked for once more.
+    /// The ids of the page that is requested once more.
     again: Vec<u64>,
-    /// Whether the last page was full and said that no other comes: it is asked for once more.
+    /// Whether the last page was full and claimed to be the last: it is requested once more.
     doubted: bool,
 }
 
-/// What comes after a page.
+/// What follows a page.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Turn {
-    /// Another page, or the same once more.
+    /// Another page, or the same page once more.
     Page,
     /// Nothing, if there is no live record above this id.
     EndAbove(u64),
@@ -45,10 +45,10 @@ pub enum Turn {
 }
 
 impl Trail {
-    /// Whether a cursor leads on.
+    /// Checks that a cursor is new.
     ///
     /// # Errors
-    /// Where it was followed already.
+    /// The cursor was followed already.
     pub fn check(&self, after: Option<&str>) -> Result<(), Flaw> {
         match after {
             Some(after) if self.0.contains(&fingerprint(after)) => Err(Flaw::Odd(
@@ -58,14 +58,14 @@ impl Trail {
         }
     }
 
-    /// Follows a cursor.
+    /// Notes that a cursor is followed.
     pub fn follow(&mut self, after: &str) {
         self.0.insert(fingerprint(after));
     }
 }
 
 impl Listing {
-    /// A list, from its first page on; pages have `limit` records at most.
+    /// Creates a list that begins at its first page; pages have at most `limit` records.
     pub fn new(which: RecordState, limit: usize) -> Self {
         Self {
             which,
@@ -78,7 +78,7 @@ impl Listing {
         }
     }
 
-    /// Takes out of a page what was given of it already, where it was asked for once more.
+    /// Removes from a page what was returned already, if the page was requested once more.
     pub fn leave_new(&mut self, heads: &mut Vec<IdHead>) {
         let ids = heads.iter().filter_map(|head| head.number().ok()).collect();
         if self.doubted {
@@ -87,25 +87,25 @@ impl Listing {
         self.again = ids;
     }
 
-    /// Which records it shows.
+    /// The state of the records that the list shows.
     pub fn which(&self) -> RecordState {
         self.which
     }
 
-    /// What to ask for the next page with.
+    /// The cursor of the next page.
     pub fn after(&self) -> Option<&str> {
         self.after.as_deref()
     }
 
-    /// Whether a page leads on.
+    /// Checks that a page leads to a new page.
     ///
     /// # Errors
-    /// Where it leads back to one that was read.
+    /// The page leads back to one that was read.
     pub fn check(&self, page: &PageEnd) -> Result<(), Flaw> {
         self.trail.check(page.after.as_deref())
     }
 
-    /// Turns a page over.
+    /// Goes to the next page.
     pub fn turn(&mut self, page: PageEnd) -> Turn {
         self.highest = self.highest.max(page.highest);
         if let Some(after) = page.after {

@@ -1,9 +1,9 @@
 //! HubSpot as a source: every object of its CRM, owners and pipelines, as typed columns.
 //!
-//! `open` opens a stream and says what its columns are (`properties`), `stream` begins to read it; `object_client` asks for ids
-//! and records, `records`, `history`, `associations` and `directory` read one kind of stream each; `json` and `page` read
-//! what comes, `builder`, `rows`, `column` and `value` make Arrow of it, with no I/O; `client` sends requests, as `rate_limit`
-//! allows them and as `error` judges their answers.
+//! `open` opens a stream and describes its columns (`properties`); `stream` starts to read it. `object_client` requests ids
+//! and records; `records`, `history`, `associations`, `definitions` and `directory` read one kind of stream each. `json`
+//! and `page` parse answers; `builder`, `rows`, `column` and `value` build Arrow arrays, with no I/O. `client` sends
+//! requests, as `rate_limit` allows and as `error` classifies their answers.
 
 use chrono::Utc;
 
@@ -49,24 +49,23 @@ pub struct HubSpot {
 }
 
 impl HubSpot {
-    /// Understands address and token. Does not connect.
+    /// Checks address and token. It does not connect.
     pub fn new(config: &HubSpotSource) -> Result<Self> {
         Ok(Self {
             client: Client::new(&config.base_url, &config.token, config.api_version)?,
         })
     }
 
-    /// Connects, and says to what.
+    /// Connects, and returns a description of the account.
     ///
     /// # Errors
-    /// Where HubSpot cannot be reached, or does not accept the token. A scope that is missing is told of the stream that
-    /// needs it.
+    /// HubSpot cannot be reached, or does not accept the token. A missing scope is reported by the stream that needs it.
     pub async fn describe(&self) -> Result<String> {
         let reader = ObjectClient::new(&self.client, CrmObject::new("owners"));
         let path = format!("{}?limit=1", self.client.version.owners());
         let request = reader.request(path, None, rate_limit::Allowance::Window);
         match self.client.fetch(&request, &reader.stop).await {
-            // Who may not ask for owners is known all the same.
+            // A token without the scope for owners is accepted as well.
             Ok(_) | Err(RequestError::Forbidden(_)) => Ok(format!(
                 "HubSpot at {}, which accepts the token; paths of {}",
                 self.client.base_url(),

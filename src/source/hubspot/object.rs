@@ -43,7 +43,7 @@ impl CrmObject {
         &self.0
     }
 
-    /// The property that tells when a record was last changed, as far as is known.
+    /// The property that holds the time of a record's last change, as far as is known.
     pub fn modified_property(&self) -> &'static str {
         match self.0.as_str() {
             "contacts" => "lastmodifieddate",

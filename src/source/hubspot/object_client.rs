@@ -1,4 +1,4 @@
-//! Which records to read: ids from lists and from search, and their records in batches, several at once.
+//! Requests the ids of records, from lists and from search, and the records in batches, several at once.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -18,57 +18,57 @@ use super::rate_limit::Allowance;
 use super::search::{Next, SearchPage, Walk};
 use crate::error::{Error, Result};
 
-/// Records of a page of a list, at most.
+/// The most records of a page of a list.
 pub const LIST_PAGE: usize = 100;
-/// Records of a batch, at most.
+/// The most records of a batch.
 pub const BATCH: usize = 100;
-/// Records of a batch with their history, at most.
+/// The most records of a batch with history.
 pub const HISTORY_BATCH: usize = 50;
-/// Batches that are asked for at once.
+/// How many batches are requested at once.
 const AT_ONCE: usize = 6;
-/// The longest address that is asked for: HubSpot refuses them from 8,000 letters on.
+/// The longest address that is requested: HubSpot refuses addresses from 8,000 characters on.
 const MAX_URL_LENGTH: usize = 7_000;
 
-/// An object of an account, to read from.
+/// A client for one object of an account.
 #[derive(Debug, Clone)]
 pub struct ObjectClient {
-    /// Whom to ask.
+    /// The HTTP client.
     pub client: Client,
-    /// What for.
+    /// The object.
     pub object: CrmObject,
-    /// The property that tells when a record was last changed.
+    /// The property that holds the time of a record's last change.
     pub modified: String,
-    /// Ends it.
+    /// Cancelled to stop reading.
     pub stop: CancellationToken,
-    /// What went well but should be known.
+    /// Warnings.
     pub notes: Notes,
 }
 
-/// What went well but should be known, from all that read for one stream.
+/// The warnings of everything that reads for one stream.
 #[derive(Debug, Clone, Default)]
 pub struct Notes(Arc<Mutex<Vec<String>>>);
 
-/// Where ids come from.
+/// A source of ids.
 #[derive(Debug)]
 pub enum IdSource {
     /// A list.
     List(Listing),
-    /// A search for what was changed.
+    /// A search for changed records.
     ///
-    /// It goes on by key, not by page: sorted by id, and asked for ids above the last one. So it never comes to the 10,000
-    /// hits at which a search ends, however many records share a time, and a record that changes meanwhile moves none of
-    /// the others.
+    /// It pages by key: hits are sorted by id, and each page asks for ids above the last one. Therefore it never reaches
+    /// the limit of 10,000 hits, however many records share a time, and a record that changes meanwhile does not move the
+    /// others.
     Changed(Walk),
-    /// The list, for what was changed since then (milliseconds since 1970): where search cannot be believed.
+    /// The list, filtered by the time of change (milliseconds since 1970), if search cannot be trusted.
     ChangedByList(i64, Listing),
     /// These ids.
     Given(Vec<u64>),
-    /// No more.
+    /// No more ids.
     End,
 }
 
 impl Notes {
-    /// Adds something, once.
+    /// Adds a warning, once.
     pub fn add(&self, note: String) {
         let mut notes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if !notes.contains(&note) {
@@ -76,7 +76,7 @@ impl Notes {
         }
     }
 
-    /// All of them.
+    /// Takes all warnings.
     pub fn take(&self) -> Vec<String> {
         std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -88,12 +88,12 @@ impl IdSource {
         Self::List(Listing::new(which, LIST_PAGE))
     }
 
-    /// The ids of what was changed since then, milliseconds since 1970.
+    /// The ids of records that were changed since then, milliseconds since 1970.
     pub fn changed(since: i64) -> Self {
         Self::Changed(Walk::new(since))
     }
 
-    /// The next page; none after the last.
+    /// The next page of ids. `None` after the last.
     pub async fn next(&mut self, reader: &ObjectClient) -> Result<Option<Vec<IdHead>>> {
         loop {
             match std::mem::replace(self, Self::End) {
@@ -137,7 +137,7 @@ impl IdSource {
 }
 
 impl ObjectClient {
-    /// Of an object.
+    /// Creates a client for an object.
     pub fn new(client: &Client, object: CrmObject) -> Self {
         Self {
             client: client.clone(),
@@ -174,7 +174,7 @@ impl ObjectClient {
         self.request(path, None, Allowance::Window)
     }
 
-    /// Whether a list can be asked for these properties at all.
+    /// Whether a list can be requested with these properties at all.
     pub fn fits_an_address(&self, properties: &[&str]) -> bool {
         self.list_request(
             RecordState::Archived,
@@ -187,7 +187,7 @@ impl ObjectClient {
             <= MAX_URL_LENGTH
     }
 
-    /// Answers with the records of ids, in batches, in the order of the ids. `keep` chooses among the ids.
+    /// Returns the records of ids, in batches, in the order of the ids. `keep` chooses among the ids.
     pub fn batches<'a>(
         &'a self,
         ids: IdSource,
@@ -227,7 +227,7 @@ impl ObjectClient {
             .buffered(AT_ONCE)
     }
 
-    /// Decodes an answer; where it is cut off or cannot be, asks again.
+    /// Decodes an answer; requests it again if it is cut off or implausible.
     pub async fn decode<T, F: Into<Flaw>>(
         &self,
         (request, answer): (Request, Answer),
@@ -251,7 +251,7 @@ impl ObjectClient {
         }
     }
 
-    /// The next page of a list of ids, and whether another comes.
+    /// The next page of a list of ids, and whether another page follows.
     async fn ids(&self, listing: &mut Listing) -> Result<(Vec<IdHead>, bool)> {
         let request = self.list_request(
             listing.which(),
@@ -285,10 +285,10 @@ impl ObjectClient {
         Ok((heads, goes_on))
     }
 
-    /// Turns a page of a list over; tells whether another comes.
+    /// Goes to the next page of a list. Returns whether another page follows.
     ///
     /// # Errors
-    /// Where the list ended, and search knows of records that come after.
+    /// The list ended although search finds records after its end.
     pub async fn turn(&self, listing: &mut Listing, page: PageEnd) -> Result<bool> {
         let above = match listing.turn(page) {
             Turn::Page => return Ok(true),
@@ -326,7 +326,7 @@ impl ObjectClient {
             .await
     }
 
-    /// Where search cannot be believed, the list of all records tells as well when each was changed.
+    /// If search cannot be trusted, the list of all records also has the time of each record's last change.
     fn without_search(&self, since: i64, why: &str) -> IdSource {
         self.notes.add(format!(
             "HubSpot's search of {} cannot be believed ({why}): the list of all records was gone through instead, a request \
@@ -355,7 +355,7 @@ impl ObjectClient {
     }
 }
 
-/// What is asked of each record of a batch.
+/// What is requested of each record of a batch.
 #[derive(Debug, Clone, Default)]
 pub struct BatchOf {
     /// These properties.
@@ -374,14 +374,14 @@ impl BatchOf {
     }
 }
 
-/// What is escaped in an address: all but what RFC 3986 calls unreserved.
+/// The characters that are escaped in an address: all but those that RFC 3986 calls unreserved.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'_')
     .remove(b'.')
     .remove(b'~');
 
-/// Appends a text to an address, with what has a meaning there escaped.
+/// Appends a text to an address, escaped.
 pub fn encode(address: &mut String, text: &str) {
     address.extend(utf8_percent_encode(text, RESERVED));
 }

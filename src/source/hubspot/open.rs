@@ -1,4 +1,4 @@
-//! Opening a stream in HubSpot: its columns are asked for, and its scopes found sufficient, before anything is read.
+//! Opens a stream of HubSpot: its columns are requested, and its scopes are checked, before anything is read.
 
 use std::collections::BTreeMap;
 
@@ -22,7 +22,7 @@ use crate::schema::ColumnSpec;
 use crate::source::Description;
 
 impl HubSpotStream {
-    /// Asks for what the stream's columns are, and whether its records may be read.
+    /// Requests the stream's columns, and checks whether its records may be read.
     pub async fn open(
         client: &Client,
         config: &HubSpotObject,
@@ -200,7 +200,7 @@ impl HubSpotStream {
         Ok(None)
     }
 
-    /// Which property tells when a record was last changed: the one that the object has.
+    /// Finds the property that holds the time of a record's last change.
     fn find_modified(&mut self, properties: &[Property]) -> Result<()> {
         let usual = self.reader.modified.clone();
         let names = [usual.as_str(), "hs_lastmodifieddate", "lastmodifieddate"];
@@ -218,7 +218,7 @@ impl HubSpotStream {
         Ok(())
     }
 
-    /// Says which columns go stale where records are read by what changed.
+    /// Warns which columns can be outdated if only changed records are read.
     fn warn_of_calculated(&mut self) {
         let Content::Records(properties) = &self.content else {
             return;
@@ -267,7 +267,7 @@ impl HubSpotStream {
         Ok((list.results, date))
     }
 
-    /// Asks for one record, so that a missing scope is found before anything is read.
+    /// Requests one record, so that a missing scope is found before anything is read.
     async fn probe(&self) -> Result<()> {
         let request = self
             .reader

@@ -1,4 +1,4 @@
-//! What HubSpot's answers have in common: pages of records, what comes after them, and what is missing. No I/O.
+//! The common structure of HubSpot's answers: pages of records, cursors, and errors. No I/O.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 
 use crate::error::{Error, Result};
 
-/// A page of records. Values are those of the answer, where they lie in it.
+/// A page of records. Values point into the answer.
 #[derive(Debug, Deserialize)]
 pub struct Page<'a> {
     /// The records.
@@ -36,7 +36,7 @@ pub struct Record<'a> {
     /// When it was last changed.
     #[serde(borrow, default)]
     pub updated_at: Option<&'a RawValue>,
-    /// Whether it is in the archive; records of some objects do not say that they are not.
+    /// Whether it is archived; live records of some objects do not have this.
     #[serde(borrow, default)]
     pub archived: Option<&'a RawValue>,
     /// When it was archived.
@@ -47,25 +47,25 @@ pub struct Record<'a> {
     pub properties: Properties<'a>,
 }
 
-/// A record's properties, in the order in which they come.
+/// A record's properties, in the order of the answer.
 #[derive(Debug, Default)]
 pub struct Properties<'a>(pub Vec<(Cow<'a, str>, &'a RawValue)>);
 
-/// A key, which is only copied where it has escapes.
+/// A key, which is copied only if it has escapes.
 #[derive(Deserialize)]
 struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
 
-/// A page of records of which only ids and times are wanted.
+/// A page of records of which only ids and times are read.
 #[derive(Debug, Deserialize)]
 pub struct IdPage {
     /// The records.
     pub results: Vec<IdHead>,
-    /// What comes after it.
+    /// The cursor of the next page.
     #[serde(default)]
     pub paging: Option<Paging>,
 }
 
-/// What a list says of a record.
+/// A list's entry for a record.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct IdHead {
@@ -79,20 +79,20 @@ pub struct IdHead {
     pub archived_at: Option<String>,
 }
 
-/// What a page says besides its records.
+/// What a page has besides its records.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct PageEnd {
-    /// What to ask for the next page with; none on the last.
+    /// The cursor of the next page. `None` on the last.
     pub after: Option<String>,
-    /// How many records there were, those that were not admitted included.
+    /// The number of records, including those that were not admitted.
     pub records: usize,
     /// The highest id among them.
     pub highest: u64,
-    /// The ids that were asked for and do not exist.
+    /// The ids that were requested and do not exist.
     pub missing: Vec<u64>,
 }
 
-/// Whether a page has another behind it. The last one has none of this, or an empty one.
+/// The link to the next page. The last page has none, or an empty one.
 #[derive(Debug, Deserialize)]
 pub struct Paging {
     #[serde(default)]
@@ -105,7 +105,7 @@ struct NextPage {
     after: Option<NumberOrText>,
 }
 
-/// An id or a cursor, which the documents call a text and some answers write as a number.
+/// An id or a cursor: a text by the documentation, and a number in some answers.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(from = "Written")]
 pub struct NumberOrText(pub String);
@@ -117,8 +117,8 @@ enum Written {
     Text(String),
 }
 
-/// The ids that a batch was asked for and that do not exist (any more), which is no fault of it. That there are other errors
-/// means that the answer is not whole.
+/// The ids of a batch that do not exist (any more), which is not an error. Any other error means that the answer is not
+/// complete.
 #[derive(Debug, Default, Deserialize)]
 #[serde(try_from = "Vec<BatchError>")]
 pub struct Missing(pub Vec<u64>);
@@ -132,7 +132,7 @@ struct BatchError {
 }
 
 impl Page<'_> {
-    /// What it says besides its records, of which `highest` is the highest id.
+    /// What the page has besides its records; `highest` is the highest id.
     pub fn end(self, highest: u64) -> PageEnd {
         PageEnd {
             after: self
@@ -148,7 +148,7 @@ impl Page<'_> {
 }
 
 impl IdHead {
-    /// Of a record of which no more is known.
+    /// A record of which only the id is known.
     pub fn of(id: u64) -> Self {
         Self {
             id: id.to_string(),
@@ -164,8 +164,8 @@ impl IdHead {
             .map_err(|_| Error::data("HubSpot gave a record whose id is no number"))
     }
 
-    /// Whether it was changed or archived at or after that time, milliseconds since 1970. One that does not say when counts
-    /// as changed.
+    /// Whether it was changed or archived at or after that time, milliseconds since 1970. A record without times counts as
+    /// changed.
     pub fn is_since(&self, since: i64) -> bool {
         if self.updated_at.is_none() {
             return true;
@@ -181,7 +181,7 @@ impl IdHead {
 }
 
 impl Paging {
-    /// What to ask the next page by.
+    /// The cursor of the next page.
     pub fn after(&self) -> Option<&str> {
         let after = self.next.as_ref()?.after.as_ref()?;
         Some(&after.0)

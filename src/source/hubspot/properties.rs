@@ -1,4 +1,4 @@
-//! From an object's properties to a stream's columns: which are taken, of which type, and under which name. No I/O.
+//! Maps an object's properties to a stream's columns: which are read, their types, and their names. No I/O.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Write as _;
@@ -9,14 +9,14 @@ use sha2::{Digest, Sha256};
 use crate::error::{Error, Result};
 use crate::schema::{ColumnSpec, ColumnType};
 
-/// Digits of numbers: twenty before the point, so that ids and large amounts fit, and eighteen after it, so that every
-/// double that `HubSpot` computes fits.
+/// The digits of numbers: twenty before the point, for ids and large amounts, and eighteen after it, for every double that
+/// `HubSpot` computes.
 const NUMBER: ColumnType = ColumnType::Decimal {
     precision: 38,
     scale: 18,
 };
 
-/// What comes after a column's name to call the column for what does not fit its type.
+/// The suffix of the column for values that do not fit another column's type.
 pub const MISFIT_SUFFIX: &str = "__text";
 
 /// A property, as the properties API gives it.
@@ -37,7 +37,7 @@ pub struct Property {
     /// Whether it is archived.
     #[serde(default)]
     pub archived: bool,
-    /// When it was made; none for `HubSpot`'s own.
+    /// When it was created. `None` for `HubSpot`'s own properties.
     #[serde(default)]
     pub created_at: Option<String>,
 }
@@ -49,31 +49,31 @@ pub struct PropertyList {
     pub results: Vec<Property>,
 }
 
-/// Which properties a stream takes.
+/// The properties that a stream reads.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Selection {
-    /// Names and patterns (`hs_analytics_*`); none for all.
+    /// Names and patterns (`hs_analytics_*`). `None` for all.
     pub wanted: Option<Vec<String>>,
     /// Names and patterns to leave out.
     pub excluded: Vec<String>,
 }
 
-/// A property and the column that it goes to.
+/// A property and its column.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PropertyColumn {
     /// The property's name, exactly.
     pub property: String,
     /// The column.
     pub column: ColumnSpec,
-    /// The name of the column for what does not fit; none where everything fits.
+    /// The name of the column for values that do not fit. `None` if every value fits.
     pub misfit: Option<String>,
-    /// Whether the configuration chose its type.
+    /// Whether the configuration sets its type.
     pub is_chosen: bool,
-    /// Whether its value changes while the record's time of change does not.
+    /// Whether its value can change without the record's time of change.
     pub calculated: bool,
 }
 
-/// Properties that go with each record, and of which a change is always told.
+/// The properties that every record has, and whose changes HubSpot always reports.
 const OWN: [&str; 6] = [
     "hs_object_id",
     "createdate",
@@ -84,7 +84,7 @@ const OWN: [&str; 6] = [
 ];
 
 impl Property {
-    /// Whether `HubSpot` computes it, so that its value changes without the record's time of change.
+    /// Whether `HubSpot` computes it, so that its value can change without the record's time of change.
     pub fn is_calculated(&self) -> bool {
         (self.calculated || self.field_type.starts_with("calculation"))
             && !OWN.contains(&self.name.as_str())
@@ -92,10 +92,10 @@ impl Property {
 }
 
 impl Selection {
-    /// The properties that it takes, by name.
+    /// The properties that the selection matches, by name.
     ///
     /// # Errors
-    /// [`Error::Config`] where a name or pattern meets no property.
+    /// [`Error::Config`] if a name or pattern matches no property.
     pub fn choose(&self, object: &str, properties: Vec<Property>) -> Result<Vec<Property>> {
         let mut chosen: BTreeMap<String, Property> = properties
             .into_iter()
@@ -117,11 +117,11 @@ impl Selection {
     }
 }
 
-/// The columns of properties, beside columns whose names are `taken`.
+/// The columns of properties, whose names must differ from those that are `taken`.
 ///
-/// A column is named as its property. Names that differ only in case would be one name in `DuckDB`: of these, the property
-/// that was made first keeps its name, and each other gets a suffix made of its exact name. So no name ever depends on
-/// properties that are made later.
+/// A column has its property's name. Names that differ only in case would be one name in `DuckDB`: of these, the property
+/// that was created first keeps its name, and each other gets a suffix derived from its exact name. Therefore no name
+/// depends on properties that are created later.
 pub fn columns(
     properties: &[Property],
     taken: &[&str],
@@ -173,7 +173,7 @@ pub fn columns(
         .collect()
 }
 
-/// The name of the column beside a column. `is_free` tells whether a name can be had.
+/// The name of the column beside a column. `is_free` says whether a name can be used.
 pub fn beside(column: &str, is_free: impl FnOnce(&str) -> bool) -> String {
     let beside = format!("{column}{MISFIT_SUFFIX}");
     if is_free(&beside) {
@@ -198,7 +198,7 @@ fn column_type(property: &Property) -> ColumnType {
     }
 }
 
-/// Whether a name is meant by a pattern, in which `*` stands for anything.
+/// Whether a name matches a pattern, in which `*` stands for any text.
 pub fn matches(pattern: &str, name: &str) -> bool {
     let mut parts = pattern.split('*');
     let first = parts.next().unwrap_or_default();
@@ -226,7 +226,7 @@ fn fingerprint(name: &str) -> String {
     })
 }
 
-/// The columns beside columns, for values that are not of their type.
+/// The columns that have a column beside them, for values that do not fit.
 pub fn misfits(properties: &[PropertyColumn]) -> BTreeMap<String, String> {
     properties
         .iter()

@@ -1,5 +1,5 @@
-//! Asking no faster than an account may: the requests of all its streams are counted against what HubSpot says of its
-//! window, so that no request is refused in a healthy run.
+//! The rate limit of an account: the requests of all its streams are counted against the window that HubSpot reports, so
+//! that no request is refused in a healthy run.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -7,25 +7,26 @@ use std::time::{Duration, Instant};
 
 use super::error::LONGEST_ASKED;
 
-/// What is assumed of the window before HubSpot has said it: that of a free account.
+/// The window that is assumed before HubSpot has reported it: that of a free account.
 const UNKNOWN_LIMIT: u32 = 100;
 const UNKNOWN_WINDOW: Duration = Duration::from_secs(10);
-/// Searches in a second: one less than an account may, for search answers do not say what other applications take of it.
+/// Searches per second: one less than an account may send, because answers to searches do not report what other
+/// applications use.
 const SEARCHES: u32 = 4;
 const SEARCH_WINDOW: Duration = Duration::from_secs(1);
-/// How long to wait where only requests under way fill the window.
+/// How long to wait if only requests in progress fill the window.
 const MOMENT: Duration = Duration::from_millis(20);
 
-/// Which allowance a request is taken from.
+/// The allowance that a request counts against.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Allowance {
     /// The account's window, ten seconds long.
     Window,
-    /// Searches in a second; these do not count in the window.
+    /// Searches per second; they do not count in the window.
     Search,
 }
 
-/// What an answer says of the window.
+/// The window as an answer reports it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct WindowHeaders {
     /// `X-HubSpot-RateLimit-Max`.
@@ -48,27 +49,27 @@ struct State {
     search: Window,
 }
 
-/// The pacers by address and token.
+/// The rate limiters by address and token.
 type Accounts = HashMap<(String, String), Arc<RateLimiter>>;
 
-/// Requests of a rolling window.
+/// The requests of a rolling window.
 ///
-/// HubSpot counts a request when it arrives, which is some time between when it was sent and when its answer came. So a
-/// request counts from the moment it is sent until a whole window after its answer: whichever moment HubSpot takes, no
-/// window of its has more requests than are counted here.
+/// HubSpot counts a request when it arrives, at some time between its sending and its answer. Therefore a request counts
+/// from its sending until a whole window after its answer: whatever moment HubSpot takes, none of its windows has more
+/// requests than are counted here.
 #[derive(Debug)]
 struct Window {
     limit: u32,
     length: Duration,
     under_way: u32,
-    /// When so many requests were answered, the oldest first.
+    /// When how many requests were answered, the oldest first.
     answered: VecDeque<(Instant, u32)>,
-    /// How many those are.
+    /// The number of these requests.
     counted: u32,
     closed_until: Option<Instant>,
 }
 
-/// A request that may be sent. Ends when its answer is there, or when it is dropped.
+/// A permit to send a request. It ends with the answer, or when it is dropped.
 #[derive(Debug)]
 pub struct Permit {
     limiter: Arc<RateLimiter>,
@@ -76,9 +77,9 @@ pub struct Permit {
 }
 
 impl RateLimiter {
-    /// The limiter of an account: one for all streams that ask there with that token.
+    /// The limiter of an account: one for all streams that use that address and token.
     pub fn of_account(base_url: &str, token: &str) -> Arc<Self> {
-        // A run makes a source for each of its streams, and the account's window is one.
+        // A run creates a source for each of its streams, and the account has one window.
         static PACERS: OnceLock<Mutex<Accounts>> = OnceLock::new();
         let pacers = PACERS.get_or_init(Mutex::default);
         let mut pacers = pacers.lock().unwrap_or_else(PoisonError::into_inner);
@@ -115,14 +116,14 @@ impl RateLimiter {
         }
     }
 
-    /// Takes note of what an answer says.
+    /// Updates the limits from an answer.
     pub fn update_from_headers(&self, headers: &WindowHeaders) {
         self.state()
             .window
             .update_from_headers(headers, Instant::now());
     }
 
-    /// Lets nobody ask for so long, or for a whole window. Tells for how long.
+    /// Blocks all requests for that time, or for a whole window. Returns the time.
     pub fn close(&self, allowance: Allowance, wait: Option<Duration>) -> Duration {
         let mut state = self.state();
         let window = state.window_of(allowance);
@@ -158,7 +159,7 @@ impl Window {
         }
     }
 
-    /// Counts a request that is sent now; or tells how long to wait before asking again.
+    /// Counts a request that is sent now, or returns how long to wait before the next attempt.
     fn take(&mut self, now: Instant) -> Option<Duration> {
         if let Some(until) = self.closed_until {
             if until > now {
@@ -177,13 +178,13 @@ impl Window {
         Some(wait.max(Duration::from_millis(1)))
     }
 
-    /// A request was answered, or given up.
+    /// Notes that a request was answered, or given up.
     fn answer(&mut self, now: Instant) {
         self.under_way = self.under_way.saturating_sub(1);
         self.count(now, 1);
     }
 
-    /// Counts requests as answered now. However many a server says there were, they are one entry.
+    /// Counts requests as answered now, as one entry, however many the server reports.
     fn count(&mut self, now: Instant, requests: u32) {
         if requests > 0 {
             self.answered.push_back((now, requests));
@@ -191,7 +192,7 @@ impl Window {
         }
     }
 
-    /// Takes the limit over, less a little, and counts what others have asked meanwhile with the same allowance.
+    /// Takes over the reported limit, less a margin, and counts the requests of other applications with the same allowance.
     fn update_from_headers(&mut self, headers: &WindowHeaders, now: Instant) {
         if let Some(interval) = headers
             .interval
@@ -260,7 +261,7 @@ mod tests {
             while let Some(wait) = window.take(now) {
                 now += wait;
             }
-            // A request arrives at once or when its answer is about to come, as it pleases the network.
+            // A request may arrive at once, or just before its answer.
             let latency = Duration::from_millis(number * 7 % 400);
             arrivals.push(if number % 2 == 0 { now } else { now + latency });
             window.answer(now + latency);

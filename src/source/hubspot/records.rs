@@ -1,5 +1,5 @@
-//! Records: all of them, or those that changed. Live ones first, then those in the archive, then what was merged away or is
-//! gone for good.
+//! Reads records: all of them, or those that changed. Live ones come first, then archived ones, then those that were merged
+//! or deleted for good.
 
 use std::collections::BTreeMap;
 
@@ -28,68 +28,69 @@ pub struct Records {
     seen: Seen,
 }
 
-/// From where records are read.
+/// Where reading begins.
 #[derive(Debug)]
 pub enum Start {
-    /// From the beginning: all of them.
+    /// At the beginning: all records are read.
     Beginning,
-    /// What was changed since then.
+    /// At a time: records that changed since then are read.
     Since {
         /// Milliseconds since 1970.
         since: i64,
-        /// The records that were in the archive when that was read; none where it was not.
+        /// The records that were archived at the time of the position. `None` if the archive was not read.
         archived: Option<IdSet>,
-        /// Where all ids are compared with those of the table.
+        /// Set if all ids are compared with those of the table.
         compare: Option<Box<Compare>>,
     },
 }
 
-/// How the ids of all records are compared with those of the table.
+/// The comparison of all ids with those of the table.
 #[derive(Debug)]
 pub struct Compare {
-    /// When they last were, milliseconds since 1970: live records that changed since then are read. None for all.
+    /// The time of the last comparison, milliseconds since 1970: live records that changed since then are read. `None` for
+    /// all.
     pub since: Option<i64>,
-    /// The ids that the table has for records in use.
+    /// The table's ids of records that are not archived.
     pub known: IdSet,
-    /// Records that were last changed before then, milliseconds since 1970, are none of the stream's.
+    /// Records that were last changed before that time, milliseconds since 1970, do not belong to the stream.
     pub floor: Option<i64>,
-    /// When that is, for what is found to be gone (RFC 3339).
+    /// The time of the comparison (RFC 3339), for records that are missing.
     pub now: String,
 }
 
-/// What was read.
+/// The result of reading.
 #[derive(Debug)]
 pub struct Read {
-    /// The records that are in the archive.
+    /// The archived records.
     pub archived: IdSet,
-    /// How many values did not fit their columns: column, column beside it, number.
+    /// The number of values that did not fit their columns: column, column beside it, number.
     pub misfits: Vec<(String, String, u64)>,
     /// Whether there are rows that only mark a record.
     pub marks: bool,
 }
 
-/// The records that were handed on, so that none is twice.
+/// The records that were sent, so that none is sent twice.
 #[derive(Debug, Default)]
 struct Seen {
-    /// Those of the live state, once the archive is read.
+    /// Those that are live, after the archive is read.
     live: IdSet,
     ids: IdSet,
-    /// The records that there are, whether they were handed on or not.
+    /// All records that exist, whether they were sent or not.
     listed: IdSet,
-    /// The ids that were asked for and do not exist.
+    /// The ids that were requested and do not exist.
     missing: IdSet,
-    /// Records that were last changed before then, microseconds since 1970, are passed over.
+    /// Records that were last changed before that time, microseconds since 1970, are skipped.
     floor: Option<i64>,
-    /// The ids of the page under way, which count only once the page is found whole.
+    /// The ids of the current page, which count only when the page is complete.
     page: Vec<u64>,
     page_listed: Vec<u64>,
-    /// Which records were merged into which.
+    /// The records that were merged, and into which.
     merged: BTreeMap<u64, u64>,
     page_merged: Vec<(u64, u64)>,
 }
 
 impl Records {
-    /// Reads records with these properties, into batches of `schema`.
+    /// Creates a reader of records with these properties, into batches of `schema`.
     pub fn new(
         reader: ObjectClient,
         schema: &Schema,
@@ -115,7 +116,7 @@ impl Records {
         })
     }
 
-    /// Reads, to the end.
+    /// Reads all.
     pub async fn read(mut self, start: Start) -> Result<Read> {
         let mut marks = false;
         let archived = match start {
@@ -154,10 +155,10 @@ impl Records {
         })
     }
 
-    /// Reads all records. Gives the ids of those in the archive.
+    /// Reads all records. Returns the ids of archived ones.
     ///
-    /// One that is taken back from the archive after the live ones were read, and before the archive is, would be in
-    /// neither: so the ids that are there at the beginning are looked for at the end.
+    /// A record that is restored after the live ones were read, and before the archive is, would be found in neither.
+    /// Therefore the ids that exist at the beginning are looked for at the end.
     async fn read_all(&mut self) -> Result<IdSet> {
         let mut before = IdSet::default();
         let mut ids = IdSource::list(RecordState::Archived);
@@ -178,8 +179,8 @@ impl Records {
         Ok(archived)
     }
 
-    /// Reads a state page by page, with the properties in the address; or, where that would be too long, its ids, and the
-    /// records by batch.
+    /// Reads the records of a state page by page, with the properties in the address; or, if that would be too long, their
+    /// ids, and the records by batch.
     async fn list(&mut self, which: RecordState) -> Result<()> {
         let mut listing = Listing::new(which, LIST_PAGE);
         let names: Vec<String> = self.asked.properties.clone();
@@ -270,8 +271,8 @@ impl Records {
         Ok(())
     }
 
-    /// Goes through the list of all live records, and reads those that changed since the last time, and those that the table
-    /// does not have.
+    /// Pages through the list of all live records, and reads those that changed since the last comparison, and those that
+    /// the table does not have.
     async fn compare(&mut self, compare: &Compare) -> Result<()> {
         let Some(since) = compare.since else {
             self.seen.floor = compare.floor.map(|floor| floor.saturating_mul(1_000));
@@ -297,12 +298,11 @@ impl Records {
         Ok(())
     }
 
-    /// Looks through the archive for what search never finds: what was archived meanwhile, and what came back. Gives the
-    /// ids that are there now.
+    /// Reads the archive for what search never finds: records that were archived or restored since. Returns the ids that
+    /// are archived now.
     ///
-    /// Archiving a record does not change when it was changed, and neither does taking it back. So the ids that were there
-    /// the last time are remembered: what is new among them was archived, what is no longer was restored, merged, or
-    /// removed for good.
+    /// Archiving or restoring a record does not change its time of change. Therefore the archived ids are remembered: a new
+    /// id was archived; a missing one was restored, merged, or deleted for good.
     async fn sweep(&mut self, since: i64, before: Option<IdSet>) -> Result<IdSet> {
         let mut now = IdSet::default();
         let live = self.seen.ids.clone();
@@ -313,7 +313,7 @@ impl Records {
             RecordState::Archived,
             |head| {
                 let id = head.number()?;
-                // Read as live a moment ago: it counts as archived from the next run on.
+                // The record was read as live a moment ago: it counts as archived from the next run on.
                 if live.contains(id) {
                     return Ok(false);
                 }
@@ -331,8 +331,8 @@ impl Records {
         Ok(now)
     }
 
-    /// Marks the records that the table has and HubSpot no longer does: those that were deleted for good leave nothing else
-    /// behind. Tells whether there are any.
+    /// Marks the records that the table has and HubSpot does not: records that were deleted for good leave no other trace.
+    /// Returns whether there are any.
     async fn mark_deleted(&mut self, compare: &Compare, archived: &IdSet) -> Result<bool> {
         let lacking = |seen: &Seen| -> Vec<u64> {
             let ids = compare.known.iter();
@@ -344,7 +344,7 @@ impl Records {
             })
             .collect()
         };
-        // A list may be wrong or may have changed meanwhile: each is asked for by its id, as live and as archived.
+        // A list may be wrong, or may have changed meanwhile: each id is requested, as live and as archived.
         for which in [RecordState::Live, RecordState::Archived] {
             let ids = lacking(&self.seen);
             self.seen.missing = IdSet::default();
@@ -371,7 +371,7 @@ impl Records {
         Ok(any)
     }
 
-    /// Marks what was merged away, unless it was read as a record of its own. Tells whether there are any.
+    /// Marks records that were merged, unless they were read as records of their own. Returns whether there are any.
     async fn mark_merged(&mut self, archived: &IdSet) -> Result<bool> {
         let mut any = false;
         for (id, into) in std::mem::take(&mut self.seen.merged) {
@@ -397,7 +397,7 @@ impl Records {
     }
 }
 
-/// Gathers the records of a page that were not handed on before.
+/// Collects the records of a page that were not sent before.
 fn decode(builder: &mut RecordBuilder, seen: &mut Seen, body: &[u8]) -> Result<PageEnd, Malformed> {
     seen.begin();
     let end = builder.page(body, |head| seen.admit(head))?;
@@ -410,7 +410,7 @@ async fn send_batch(
     batches: &mpsc::Sender<RecordBatch>,
 ) -> Result<()> {
     if let Some(batch) = builder.take()? {
-        // Nobody takes them any more where landing them failed, and that error is the one to tell.
+        // If the receiver was dropped because landing failed, that error is the one to report.
         batches.send(batch).await.map_err(|_| Error::Interrupted)?;
     }
     Ok(())

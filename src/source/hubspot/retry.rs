@@ -1,4 +1,5 @@
-//! How often a request is sent again, and when it is given up: soon where there never was an answer, late amid a read.
+//! How often a request is sent again, and when it is given up: soon if there never was an answer, late in the midst of
+//! reading.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,20 +11,20 @@ use super::error::{MAX_FAULTS, MAX_UNREACHABLE, MAX_WAITED, OUTAGE, RequestError
 use super::json::Malformed;
 use crate::error::{Error, Result};
 
-/// How often a request was sent again already, and for how long.
+/// How often a request was sent again, and for how long.
 #[derive(Debug)]
 pub struct RetryBudget {
-    /// Whether HubSpot has answered anything so far.
+    /// Whether HubSpot has answered any request so far.
     answered: Arc<AtomicBool>,
     faults: u32,
-    /// When the first fault was met.
+    /// The time of the first fault.
     since: Option<Instant>,
-    /// How long was waited because too much was asked.
+    /// How long requests have waited because of rate limits.
     waited: Duration,
 }
 
 impl RetryBudget {
-    /// With a request that was not sent yet. `answered` tells whether HubSpot has answered others.
+    /// The budget of a request that was not sent yet. `answered` says whether HubSpot has answered others.
     pub fn new(answered: Arc<AtomicBool>) -> Self {
         Self {
             answered,
@@ -33,7 +34,7 @@ impl RetryBudget {
         }
     }
 
-    /// Waits after a fault; or gives up.
+    /// Waits after a fault, or gives up.
     pub async fn fault(
         &mut self,
         what: String,
@@ -47,7 +48,7 @@ impl RetryBudget {
         self.again(what, cause, wait, most, remedy, stop).await
     }
 
-    /// Waits after an answer that is no JSON; or gives up: it does come, and waiting for long is of no use.
+    /// Waits after an answer that is not JSON, or gives up soon: such an answer rarely changes.
     pub async fn malformed(
         &mut self,
         what: String,
@@ -60,7 +61,7 @@ impl RetryBudget {
             .await
     }
 
-    /// Waits after a connection could not be made at all; or gives up, soon where none ever was.
+    /// Waits after a connection could not be made at all, or gives up; soon if none was ever made.
     pub async fn unreachable(
         &mut self,
         what: String,
@@ -74,8 +75,8 @@ impl RetryBudget {
             .await
     }
 
-    /// How many faults are met: no number where answers came before. Amid a read, what was read would have to be read
-    /// anew, so that an outage is waited out.
+    /// How many faults are tolerated: any number if there were answers before. In the midst of reading, everything would
+    /// have to be read again, so an outage is waited for.
     fn most(&self, most: u32) -> Option<u32> {
         (!self.answered.load(Ordering::Relaxed)).then_some(most)
     }
@@ -108,7 +109,7 @@ impl RetryBudget {
         pause(wait, stop).await
     }
 
-    /// Counts the wait after a request that was one too many; or gives up.
+    /// Counts the wait after a request that was refused by the rate limit, or gives up.
     pub fn wait(&mut self, subject: &str, wait: Duration) -> Result<(), RequestError> {
         if self.waited >= MAX_WAITED {
             return Err(RequestError::Failed(
@@ -125,7 +126,7 @@ impl RetryBudget {
     }
 }
 
-/// Waits, unless it is stopped.
+/// Waits, unless the run is stopped.
 pub async fn pause(wait: Duration, stop: &CancellationToken) -> Result<(), RequestError> {
     tokio::select! {
         () = stop.cancelled() => Err(RequestError::Failed(Error::Interrupted)),
@@ -133,7 +134,7 @@ pub async fn pause(wait: Duration, stop: &CancellationToken) -> Result<(), Reque
     }
 }
 
-/// What is said of an answer that cannot be.
+/// The error for an answer that is implausible.
 pub fn unsound(subject: &str, why: &str, times: u32) -> Error {
     Error::source(format!(
         "HubSpot's answer for {subject} cannot be, {times} times in a row: {why}"
@@ -144,7 +145,7 @@ pub fn unsound(subject: &str, why: &str, times: u32) -> Error {
     )
 }
 
-/// Something that differs from stream to stream, to spread waits by.
+/// Jitter for retry delays, which differs from stream to stream.
 pub fn chance() -> u32 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)

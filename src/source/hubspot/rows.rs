@@ -45,7 +45,7 @@ impl RowBuilder {
     /// Appends a row.
     ///
     /// # Errors
-    /// [`Error::Data`] where a value is none of its column's type.
+    /// [`Error::Data`] if a value is not of its column's type.
     pub fn row(&mut self, values: &[Option<Cow<'_, str>>]) -> Result<()> {
         for (place, (column, value)) in self.columns.iter_mut().zip(values).enumerate() {
             if let Some(value) = value
@@ -90,7 +90,7 @@ impl RowBuilder {
     }
 }
 
-/// Hands rows on, where there are enough of them or there come no more.
+/// Sends rows, if there are enough of them or if no more will come.
 pub async fn send_rows(
     builder: &mut RowBuilder,
     batches: &mpsc::Sender<RecordBatch>,

@@ -1,8 +1,8 @@
-//! What a search finds, and whether it can be believed. No I/O.
+//! The answers of a search, and whether they can be trusted. No I/O.
 //!
-//! A search is asked by key: sorted by id, and from the last id on. So an answer that is out of order, that shows fewer
-//! hits than it says there are, or that ends too early would lose changes for good. Each answer must prove itself: ids
-//! ascend, lie above the last one, and are as many as `total` says a page has.
+//! A search pages by key: hits are sorted by id, and each page begins after the last id. An answer that is not sorted, that
+//! has fewer hits than it claims, or that ends too early would lose changes for good. Therefore each answer is checked: its
+//! ids ascend, are above the last one, and are as many as `total` says a page has.
 
 use serde::Deserialize;
 use serde_json::json;
@@ -10,13 +10,13 @@ use serde_json::json;
 use super::json::{self, Flaw};
 use super::page::{IdHead, Paging};
 
-/// Hits of a page of a search, at most.
+/// The most hits of a page.
 pub const SEARCH_PAGE: u64 = 200;
 
 /// A page of a search.
 #[derive(Debug, Deserialize)]
 pub struct SearchPage {
-    /// How many hits there are from here on, on further pages as well.
+    /// The number of hits from here on, including those on further pages.
     total: u64,
     /// The hits of this page.
     pub results: Vec<IdHead>,
@@ -24,33 +24,33 @@ pub struct SearchPage {
     paging: Option<Paging>,
 }
 
-/// A search that goes on by key, page after page.
+/// A search that pages by key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Walk {
-    /// Since when records were changed, milliseconds since 1970.
+    /// The time since which records were changed, milliseconds since 1970.
     pub since: i64,
     /// The last id that was seen.
     pub last: u64,
-    /// How many hits were seen, and how many the first page said there were.
+    /// How many hits were seen, and how many the first page claimed.
     seen: u64,
     promised: Option<u64>,
-    /// How often it began anew.
+    /// How often the search began anew.
     again: u32,
 }
 
-/// How a walk goes on.
+/// What follows a page.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Next {
-    /// With another page.
+    /// Another page.
     Page(Walk),
-    /// All was seen.
+    /// Nothing: all hits were seen.
     End,
-    /// It ended, and fewer hits were seen than there were said to be: this.
+    /// Nothing, although fewer hits were seen than the search claimed, as this says.
     Short(String),
 }
 
 impl Walk {
-    /// Over what was changed since then.
+    /// A search for records that were changed since then.
     pub fn new(since: i64) -> Self {
         Self {
             since,
@@ -61,7 +61,7 @@ impl Walk {
         }
     }
 
-    /// Over all live records above an id.
+    /// A search for all live records above an id.
     pub fn above(id: u64) -> Self {
         Self {
             last: id,
@@ -69,7 +69,7 @@ impl Walk {
         }
     }
 
-    /// The body to ask for the next page with.
+    /// The request body for the next page.
     pub fn body(&self, modified: &str) -> String {
         json!({
             "filterGroups": [{"filters": [
@@ -84,10 +84,10 @@ impl Walk {
         .to_string()
     }
 
-    /// Reads a page, where it proves to be sound.
+    /// Parses a page, and checks it.
     ///
     /// # Errors
-    /// What cannot be.
+    /// What is implausible.
     pub fn page(&self, body: &[u8]) -> Result<SearchPage, Flaw> {
         let page: SearchPage = json::parse(body)?;
         let mut last = self.last;
@@ -117,7 +117,7 @@ impl Walk {
         Ok(page)
     }
 
-    /// How it goes on after a page.
+    /// What follows a page.
     pub fn after(self, page: &SearchPage) -> Next {
         let shown = page.shown();
         let last = page
@@ -127,7 +127,7 @@ impl Walk {
             .unwrap_or(self.last);
         let seen = self.seen + shown;
         let promised = self.promised.unwrap_or(page.total);
-        // A full page is not believed to be the last, whatever it says.
+        // A full page is never taken for the last, whatever it claims.
         if shown > 0 && (page.total > shown || page.has_next() || shown >= SEARCH_PAGE) {
             return Next::Page(Self {
                 last,
@@ -139,7 +139,7 @@ impl Walk {
         if seen >= promised {
             return Next::End;
         }
-        // Records that were archived meanwhile are hits no longer: then the second time adds up.
+        // Records that were archived meanwhile are not hits any more; then the second attempt is consistent.
         if self.again == 0 {
             return Next::Page(Self {
                 again: 1,
@@ -163,7 +163,7 @@ impl SearchPage {
             .is_some_and(|paging| paging.after().is_some())
     }
 
-    /// How many hits it says there are.
+    /// The number of hits that it claims.
     pub fn total(&self) -> u64 {
         self.total
     }
@@ -232,7 +232,7 @@ mod tests {
         };
         assert_eq!(walk.last, 200);
         assert_eq!(step(walk, 0, 0, 0), Next::End);
-        // Fewer than there were said to be: once more from the start, then it is told.
+        // There are fewer hits than claimed: the search begins once more, and then this is reported.
         let Next::Page(walk) = step(Walk::new(0), 900, 1, 200) else {
             panic!("it ended too early")
         };

@@ -1,4 +1,4 @@
-//! A stream open in HubSpot: its columns known, its scopes found sufficient, its reading about to begin. `open` opens it.
+//! An open stream of HubSpot: its columns are known, and its scopes are sufficient. `open` opens it.
 
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -16,15 +16,15 @@ use crate::position::Position;
 use crate::schema::{ColumnType, Schema};
 use crate::source::{Complete, Description, Extract, ExtractEnd, LANE_CAPACITY, joined};
 
-/// A stream open in HubSpot.
+/// An open stream of HubSpot.
 #[derive(Debug)]
 pub struct HubSpotStream {
     pub(super) reader: ObjectClient,
     pub(super) content: Content,
     pub(super) description: Description,
-    /// What an incremental stream stands by, and how far before its position it begins.
+    /// The state of an incremental stream.
     pub(super) incremental: Option<Incremental>,
-    /// What its owner should know, and what to do about it.
+    /// Recommendations: what was found, and what fixes it.
     pub(super) recommendations: Vec<(String, String)>,
 }
 
@@ -41,18 +41,18 @@ pub(super) enum Content {
 }
 
 impl HubSpotStream {
-    /// What the source says of the stream.
+    /// The description of the stream.
     pub fn description(&self) -> &Description {
         &self.description
     }
 
-    /// What its owner should know, and what to do about it.
+    /// Recommendations: what was found, and what fixes it.
     pub fn recommendations(&self) -> Vec<(String, String)> {
         self.recommendations.clone()
     }
 
-    /// Takes the types of a table that is there already for properties that are of another type now. All their values come
-    /// as text: what does not fit goes beside.
+    /// Keeps the types of an existing table for properties whose type has changed. Their values are read as text; values
+    /// that do not fit go to the column beside.
     pub fn keep_types(&mut self, known: &TableSchema) {
         let Content::Records(properties) = &mut self.content else {
             return;
@@ -95,7 +95,7 @@ impl HubSpotStream {
         self.description.misfits = misfits(properties);
     }
 
-    /// Whether reading from a position takes the ids that the table has for records in use.
+    /// Whether reading from a position needs the ids of the records that the table has and that are not archived.
     pub fn compares_ids(&self, from: Option<&Position>) -> bool {
         let (Content::Records(_), Some(Position::HubSpot(position)), Some(incremental)) =
             (&self.content, from, &self.incremental)
@@ -106,7 +106,7 @@ impl HubSpotStream {
         compares || rereads
     }
 
-    /// Begins to read. `ids` are those that the table has for records in use, where they are
+    /// Starts to read. `ids` are the table's ids of records that are not archived, if they are
     /// [compared](HubSpotStream::compares_ids).
     pub fn read(
         mut self,

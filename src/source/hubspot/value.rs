@@ -18,7 +18,7 @@ pub fn integer(text: &str) -> Option<i64> {
     i64::try_from(decimal(text, 38, 0)?).ok()
 }
 
-/// A number as binary floating point, rounded to the nearest: whoever asks for the type accepts that.
+/// A number as binary floating point, rounded to the nearest: a user who requests the type accepts that.
 pub fn float(text: &str) -> Option<f64> {
     decimal_shaped(text)
         .then(|| text.parse().ok())

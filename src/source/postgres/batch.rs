@@ -1,4 +1,4 @@
-//! Gathers fields into record batches of bounded size. No I/O.
+//! Collects fields into record batches of bounded size. No I/O.
 
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::SchemaRef;
@@ -8,18 +8,18 @@ use crate::change::SnapshotMark;
 use crate::error::{Error, Result};
 use crate::schema::Schema;
 
-/// Rows of a batch at most.
+/// The most rows of a batch.
 pub(super) const BATCH_ROWS: usize = 16 << 10;
-/// Bytes of text and binary values in a batch, roughly at most: one value may be larger.
+/// The most bytes of text and binary values in a batch, approximately: one value may be larger.
 pub(super) const BATCH_BYTES: usize = 4 << 20;
 
-/// Gathers rows, field by field.
+/// Collects rows, field by field.
 #[derive(Debug)]
 pub struct BatchBuilder {
     schema: SchemaRef,
     columns: Vec<ColumnBuilder>,
     not_null: Vec<bool>,
-    /// The columns that follow, which have the same value in every row.
+    /// The mark of the rows, for columns that have the same value in every row.
     mark: Option<SnapshotMark>,
     next: usize,
     rows: usize,
@@ -27,8 +27,8 @@ pub struct BatchBuilder {
 }
 
 impl BatchBuilder {
-    /// For rows of `schema`, whose fields come as `wire_types`; after these come the columns of a change, where the rows are
-    /// those of a snapshot.
+    /// Creates a builder for rows of `schema`, whose fields have the formats `wire_types`. If the rows are those of a
+    /// snapshot, the columns of a change follow.
     pub fn new(schema: &Schema, wire_types: &[WireType], mark: Option<SnapshotMark>) -> Self {
         Self {
             mark,
@@ -81,7 +81,7 @@ impl BatchBuilder {
         Ok(())
     }
 
-    /// Whether the batch should be taken, with a row complete.
+    /// Whether a row is complete and the batch is full.
     pub fn is_full(&self) -> bool {
         self.next == 0 && (self.rows >= BATCH_ROWS || self.bytes >= BATCH_BYTES)
     }
@@ -123,7 +123,7 @@ impl BatchBuilder {
     }
 }
 
-/// Why a column's field cannot be carried, and what fixes it.
+/// The error that a column's field cannot be copied, with the remedy.
 pub(super) fn refused(name: &str, error: FieldError) -> Error {
     let fault = Error::data(format!(
         "column `{name}` cannot be carried exactly: {error}"

@@ -1,5 +1,5 @@
-//! The rows that an incremental extract reads and the next one reads again, because it begins where they lie: one that brings
-//! these, and no others, brings nothing new. No I/O.
+//! The rows of an incremental extract that the next extract reads again, because its lower bound is closed. If the next extract
+//! reads these rows and no others, it has nothing new. No I/O.
 
 use std::sync::Arc;
 
@@ -17,21 +17,21 @@ use crate::error::{Error, Result};
 use crate::position::CursorValue;
 use crate::row_set::{RowHasher, RowSet};
 
-/// More rows than this are not kept count of: to hold them back until they are compared would take more than a batch.
+/// The highest number of rows that are counted: more would not fit into the one batch that a lane holds to compare them.
 const MOST_ROWS: u64 = BATCH_ROWS as u64;
 
-/// The rows at the highest settled value of a cursor column and above, gathered batch by batch.
+/// The rows at the highest settled value of a cursor column and above, collected batch by batch.
 #[derive(Debug, Clone)]
 pub struct Boundary {
     hasher: RowHasher,
     bound: Option<CursorValue>,
-    /// The highest settled value so far, and the rows that have it; none where they are too many.
+    /// The highest settled value so far, and the rows that have it: `None` if there are too many.
     at: Option<(CursorValue, Option<RowSet>)>,
-    /// The rows above the bound, and those without a value, which every extract reads; none where they are too many.
+    /// The rows above the bound, and the rows without a value, which every extract reads: `None` if there are too many.
     above: Option<RowSet>,
 }
 
-/// Rows that an extract was known to read again, before it reads.
+/// The rows that an extract is expected to read again.
 #[derive(Debug, Clone)]
 pub struct KnownRows {
     hasher: RowHasher,
@@ -39,7 +39,8 @@ pub struct KnownRows {
 }
 
 impl Boundary {
-    /// For an extract after which the next begins at the highest value up to a bound, or at the highest of all.
+    /// Creates the boundary of an extract after which the next one begins at the highest value up to `bound` or, without a
+    /// bound, at the highest value.
     pub fn up_to(bound: Option<CursorValue>, hasher: RowHasher) -> Self {
         Self {
             hasher,
@@ -49,7 +50,7 @@ impl Boundary {
         }
     }
 
-    /// For an extract of which it is not known where the next one begins.
+    /// Creates the boundary of an extract after which the beginning of the next one is not known.
     pub fn unknown(hasher: RowHasher) -> Self {
         Self {
             above: None,
@@ -57,10 +58,10 @@ impl Boundary {
         }
     }
 
-    /// Notes the rows of a batch, whose cursor column is `values` and comes to `mark`.
+    /// Notes the rows of a batch. `values` is its cursor column, and `mark` that column's watermark.
     ///
     /// # Errors
-    /// [`Error::Internal`] where the column is not of its type.
+    /// [`Error::Internal`] if the column does not have its type.
     pub fn note(&mut self, batch: &RecordBatch, values: &ArrayRef, mark: &Watermark) -> Result<()> {
         if self.above.is_none() {
             return Ok(());
@@ -119,7 +120,7 @@ impl Boundary {
         Ok(())
     }
 
-    /// Adds some rows of a batch to others; none where that makes too many.
+    /// Adds the selected rows of a batch to `known`: `None` if there are too many then.
     fn with(
         &self,
         mut known: RowSet,
@@ -137,7 +138,7 @@ impl Boundary {
         Ok(Some(known))
     }
 
-    /// The rows from a value on, where that is the highest settled one, or higher than that; none where they are not known.
+    /// The rows at a value and above. `None` if the value is lower than the highest settled one, or if there are too many.
     pub fn rows_from(&self, resume: &CursorValue) -> Option<RowSet> {
         let mut rows = self.above?;
         match &self.at {
@@ -150,15 +151,15 @@ impl Boundary {
 }
 
 impl KnownRows {
-    /// Rows that were hashed with `hasher`.
+    /// `rows`, which were hashed with `hasher`.
     pub fn new(rows: RowSet, hasher: RowHasher) -> Self {
         Self { hasher, rows }
     }
 
-    /// Whether a batch is these rows, and no others.
+    /// Whether a batch has exactly these rows.
     ///
     /// # Errors
-    /// [`Error::Internal`] where they cannot be hashed.
+    /// [`Error::Internal`] if the batch cannot be hashed.
     pub fn are(&self, batch: &RecordBatch) -> Result<bool> {
         if batch.num_rows() as u64 != self.rows.rows {
             return Ok(false);
@@ -169,7 +170,7 @@ impl KnownRows {
     }
 }
 
-/// A cursor value as an array's type has it.
+/// A cursor value in the type of an array.
 fn scalar(value: &CursorValue, array: &ArrayRef) -> Result<Scalar<ArrayRef>, ArrowError> {
     let kind = array.data_type();
     let one: ArrayRef = match value {

@@ -1,4 +1,4 @@
-//! What PostgreSQL's catalog says of a relation: columns and types, key, size, and what may be read.
+//! Looks up relations in PostgreSQL's catalog: columns and types, key, size, and privileges.
 
 use tokio_postgres::Client;
 use tokio_postgres::types::{Oid, ToSql};
@@ -9,18 +9,18 @@ use super::sql::{literal, quote};
 use super::types::{BaseType, CatalogColumn};
 use crate::error::{Error, Result};
 
-/// A relation as the catalog has it.
+/// A relation of the catalog.
 #[derive(Debug, Clone)]
 pub struct CatalogRelation {
-    /// Its OID; a query has none.
+    /// Its OID. `None` for a query.
     pub oid: Option<Oid>,
-    /// What people call it.
+    /// Its name, for people.
     pub name: String,
     /// `pg_class.relkind`; a query counts as a view.
     pub kind: char,
-    /// Whether row-level security filters what this user sees of it.
+    /// Whether row-level security filters the rows that this user sees.
     pub row_security: bool,
-    /// This user.
+    /// The user's name.
     pub user: String,
     /// Quoted, with its schema; a query in parentheses, with an alias.
     pub from: String,
@@ -28,18 +28,18 @@ pub struct CatalogRelation {
     pub columns: Vec<CatalogColumn>,
     /// The columns of its primary key, in the key's order.
     pub primary_key: Vec<String>,
-    /// Its heap, where it has one that can be read by pages.
+    /// Its heap, if it has one that can be read by pages.
     pub heap: Option<Heap>,
     /// Whether it is a table, partitioned or not.
     pub is_table: bool,
-    /// Whether it is a table that this user may lock in ACCESS SHARE mode: who may read some columns only may not.
+    /// Whether this user may lock it in ACCESS SHARE mode. A user who may read only some columns may not.
     pub lockable: bool,
-    /// How many rows there are, roughly; unknown for what was never analysed.
+    /// The estimated number of rows. `None` if it was never analysed.
     pub estimated_rows: Option<u64>,
 }
 
 impl CatalogRelation {
-    /// That a key of the stream names a column that the relation does not have.
+    /// The error that a key of the stream names a column which the relation does not have.
     pub fn no_such_column(&self, key: &str, name: &str) -> Error {
         let known: Vec<&str> = self
             .columns
@@ -52,7 +52,7 @@ impl CatalogRelation {
         .remedy(format!("the columns are {}", known.join(", ")))
     }
 
-    /// That row-level security hides some of it.
+    /// The error that row-level security hides some of its rows.
     pub fn filtered(&self) -> Error {
         let (from, user) = (&self.from, &self.user);
         Error::source(format!(
@@ -69,14 +69,14 @@ impl CatalogRelation {
 /// A table's heap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Heap {
-    /// Its pages, as the file system has them now.
+    /// The number of its pages in the file system now.
     pub pages: u32,
 }
 
-/// Looks a table or view up.
+/// Looks up a table or view.
 ///
 /// # Errors
-/// Where it does not exist, or the user may not read it.
+/// It does not exist, or the user may not read it.
 pub async fn table(
     client: &Client,
     schema: Option<&str>,
@@ -91,7 +91,7 @@ pub async fn table(
     let select = "SELECT pg_catalog.to_regclass($1::pg_catalog.text)::pg_catalog.oid";
     let parameters: [&(dyn ToSql + Sync); 1] = [&qualified];
     let asked = client.query_one(select, &parameters);
-    // Where no schema is given, the role's own path says which table it is.
+    // Without a schema, the role's own search path decides which table it is.
     let named = match schema {
         Some(_) => asked.await,
         None => on_own_path(client, asked).await,
@@ -179,16 +179,16 @@ pub async fn table(
     })
 }
 
-/// An index that tells a table's rows apart.
+/// An index that identifies a table's rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyIndex {
-    /// That of the primary key.
+    /// The index of the primary key.
     PrimaryKey,
-    /// The one that `REPLICA IDENTITY USING INDEX` names.
+    /// The index that `REPLICA IDENTITY USING INDEX` names.
     ReplicaIdentity,
 }
 
-/// The key columns of such an index, in its order; none where there is no such index.
+/// The key columns of such an index, in its order. Empty if there is no such index.
 pub async fn index_columns(
     client: &Client,
     table: Oid,
@@ -208,7 +208,7 @@ pub async fn index_columns(
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
-/// Whether an index sees to it, at once and for all rows, that these columns together come once: none of them is ever NULL.
+/// Whether a unique index enforces, immediately and for all rows, that these columns together are unique and never NULL.
 pub async fn is_unique(
     client: &Client,
     table: Oid,
@@ -229,7 +229,7 @@ pub async fn is_unique(
     Ok(row.get(0))
 }
 
-/// Looks a query's columns up, by having the server prepare it.
+/// Looks up a query's columns by preparing it.
 pub async fn query(client: &Client, text: &str, place: &str) -> Result<CatalogRelation> {
     let what = || format!("the server cannot run the stream's query at {place}");
     let text = text.trim().trim_end_matches(';').trim_end();
@@ -267,7 +267,7 @@ pub async fn query(client: &Client, text: &str, place: &str) -> Result<CatalogRe
     })
 }
 
-/// The columns that a user may read, where that is not all of a table's.
+/// The columns that the user may not read.
 pub async fn unreadable_columns(
     client: &Client,
     from: &str,
@@ -298,7 +298,7 @@ pub async fn has_index_on(
     Ok(row.get(0))
 }
 
-/// The columns of a table as the log of changes tells them, with their types; none where a type is no more.
+/// Adds the types to a table's columns as the log describes them. `None` if a type does not exist any more.
 pub async fn typed(
     client: &Client,
     columns: &[RelationColumn],
@@ -318,8 +318,8 @@ pub async fn typed(
     Ok((resolved.len() == columns.len()).then_some(resolved))
 }
 
-/// Those of a table's columns that have, or had when they were added, a default or an identity: rows that were there got
-/// a value.
+/// The names of a table's columns that have, or had when they were added, a default or an identity: existing rows got a
+/// value.
 pub async fn columns_with_defaults(
     client: &Client,
     table: Oid,
@@ -336,7 +336,7 @@ pub async fn columns_with_defaults(
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
-/// How many rows of a relation have NULL in a column.
+/// The number of rows that have NULL in a column.
 pub async fn count_nulls(
     client: &Client,
     from: &str,
@@ -353,7 +353,7 @@ pub async fn count_nulls(
     Ok(counted.get(0))
 }
 
-/// Has the server do something with SQL in it that a person wrote: its names are looked for on the role's own path.
+/// Runs a request with SQL that a person wrote: its names are resolved on the role's own search path.
 async fn on_own_path<T>(
     client: &Client,
     work: impl Future<Output = Result<T, tokio_postgres::Error>>,
@@ -371,7 +371,7 @@ struct RawColumn {
     nullable: bool,
 }
 
-/// Follows domains down to their base types, and arrays to their elements'.
+/// Resolves domains to their base types, and arrays to their elements' types.
 async fn resolve(
     client: &Client,
     columns: Vec<RawColumn>,
@@ -431,7 +431,7 @@ async fn resolve(
         .collect())
 }
 
-/// Says that there is no such table, and where one of that name is.
+/// The error that a table does not exist. It names a schema that has a table of that name.
 async fn no_such_table(client: &Client, qualified: &str, name: &str, place: &str) -> Error {
     let fault = Error::source(format!("there is no table or view {qualified} at {place}"));
     let similar = format!(

@@ -1,5 +1,5 @@
-//! The cursor column of an incremental stream: whether it can be one, where an extract begins, below what the next may have
-//! to begin, and what its owner should know.
+//! The cursor column of an incremental stream: whether the column can be a cursor, where an extract begins, where the next
+//! extract may have to begin, and recommendations for the stream's owner.
 
 use std::collections::BTreeSet;
 
@@ -21,45 +21,45 @@ use crate::position::{CursorPosition, CursorValue, Lag};
 use crate::schema::ColumnType;
 use crate::seen::{Seen, SetBack, is_prepared};
 
-/// The lowest difference to UTC of any time zone: what the clock of a writer may show whose session has its own.
+/// The lowest UTC offset of any time zone, in seconds: the clock of a writer whose session sets its own zone may have it.
 const LOWEST_OFFSET: i64 = -12 * 3600;
-/// Up to when a clock that was set back is taken for one that runs unevenly.
+/// The largest difference that counts as an uneven clock, not as one that was set back.
 const UNEVEN: TimeDelta = TimeDelta::seconds(5);
 
-/// The cursor column, looked up.
+/// A cursor column.
 #[derive(Debug)]
 pub struct CursorColumn {
-    /// As it is configured.
+    /// The settings of the cursor.
     pub settings: Cursor,
-    /// Its type.
+    /// The column's type.
     pub column_type: ColumnType,
-    /// Whether it may hold NULL.
+    /// Whether the column may hold NULL.
     pub nullable: bool,
-    /// Whether an index begins with it.
+    /// Whether an index begins with the column.
     pub indexed: bool,
-    /// What people call the relation.
+    /// The relation's name, for people.
     what: String,
     from: String,
     activity: Activity,
-    /// The lowest difference to UTC, in seconds, that values without a zone may have.
+    /// The lowest UTC offset, in seconds, that values without a zone may have.
     offset: i64,
     below: Below,
     now: Seen,
 }
 
-/// Where an extract begins, and what is known at its beginning of where the next one has to.
+/// Where an extract begins, and what is known at its beginning about the next.
 #[derive(Debug)]
 pub struct Start {
     /// The closed lower bound.
     pub lower: Option<CursorValue>,
-    /// For the next extract.
+    /// The low watermark, for the next extract.
     pub low_watermark: LowWatermark,
-    /// What went well but should be known.
+    /// Warnings: the extract succeeds, but people should know this.
     pub warnings: Vec<String>,
 }
 
 impl CursorColumn {
-    /// Looks the cursor of a stream up, where it has one.
+    /// Looks up a stream's cursor, if it has one.
     ///
     /// # Errors
     /// As [`CursorColumn::look_up`].
@@ -79,11 +79,11 @@ impl CursorColumn {
         }
     }
 
-    /// Looks the column up, in the transaction that rows are read in.
+    /// Looks up the column, in the transaction that reads the rows.
     ///
     /// # Errors
-    /// Where it cannot be a cursor, has NULLs that the stream does not admit, or where late rows could not be told and no
-    /// `lag` says how far they lie back.
+    /// The column cannot be a cursor; it has NULLs that the stream does not allow; or late rows could not be detected, and
+    /// no `lag` says how late they can be.
     async fn look_up(
         client: &Client,
         relation: &CatalogRelation,
@@ -102,8 +102,8 @@ impl CursorColumn {
             .iter()
             .find(|column| column.name == *name)
             .map_or("", |column| column.base.name.as_str());
-        // The server must order the column's values as we do: not enums, whose order is their own, nor char(n) and citext,
-        // to which values are equal that differ in bytes.
+        // The server must order the column's values as acequia does. Enums have an order of their own, and char(n) and
+        // citext have equal values that differ in bytes.
         let ordered = plan.expression == quote(name)
             && (column_type != ColumnType::Text || matches!(own_type, "text" | "varchar"));
         if !CursorValue::supports(&column_type) || !ordered {
@@ -173,10 +173,10 @@ impl CursorColumn {
         })
     }
 
-    /// Where an extract from that position on begins.
+    /// Determines where an extract from that position on begins.
     ///
     /// # Errors
-    /// Where the server cannot be asked, or `lag` and `initial_value` do not suit the column.
+    /// The server cannot be asked, or `lag` or `initial_value` does not suit the column.
     pub async fn start(&self, client: &Client, from: Option<&CursorPosition>) -> Result<Start> {
         let mut warnings: Vec<String> = self.concerns().into_iter().map(advise).collect();
         let low_watermark = self.low_watermark(from.and_then(|from| from.seen.as_ref()));
@@ -213,7 +213,7 @@ impl CursorColumn {
         Ok(start)
     }
 
-    /// The position, less what the clock was set back, and the lag.
+    /// The position, less the time that the clock was set back, and less the lag.
     fn lower(&self, from: &CursorPosition, warnings: &mut Vec<String>) -> Result<CursorValue> {
         let mut lower = from.resume.clone();
         if let Some(back) = self.set_back(from) {
@@ -225,7 +225,7 @@ impl CursorColumn {
                     back.num_seconds()
                 ));
             }
-            // Values may be of a grain as coarse as a day.
+            // The values may be as coarse as a day.
             let grain = if jumped { TimeDelta::days(1) } else { UNEVEN };
             lower = lower.minus(Lag::Time(back + grain))?;
         }
@@ -242,7 +242,7 @@ impl CursorColumn {
             .transpose()
     }
 
-    /// By how much the clock was set back that the column's values are taken from, where that is known.
+    /// By how much the clock of the column's values was set back, if that is known.
     fn set_back(&self, from: &CursorPosition) -> Option<TimeDelta> {
         match from.seen.as_ref()?.set_back(&self.now) {
             SetBack::By(back) if is_time(&self.column_type) => Some(back),
@@ -250,7 +250,7 @@ impl CursorColumn {
         }
     }
 
-    /// Why the position means nothing for what is there now.
+    /// The reason why the position is not valid for the relation any more.
     async fn begins_again(
         &self,
         client: &Client,
@@ -308,11 +308,11 @@ impl CursorColumn {
         }))
     }
 
-    /// What is known of what is yet to be committed.
+    /// The low watermark, as far as it is known.
     fn low_watermark(&self, before: Option<&Seen>) -> LowWatermark {
         let mut seen = self.now.clone();
         let oldest = if self.activity.is_standby || self.settings.lag.is_some() {
-            // Not everything is shown, or asked for: `lag` says how far rows can lie back.
+            // The server does not show everything, or is not asked: `lag` says how late rows can be.
             seen.oldest = None;
             seen.unseen.clear();
             Some(self.activity.oldest)
@@ -334,7 +334,7 @@ impl CursorColumn {
         }
     }
 
-    /// What each run has to say: what could be lost, and the remedy.
+    /// The warnings of every run: which rows could be lost, and the remedy.
     pub fn concerns(&self) -> Vec<(String, String)> {
         let name = &self.settings.column;
         let mut concerns = Vec::new();
@@ -406,7 +406,7 @@ impl CursorColumn {
         concerns
     }
 
-    /// What `check` says besides.
+    /// Further recommendations of `check`.
     pub fn recommendations(&self) -> Vec<(String, String)> {
         let name = &self.settings.column;
         let mut recommendations = Vec::new();
@@ -465,9 +465,9 @@ fn is_time(column_type: &ColumnType) -> bool {
     )
 }
 
-/// The lowest value that a transaction which began then, or later, gives a column. Whole seconds, and one less: one writer may
-/// round to them, or cut off, where others do not. What coarser grain all values have is seen by
-/// [`Watermark::settled`](super::watermark::Watermark).
+/// The lowest value that a transaction which began at that time or later writes to the column. Whole seconds, and one less:
+/// some writers round or truncate to seconds, others do not. [`Watermark::settled`](super::watermark::Watermark) handles
+/// values that are coarser.
 fn lowest_value(
     began: DateTime<Utc>,
     offset: i64,

@@ -1,9 +1,9 @@
-//! What the server shows of transactions under way: how far back rows can lie that are yet to be committed.
+//! The transactions that are in progress on the server: how far below the cursor rows can still be committed.
 //!
-//! `CURRENT_TIMESTAMP` is the time when a transaction began (manual, section 9.9.5), so one that is still running can commit
-//! rows whose cursor lies as far back as its beginning. The server does not tell of each when it began: not of one that is
-//! prepared, nor of a session that this user may not look at or that does not track its activity. Such a transaction is told
-//! by its name alone, and held against what the run before knew ([`Seen::remember`]).
+//! `CURRENT_TIMESTAMP` is the time when a transaction began (manual, section 9.9.5), so a running transaction can commit
+//! rows whose cursor is as old as its beginning. The server does not show the beginning of every transaction: not of a
+//! prepared one, nor of a session that this user may not see or that does not track its activity. Of such a transaction
+//! only the name is known, which is compared with what the previous run knew ([`Seen::remember`]).
 
 use std::collections::BTreeMap;
 
@@ -12,35 +12,36 @@ use tokio_postgres::Client;
 
 use crate::seen::Seen;
 
-/// A transaction that has its time already may not be shown yet.
+/// How long a transaction may have its start time before the server shows it.
 const NOT_SHOWN: TimeDelta = TimeDelta::seconds(1);
-/// From when on a prepared transaction is one that was forgotten, rather than about to end.
+/// The age from which a prepared transaction counts as forgotten.
 const FORGOTTEN: TimeDelta = TimeDelta::hours(1);
 
-/// What the server shows.
+/// The transactions that the server shows.
 #[derive(Debug, Clone)]
 pub struct Activity {
-    /// Its clock, before anything was looked at.
+    /// The server's clock, before anything else was asked.
     pub clock: DateTime<Utc>,
-    /// This machine's clock then.
+    /// This machine's clock at the same moment.
     pub own_clock: DateTime<Utc>,
-    /// Whether it is a standby, which shows nothing of those who write.
+    /// Whether the server is a standby, which does not show the primary's transactions.
     pub is_standby: bool,
     /// Whether this user sees when other users' transactions began.
     pub sees_all: bool,
-    /// When the oldest transaction began that it tells the beginning of, or the time up to which it shows all.
+    /// When the oldest transaction with a known beginning began, or the time up to which all transactions are shown.
     pub oldest: DateTime<Utc>,
-    /// The others, and the beginning of their sessions.
+    /// The other transactions, and when their sessions began.
     pub unseen: BTreeMap<String, Option<DateTime<Utc>>>,
-    /// Prepared transactions that nobody seems to end, and since when.
+    /// Prepared transactions that were probably forgotten, and when they were prepared.
     pub forgotten: Vec<(String, DateTime<Utc>)>,
 }
 
-/// Looks at the transactions of this database. To be called outside of a transaction, before the snapshot is taken that rows
-/// are read in.
+/// Reads the transactions of this database. It must be called outside of a transaction, before the snapshot of the rows is
+/// taken.
 ///
-/// Every transaction holds a lock on its own virtual id (manual, section 54.12), which everybody sees. The order of the
-/// three looks matters: who moves on from one to the next while they are taken is then seen twice rather than never.
+/// Every transaction holds a lock on its own virtual id (manual, section 54.12), which every user sees. The order of the
+/// three queries matters: a transaction that passes from one state to the next meanwhile is then seen twice rather than
+/// never.
 pub async fn look(client: &Client) -> Result<Activity, tokio_postgres::Error> {
     let row = client
         .query_one(
@@ -108,7 +109,7 @@ pub async fn look(client: &Client) -> Result<Activity, tokio_postgres::Error> {
 }
 
 impl Activity {
-    /// What is to be known of it in the next run.
+    /// What the next run needs to know of the server.
     pub fn seen(&self, before: Option<&Seen>) -> Seen {
         let mut seen = Seen {
             server: None,
@@ -128,8 +129,8 @@ fn time(micros: i64) -> Option<DateTime<Utc>> {
     DateTime::from_timestamp_micros(micros)
 }
 
-/// The lowest difference to UTC, in seconds, that a session of this database has or will have within a day, as far as the
-/// settings of server, database and roles tell: rows of a time without zone lie that far from UTC.
+/// The lowest UTC offset, in seconds, that a session of this database has now or within a day, according to the settings of
+/// server, database and roles. Times without a zone may be that far from UTC.
 pub async fn lowest_offset(client: &Client) -> Result<i64, tokio_postgres::Error> {
     let row = client
         .query_one(

@@ -7,13 +7,13 @@ use super::connection::failed;
 use crate::error::Result;
 use crate::identity::{ColumnIdentity, RelationIdentity, ServerIdentity};
 
-/// Which server's data this is, as of which of its histories; none where the user may not ask for it.
+/// The identity of a server and its timeline. `None` if the user may not ask for it.
 ///
 /// # Errors
-/// Where the connection is lost.
+/// The connection is lost.
 pub async fn server_identity(client: &Client) -> Result<Option<ServerIdentity>> {
-    // A primary writes the timeline that its next file of the log is named after. A standby has one it was promoted from
-    // or follows at the latest by its next restart point.
+    // A primary writes the timeline in the name of its next log file. A standby knows the timeline that it follows, or that
+    // it was promoted from, at the latest after its next restart point.
     let asked = client
         .query_one(
             "SELECT (SELECT system_identifier::text FROM pg_control_system()),
@@ -39,10 +39,10 @@ pub async fn server_identity(client: &Client) -> Result<Option<ServerIdentity>> 
     }))
 }
 
-/// What tells a table and its columns from others of their names.
+/// The identity of a table and its columns.
 ///
 /// # Errors
-/// Where the server cannot be asked.
+/// The server cannot be asked.
 pub async fn relation_identity(client: &Client, table: Oid) -> Result<RelationIdentity> {
     let rows = client
         .query(
@@ -64,23 +64,24 @@ pub async fn relation_identity(client: &Client, table: Oid) -> Result<RelationId
     })
 }
 
-/// What a relation is made of.
+/// The relations that a relation's rows come from.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Below {
-    /// Its partitions and heirs that hold rows, all the way down.
+    /// Its partitions and inheriting tables that hold rows, at all levels.
     pub partitions: Vec<Oid>,
     /// Whether some of its rows are on another server.
     pub foreign: bool,
-    /// Whether some of its rows come with the refresh of a materialized view.
+    /// Whether some of its rows are those of a materialized view.
     pub materialized: bool,
-    /// Whether a logical subscription writes to it; of a query: to anything in the database.
+    /// Whether a logical subscription writes to it or, for a query, to any table of the database.
     pub subscribed: bool,
 }
 
-/// Looks up what a relation is made of, through views, partitions and heirs. Of a query nothing tells.
+/// Looks up the relations that a relation's rows come from, through views, partitions and inheritance. For a query, they
+/// are not known.
 ///
 /// # Errors
-/// Where the server cannot be asked.
+/// The server cannot be asked.
 pub async fn below(client: &Client, relation: Option<Oid>) -> Result<Below> {
     let row = client
         .query_one(

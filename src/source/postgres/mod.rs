@@ -1,10 +1,10 @@
 //! PostgreSQL as a source: any table, view or query, read in parallel lanes under one snapshot.
 //!
-//! Changes of tables come by logical replication (`replication`).
+//! Changes of tables are read by logical replication (`replication`).
 //!
-//! `catalog` asks what a relation is, `types` decides how each column travels, `sql` writes the statements, `stream`
-//! holds the relation still and begins the lanes, `cursor` and `horizon` say from where, `reader` reads them, `binary`
-//! and `text` decode what comes, `batch` makes Arrow of it.
+//! `catalog` looks relations up, `types` decides how each column is sent, `sql` writes the statements, `stream` locks the
+//! relation and starts the lanes, `cursor` and `horizon` determine the range, `reader` reads it, `binary` and `text` decode
+//! fields, and `batch` builds Arrow batches.
 
 use crate::config::postgres::Replication as ReplicationNames;
 use crate::config::{PostgresChanges, PostgresRows, PostgresSource, Reader};
@@ -43,7 +43,7 @@ pub struct Postgres {
 }
 
 impl Postgres {
-    /// Understands the connection URI. Does not connect.
+    /// Parses the connection URI. It does not connect.
     pub fn new(config: &PostgresSource) -> Result<Self> {
         Ok(Self {
             server: Server::parse(&config.url)?,
@@ -52,7 +52,7 @@ impl Postgres {
         })
     }
 
-    /// Connects, and says to what.
+    /// Connects, and returns a description of the server.
     pub async fn describe(&self) -> Result<String> {
         let client = self.server.connect().await?;
         let row = client
@@ -77,22 +77,22 @@ impl Postgres {
         PostgresStream::open(&self.server, self.reader, &rows.into(), None).await
     }
 
-    /// Connects and opens the table of a stream of changes, as it is now.
+    /// Connects and opens the table of a stream of changes, without a snapshot.
     pub async fn open_table(&self, changes: &PostgresChanges) -> Result<PostgresStream> {
         PostgresStream::open(&self.server, self.reader, &changes.into(), None).await
     }
 
-    /// The replication slot that it reads.
+    /// The replication slot's name.
     pub fn slot_name(&self) -> &str {
         &self.replication.slot
     }
 
-    /// The server, and the names that replication has on it.
+    /// The server, and the names of slot and publication.
     pub fn replication(&self) -> (&Server, &ReplicationNames) {
         (&self.server, &self.replication)
     }
 
-    /// Connects, and tells of the pipeline's replication slots that nobody reads, as warnings.
+    /// Connects, and returns warnings about the pipeline's replication slots that no process reads.
     pub async fn orphaned_slots(&self) -> Result<Vec<String>> {
         let client = self.server.connect().await?;
         preflight::warnings(&client, &self.replication).await
@@ -103,7 +103,7 @@ impl Postgres {
         Replication::open(&self.server, &self.replication).await
     }
 
-    /// Opens a table as a snapshot has it that its changes begin with.
+    /// Opens a table in the snapshot that its changes begin with.
     pub async fn open_snapshot(
         &self,
         changes: &PostgresChanges,

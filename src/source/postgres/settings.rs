@@ -9,7 +9,7 @@ use crate::config::postgres::{ColumnSelection, ColumnSettings, Cursor, Relation}
 use crate::config::{PostgresChanges, PostgresRows};
 use crate::error::{Error, Result};
 
-/// What is read, and how.
+/// The settings of a read.
 #[derive(Debug)]
 pub struct ReadSettings<'a> {
     pub(super) relation: Cow<'a, Relation>,
@@ -21,7 +21,7 @@ pub struct ReadSettings<'a> {
     pub(super) parallel: Option<NonZeroUsize>,
 }
 
-/// What a key is for.
+/// The use of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum KeyUse {
     /// Loads are applied without one.
@@ -55,7 +55,7 @@ impl<'a> From<&'a PostgresChanges> for ReadSettings<'a> {
         Self {
             relation: Cow::Owned(Relation::Table(changes.table.clone())),
             filter: None,
-            // Changes are not filtered, so what they follow on must not be.
+            // Changes are not filtered, so the snapshot must not be filtered either.
             row_security: false,
             cursor: None,
             columns: &changes.columns,
@@ -65,7 +65,7 @@ impl<'a> From<&'a PostgresChanges> for ReadSettings<'a> {
     }
 }
 
-/// The columns that the stream takes, in the relation's order, and how each is read.
+/// The columns that the stream reads, in the relation's order, and how each is sent.
 pub(super) fn column_plans(
     relation: &CatalogRelation,
     settings: &ReadSettings<'_>,

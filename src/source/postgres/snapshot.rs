@@ -11,21 +11,21 @@ use crate::error::{Error, Result};
 use crate::position::LsnPosition;
 use crate::shape::TableShape;
 
-/// What a snapshot that changes follow on reads.
+/// The snapshot of a stream of changes.
 #[derive(Debug, Clone, Copy)]
 pub struct SnapshotContext<'a> {
     /// The snapshot.
     pub snapshot: &'a Snapshot,
-    /// The table, as its changes will come.
+    /// The table, as the publication has it.
     pub table: &'a Table,
-    /// Where the changes begin.
+    /// The position that the changes begin at.
     pub position: &'a LsnPosition,
-    /// The publication that they come by.
+    /// The publication's name.
     pub publication: &'a str,
 }
 
 impl SnapshotContext<'_> {
-    /// What marks the snapshot's rows, and where the changes begin, with the table as the snapshot has it.
+    /// The mark of the snapshot's rows, and the position that the changes begin at, with the table's shape in the snapshot.
     pub(super) async fn beginning(&self, client: &Client) -> Result<(SnapshotMark, LsnPosition)> {
         refuse_rewritten(client, self.table).await?;
         let position = LsnPosition {
@@ -36,7 +36,7 @@ impl SnapshotContext<'_> {
     }
 }
 
-/// The table as the catalog had it when the snapshot was taken.
+/// The table's shape in the snapshot.
 async fn shape(client: &Client, follow: &SnapshotContext<'_>) -> Result<TableShape> {
     let oid = follow.table.oid;
     shapes::make_room(client).await?;
@@ -51,7 +51,7 @@ async fn shape(client: &Client, follow: &SnapshotContext<'_>) -> Result<TableSha
     })
 }
 
-/// A table that was truncated or rewritten after a snapshot was taken looks empty in it.
+/// Refuses a table that was truncated or rewritten after the snapshot was taken: it looks empty in the snapshot.
 async fn refuse_rewritten(client: &Client, table: &Table) -> Result<()> {
     let mut oids = table.partitions.clone();
     oids.push(table.oid);

@@ -4,11 +4,11 @@ use crate::position::CursorValue;
 pub use crate::postgres::{literal, quote};
 use crate::source::postgres::types::ColumnPlan;
 
-/// The comparisons, which no other of that name on the role's path can stand in for.
+/// The comparison operators, with their schema, so that no operator of that name on the role's search path is used instead.
 const AT_LEAST: &str = "OPERATOR(pg_catalog.>=)";
 const BELOW: &str = "OPERATOR(pg_catalog.<)";
 
-/// What an extract selects from.
+/// The relation and the conditions that an extract reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Selection {
     /// The relation, quoted and with its schema, or a query in parentheses with an alias.
@@ -20,23 +20,23 @@ pub struct Selection {
 /// One part of a relation, read by one connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Range {
-    /// All of it.
+    /// The whole relation.
     All,
-    /// Heap pages from `from` on, below `below` where it is given. The last range has no end: pages that were added since
-    /// the relation was measured belong to it.
+    /// Heap pages from `from` on, below `below` if it is set. The last range has no end: it includes pages that were added
+    /// since the relation was measured.
     Pages {
-        /// First page.
+        /// The first page.
         from: u32,
-        /// First page that is not in it.
+        /// The first page after the range.
         below: Option<u32>,
     },
-    /// Values of an integer column from `from` on, below `below`, where they are given.
+    /// Values of an integer column from `from` on, below `below`, if they are set.
     Keys {
         /// The column.
         column: String,
-        /// Lowest value.
+        /// The lowest value.
         from: Option<i64>,
-        /// Lowest value that is not in it.
+        /// The lowest value after the range.
         below: Option<i64>,
     },
 }
@@ -131,7 +131,7 @@ pub fn key_ranges(column: &str, lowest: i64, highest: i64, connections: u32) -> 
         .collect()
 }
 
-/// The condition that a cursor column's row must meet: the closed lower bound, and NULLs where they are asked for.
+/// The condition that a row must meet: the closed lower bound of the cursor, or NULL if the stream reads NULLs.
 pub fn cursor_condition(
     column: &str,
     is_text: bool,
@@ -154,7 +154,7 @@ pub fn cursor_condition(
     }
 }
 
-/// A cursor column compared with a value, as cursors are ordered.
+/// The comparison of a cursor column with a value, in the order of cursors.
 pub fn cursor_comparison(
     column: &str,
     is_text: bool,
@@ -165,7 +165,8 @@ pub fn cursor_comparison(
     format!("{}{collation} {operator} {}", quote(column), value.sql())
 }
 
-/// Unless a stream asks for it, the server refuses a read that row-level security would filter (manual, section 5.9).
+/// The statement that makes the server refuse reads that row-level security would filter, unless the stream allows that
+/// (manual, section 5.9).
 pub(super) fn row_security_setting(row_security: bool) -> &'static str {
     if row_security {
         "SET row_security = on"

@@ -1,4 +1,4 @@
-//! A stream open in PostgreSQL: its relation looked up and held still, and its lanes begun under one snapshot.
+//! An open stream of PostgreSQL: its relation is looked up and locked, and its lanes share one snapshot.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -33,16 +33,16 @@ use crate::row_set::RowHasher;
 use crate::schema::{ColumnSpec, ColumnType, Schema};
 use crate::source::{Complete, Description, Extract, ExtractEnd, joined};
 
-/// Pages below which a table is read by one connection: 64 MiB.
+/// The number of pages below which one connection reads a table: 64 MiB.
 const PARALLEL_PAGES: u32 = 8 << 10;
-/// Rows from which a relation without pages of its own is read by several connections.
+/// The number of rows from which several connections read a relation without pages of its own.
 const PARALLEL_ROWS: u64 = 500_000;
-/// Connections for one table, unless the stream says otherwise.
+/// The most connections for one table, unless the stream says otherwise.
 const MAX_LANES: usize = 4;
 /// The first server version that can read a range of pages without reading the others.
 const TID_RANGE_VERSION: i32 = 140_000;
 
-/// A stream open in PostgreSQL. Its transaction holds the tables still until this is dropped.
+/// An open stream of PostgreSQL. Its transaction keeps the tables locked until this value is dropped.
 #[derive(Debug)]
 pub struct PostgresStream {
     server: Server,
@@ -55,15 +55,15 @@ pub struct PostgresStream {
     row_security: bool,
     lanes: u32,
     server_version: i32,
-    /// Whether what it reads has SQL in it that a person wrote: a query, a view, a condition.
+    /// Whether the query contains SQL that a person wrote: a query, a view, or a condition.
     own_path: bool,
-    /// Where the changes begin that follow, and what marks the rows before.
+    /// For a snapshot of a stream of changes: the mark of its rows, and the position that the changes begin at.
     follows: Option<(SnapshotMark, LsnPosition)>,
     description: Description,
 }
 
 impl PostgresStream {
-    /// Connects, looks the stream's relation up and holds it still: as it is now, or as a snapshot has it.
+    /// Connects, looks up the stream's relation and locks it: in a new snapshot, or in the given one.
     pub async fn open(
         server: &Server,
         reader: Reader,
@@ -74,7 +74,7 @@ impl PostgresStream {
         let place = server.place();
         let begin = |error| failed(format!("cannot begin to read at {place}"), &error);
         let relation = look_up(&client, &settings.relation, place).await?;
-        // Looked at before the snapshot is taken: what begins in between is above the low watermark.
+        // This comes before the snapshot: transactions that begin in between are above the low watermark.
         let activity = match settings.cursor {
             Some(_) => Some(horizon::look(&client).await.map_err(begin)?),
             None => None,
@@ -83,7 +83,8 @@ impl PostgresStream {
             .batch_execute(&beginning(follow, settings.row_security))
             .await
             .map_err(begin)?;
-        // The lock before the snapshot: a snapshot older than a TRUNCATE or a rewriting ALTER sees the table empty.
+        // The lock comes before the snapshot: a snapshot older than a TRUNCATE or a rewriting ALTER would see the table
+        // empty.
         if relation.lockable {
             client
                 .batch_execute(&format!(
@@ -95,7 +96,7 @@ impl PostgresStream {
                     failed(format!("cannot lock {} at {place}", relation.from), &error)
                 })?;
         }
-        // What was looked up before the lock may have changed; now it cannot.
+        // The relation may have changed before it was locked; now it cannot.
         let mut relation = look_up(&client, &settings.relation, place).await?;
         let mut conditions = Vec::new();
         let follows = match follow {
@@ -131,7 +132,7 @@ impl PostgresStream {
             NonZeroUsize::get,
         );
         if follow.is_some() {
-            // A deleted row will have values in the key columns alone.
+            // A deleted row will have values only in the key columns.
             for plan in &mut plans {
                 plan.spec.nullable = true;
             }
@@ -171,12 +172,12 @@ impl PostgresStream {
         Ok(session)
     }
 
-    /// What the source says of the stream.
+    /// The description of the stream.
     pub fn description(&self) -> &Description {
         &self.description
     }
 
-    /// What the stream's owner should know: rows that could be missed, and reads that are slow.
+    /// Recommendations: rows that could be missed, and reads that are slow.
     pub fn recommendations(&self) -> Vec<(String, String)> {
         let Some(cursor) = &self.cursor else {
             return Vec::new();
@@ -186,7 +187,7 @@ impl PostgresStream {
         recommendations
     }
 
-    /// Begins the lanes.
+    /// Starts the lanes.
     pub async fn read(
         self,
         schema: &Schema,
@@ -252,7 +253,7 @@ impl PostgresStream {
             .filter(|from| goes_on && ready.len() == 1 && from_resume(from))
             .and_then(|from| from.boundary)
             .map(|rows| KnownRows::new(rows, hasher));
-        // The transaction that holds the tables still ends with the last lane.
+        // The transaction that keeps the tables locked ends with the last lane.
         let holder = Arc::new(self.client);
         let watch = cursor.as_ref().map(|(.., watch)| watch);
         let lanes = ready
@@ -280,7 +281,7 @@ impl PostgresStream {
         })
     }
 
-    /// How the relation is divided among connections. A lower bound on an indexed column is left to the index.
+    /// Divides the relation among connections. A lower bound on an indexed column is left to the index.
     async fn ranges(&self, lower: Option<&CursorValue>) -> Result<Vec<Range>> {
         let by_index = lower.is_some() && self.cursor.as_ref().is_some_and(|cursor| cursor.indexed);
         if by_index || self.lanes == 1 {
@@ -325,7 +326,7 @@ impl PostgresStream {
     }
 }
 
-/// Waits for all lanes. The first that fails stops the others.
+/// Awaits all lanes. The first failure stops the others.
 async fn all_joined(readers: Vec<JoinHandle<Result<()>>>, stop: &CancellationToken) -> Result<()> {
     let mut readers: FuturesUnordered<_> = readers.into_iter().map(joined).collect();
     let mut failure = None;
@@ -342,7 +343,7 @@ async fn all_joined(readers: Vec<JoinHandle<Result<()>>>, stop: &CancellationTok
     failure.map_or(Ok(()), Err)
 }
 
-/// What begins the reading transaction: in a snapshot of its own, or in the one that changes follow on.
+/// The statements that begin the reading transaction, in a new snapshot or in the given one.
 fn beginning(follow: Option<&SnapshotContext<'_>>, row_security: bool) -> String {
     let snapshot = follow.map_or_else(String::new, |follow| {
         let name = literal(&follow.snapshot.name);
@@ -361,8 +362,8 @@ async fn look_up(client: &Client, relation: &Relation, place: &str) -> Result<Ca
     }
 }
 
-/// Refuses to read what row-level security lets through, for the whole. The server would refuse it as well, but only once it
-/// is read; and never the changes of a table, which are not filtered.
+/// Refuses a relation whose rows row-level security would filter. The server would refuse it as well, but only while it is
+/// read; and it never refuses the changes of a table, which are not filtered.
 async fn refuse_filtered(
     client: &Client,
     relation: &CatalogRelation,
@@ -374,7 +375,7 @@ async fn refuse_filtered(
     if relation.row_security {
         return Err(relation.filtered());
     }
-    // Of a query the server was asked already.
+    // For a query, the server was asked already.
     if relation.kind == 'v' && relation.oid.is_some() {
         let statement = format!("SELECT FROM {}", relation.from);
         client

@@ -1,39 +1,39 @@
-//! From PostgreSQL's types to columns: which type carries a column, and how it is asked for. No I/O.
+//! The mapping from PostgreSQL's types to columns: the column type, and how the column is selected. No I/O.
 
 use crate::error::{Error, Result};
 use crate::postgres::quote;
 use crate::schema::{ColumnSpec, ColumnType};
 use crate::source::postgres::binary::WireType;
 
-/// A `numeric` without precision is carried as this, while every value fits.
+/// The type of a `numeric` without precision, as long as every value fits.
 const OPEN_DECIMAL: ColumnType = ColumnType::Decimal {
     precision: 38,
     scale: 9,
 };
 
-/// What the catalog says of a column.
+/// A column of the catalog.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CatalogColumn {
     /// Its name.
     pub name: String,
     /// Whether it may hold NULL, as far as is known.
     pub nullable: bool,
-    /// The type's full name, as `format_type` gives it.
+    /// The type's full name, as `format_type` writes it.
     pub type_name: String,
-    /// The type below any domains.
+    /// The base type, if the type is a domain; else the type.
     pub base: BaseType,
-    /// The type of an array's elements, below any domains.
+    /// The base type of an array's elements.
     pub element: Option<BaseType>,
 }
 
-/// A type that is no domain.
+/// A type that is not a domain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BaseType {
     /// `pg_type.typname`.
     pub name: String,
     /// `pg_type.typtype`: `b`ase, `e`num, `c`omposite, `r`ange, …
     pub kind: char,
-    /// Whether it is one of the server's own (schema `pg_catalog`).
+    /// Whether it is a type of the server's own (schema `pg_catalog`).
     pub builtin: bool,
     /// The type modifier, -1 for none.
     pub modifier: i32,
@@ -44,13 +44,13 @@ pub struct BaseType {
 pub struct ColumnPlan {
     /// What it is.
     pub spec: ColumnSpec,
-    /// What its fields look like on the wire.
+    /// The binary format of its fields.
     pub wire: WireType,
-    /// The expression that asks for it, without its name.
+    /// The expression that selects it, without an alias.
     pub expression: String,
 }
 
-/// How a column of that type is read, with the type that `types` asks for where it does.
+/// How a column is read, with the type that `types` requests if it requests one.
 pub fn plan(column: &CatalogColumn, wanted: Option<&ColumnType>) -> Result<ColumnPlan> {
     let natural = natural(column);
     let (column_type, wire, cast) = match wanted {
@@ -81,7 +81,7 @@ pub fn plan(column: &CatalogColumn, wanted: Option<&ColumnType>) -> Result<Colum
 
 type Reading = (ColumnType, WireType, Option<&'static str>);
 
-/// The type that `docs/types.md` gives: what is outside of it travels as PostgreSQL's own text.
+/// The type that `docs/types.md` lists. Types outside of the list are sent as PostgreSQL's own text.
 fn natural(column: &CatalogColumn) -> Reading {
     if let Some(element) = &column.element {
         return match scalar(element) {
@@ -113,7 +113,7 @@ fn scalar(base: &BaseType) -> Option<Reading> {
         return None;
     }
     if !base.builtin {
-        // citext, wherever its extension lives, is sent as text is.
+        // citext is sent like text, whatever schema its extension is in.
         return (base.name == "citext").then_some((ColumnType::Text, WireType::Text, None));
     }
     Some(match base.name.as_str() {
@@ -155,7 +155,7 @@ fn decimal(modifier: i32) -> ColumnType {
     }
 }
 
-/// How a column is read as a type other than its own, where that loses nothing that was not asked for.
+/// How a column is read as another type than its own, if that loses nothing that was not requested.
 fn converted(column: &CatalogColumn, natural: &Reading, wanted: &ColumnType) -> Result<Reading> {
     use ColumnType::{
         Date, Decimal, Float32, Float64, Int16, Int32, Int64, List, Text, Timestamp, Uuid,

@@ -1,4 +1,4 @@
-//! The highest cursor values of an extract, and the position that they make. No I/O.
+//! The highest cursor values of an extract, and the position that results from them. No I/O.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -15,32 +15,31 @@ use crate::row_set::RowHasher;
 use crate::schema::ColumnType;
 use crate::seen::Seen;
 
-/// From where the next extract of a stream has to go on, as far as is known before this one reads.
+/// Where a stream's next extract must begin, as far as it is known before this extract reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LowWatermark {
-    /// Below what no row is yet to be committed.
+    /// The value below which no row is yet to be committed.
     pub bound: Bound,
-    /// Whether this extract begins at the beginning although the stream has a position: what was known of its rows counts no
-    /// more.
+    /// Whether this extract begins at the beginning although the stream has a position, because the position is not valid.
     pub again: bool,
-    /// What the source is.
+    /// The source's identity and clocks.
     pub seen: Seen,
 }
 
-/// Below what no row is yet to be committed.
+/// The value below which no row is yet to be committed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Bound {
-    /// The cursor does not tell: the highest value that was read stands for it.
+    /// The cursor does not show it: the highest value that was read is used instead.
     Highest,
-    /// No transaction under way gives a row less than that, nor one that is yet to begin; unless all values are of a coarser
+    /// No transaction in progress or in the future writes a row with a lower value, unless all values are of a coarser
     /// grain.
     NotBelow(CursorValue),
-    /// Nothing is known.
+    /// It is unknown.
     Unknown,
 }
 
 /// Notes the highest values of a cursor column in the batches of all lanes of an extract, and the rows that the next extract
-/// reads again. Clones note together.
+/// reads again. All clones share their notes.
 #[derive(Debug, Clone)]
 pub struct Watch {
     column: String,
@@ -49,31 +48,31 @@ pub struct Watch {
     noted: Arc<Mutex<Noted>>,
 }
 
-/// What was read of a cursor column, and which of the rows the next extract reads again.
+/// The cursor values that were read, and the rows that the next extract reads again.
 #[derive(Debug, Clone)]
 pub struct Noted {
     /// The highest values.
     pub watermark: Watermark,
-    /// The rows from where the next extract begins, as far as the cursor tells where that is.
+    /// The rows at the beginning of the next extract.
     pub boundary: Boundary,
 }
 
-/// What was read of a cursor column.
+/// The cursor values that were read.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Watermark {
     /// The highest value.
     pub highest: Option<CursorValue>,
-    /// The highest value up to a bound, where there is one.
+    /// The highest value up to a bound, if there is a bound.
     ///
-    /// It, and not the bound itself, is what no row can lie below that is written by a transaction which began at the bound
-    /// or later: whatever grain the column's values are cut off or rounded to, each of them stays what it is by that, and
-    /// the order of times is kept; so what a later time comes to is no less than any value that lies at or below it.
+    /// This value, and not the bound itself, is the one below which no row can be written by a transaction that began at
+    /// the bound or later: values may be truncated or rounded to any grain, but that keeps the order of times, and does not
+    /// change a value that has the grain already.
     pub settled: Option<CursorValue>,
 }
 
 impl LowWatermark {
-    /// The position once all that was read from `lower` on is loaded: the highest value so far, and from where the next extract
-    /// resumes. None where no value was ever read.
+    /// The position after everything that was read from `lower` on is loaded: the highest value so far, and where the next
+    /// extract resumes. `None` if no value was ever read.
     pub fn position(
         self,
         column: &str,
@@ -87,7 +86,7 @@ impl LowWatermark {
             highest: known.map(|known| known.value.clone()),
             settled: None,
         });
-        // Where nothing was read of what is read anew, the value says only of what kind it is.
+        // If a fresh read finds no rows, the value only says of which type the cursor is.
         let value = all
             .highest
             .clone()
@@ -121,7 +120,7 @@ impl LowWatermark {
 }
 
 impl Watch {
-    /// For the batches of an extract that begins with that low watermark. Rows are hashed with `hasher`.
+    /// Creates the notes of an extract that begins with that low watermark. `hasher` hashes its rows.
     pub fn new(
         column: &str,
         column_type: &ColumnType,
@@ -147,7 +146,7 @@ impl Watch {
         }
     }
 
-    /// Notes what a batch has.
+    /// Notes the values of a batch.
     ///
     /// # Errors
     /// As [`Watermark::of`].
@@ -162,7 +161,7 @@ impl Watch {
         Ok(())
     }
 
-    /// What was noted so far.
+    /// The notes so far.
     pub fn noted(&self) -> Noted {
         let noted = self.noted.lock();
         noted.unwrap_or_else(PoisonError::into_inner).clone()
@@ -170,10 +169,10 @@ impl Watch {
 }
 
 impl Watermark {
-    /// What a batch has of a cursor column. NULLs and what cannot be a position (infinities) are left out.
+    /// The cursor values of a batch. NULLs and values that cannot be a position (infinities) are ignored.
     ///
     /// # Errors
-    /// Where the array is not of the column's type.
+    /// The array is not of the column's type.
     pub fn of(
         array: &ArrayRef,
         column_type: &ColumnType,
@@ -188,14 +187,14 @@ impl Watermark {
         Ok(Self { highest, settled })
     }
 
-    /// Raises it to another where that is higher.
+    /// Raises the watermark to another, if that is higher.
     pub fn raise(&mut self, other: Self) {
         raise(&mut self.highest, other.highest);
         raise(&mut self.settled, other.settled);
     }
 }
 
-/// The highest value of a cursor column, up to a bound, which only times have.
+/// The highest value of a cursor column, up to a bound. Only times have a bound.
 fn highest(
     array: &ArrayRef,
     column_type: &ColumnType,
@@ -245,7 +244,7 @@ fn highest(
     Ok(highest)
 }
 
-/// Raises `mark` to `value` where that is higher.
+/// Raises `mark` to `value`, if that is higher.
 fn raise(mark: &mut Option<CursorValue>, value: Option<CursorValue>) {
     if let Some(value) = value
         && mark.as_ref().is_none_or(|mark| *mark < value)
@@ -254,8 +253,8 @@ fn raise(mark: &mut Option<CursorValue>, value: Option<CursorValue>) {
     }
 }
 
-/// The highest value that `admits` lets pass. The plain maximum first: only where that is not admitted are the values
-/// looked at one by one.
+/// The highest value that `admits` accepts. The plain maximum is tried first; the single values are inspected only if it is
+/// not accepted.
 fn max<T: ArrowPrimitiveType>(
     array: &ArrayRef,
     admits: impl Fn(T::Native) -> bool,

@@ -51,7 +51,7 @@ pub(super) enum EncodeError {
     /// A timestamp outside of the server's calendar.
     #[error("it holds a timestamp before 4714 BC, which PostgreSQL cannot hold")]
     Timestamp,
-    /// A time that is none of a day's.
+    /// A time that is beyond a day.
     #[error("it holds a time that is not between 00:00:00 and 24:00:00")]
     Time,
     /// A value of a gigabyte.

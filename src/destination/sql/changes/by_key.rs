@@ -1,7 +1,7 @@
-//! Changes of rows that have a key come to one state for each: the last.
+//! Reduces the changes of rows with a key to one state for each key: the last.
 //!
-//! Of each key the last insert or update is the row, and what came after it and took it away, a delete or a truncate, its
-//! end. Found by aggregation, not by sorting, and from the key's columns alone; the row is fetched by the change's number.
+//! For each key, the last insert or update is the row, and a later delete or truncate is its end. They are found by
+//! aggregation, not by sorting, and from the key's columns alone; the row is fetched by the number of its change.
 
 use crate::change::{COMMIT_TS, DELETED_AT, OP, Op};
 use crate::destination::sql::dialect::{GROUPED, INNER, KEY, NEW, OF, OLD};
@@ -29,8 +29,8 @@ pub(super) struct Last {
     ends: Option<String>,
 }
 
-/// Finds what the changes of each key come to. With soft deletes what a truncate took away counts, else only what came
-/// after the last one.
+/// Finds the last state of each key. With soft deletes, rows that a truncate removed count; otherwise only the changes
+/// after the last truncate do.
 pub(super) fn find_last(
     engine: &mut dyn Engine,
     temp: &mut TempTables,

@@ -1,7 +1,7 @@
-//! Changes of rows that have no key: whole rows come and go, and are told apart by their values alone.
+//! Applies changes of rows without a key: whole rows are inserted and deleted, and are identified only by their values.
 //!
-//! The same row may be there several times. So of each distinct row it is counted how many more, or fewer, there are
-//! after the load, and so many are added or taken away; which of equal rows does not matter.
+//! The same row may occur several times. Therefore it is counted for each distinct row how many more, or fewer, there are
+//! after the load, and that many are added or removed; it does not matter which of equal rows.
 
 use crate::change::{OP, Op};
 use crate::destination::LoadOutcome;
@@ -16,7 +16,7 @@ use super::log::{Log, ORDINAL};
 const NET: &str = "_acequia_net";
 /// Rows that are equal to some that go, and stay.
 const KEPT: &str = "_acequia_kept";
-/// In [`NET`], how many more: negative where there are fewer.
+/// In [`NET`], the difference in the number of rows, which may be negative.
 const MORE: &str = "_acequia_more";
 /// A row's place among those that are equal to it.
 const NTH: &str = "_acequia_nth";
@@ -24,7 +24,7 @@ const NTH: &str = "_acequia_nth";
 /// Applies changes to a table whose rows have no key.
 ///
 /// # Errors
-/// [`Error::Destination`] where a row that went is not in the table.
+/// [`Error::Destination`] if a deleted row is not in the table.
 pub(super) fn apply(
     engine: &mut dyn Engine,
     temp: &mut TempTables,
@@ -56,7 +56,7 @@ pub(super) fn apply(
     .remedy("make the table anew: `acequia run STREAM --full-refresh`"))
 }
 
-/// A relation of distinct rows, and how many expressions tell them apart.
+/// A relation of distinct rows, and the number of expressions that identify them.
 struct Net {
     table: String,
     columns: Vec<String>,
@@ -177,7 +177,7 @@ fn take_away(
     ))
 }
 
-/// Adds rows of which there are more: of equal ones those that came last.
+/// Adds rows whose number grows: of equal rows, the last ones of the load.
 fn add(
     engine: &mut dyn Engine,
     log: &Log<'_>,
@@ -204,7 +204,7 @@ fn add(
     engine.execute(&insert.sql(d, &table.sql))
 }
 
-/// Inserts the change [`NEW`] of what stands after `FROM`.
+/// Inserts the change [`NEW`] of the relation that follows `FROM`.
 fn insert(log: &Log<'_>, from: String) -> Insert {
     Insert::from(from)
         .columns(log.d, NEW, log.stored())

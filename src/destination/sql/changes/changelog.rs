@@ -1,8 +1,8 @@
-//! `<table>__changes`: every change of a stream, one by one, added to and never altered.
+//! `<table>__changes`: every change of a stream, one by one. Rows are only added, never altered.
 //!
-//! It has all columns of the parts, [`UNCHANGED`](crate::change::UNCHANGED) among them, with the values that were not sent
-//! filled in. It follows the stream's schema, and keeps its rows when the table is made anew from a second snapshot: a
-//! [`Truncate`](Op::Truncate) before that one's rows says that what was there is no more.
+//! The table has all columns of the parts, including [`UNCHANGED`](crate::change::UNCHANGED); values that were not sent are
+//! filled in. It follows the stream's schema, and keeps its rows when the stream takes another snapshot: a
+//! [`Truncate`](Op::Truncate) before the snapshot's rows says that the earlier rows do not exist any more.
 
 use crate::change::{COMMIT_TS, LSN, OP, Op, SEQ};
 use crate::destination::LOAD_ID_COLUMN;
@@ -18,15 +18,15 @@ use crate::schema::ColumnType;
 
 use super::log::Log;
 
-/// The name of the table of changes that goes with a table.
+/// The name of a table's table of changes.
 pub(crate) fn table_name(table: &str) -> String {
     format!("{table}__changes")
 }
 
-/// Sees to the table of changes. It keeps what it has, also where its stream begins anew.
+/// Creates the table of changes, or brings its columns up to date. Its rows stay, even if the stream begins anew.
 ///
 /// # Errors
-/// Where a table of that name is not acequia's to write, or has a column of a type that is not acequia's.
+/// A table of that name is not acequia's to write, or has a column of a type that is not acequia's.
 pub(super) fn prepare(
     engine: &mut dyn SqlEngine,
     manifest: &Manifest,
@@ -50,7 +50,7 @@ pub(super) fn prepare(
             Some(known) if column.column_type.holds(&known) => {
                 table.change_type(engine, &column.name, &wanted)?;
             }
-            // What it has stays, and what comes is cast.
+            // Existing columns stay, and new values are cast.
             Some(ColumnType::Text) => {}
             // It has held values of a type that cannot take the stream's, nor be taken by it: text holds both.
             Some(_) => {
@@ -72,8 +72,8 @@ pub(super) fn prepare(
     Ok(table)
 }
 
-/// Marks, before the rows of another snapshot, that those so far are no more: what the table had and the snapshot does not
-/// would else never go. `snapshot` is a relation of its rows; none where it has none.
+/// Adds a truncation before the rows of another snapshot: otherwise rows that the snapshot does not have would remain.
+/// `snapshot` is a relation of its rows; `None` if it has none.
 pub(super) fn mark_new_snapshot(
     engine: &mut dyn Engine,
     changelog: &str,

@@ -7,8 +7,8 @@ use crate::error::{Error, Result};
 use crate::landing::manifest::Manifest;
 use crate::schema::Column;
 
-/// The number of a change: an integer that grows in the order of commits, and that no other change has (but for the rows
-/// of a snapshot, which came at once).
+/// The number of a change: an integer that grows in the order of commits, and that no other change has, except among the
+/// rows of a snapshot, which have no order.
 pub(super) const ORDINAL: &str = "_acequia_ordinal";
 
 /// Of a key: the change that brought its row; NULL where the load brought none.
@@ -55,10 +55,10 @@ pub(super) struct Counts {
 }
 
 impl<'a> Log<'a> {
-    /// Looks through the changes of a load.
+    /// Examines the changes of a load.
     ///
     /// # Errors
-    /// Where NULL stands in a key, or the changes are not such as [`Op`] promises.
+    /// A key contains NULL, or the changes violate what [`Op`] promises.
     pub(super) fn survey(
         engine: &mut dyn Engine,
         manifest: &'a Manifest,

@@ -24,18 +24,18 @@ mod toast;
 use log::Log;
 use toast::{Wanted, Whole};
 
-/// Where a load of changes goes.
+/// The tables that a load of changes goes into.
 #[derive(Debug, Clone, Copy)]
 struct Target<'a> {
     /// The table as it is now.
     table: &'a Table,
-    /// The table of all changes, in SQL, where there is one.
+    /// The table of all changes, in SQL, if the stream has one.
     changelog: Option<&'a str>,
     /// Whether the table was just made, and is empty.
     is_new: bool,
 }
 
-/// Applies a load of changes, whose columns are those of its parts. `anew` says that the table was just made, for a
+/// Applies a load of changes, whose columns are those of its parts. `anew` says that the table was just created for a
 /// snapshot.
 pub(super) fn load(
     engine: &mut dyn SqlEngine,

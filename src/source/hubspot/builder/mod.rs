@@ -1,4 +1,4 @@
-//! From pages of records to Arrow columns: each value's text goes from where it lies in the answer into its column. No I/O.
+//! Builds Arrow columns from pages of records: the text of each value is decoded from its place in the answer. No I/O.
 
 use std::collections::HashMap;
 
@@ -13,7 +13,7 @@ use super::value;
 use crate::error::{Error, Result};
 use crate::schema::{ColumnSpec, ColumnType, Schema};
 
-/// The columns that every stream of records has, besides its properties.
+/// The columns that every stream of records has besides its properties.
 pub const RECORD_COLUMNS: [&str; 7] = [
     "id",
     "created_at",
@@ -23,17 +23,17 @@ pub const RECORD_COLUMNS: [&str; 7] = [
     "merged_into",
     "deleted_at",
 ];
-/// The column without which a row is only a mark: every record says when it was made.
+/// The column without which a row is only a mark: every record has the time of its creation.
 pub const MARK: &str = "created_at";
-/// The property that names the records that were merged into one.
+/// The property that names the records that were merged into a record.
 pub const MERGED_IDS: &str = "hs_merged_object_ids";
 
-/// Rows of a batch at most.
+/// The most rows of a batch.
 pub const BATCH_ROWS: usize = 8 << 10;
-/// Bytes of a batch, roughly at most: one page may be larger.
+/// The most bytes of a batch, approximately: one page may be larger.
 pub const BATCH_BYTES: usize = 8 << 20;
 
-/// Gathers records.
+/// Collects records.
 #[derive(Debug)]
 pub struct RecordBuilder {
     schema: SchemaRef,
@@ -42,23 +42,23 @@ pub struct RecordBuilder {
     slots: Vec<Slot>,
     by_name: HashMap<String, usize>,
     rows: usize,
-    /// What did not fit its column since the page began, by property.
+    /// The number of values that did not fit their column on the current page, by property.
     unfit: Vec<usize>,
     merged_ids: String,
 }
 
-/// Where a property's values go.
+/// The columns of a property's values.
 #[derive(Debug)]
 struct Slot {
     name: String,
     column: usize,
     misfit: Option<usize>,
     misfits: u64,
-    /// The property that came after it in the last record: in the next one it most likely does again.
+    /// The property that followed it in the last record, which most likely follows it in the next one.
     next: usize,
 }
 
-/// What a record says of itself.
+/// The head of a record.
 #[derive(Debug)]
 pub struct Head<'a> {
     /// Its id.
@@ -69,12 +69,12 @@ pub struct Head<'a> {
     pub merged_ids: &'a str,
 }
 
-/// What became of a record that is no more.
+/// Why a record does not exist any more.
 #[derive(Debug)]
 pub enum Fate<'a> {
-    /// It was merged into that one.
+    /// It was merged into that record.
     MergedInto(&'a str),
-    /// It is gone for good, since that time at the latest.
+    /// It was deleted for good, at the latest at that time.
     DeletedAt(&'a str),
 }
 
@@ -100,14 +100,14 @@ pub fn envelope_columns() -> Vec<ColumnSpec> {
         .collect()
 }
 
-/// The columns of records with these properties: the envelope's, and then one for each property.
+/// The columns of records with these properties: the record's own, and then one for each property.
 pub fn record_columns(properties: &[PropertyColumn]) -> Vec<ColumnSpec> {
     let properties = properties.iter().map(|property| property.column.clone());
     envelope_columns().into_iter().chain(properties).collect()
 }
 
 impl RecordBuilder {
-    /// For batches of `schema`, which has the envelope's columns and those of the properties.
+    /// Creates a builder for batches of `schema`, which has the record's own columns and those of the properties.
     pub fn new(schema: &Schema, properties: &[PropertyColumn]) -> Result<Self> {
         let place = |name: &str| {
             schema
@@ -150,10 +150,10 @@ impl RecordBuilder {
         })
     }
 
-    /// Gathers the records of a page for which `admit` holds.
+    /// Collects the records of a page that `admit` accepts.
     ///
     /// # Errors
-    /// Where the page is cut off or is no page; nothing of it is kept then.
+    /// The page is cut off or is not a page; nothing of it is kept then.
     pub fn page(
         &mut self,
         body: &[u8],
@@ -180,8 +180,8 @@ impl RecordBuilder {
         Ok(page.end(highest))
     }
 
-    /// Appends a mark: a record of which nothing is known but that it was merged into another, or is gone for good since
-    /// some time (RFC 3339). All else of it stays as it was ([`MARK`]).
+    /// Appends a mark: a record of which it is only known that it was merged into another, or deleted for good by some time
+    /// (RFC 3339). Its other columns keep the table's values ([`MARK`]).
     pub fn mark(&mut self, id: u64, fate: &Fate<'_>) -> Result<()> {
         let [id_column, _, _, archived, _, merged_into, deleted_at] = self.envelope;
         let id = id.to_string();
@@ -205,7 +205,7 @@ impl RecordBuilder {
         Ok(())
     }
 
-    /// Whether the batch should be taken.
+    /// Whether the batch is full.
     pub fn is_full(&self) -> bool {
         self.rows >= BATCH_ROWS
             || self.columns.iter().map(ColumnBuilder::bytes).sum::<usize>() >= BATCH_BYTES
@@ -227,7 +227,7 @@ impl RecordBuilder {
             .map_err(|error| Error::internal("a batch does not fit its schema").cause(error))
     }
 
-    /// How many values did not fit their columns, by column.
+    /// The number of values that did not fit their columns, by column.
     pub fn misfits(&self) -> impl Iterator<Item = (&str, &str, u64)> {
         self.slots.iter().filter_map(|slot| {
             let beside = self.schema.fields().get(slot.misfit?)?.name();
@@ -271,7 +271,7 @@ impl RecordBuilder {
                 updated = value::instant(&text);
             }
         }
-        // Records of some objects do not say that they are not archived.
+        // Live records of some objects do not have `archived`.
         if let Some(column) = self.columns.get_mut(archived)
             && column.len() == row
         {
@@ -324,13 +324,13 @@ impl RecordBuilder {
         Ok(())
     }
 
-    /// Puts a property's value where it belongs: what does not fit goes beside.
+    /// Appends a property's value: one that does not fit goes to the column beside.
     fn property(&mut self, place: usize, text: &str) {
         let Some(slot) = self.slots.get(place) else {
             return;
         };
         let (column, misfit) = (slot.column, slot.misfit);
-        // Text that is empty is a value that was cleared: NULL where the type has no such value.
+        // An empty text is a value that was cleared: NULL, if the type has no empty value.
         if text.is_empty() && misfit.is_some() {
             return;
         }
@@ -342,7 +342,7 @@ impl RecordBuilder {
         }
     }
 
-    /// Sets the value of the row under way. A value that came already is replaced.
+    /// Sets the value of the current row. A repeated value replaces the earlier one.
     fn set(&mut self, place: usize, text: &str) -> Result<(), Misfit> {
         let Some(column) = self.columns.get_mut(place) else {
             return Ok(());

@@ -20,7 +20,7 @@ mod value;
 pub use list::ListBuilder;
 use value::{date, decimal, read, time, timestamp};
 
-/// What arrives in a field: the `send` format to expect.
+/// The format of a field: the type whose `send` function wrote it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WireType {
     /// `bool`.
@@ -39,7 +39,7 @@ pub enum WireType {
     Float8,
     /// `numeric`.
     Numeric,
-    /// `text` and what is sent like it.
+    /// `text` and types that are sent like it.
     Text,
     /// `bytea`.
     Bytea,
@@ -51,14 +51,14 @@ pub enum WireType {
     Time,
     /// `timestamp` and `timestamptz`.
     Timestamp,
-    /// A one-dimensional array, elements in the format of the column's element type.
+    /// A one-dimensional array, whose elements have the format of the column's element type.
     Array,
 }
 
-/// Why a field cannot be carried. Never holds the value.
+/// Why a field cannot be decoded. The error never holds the value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum FieldError {
-    /// The bytes are not of the format.
+    /// The bytes are not in the format.
     #[error("the server sent a field that is not in the format of its type")]
     Malformed,
     /// The text is not UTF-8.
@@ -136,7 +136,7 @@ pub enum ColumnBuilder {
     List(Box<ListBuilder>),
 }
 
-/// Appends an optional value to a builder with the field's own decoder.
+/// Appends an optional value to a builder, with the field's own decoder.
 macro_rules! append {
     ($builder:expr, $field:expr, $decode:expr) => {
         match $field {
@@ -147,7 +147,7 @@ macro_rules! append {
 }
 
 impl ColumnBuilder {
-    /// A builder for a column whose fields come as `wire`.
+    /// Creates a builder for a column whose fields have the format `wire`.
     pub fn new(column: &Column, wire: WireType) -> Self {
         let arrow = column.column_type.arrow(column.element_id);
         Self::of(&column.column_type, &arrow, wire)
@@ -186,7 +186,7 @@ impl ColumnBuilder {
         }
     }
 
-    /// Appends a field as the server sent it; none is NULL.
+    /// Appends a field of the server. `None` is NULL.
     pub fn push_binary(&mut self, field: Option<&[u8]>) -> Result<(), FieldError> {
         match self {
             Self::Boolean(values) => append!(values, field, |bytes| Ok(read::<1>(bytes)? != [0])),
@@ -303,7 +303,7 @@ impl ColumnBuilder {
         Ok(())
     }
 
-    /// The array of what was appended. The builder is empty again.
+    /// Takes the array of the appended values. The builder is empty again.
     pub fn finish(&mut self) -> ArrayRef {
         match self {
             Self::Boolean(values) => Arc::new(values.finish()),
@@ -334,7 +334,7 @@ pub(super) mod tests {
     use crate::postgres::EPOCH_MICROS;
     use crate::schema::samples;
 
-    /// `numeric_send` of an unscaled value, for the way back.
+    /// The inverse of `decimal`: `numeric_send` of an unscaled value.
     pub(crate) fn send_numeric(unscaled: i128, scale: u8) -> Vec<u8> {
         let text = decimal::text(unscaled, scale);
         let text = text.trim_start_matches('-');

@@ -1,8 +1,8 @@
 //! Reading with connectorx: its PostgreSQL reader and dispatcher, between a source and a destination of our own.
 //!
-//! connectorx drives the copy; what we add is which wire type each field is read as (so that no value passes through a
-//! type that would alter it) and where fields go (into [`BatchBuilder`], and from there over a bounded channel). Each lane
-//! has its own dispatcher, so that the cause of a failure is told by the lane that failed.
+//! connectorx drives the copy. This module chooses the wire type that each field is read as, so that no value passes
+//! through a type that would alter it, and sends the fields to a [`BatchBuilder`] and from there over a bounded channel.
+//! Each lane has its own dispatcher, so that the lane that failed reports the cause.
 
 use std::time::Duration;
 
@@ -29,13 +29,13 @@ use crate::source::postgres::batch::BatchBuilder;
 use crate::source::postgres::binary::{ColumnBuilder, FieldError, WireType};
 use crate::source::postgres::connection::{OWN_PATH, Server, failed};
 
-/// How long a lane that was told to stop is waited for.
+/// How long a lane that was stopped is awaited.
 const STOP_LIMIT: Duration = Duration::from_secs(3);
 
 type Connection = r2d2::PooledConnection<PostgresConnectionManager<MakeTlsConnector>>;
 type Partition = PostgresSourcePartition<BinaryProtocol, MakeTlsConnector>;
 
-/// A lane that is connected and under its snapshot, ready to be read.
+/// A lane that is connected and has its snapshot, ready to be read.
 pub struct ReadyLane {
     connection: Connection,
     canceller: Canceller,
@@ -50,7 +50,7 @@ struct Canceller {
 }
 
 impl Canceller {
-    /// Asks the server to end the query, if it still runs. Blocks.
+    /// Asks the server to cancel the query, if it is still running. Blocks.
     fn cancel(&self) {
         if let Err(error) = self.token.cancel_query(self.tls.clone()) {
             tracing::debug!(%error, "the server could not be asked to cancel");
@@ -99,7 +99,7 @@ impl ReadyLane {
         })
     }
 
-    /// Reads all rows and sends them on, until `stop` is asked for.
+    /// Reads all rows and sends them, until `stop` is cancelled.
     pub async fn run(self, sink: Sink, stop: &CancellationToken) -> Result<()> {
         let canceller = self.canceller.clone();
         let reader = tokio::task::spawn_blocking(move || self.read(sink));
@@ -109,7 +109,7 @@ impl ReadyLane {
             () = stop.cancelled() => {}
         }
         let asking = tokio::task::spawn_blocking(move || canceller.cancel());
-        // A server that does not answer is left to its fate, and so is the thread.
+        // A server that does not answer is abandoned, and so is the thread.
         let ended = tokio::time::timeout(STOP_LIMIT, async {
             let _ = asking.await;
             reading.await
@@ -120,7 +120,7 @@ impl ReadyLane {
             .and(Err(Error::Interrupted))
     }
 
-    /// Reads all rows and sends them on. Blocks.
+    /// Reads all rows and sends them. Blocks.
     fn read(self, batches: Sink) -> Result<()> {
         let Self {
             connection,
@@ -227,7 +227,7 @@ struct LaneSink {
     batches: Option<BatchSink>,
 }
 
-/// Gathers batches and sends them on.
+/// Collects batches and sends them.
 struct BatchSink {
     builder: BatchBuilder,
     batches: Sink,
@@ -271,7 +271,7 @@ impl DestinationPartition<'_> for BatchSink {
         self.builder.width()
     }
 
-    /// Called before each few rows: the place to send a full batch.
+    /// connectorx calls this before each few rows, so a full batch is sent here.
     fn aquire_row(&mut self, _: usize) -> Result<usize, LaneError> {
         if self.builder.is_full() {
             self.send()?;
@@ -304,7 +304,7 @@ enum LaneError {
     ConnectorX(ConnectorXError),
     /// The server's, or the connection's.
     Postgres(PostgresSourceError),
-    /// A row that cannot be carried.
+    /// A row that cannot be copied.
     Row(Error),
 }
 
@@ -337,7 +337,7 @@ impl From<LaneError> for Error {
     }
 }
 
-/// Carries a field from the reader to the sink.
+/// Copies a field from the reader to the sink.
 struct LaneTransport;
 
 type Parser<'s> = PostgresBinarySourcePartitionParser<'s>;
@@ -399,7 +399,7 @@ impl BatchSink {
             .map_err(|error| self.give_up(LaneError::Row(error)))
     }
 
-    /// The field that the parser is at.
+    /// The field at the parser's position.
     fn parse<'r, 's, T>(&self, parser: &'r mut Parser<'s>) -> Result<T, LaneError>
     where
         T: TypeAssoc<PostgresTypeSystem>,

@@ -1,5 +1,5 @@
-//! Reading with `COPY … TO STDOUT (FORMAT binary)`: the server's messages are framed where they lie in the read buffer, and
-//! their fields decoded from there into the columns. No message, no allocation and no wake-up for each row.
+//! Reads with `COPY … TO STDOUT (FORMAT binary)`: the server's messages are framed in place in the read buffer, and their
+//! fields are decoded from there into the columns. There is no message, no allocation and no wake-up for each row.
 
 use std::ops::ControlFlow;
 
@@ -13,7 +13,7 @@ use crate::postgres::protocol_error::{ProtocolError, ProtocolResult, server_erro
 use crate::postgres::wire::{Connection, Purpose, next_message};
 use crate::source::postgres::batch::BatchBuilder;
 
-/// A lane that is connected and under its snapshot.
+/// A lane that is connected and has its snapshot.
 pub struct ReadyLane {
     connection: Connection,
     statement: String,
@@ -21,7 +21,7 @@ pub struct ReadyLane {
     place: String,
 }
 
-/// Makes batches of what has come.
+/// Builds batches from the receive buffer.
 struct Rows {
     builder: BatchBuilder,
 }
@@ -29,11 +29,11 @@ struct Rows {
 /// Why decoding paused.
 #[derive(Debug)]
 enum Pause {
-    /// More has to come.
+    /// More must be received.
     Starved,
     /// A batch is full.
     Full,
-    /// All rows have come.
+    /// All rows were received.
     End,
 }
 
@@ -60,7 +60,7 @@ impl ReadyLane {
         })
     }
 
-    /// Reads all rows and sends them on, until `stop` is asked for.
+    /// Reads all rows and sends them, until `stop` is cancelled.
     pub(super) async fn run(mut self, mut sink: Sink, stop: &CancellationToken) -> Result<()> {
         let cancel = self.connection.cancel();
         let ended = tokio::select! {
@@ -68,7 +68,7 @@ impl ReadyLane {
             () = stop.cancelled() => Err(Error::Interrupted),
         };
         if ended.is_err() {
-            // The server sees that nobody listens once it sends; what it does before that is cancelled.
+            // The server notices the closed connection when it sends; what it does before that is cancelled.
             drop(self);
             tokio::spawn(cancel);
         }
@@ -108,7 +108,7 @@ impl ReadyLane {
 }
 
 impl Rows {
-    /// Decodes the messages that are whole, until a batch is full: how many bytes were taken, and why it paused.
+    /// Decodes complete messages until a batch is full. Returns how many bytes were decoded, and why decoding paused.
     fn decode(&mut self, bytes: &[u8]) -> (usize, Result<ControlFlow<ProtocolError, Pause>>) {
         let mut taken = 0;
         loop {
@@ -136,7 +136,7 @@ impl Rows {
         }
     }
 
-    /// Appends a row. The inner failure is the wire's, the outer one the row's.
+    /// Appends a row. The inner error is the connection's, the outer one the row's.
     fn push(&mut self, body: &[u8]) -> Result<ProtocolResult<()>> {
         let mut fields = match row(body) {
             Ok(Row::Fields(fields)) => fields,

@@ -1,5 +1,5 @@
-//! Lanes: each reads one range of a relation over a connection of its own, under the snapshot that all lanes of an extract
-//! share. Two readers do it, to equal batches: [`copy`], our own, and connectorx.
+//! Lanes: each reads one range of a relation over a connection of its own, in the snapshot that all lanes of an extract
+//! share. Two readers produce equal batches: [`copy`], acequia's own, and connectorx.
 
 use std::sync::Arc;
 
@@ -29,42 +29,42 @@ mod copy;
 pub struct LaneQuery {
     /// The SELECT.
     pub query: String,
-    /// Whether it has SQL in it that a person wrote, whose names are looked for on the role's own path.
+    /// Whether it contains SQL that a person wrote, whose names are resolved on the role's own search path.
     pub own_path: bool,
-    /// The columns that it gives.
+    /// The columns of its rows.
     pub schema: Schema,
-    /// How their fields come.
+    /// The binary formats of their fields.
     pub wire_types: Vec<WireType>,
-    /// The snapshot to read under.
+    /// The snapshot's name.
     pub snapshot: String,
-    /// What marks the rows as those of a snapshot that a stream of changes begins with.
+    /// The mark of the rows, if the snapshot is one that changes follow.
     pub mark: Option<SnapshotMark>,
-    /// Whether row-level security may filter what is read, rather than make the server refuse it.
+    /// Whether row-level security may filter the rows, or the server must refuse to filter.
     pub row_security: bool,
 }
 
-/// A lane that is read: its batches, and what reads them.
+/// A lane that is being read: its batches, and its reader.
 #[derive(Debug)]
 pub struct Lane {
-    /// The batches. They are complete only once the reader has ended well.
+    /// The batches. They are complete only if the reader succeeds.
     pub batches: mpsc::Receiver<RecordBatch>,
     /// What reads.
     pub reader: JoinHandle<Result<()>>,
 }
 
-/// Where a lane's batches go.
+/// The receiver of a lane's batches.
 pub struct Sink {
     batches: mpsc::Sender<RecordBatch>,
     watch: Option<Watch>,
-    /// The rows that, where the lane brings no others, are not sent.
+    /// Rows that are not sent if the lane reads no others.
     known: Option<KnownRows>,
-    /// The first batch, while it may be them.
+    /// The first batch, while all its rows may be known.
     held: Option<RecordBatch>,
 }
 
-/// A lane that is connected and under its snapshot, ready to be read.
+/// A lane that is connected and has its snapshot, ready to be read.
 pub enum ReadyLane {
-    /// Read by us.
+    /// Read by acequia's own reader.
     Copy(Box<copy::ReadyLane>),
     /// Read by connectorx.
     #[cfg(feature = "connectorx")]
@@ -72,7 +72,7 @@ pub enum ReadyLane {
 }
 
 impl LaneQuery {
-    /// What begins its transaction: nothing before it may take a snapshot.
+    /// The statements that begin its transaction: none before them may take a snapshot.
     fn beginning(&self) -> String {
         format!(
             "{}; BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; SET TRANSACTION SNAPSHOT {}",
@@ -112,8 +112,8 @@ impl ReadyLane {
         }
     }
 
-    /// Begins to read. `holder`, whose transaction holds the relation still, ends with the last lane. `stop` ends the lane, and
-    /// what it had the server do. Where all that it reads is `known`, no batch comes.
+    /// Starts to read. `holder`, whose transaction locks the relation, is dropped with the last lane. `stop` stops the
+    /// lane, and cancels its query on the server. If all rows that the lane reads are `known`, it sends no batch.
     pub fn start(
         self,
         stop: &CancellationToken,
@@ -143,10 +143,10 @@ impl ReadyLane {
 }
 
 impl Sink {
-    /// Hands a batch on, once its cursor values are noted.
+    /// Sends a batch, after its cursor values are noted.
     ///
     /// # Errors
-    /// [`Error::Interrupted`] where whoever received the batches is gone, and knows why.
+    /// [`Error::Interrupted`] if the receiver was dropped; the receiver has the error.
     async fn send(&mut self, batch: RecordBatch) -> Result<()> {
         for batch in self.take_on(batch)? {
             let sent = self.batches.send(batch).await;
@@ -155,7 +155,7 @@ impl Sink {
         Ok(())
     }
 
-    /// Hands on what is still held: no more batches come.
+    /// Sends the batch that is still held, unless its rows are known. The caller has no more batches.
     ///
     /// # Errors
     /// As [`Sink::send`].
@@ -193,7 +193,8 @@ impl Sink {
         sent.map_err(|_| Error::Interrupted)
     }
 
-    /// Notes a batch. What is to be sent now: rows that are known are no more than one batch, so the first waits for another.
+    /// Notes a batch, and returns the batches to send now. Known rows fit into one batch, so the first batch is held until a
+    /// second one follows.
     fn take_on(&mut self, batch: RecordBatch) -> Result<Vec<RecordBatch>> {
         if let Some(watch) = &self.watch {
             watch.note(&batch)?;

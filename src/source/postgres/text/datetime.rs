@@ -65,7 +65,7 @@ pub(super) fn timestamp(text: &[u8]) -> Result<i64, FieldError> {
         .ok_or(FieldError::TimestampOverflow)
 }
 
-/// The text without its ` BC`, and whether it had one.
+/// The text without its ` BC`, and whether it has one.
 fn era(text: &[u8]) -> (&[u8], bool) {
     match text.strip_suffix(b" BC") {
         Some(text) => (text, true),
@@ -96,11 +96,11 @@ impl Date {
     }
 }
 
-/// Reads along a text.
+/// Reads a text from its beginning.
 struct Scan<'a>(&'a [u8]);
 
 impl Scan<'_> {
-    /// `2024-01-31`; a year has four digits at least.
+    /// `2024-01-31`; a year has at least four digits.
     fn date(&mut self) -> Result<Date, FieldError> {
         let count = self
             .0
@@ -122,7 +122,7 @@ impl Scan<'_> {
         Ok(Date { year, month, day })
     }
 
-    /// `08:00:00`, and up to six digits of a second. An hour more than a day has is refused by who knows whether it is.
+    /// `08:00:00`, and up to six digits after the point. The caller refuses hours beyond a day.
     fn time(&mut self) -> Result<i64, FieldError> {
         let hours = i64::from(self.two()?);
         self.byte(b':')?;
@@ -155,7 +155,7 @@ impl Scan<'_> {
         Ok(digits.fold(0, |value, digit| value * 10 + i64::from(digit & 0x0F)))
     }
 
-    /// `+00`, `+05:30` or `+00:19:32`, in microseconds; nothing where there is none.
+    /// `+00`, `+05:30` or `+00:19:32`, in microseconds. `None` if there is no offset.
     fn offset(&mut self) -> Result<i64, FieldError> {
         let sign = match self.0 {
             [b'+', rest @ ..] => {

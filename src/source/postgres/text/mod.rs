@@ -1,8 +1,9 @@
 //! PostgreSQL's text field format, straight into Arrow builders. No I/O.
 //!
-//! It is what each type's output function writes, and what logical replication sends unless it is asked for binary. The
-//! functions obey settings; what is read here was written under the settings of every session ([`super::connection`]).
-//! A field decodes to the very value that [`ColumnBuilder::push_binary`] makes of its binary form, or to the same error.
+//! This is the output of each type's output function, which logical replication sends unless binary is requested. Output
+//! functions depend on settings; this module reads what was written under the settings of every session
+//! ([`super::connection`]). A field decodes to the same value that [`ColumnBuilder::push_binary`] makes of its binary form,
+//! or to the same error.
 
 use std::io::Write as _;
 use std::str;
@@ -19,8 +20,8 @@ mod number;
 #[cfg(test)]
 mod tests;
 
-/// What the text of a field, or of a list's elements, was written from, where the column's type alone does not tell what
-/// the server would have made of it: a query has it cast a value, a text is cast here.
+/// What wrote the text of a field, or of a list's elements, if the column's type alone does not determine it: for a query,
+/// the server casts a value; a text is cast here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TextForm {
     /// By the output function of the column's type, or of one whose text the column's type reads alike.
@@ -32,10 +33,10 @@ pub enum TextForm {
 }
 
 impl TextForm {
-    /// How a column that is planned so is written.
+    /// The form of a planned column's text.
     ///
     /// # Errors
-    /// Where only a server can cast the text, as it depends on its locale.
+    /// Only a server can cast the text, because the cast depends on its locale.
     pub fn of(column: &CatalogColumn, plan: &ColumnPlan) -> Result<Self> {
         let wanted = &plan.spec.column_type;
         let (source, wanted) = match (&column.element, wanted) {
@@ -69,10 +70,10 @@ macro_rules! append {
 }
 
 impl ColumnBuilder {
-    /// Appends a field as its type's output function wrote it; none is NULL.
+    /// Appends a field in its type's text form. `None` is NULL.
     ///
     /// # Errors
-    /// Those of [`push_binary`](Self::push_binary). The builder's values before this one stand.
+    /// As [`push_binary`](Self::push_binary). The builder's earlier values stay.
     pub fn push_text(&mut self, field: Option<&[u8]>, form: TextForm) -> Result<(), FieldError> {
         match self {
             Self::Boolean(values) => append!(values, field, boolean),
@@ -131,8 +132,8 @@ fn push_str(
     Ok(())
 }
 
-/// `byteaout` under `bytea_output = hex`. The digits are looked at before any byte is kept: what a builder was given for a
-/// value cannot be taken back.
+/// `byteaout` under `bytea_output = hex`. The digits are checked before any byte is appended, because appended bytes cannot
+/// be removed.
 fn push_bytea(values: &mut BinaryBuilder, field: Option<&[u8]>) -> Result<(), FieldError> {
     let Some(text) = field else {
         values.append_null();
@@ -165,7 +166,8 @@ fn hex_pair([high, low]: [u8; 2]) -> Result<u8, FieldError> {
     Ok(digit(high)? << 4 | digit(low)?)
 }
 
-/// What `uuid_in` takes, as a text column may be cast to it: braces about it, and a hyphen or none after each four digits.
+/// What `uuid_in` accepts, because a text column may be cast to uuid: optional braces, and optional hyphens after each four
+/// digits.
 fn uuid(text: &[u8]) -> Result<[u8; 16], FieldError> {
     let mut rest = match text {
         [b'{', inner @ .., b'}'] => inner,
@@ -188,8 +190,8 @@ fn uuid(text: &[u8]) -> Result<[u8; 16], FieldError> {
 }
 
 impl ListBuilder {
-    /// `array_out`: elements in braces, parted by commas; in quotes where they hold what would be mistaken, with a
-    /// backslash before quotes and backslashes. Bounds come first where an index does not begin at 1.
+    /// `array_out`: elements in braces, separated by commas; elements that could be mistaken are quoted, with a backslash
+    /// before quotes and backslashes. Bounds come first if an index does not begin at 1.
     fn push_text(&mut self, field: Option<&[u8]>, form: TextForm) -> Result<(), FieldError> {
         let Some(text) = field else {
             self.append_null();
@@ -217,7 +219,7 @@ impl ListBuilder {
     }
 }
 
-/// The first element, none for NULL, and what comes after it. `unescaped` holds it where it is not a part of the text.
+/// The first element (`None` for NULL) and the text after it. `unescaped` holds the element if it has escapes.
 fn element<'e, 'text: 'e>(
     text: &'text [u8],
     unescaped: &'e mut Vec<u8>,
@@ -259,7 +261,7 @@ fn needs_quotes(element: &[u8]) -> bool {
             .any(|byte| matches!(byte, b'{' | b'}' | b'"' | b'\\' | b' ' | b'\t'..=b'\r'))
 }
 
-/// Where the quote that no backslash stands before is.
+/// The position of the first quote without a backslash before it.
 fn closing_quote(text: &[u8]) -> Result<usize, FieldError> {
     let mut escaped = false;
     text.iter()

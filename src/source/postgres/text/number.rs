@@ -32,12 +32,13 @@ pub(super) fn float4(text: &[u8]) -> Result<f32, FieldError> {
     float(text, |value: f32| value.is_infinite(), |value| value == 0.0)
 }
 
-/// A `float8`, or a number to be made one.
+/// A `float8`, or a number that is to be cast to one.
 pub(super) fn float8(text: &[u8]) -> Result<f64, FieldError> {
     float(text, |value: f64| value.is_infinite(), |value| value == 0.0)
 }
 
-/// What the nearest float of a number is, unless that is infinity or zero while the number is neither: the server refuses
+/// The nearest float of a number. If it is infinity or zero while the number is neither, the cast is refused, as by the
+/// server.
 /// such a cast.
 fn float<F: FromStr + Copy>(
     text: &[u8],
@@ -59,7 +60,8 @@ fn float<F: FromStr + Copy>(
     Ok(value)
 }
 
-/// The unscaled value of a number, exactly. What `numeric_in` takes but for other bases: a text may be cast to `numeric`.
+/// The unscaled value of a number, exactly. It accepts what `numeric_in` accepts, except other bases, because a text may be
+/// cast to `numeric`.
 pub(super) fn decimal(text: &[u8], precision: u8, scale: u8) -> Result<i128, FieldError> {
     let text = trim(text);
     decimal::parse(text, precision, scale).map_err(|inexact| match inexact {
@@ -80,7 +82,7 @@ fn is_not_finite(text: &[u8]) -> bool {
         .any(|name| unsigned.eq_ignore_ascii_case(name))
 }
 
-/// Without what the server's `isspace` takes for white.
+/// Removes what the server's `isspace` takes for white space.
 fn trim(text: &[u8]) -> &[u8] {
     let white = |byte: &u8| matches!(byte, b' ' | b'\t'..=b'\r');
     let start = text.iter().take_while(|byte| white(byte)).count();

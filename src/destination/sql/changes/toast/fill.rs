@@ -173,7 +173,7 @@ impl Tracer<'_> {
         .remedy("the table is not what was loaded: make it anew with `acequia run STREAM --full-refresh`"))
     }
 
-    /// All changes that are wanted: those that came whole, and those that were filled.
+    /// All changes: those that were complete, and those that were filled in.
     pub(super) fn with_filled(&self, filled: &str) -> String {
         let columns = self.d.list_of(NEW, self.log.names().chain(OTHERS));
         format!(

@@ -229,7 +229,7 @@ impl Tracer<'_> {
         Ok(temp.make(engine, KEYS, &query)?.0)
     }
 
-    /// The changes with what tells lives apart, [`CLEARED`] included.
+    /// The changes with the columns that separate lives, [`CLEARED`] included.
     fn changes(&self) -> String {
         let (d, log) = (self.d, self.log);
         let columns = d.list_of(INNER, log.key().chain([ORDINAL, OP, UNCHANGED]));
