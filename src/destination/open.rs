@@ -5,7 +5,7 @@ use crate::error::Result;
 
 use super::Destination;
 use super::duckdb::{DuckDb, MemoryLimit};
-use super::postgres::{Postgres, privileges};
+use super::postgres::{self, Postgres, privileges};
 use super::sql::changes::changelog;
 
 /// Opens a destination to load into a dataset, and makes the dataset's ledger where it is missing. Blocks.
@@ -42,6 +42,17 @@ pub fn open_read_only(
             Postgres::open_read_only(name, url, dataset)?.map(|opened| Box::new(opened) as _)
         }
     })
+}
+
+/// Who keeps the run waiting that has a destination open, where somebody does and that can be told. Blocks.
+///
+/// # Errors
+/// As [`open`]: one that does not answer keeps it waiting as well.
+pub fn hindrance(destination: &config::Destination, dataset: &str) -> Result<Option<String>> {
+    match &destination.target {
+        Target::DuckDb { .. } => Ok(None),
+        Target::Postgres { url } => postgres::hindrance(&destination.name, url, dataset),
+    }
 }
 
 /// What was found of a destination that is reachable.

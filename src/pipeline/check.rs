@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::contained::contained;
 use super::slot_owner::Reader;
+use super::status::DestinationView;
 use super::stream::start_position;
 use crate::config::{self, Pipeline};
-use crate::destination::{self, Rights, StreamState};
+use crate::destination::{self, Rights};
 use crate::error::{Error, Result};
 use crate::mode::Mode;
-use crate::names::StreamName;
 use crate::source::Source;
 use crate::source::postgres::Postgres;
 use crate::source::postgres::replication::preflight::{self, Found};
@@ -83,13 +84,13 @@ impl Finding {
 /// removed.
 pub async fn check(pipeline: &Pipeline) -> Vec<Finding> {
     let mut findings = vec![check_landing(pipeline).await];
-    let (of_destination, states) = check_destination(pipeline).await;
+    let (of_destination, view) = check_destination(pipeline).await;
     findings.extend(of_destination);
     let mut reachable = BTreeMap::new();
     for (name, config) in &pipeline.sources {
         let subject = format!("source {name}");
         let connected = match Source::new(config) {
-            Ok(source) => source.connect().await,
+            Ok(source) => contained(source.connect()).await,
             Err(error) => Err(error),
         };
         reachable.insert(name.clone(), connected.is_ok());
@@ -107,14 +108,16 @@ pub async fn check(pipeline: &Pipeline) -> Vec<Finding> {
             continue;
         }
         let subject = format!("stream {}", stream.name);
-        let position = states
+        let position = view
+            .states
             .get(&stream.name)
             .and_then(|state| state.position.as_ref());
         let opened = async {
             start_position(stream, position)?;
+            view.refuse_other_versions(stream)?;
             Source::of(pipeline, stream)?.open(stream).await
         };
-        match opened.await {
+        match contained(opened).await {
             Ok(opened) => {
                 let description = opened.description();
                 let rows = description
@@ -172,7 +175,7 @@ async fn check_replication(
     let surveyed = match Postgres::new(url, replication, *reader) {
         Ok(source) => {
             let (server, names) = source.replication();
-            preflight::preflight(server, names, &streams).await
+            contained(preflight::preflight(server, names, &streams)).await
         }
         Err(error) => Err(error),
     };
@@ -242,10 +245,8 @@ async fn check_landing(pipeline: &Pipeline) -> Finding {
     }
 }
 
-async fn check_destination(
-    pipeline: &Pipeline,
-) -> (Vec<Finding>, BTreeMap<StreamName, StreamState>) {
-    let nothing = BTreeMap::new();
+async fn check_destination(pipeline: &Pipeline) -> (Vec<Finding>, DestinationView) {
+    let nothing = DestinationView::default();
     let subject = format!("destination {}", pipeline.destination.name);
     let place = match look_at_rights(pipeline).await {
         Ok(Some(rights)) if !rights.missing.is_empty() => {
@@ -262,7 +263,7 @@ async fn check_destination(
         Ok(view) => {
             let streams = view.states.len();
             let holds = format!("{place}holds {streams} streams");
-            (vec![Finding::ok(subject, holds)], view.states)
+            (vec![Finding::ok(subject, holds)], view)
         }
         Err(error) => (vec![Finding::failed(subject, &error)], nothing),
     }

@@ -25,6 +25,7 @@ use crate::source::Source;
 use crate::source::postgres::Postgres;
 
 pub mod check;
+mod contained;
 pub mod landed_loads;
 mod load_step;
 mod loader;
@@ -49,6 +50,7 @@ use replication::ReplicationRun;
 pub use replication::{FollowEvent, FollowObserver};
 use report::{RunReport, StreamReport};
 use stream::StreamRun;
+use wait::{GRACE, given_up_after_a_stop};
 
 /// How a run is to be done.
 #[derive(Debug, Clone)]
@@ -106,7 +108,12 @@ async fn run_streams(
     let began = Instant::now();
     let opened = Loader::open(&pipeline.destination, &pipeline.dataset, &options.interrupt);
     let (loader, warnings) = opened.await?;
-    let states = loader.call(|destination| destination.states()).await?;
+    let states = given_up_after_a_stop(
+        &options.interrupt,
+        GRACE,
+        loader.call(|destination| destination.states()),
+    )
+    .await?;
     let pipeline = Arc::new(pipeline);
     let mut alone = Vec::new();
     let mut by_source: BTreeMap<&str, Vec<(usize, StreamRun)>> = BTreeMap::new();

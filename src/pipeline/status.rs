@@ -6,12 +6,12 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::recovery;
-use crate::config::{self, Pipeline};
+use crate::config::{self, Pipeline, Stream};
 use crate::destination::{self, LedgerRow, StreamState};
 use crate::error::{Error, Result};
 use crate::landing::Landing;
 use crate::landing::failures::Failure;
-use crate::mode::Mode;
+use crate::mode::{Disposition, Mode};
 use crate::names::{DestinationId, LoadId, StreamName};
 use crate::position::Position;
 use crate::source::postgres::Postgres;
@@ -88,6 +88,26 @@ pub(super) struct DestinationView {
     pub(super) states: BTreeMap<StreamName, StreamState>,
     last_loads: Vec<LedgerRow>,
     pub(super) loaded: HashSet<LoadId>,
+}
+
+impl DestinationView {
+    /// Refuses, before anything is read, what a load would be refused for: a table that keeps versions of rows for a stream
+    /// that wants none, and the other way round.
+    pub(super) fn refuse_other_versions(&self, stream: &Stream) -> Result<()> {
+        let last = self.last_loads.iter().find(|row| row.stream == stream.name);
+        let Some(last) = last.filter(|_| stream.disposition != Disposition::Replace) else {
+            return Ok(());
+        };
+        let versions = Disposition::Scd2.to_string();
+        if (last.disposition == versions) == (stream.disposition == Disposition::Scd2) {
+            return Ok(());
+        }
+        Err(Error::destination(format!(
+            "table {} was loaded with the disposition {}, and the stream's is now {}",
+            stream.table, last.disposition, stream.disposition
+        ))
+        .remedy("make the table anew: `acequia run STREAM --full-refresh`"))
+    }
 }
 
 /// Looks at the destination without changing or making it.

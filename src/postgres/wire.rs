@@ -22,7 +22,9 @@ use tokio_postgres::config::{
     ChannelBinding as Binding, Config, Host, SslMode, SslNegotiation, TargetSessionAttrs,
 };
 
-use super::connection::{REPLAY_ENDED_A_READ, Server};
+use super::connection::{
+    ANOTHER_ALTERS_IT, REPLAY_ENDED_A_READ, Server, condition, holds_no_value,
+};
 use super::tls::server_end_point;
 use crate::error::{Error, Result};
 
@@ -80,7 +82,7 @@ pub enum ProtocolError {
 pub struct ServerError {
     /// The SQLSTATE.
     pub code: String,
-    /// The message.
+    /// The message, where it cannot hold a cell's value; else what it is about.
     pub message: String,
 }
 
@@ -520,12 +522,13 @@ fn text_row(mut body: Bytes) -> ProtocolResult<TextRow> {
     Ok(row)
 }
 
-/// What an error message of the server says (manual, section 55.8).
+/// What an error message of the server says (manual, section 55.8). A message that may show a value is left out.
 pub(crate) fn server_error(body: &[u8]) -> ServerError {
     let mut error = ServerError {
         code: String::new(),
         message: "an unknown failure".to_owned(),
     };
+    let (mut routine, mut context) = (None, None);
     for field in body.split(|byte| *byte == 0) {
         let Some((kind, text)) = field.split_first() else {
             continue;
@@ -534,8 +537,16 @@ pub(crate) fn server_error(body: &[u8]) -> ServerError {
         match kind {
             b'C' => error.code = text,
             b'M' => error.message = text,
+            b'R' => routine = Some(text),
+            b'W' => context = Some(text),
             _ => {}
         }
+    }
+    if !holds_no_value(&error.code, routine.as_deref(), context.as_deref()) {
+        error.message = format!(
+            "the server reports {}; its message may show a value and is left out",
+            condition(&error.code)
+        );
     }
     error
 }
@@ -561,11 +572,12 @@ impl ProtocolError {
                  max_replication_slots and max_wal_senders and restart the server"
             }
             (_, Some("42501")) => {
-                "give the source's user what replication needs: ALTER ROLE … REPLICATION; `acequia check` names each right"
+                "give the source's user the right that is missing: `acequia check` names each, as ALTER ROLE … REPLICATION"
             }
             (_, Some("28P01" | "28000")) => {
                 "see the user and password in the source's `url`, and that pg_hba.conf lets the user in"
             }
+            (_, Some("55P03")) => ANOTHER_ALTERS_IT,
             (_, Some("40001")) => REPLAY_ENDED_A_READ,
             (_, Some("55000")) => "`acequia check` tells what replication needs of the server",
             (Self::Io(error), _) if error.kind() == io::ErrorKind::TimedOut => {
@@ -580,7 +592,13 @@ impl ProtocolError {
             }
             _ => "",
         };
+        let gave_way = self.code() == Some("55P03");
         let fault = fault.cause(self);
+        let fault = if gave_way {
+            fault.until_released()
+        } else {
+            fault
+        };
         if remedy.is_empty() {
             fault
         } else {

@@ -344,7 +344,7 @@ fn another_table_for_changes_is_told_and_the_remedy_helps() {
         project.source.batch(insert).unwrap();
         run(&project, destination, &[]);
         if destination == "duckdb" {
-            project.assert_same_as("cursos", "formaciones");
+            project.assert_same_as("public.cursos", "replica.formaciones");
         } else {
             let rows = project
                 .warehouse()

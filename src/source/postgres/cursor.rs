@@ -93,7 +93,7 @@ impl CursorColumn {
         let plan = plans
             .iter()
             .find(|plan| plan.spec.name == *name)
-            .ok_or_else(|| super::stream::no_such_column("cursor", name, relation))?;
+            .ok_or_else(|| super::stream::no_such_column("cursor", &[name], relation))?;
         let column_type = plan.spec.column_type.clone();
         let own_type = relation
             .columns

@@ -348,9 +348,16 @@ fn beginning(follow: Option<&SnapshotContext<'_>>, row_security: bool) -> String
         let name = literal(&follow.snapshot.name);
         format!("; SET TRANSACTION SNAPSHOT {name}")
     });
+    // The tables of a snapshot are held by another session of ours already.
+    let give_way = follow.map_or_else(String::new, |_| format!("{GIVE_WAY}; "));
     let security = row_security_setting(row_security);
-    format!("{security}; BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY{snapshot}")
+    format!("{give_way}{security}; BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY{snapshot}")
 }
+
+/// For a session that reads what another of ours holds still. Where it has to wait for a lock all the same, somebody waits before
+/// it to alter the table, and for the session that holds it: each would wait for the other for ever, which no server notices, as
+/// ours wait for each other outside of it. So the read is given up, that one has its turn, and the read begins anew.
+pub(super) const GIVE_WAY: &str = "SET lock_timeout = '2s'";
 
 /// Unless a stream asks for it, the server refuses a read that row-level security would filter (manual, section 5.9).
 pub(super) fn row_security_setting(row_security: bool) -> &'static str {
@@ -427,29 +434,37 @@ async fn look_up(client: &Client, relation: &Relation, place: &str) -> Result<Ca
 fn column_plans(relation: &CatalogRelation, stream: &Stream) -> Result<Vec<ColumnPlan>> {
     let known = |name: &str| relation.columns.iter().any(|column| column.name == name);
     let named = [
-        ("columns", stream.columns.as_deref().unwrap_or_default()),
-        ("exclude", &stream.exclude),
+        ("columns", stream.columns.iter().flatten().collect()),
+        ("exclude", stream.exclude.iter().collect()),
+        ("types", stream.types.keys().collect::<Vec<_>>()),
     ];
     for (key, names) in named {
-        if let Some(name) = names.iter().find(|name| !known(name)) {
-            return Err(no_such_column(key, name, relation));
+        let unknown: Vec<&str> = names
+            .into_iter()
+            .map(String::as_str)
+            .filter(|name| !known(name))
+            .collect();
+        if !unknown.is_empty() {
+            return Err(no_such_column(key, &unknown, relation));
         }
     }
-    if let Some(name) = stream.types.keys().find(|name| !known(name)) {
-        return Err(no_such_column("types", name, relation));
+    let (mut plans, mut refused) = (Vec::new(), Vec::new());
+    let taken = relation.columns.iter().filter(|column| {
+        let taken = stream
+            .columns
+            .as_ref()
+            .is_none_or(|names| names.contains(&column.name));
+        taken && !stream.exclude.contains(&column.name)
+    });
+    for column in taken {
+        match plan(column, stream.types.get(&column.name)) {
+            Ok(plan) => plans.push(plan),
+            Err(error) => refused.push(error),
+        }
     }
-    let plans = relation
-        .columns
-        .iter()
-        .filter(|column| {
-            let taken = stream
-                .columns
-                .as_ref()
-                .is_none_or(|names| names.contains(&column.name));
-            taken && !stream.exclude.contains(&column.name)
-        })
-        .map(|column| plan(column, stream.types.get(&column.name)))
-        .collect::<Result<Vec<_>>>()?;
+    if let Some(error) = all_at_once(refused) {
+        return Err(error);
+    }
     if plans.is_empty() {
         return Err(
             Error::config(format!("{} has no columns to read", stream.relation))
@@ -471,6 +486,19 @@ fn column_plans(relation: &CatalogRelation, stream: &Stream) -> Result<Vec<Colum
     Ok(plans)
 }
 
+/// What is wrong with several columns, as one error.
+fn all_at_once(errors: Vec<Error>) -> Option<Error> {
+    let whats: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    let mut remedies: Vec<&str> = errors.iter().filter_map(Error::remedy_text).collect();
+    remedies.dedup();
+    let remedies = remedies.join("\n    ");
+    match errors.len() {
+        0 => None,
+        1 => errors.into_iter().next(),
+        _ => Some(Error::config(whats.join("\n    ")).remedy(remedies)),
+    }
+}
+
 /// The key that loads are merged by, and whether the source guarantees it.
 fn key(
     relation: &CatalogRelation,
@@ -483,7 +511,7 @@ fn key(
         .find(|name| !plans.iter().any(|plan| plan.spec.name == **name))
     {
         return if stream.disposition.has_key() {
-            Err(no_such_column("primary_key", name, relation))
+            Err(no_such_column("primary_key", &[name], relation))
         } else {
             Ok((Vec::new(), false))
         };
@@ -551,14 +579,20 @@ async fn refuse_unreadable(
     )))
 }
 
-pub(super) fn no_such_column(key: &str, name: &str, relation: &CatalogRelation) -> Error {
+pub(super) fn no_such_column(key: &str, names: &[&str], relation: &CatalogRelation) -> Error {
     let known: Vec<&str> = relation
         .columns
         .iter()
         .map(|column| column.name.as_str())
         .collect();
-    Error::config(format!(
-        "`{key}` names the column `{name}`, which is not read or does not exist"
-    ))
+    Error::config(match names {
+        [name] => {
+            format!("`{key}` names the column `{name}`, which is not read or does not exist")
+        }
+        names => format!(
+            "`{key}` names the columns `{}`, which are not read or do not exist",
+            names.join("`, `")
+        ),
+    })
     .remedy(format!("the columns are {}", known.join(", ")))
 }

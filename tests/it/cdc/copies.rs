@@ -122,7 +122,7 @@ fn a_standby_that_became_the_primary_is_refused() {
         .unwrap();
     for _ in 0..2 {
         let text = refused(&project);
-        assert!(text.contains("failed over"), "{text}");
+        assert!(text.contains("a standby took its place"), "{text}");
     }
     project.run(&["--full-refresh"]);
     assert_eq!(

@@ -13,7 +13,7 @@ use super::binary::WireType;
 use super::connection::Server;
 use super::replication::change::SnapshotMark;
 use super::sql::literal;
-use super::stream::row_security_setting;
+use super::stream::{GIVE_WAY, row_security_setting};
 use crate::config::Reader;
 use crate::error::{Error, Result};
 use crate::schema::Schema;
@@ -71,7 +71,7 @@ impl LaneQuery {
     /// What begins its transaction: nothing before it may take a snapshot.
     fn beginning(&self) -> String {
         format!(
-            "{}; BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; SET TRANSACTION SNAPSHOT {}",
+            "{GIVE_WAY}; {}; BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; SET TRANSACTION SNAPSHOT {}",
             row_security_setting(self.row_security),
             literal(&self.snapshot)
         )
