@@ -11,8 +11,8 @@ use std::path::Path;
 
 use acequia::config::{self, Document, Pipeline, SchemaContract, Selection, Target};
 use acequia::internals::LoadWriter;
-use acequia::internals::OpenStream;
 use acequia::internals::assign_field_ids;
+use acequia::internals::{Beginning, OpenStream};
 use acequia::internals::{StagedLoad, open};
 use acequia::landing::manifest::Part;
 use acequia::landing::manifest::{FORMAT_VERSION, Manifest};
@@ -105,7 +105,10 @@ mode = \"full\"
             let opened = OpenStream::open(&stream.from).await.unwrap();
             let schema = assign_field_ids(None, opened.description().columns.clone());
             let stop = CancellationToken::new();
-            let extract = opened.read(&schema, None, &[], &stop).await.unwrap();
+            let extract = opened
+                .read(&schema, Beginning::default(), &stop)
+                .await
+                .unwrap();
             let (sender, mut all) = mpsc::channel(4);
             for mut batches in extract.lanes {
                 let sender = sender.clone();

@@ -3,7 +3,7 @@
 pub use crate::destination::{Destination, StagedLoad, open};
 pub use crate::evolution::{assign_field_ids, with_misfits};
 pub use crate::landing::writer::LoadWriter;
-pub use crate::source::OpenStream;
+pub use crate::source::{Beginning, OpenStream};
 
 /// Of the source HubSpot.
 pub mod hubspot {

@@ -29,7 +29,7 @@ fn stream_name_pattern(schema: &mut schemars::Schema) {
 /// A text that is not a stream's name.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "`{0}` cannot name a stream: use 1 to 63 letters, digits, `_` and `-`, beginning with a letter or `_`, and not \
+    "`{0}` cannot name a stream: use 1 to 63 of the letters a to z and A to Z, digits, `_` and `-`, beginning with a letter or `_`, and not \
      `_acequia…`"
 )]
 pub struct BadStreamName(String);

@@ -93,7 +93,8 @@ impl Printer {
     where
         R: IntoIterator<Item = Vec<String>>,
     {
-        self.line(table_text(headings, rows))
+        let terminal = Table::new().width();
+        self.line(table_text(headings, rows, terminal))
     }
 }
 
@@ -178,14 +179,44 @@ fn visible(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-fn table_text<R>(headings: &[&str], rows: R) -> String
+/// A table; where it would be wider than the terminal and its numbers be broken, each row with a line for each of its cells.
+fn table_text<R>(headings: &[&str], rows: R, terminal: Option<u16>) -> String
 where
     R: IntoIterator<Item = Vec<String>>,
 {
+    let rows: Vec<Vec<String>> = rows.into_iter().collect();
+    let text = plain_table(headings, &rows);
+    let width = text.lines().map(|line| line.chars().count()).max();
+    match terminal.map(usize::from) {
+        Some(terminal) if width.is_some_and(|width| width > terminal) => {
+            records_text(headings, &rows)
+        }
+        _ => text,
+    }
+}
+
+/// Each row as its first cell, and its other cells below, each behind its heading.
+fn records_text(headings: &[&str], rows: &[Vec<String>]) -> String {
+    let names = headings
+        .iter()
+        .map(|heading| heading.trim_start_matches('>'));
+    let names: Vec<&str> = names.collect();
+    let width = names.iter().skip(1).map(|name| name.len()).max();
+    let width = width.unwrap_or(0);
+    let mut lines = Vec::new();
+    for row in rows {
+        lines.extend(row.first().map(|first| visible(first).into_owned()));
+        let others = names.iter().zip(row).skip(1);
+        lines.extend(others.map(|(name, cell)| format!("  {name:width$}  {}", visible(cell))));
+    }
+    lines.join("\n")
+}
+
+fn plain_table(headings: &[&str], rows: &[Vec<String>]) -> String {
     let mut table = Table::new();
     table
         .load_style(presets::NOTHING)
-        .set_content_arrangement(ContentArrangement::Dynamic)
+        .set_content_arrangement(ContentArrangement::Disabled)
         .set_header(
             headings
                 .iter()
@@ -219,10 +250,20 @@ mod tests {
     fn a_table_is_plain_and_its_numbers_stand_to_the_right() {
         let rows = [("ventas", "12"), ("cursos", "1,200")]
             .map(|(name, rows)| vec![name.to_owned(), rows.to_owned()]);
-        insta::assert_snapshot!(table_text(&["stream", ">rows"], rows), @r"
-        stream   rows
-        ventas     12
-        cursos  1,200
+        let shown = |terminal| table_text(&["stream", ">rows"], rows.clone(), terminal);
+        for terminal in [None, Some(80), Some(13)] {
+            insta::assert_snapshot!(shown(terminal), @r"
+            stream   rows
+            ventas     12
+            cursos  1,200
+            ");
+        }
+        // No number is broken where there is no room for a line.
+        insta::assert_snapshot!(shown(Some(12)), @r"
+        ventas
+          rows  12
+        cursos
+          rows  1,200
         ");
     }
 }

@@ -18,6 +18,9 @@ const BARS: Duration = Duration::from_millis(100);
 /// How often lines are written.
 const LINES: Duration = Duration::from_secs(5);
 
+/// From when on the speed of an extract tells how long it will take.
+const HARDLY_BEGUN: Duration = Duration::from_secs(3);
+
 /// How progress is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Display {
@@ -106,8 +109,9 @@ fn draw(bar: &ProgressBar, stream: &StreamProgress) {
         .estimated_rows
         .filter(|rows| *rows > 0 && stream.phase == Phase::Extracting);
     let template = match estimate {
-        Some(_) => "{spinner} {prefix}  {bar:20} {msg}",
-        None => "{spinner} {prefix}  {msg}",
+        // What a narrow terminal has no room for is cut off: a line that wraps is not drawn over.
+        Some(_) => "{spinner} {prefix}  {bar:10} {wide_msg}",
+        None => "{spinner} {prefix}  {wide_msg}",
     };
     if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style);
@@ -151,7 +155,7 @@ async fn tick(ticks: &mut Interval, stop: &CancellationToken) -> bool {
     }
 }
 
-/// `extracting, 1,200,000 rows, 45,000 rows/s, 34.5 MB, 26.6 s`
+/// `extracting, 1,200,000 of about 4,800,000 rows, 1 min 12 s left, 50,000 rows/s, 34.5 MB, 24.0 s`
 fn describe(stream: &StreamProgress) -> String {
     let phase = match stream.phase {
         Phase::Waiting => "waiting",
@@ -160,7 +164,17 @@ fn describe(stream: &StreamProgress) -> String {
         Phase::Done => "done",
         Phase::Failed => "failed",
     };
-    let mut text = format!("{phase}, {} rows", figures::count(stream.rows));
+    let mut text = format!("{phase}, {}", figures::count(stream.rows));
+    let estimate = stream
+        .estimated_rows
+        .filter(|rows| *rows > stream.rows && stream.phase == Phase::Extracting);
+    if let Some(estimate) = estimate {
+        text.push_str(&format!(" of about {}", figures::count(estimate)));
+    }
+    text.push_str(" rows");
+    if let Some(left) = estimate.and_then(|estimate| left(stream, estimate)) {
+        text.push_str(&format!(", {} left", figures::elapsed(left)));
+    }
     if stream.phase == Phase::Extracting {
         text.push_str(", ");
         text.push_str(&figures::rate(stream.rows, stream.elapsed));
@@ -170,6 +184,16 @@ fn describe(stream: &StreamProgress) -> String {
         figures::bytes(stream.bytes),
         figures::elapsed(stream.elapsed)
     )
+}
+
+/// How long an extract will still take, if it goes on as it went: unknown while it has hardly begun.
+fn left(stream: &StreamProgress, estimate: u64) -> Option<Duration> {
+    if stream.rows == 0 || stream.elapsed < HARDLY_BEGUN {
+        return None;
+    }
+    let millis =
+        stream.elapsed.as_millis() * u128::from(estimate - stream.rows) / u128::from(stream.rows);
+    u64::try_from(millis).ok().map(Duration::from_millis)
 }
 
 #[cfg(test)]
@@ -190,6 +214,18 @@ mod tests {
             describe(&stream),
             "extracting, 1,200,000 rows, 50,000 rows/s, 34.5 MB, 24.0 s"
         );
+        stream.estimated_rows = Some(4_800_000);
+        assert_eq!(
+            describe(&stream),
+            "extracting, 1,200,000 of about 4,800,000 rows, 1 min 12 s left, 50,000 rows/s, 34.5 MB, 24.0 s"
+        );
+        // An estimate that was too low is none.
+        stream.estimated_rows = Some(1_200_000);
+        assert_eq!(
+            describe(&stream),
+            "extracting, 1,200,000 rows, 50,000 rows/s, 34.5 MB, 24.0 s"
+        );
+        stream.estimated_rows = Some(4_800_000);
         stream.phase = Phase::Loading;
         assert_eq!(
             describe(&stream),

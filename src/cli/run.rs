@@ -48,15 +48,40 @@ pub(super) fn tell_failures(report: &RunReport, context: &Context) {
     if context.printer.is_seen() {
         return;
     }
+    for failure in failures(report) {
+        context.notices.failure(&failure);
+    }
+}
+
+/// What failed, each cause once, with the streams that it stopped. What an interruption has skipped needs no word more.
+fn failures(report: &RunReport) -> Vec<String> {
+    let mut causes: Vec<(&str, Vec<&str>)> = Vec::new();
     for stream in &report.streams {
-        if let Some(error) = stream
+        let Some(error) = stream
             .error
             .as_ref()
             .filter(|_| stream.status == Status::Failed)
-        {
-            context.notices.failure(error);
+        else {
+            continue;
+        };
+        let name = stream.stream.as_str();
+        let cause = error.strip_prefix("stream ");
+        let cause = cause.and_then(|rest| rest.strip_prefix(name)?.strip_prefix(": "));
+        let cause = cause.unwrap_or(error);
+        match causes.iter_mut().find(|(known, _)| *known == cause) {
+            Some((_, names)) => names.push(name),
+            None => causes.push((cause, vec![name])),
         }
     }
+    let told = |(cause, names): (&str, Vec<&str>)| {
+        let streams = if names.len() == 1 {
+            "stream"
+        } else {
+            "streams"
+        };
+        format!("{streams} {}: {cause}", names.join(", "))
+    };
+    causes.into_iter().map(told).collect()
 }
 
 /// Runs the pipeline, while progress is shown and Ctrl-C is listened to. Tells as well whether it was asked to stop.
@@ -151,14 +176,9 @@ pub(super) fn print_report(report: &RunReport, how: &str, printer: &Printer) -> 
                 &format!("stream {}: {}", stream.stream, indented(warning)),
             )?;
         }
-        // What an interruption has skipped needs no word more.
-        if let Some(error) = stream
-            .error
-            .as_ref()
-            .filter(|_| stream.status == Status::Failed)
-        {
-            printer.marked(Mark::Bad, &indented(error))?;
-        }
+    }
+    for failure in failures(report) {
+        printer.marked(Mark::Bad, &indented(&failure))?;
     }
     let count = |status: Status| {
         let streams = report
@@ -263,6 +283,32 @@ fn seconds(seconds: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_cause_is_told_once_with_all_streams_that_it_stopped() {
+        let failed = |name: &str, error: &str| StreamReport {
+            status: Status::Failed,
+            error: Some(format!("stream {name}: {error}")),
+            ..StreamReport::skipped(&name.parse().unwrap(), Mode::Full)
+        };
+        let report = RunReport {
+            pipeline: "formacion".parse().unwrap(),
+            destination: "duckdb".to_owned(),
+            streams: vec![
+                failed("a", "the server is away"),
+                failed("b", "its key has NULL"),
+                failed("c", "the server is away"),
+            ],
+            seconds: 1.0,
+        };
+        assert_eq!(
+            failures(&report),
+            [
+                "streams a, c: the server is away",
+                "stream b: its key has NULL"
+            ]
+        );
+    }
 
     #[test]
     fn the_exit_status_tells_how_the_run_ended() {

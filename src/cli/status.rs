@@ -90,6 +90,12 @@ fn print(report: &StatusReport, printer: &Printer) -> Result<()> {
         );
         printer.marked(Mark::Warning, &text)?;
     }
+    if !report.left_behind.is_empty() {
+        printer.line(
+            "    to be rid of such a stream: drop its table, DELETE its row from _acequia_state in the destination's dataset, and \
+             remove its folder",
+        )?;
+    }
     for slot in &report.slots {
         print_slot(slot, printer)?;
     }

@@ -6,7 +6,7 @@ use crate::error::Result;
 use super::Destination;
 use super::duckdb::{DuckDb, MemoryLimit};
 use super::iceberg::{self, Lake};
-use super::postgres::{Postgres, privileges};
+use super::postgres::{self, Postgres, privileges};
 use super::sql::changes::changelog;
 
 /// Opens a destination to load into a dataset, and creates the dataset's ledger if it is missing. Blocks.
@@ -47,6 +47,17 @@ pub fn open_read_only(
             Lake::open_read_only(name, lake, dataset)?.map(|opened| Box::new(opened) as _)
         }
     })
+}
+
+/// The session that keeps the run waiting for a destination that is open, if the destination can tell. Blocks.
+///
+/// # Errors
+/// As [`open`]: a destination that does not answer cannot tell.
+pub fn hindrance(destination: &config::Destination, dataset: &str) -> Result<Option<String>> {
+    match &destination.target {
+        Target::DuckDb { .. } | Target::Iceberg(_) => Ok(None),
+        Target::Postgres { url } => postgres::hindrance(&destination.name, url, dataset),
+    }
 }
 
 /// The privileges that were found in a destination.

@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::contained::contained;
 use super::slot_owner::Reader;
+use super::status::DestinationView;
 use super::stream::start_position;
 use crate::config::{self, Pipeline, PostgresSource, StreamSource};
-use crate::destination::{self, Rights, StreamState};
+use crate::destination::{self, Rights};
 use crate::error::{Error, Result};
-use crate::names::StreamName;
 use crate::source::postgres::Postgres;
 use crate::source::postgres::replication::preflight::{self, Found};
 use crate::source::{OpenStream, Source};
@@ -81,7 +82,7 @@ impl Finding {
 /// Checks everything that a run needs. Nothing is changed, except that a file is written to the landing area and removed.
 pub async fn check(pipeline: &Pipeline) -> Vec<Finding> {
     let mut findings = vec![check_landing(pipeline).await];
-    let (of_destination, states) = check_destination(pipeline).await;
+    let (of_destination, view) = check_destination(pipeline).await;
     findings.extend(of_destination);
     let mut reachable = BTreeMap::new();
     for (name, config) in pipeline.sources() {
@@ -91,7 +92,7 @@ pub async fn check(pipeline: &Pipeline) -> Vec<Finding> {
                 .connect()
                 .await
         };
-        let connected = connect.await;
+        let connected = contained(connect).await;
         let is_reachable = connected.is_ok();
         reachable.insert(name, is_reachable);
         findings.push(match connected {
@@ -107,14 +108,16 @@ pub async fn check(pipeline: &Pipeline) -> Vec<Finding> {
             continue;
         }
         let subject = format!("stream {}", stream.name);
-        let position = states
+        let position = view
+            .states
             .get(&stream.name)
             .and_then(|state| state.position.as_ref());
         let opened = async {
             start_position(stream, position)?;
+            view.refuse_other_versions(stream)?;
             OpenStream::open(&stream.from).await
         };
-        match opened.await {
+        match contained(opened).await {
             Ok(opened) => {
                 let description = opened.description();
                 let rows = description
@@ -175,7 +178,7 @@ async fn check_replication(
         let notes = preflight::preflight(server, names, &surveyed).await?;
         Ok((notes, refuse_foreign_slot(pipeline, &source).await.err()))
     };
-    let (notes, foreign) = match survey.await {
+    let (notes, foreign) = match contained(survey).await {
         Ok(surveyed) => surveyed,
         Err(error) => return vec![Finding::failed(subject, &error)],
     };
@@ -237,10 +240,8 @@ async fn check_landing(pipeline: &Pipeline) -> Finding {
     }
 }
 
-async fn check_destination(
-    pipeline: &Pipeline,
-) -> (Vec<Finding>, BTreeMap<StreamName, StreamState>) {
-    let nothing = BTreeMap::new();
+async fn check_destination(pipeline: &Pipeline) -> (Vec<Finding>, DestinationView) {
+    let nothing = DestinationView::default();
     let subject = format!("destination {}", pipeline.destination.name);
     let place = match look_at_rights(pipeline).await {
         Ok(Some(rights)) if !rights.missing.is_empty() => {
@@ -257,7 +258,7 @@ async fn check_destination(
         Ok(view) => {
             let streams = view.states.len();
             let holds = format!("{place}holds {streams} streams");
-            (vec![Finding::ok(subject, holds)], view.states)
+            (vec![Finding::ok(subject, holds)], view)
         }
         Err(error) => (vec![Finding::failed(subject, &error)], nothing),
     }

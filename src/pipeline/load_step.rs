@@ -56,6 +56,7 @@ impl LoadStep {
         tokio::pin!(applying);
         tokio::select! {
             applied = &mut applying => applied,
+            never = self.loader.tell_hindrances() => match never {},
             () = self.stop.cancelled() => {
                 self.loader.interrupt();
                 applying.await

@@ -7,6 +7,7 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::wait::{PARTING, given_up_after_a_stop};
 use crate::config::{self, Pipeline};
 use crate::destination::{self, Destination, Interrupter};
 use crate::error::{Error, Result};
@@ -20,6 +21,10 @@ const PAUSE: Duration = Duration::from_millis(100);
 const LEASE_PAUSE: Duration = Duration::from_secs(2);
 /// How long a wait lasts before a message says so.
 const SILENCE: Duration = Duration::from_secs(1);
+
+/// How long a request goes on before it is asked whether somebody hinders it, and how long after that was told.
+const HINDRANCE: Duration = Duration::from_secs(5);
+const HINDRANCE_AGAIN: Duration = Duration::from_mins(1);
 
 type Request = Box<dyn FnOnce(&mut dyn Destination) + Send>;
 
@@ -110,6 +115,28 @@ impl Loader {
         }
     }
 
+    /// Says, for as long as it is polled, who or what keeps the destination from doing what it was asked. Never ends.
+    pub(super) async fn tell_hindrances(&self) -> std::convert::Infallible {
+        let mut pause = HINDRANCE;
+        loop {
+            tokio::time::sleep(pause).await;
+            let (destination, dataset) = (
+                self.shared.place.destination.clone(),
+                self.shared.place.dataset.clone(),
+            );
+            let name = destination.name.clone();
+            let looked =
+                tokio::task::spawn_blocking(move || destination::hindrance(&destination, &dataset));
+            let what = match looked.await {
+                Ok(Ok(Some(what))) => what,
+                Ok(Err(error)) => error.to_string(),
+                Ok(Ok(None)) | Err(_) => continue,
+            };
+            tracing::warn!("still waiting for the destination `{name}`: {what}");
+            pause = HINDRANCE_AGAIN;
+        }
+    }
+
     fn interrupter(&self) -> std::sync::MutexGuard<'_, Option<Interrupter>> {
         let interrupter = self.shared.interrupter.lock();
         interrupter.unwrap_or_else(std::sync::PoisonError::into_inner)
@@ -174,9 +201,19 @@ impl Loader {
         let closing = open.take();
         *self.interrupter() = None;
         drop(open);
-        match closing {
-            Some(open) => open.close().await,
-            None => Ok(()),
+        let Some(open) = closing else {
+            return Ok(());
+        };
+        match self.shared.place.destination.target {
+            config::Target::DuckDb { .. } => open.close().await,
+            // A server may be frozen. The connection ends with the process, and what was not committed is rolled back.
+            config::Target::Postgres { .. } | config::Target::Iceberg(_) => {
+                let closed = given_up_after_a_stop(&self.shared.stop, PARTING, open.close()).await;
+                match closed {
+                    Err(Error::Interrupted) => Ok(()),
+                    closed => closed,
+                }
+            }
         }
     }
 }

@@ -23,6 +23,7 @@ use crate::source::Source;
 use crate::source::postgres::Postgres;
 
 pub mod check;
+mod contained;
 mod follow;
 pub mod landed_loads;
 mod load_step;
@@ -49,6 +50,7 @@ use record::Record;
 use replication::ReplicationRun;
 use report::{RunReport, StreamReport};
 use stream::StreamRun;
+use wait::{GRACE, given_up_after_a_stop};
 
 /// The options of a run.
 #[derive(Debug, Clone)]
@@ -106,7 +108,12 @@ async fn run_streams(
     let began = Instant::now();
     let opened = Loader::open(&pipeline, &landing, &options.interrupt);
     let (loader, warnings) = opened.await?;
-    let states = loader.call(|destination| destination.states()).await?;
+    let states = given_up_after_a_stop(
+        &options.interrupt,
+        GRACE,
+        loader.call(|destination| destination.states()),
+    )
+    .await?;
     let pipeline = Arc::new(pipeline);
     let mut alone = Vec::new();
     let mut by_source: BTreeMap<&str, Vec<(usize, &PostgresChanges, StreamRun)>> = BTreeMap::new();

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::contained::contained;
 use crate::change;
 use crate::config::{Pipeline, Stream};
 use crate::destination::StreamState;
@@ -43,10 +44,10 @@ pub struct StreamPlan {
 /// # Errors
 /// The destination cannot be inspected.
 pub async fn plan(pipeline: &Pipeline, full_refresh: bool) -> Result<Vec<StreamPlan>> {
-    let states = super::status::look_at_destination(pipeline).await?.states;
+    let view = super::status::look_at_destination(pipeline).await?;
     let mut plans = Vec::with_capacity(pipeline.streams.len());
     for stream in &pipeline.streams {
-        let state = states.get(&stream.name).filter(|_| !full_refresh);
+        let state = view.states.get(&stream.name).filter(|_| !full_refresh);
         let mut plan = StreamPlan {
             stream: stream.name.clone(),
             mode: stream.mode(),
@@ -60,7 +61,13 @@ pub async fn plan(pipeline: &Pipeline, full_refresh: bool) -> Result<Vec<StreamP
             position: state.and_then(|state| state.position.clone()),
             error: None,
         };
-        if let Err(error) = look(stream, state, &mut plan).await {
+        let looking = async {
+            if !full_refresh {
+                view.refuse_other_versions(stream)?;
+            }
+            look(stream, state, &mut plan).await
+        };
+        if let Err(error) = contained(looking).await {
             plan.error = Some(super::name_stream(error, stream).report());
         }
         plans.push(plan);

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::load_step::LoadStep;
 use super::loader::Loader;
 use super::report::{RunReport, Status, StreamReport};
+use super::wait::{GRACE, given_up_after_a_stop};
 use super::{name_stream, open_landing};
 use crate::config::{Pipeline, Stream};
 use crate::destination::StreamState;
@@ -64,7 +65,12 @@ pub async fn replay(pipeline: Pipeline, options: ReplayOptions) -> Result<RunRep
     let asked = find(&landing, &pipeline, &options.loads).await?;
     let opened = Loader::open(&pipeline, &landing, &options.interrupt);
     let (loader, warnings) = opened.await?;
-    let states = loader.call(|destination| destination.states()).await?;
+    let states = given_up_after_a_stop(
+        &options.interrupt,
+        GRACE,
+        loader.call(|destination| destination.states()),
+    )
+    .await?;
     let replays: Vec<StreamReplay> = pipeline
         .streams
         .iter()
@@ -147,7 +153,8 @@ impl StreamReplay {
         let ended = if self.step.stop.is_cancelled() {
             Err(Error::Interrupted)
         } else {
-            self.apply_all(&mut report).await
+            let stop = self.step.stop.clone();
+            given_up_after_a_stop(&stop, GRACE, self.apply_all(&mut report)).await
         };
         report.position_after = self.position().map(Position::brief);
         report.seconds = began.elapsed().as_secs_f64();

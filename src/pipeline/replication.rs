@@ -14,12 +14,14 @@ use futures::{StreamExt, stream};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use super::contained::contained;
 use super::follow::{FollowEvent, FollowObserver};
 use super::loader::Loader;
 use super::report::StreamReport;
 use super::slot_owner::Reader;
-use super::stream::{Expected, Landed, StreamRun};
+use super::stream::{ATTEMPTS, Expected, Landed, StreamRun, gave_way};
 use super::stream_task::{Next, StreamTask, partitions_changed};
+use super::wait::{GRACE, given_up_after_a_stop, unless_stopped};
 use crate::config::PostgresChanges;
 use crate::destination::StreamState;
 use crate::error::{Error, Result};
@@ -72,11 +74,9 @@ impl ReplicationRun {
             .into_iter()
             .map(|(stream, run)| StreamTask::new(stream, run))
             .collect();
-        for task in &mut tasks {
-            let recovered = task.run.recover(&mut task.report).await;
-            task.settle(recovered);
-        }
-        if let Err(error) = self.run_all(&mut tasks).await {
+        let carrying = contained(self.run_all(&mut tasks));
+        let carried = given_up_after_a_stop(&self.stop, GRACE, carrying).await;
+        if let Err(error) = carried {
             for task in &mut tasks {
                 task.settle(Err(error.clone()));
             }
@@ -85,16 +85,18 @@ impl ReplicationRun {
     }
 
     async fn run_all(&self, tasks: &mut [StreamTask]) -> Result<()> {
+        for task in tasks.iter_mut() {
+            let recovered = task.run.recover(&mut task.report).await;
+            task.settle(recovered);
+        }
         if self.stop.is_cancelled() {
             return Err(Error::Interrupted);
         }
         if tasks.iter().all(|task| task.failure.is_some()) {
             return Ok(());
         }
-        let mut replication = tokio::select! {
-            opened = self.open(tasks) => opened?,
-            () = self.stop.cancelled() => return Err(Error::Interrupted),
-        };
+        let what = self.waits_for_tables(tasks);
+        let mut replication = unless_stopped(&self.stop, what, self.open(tasks)).await?;
         self.catch_up(&mut replication, tasks).await?;
         self.take_snapshots(&mut replication, tasks).await?;
         self.confirm(&mut replication).await?;
@@ -102,6 +104,18 @@ impl ReplicationRun {
             replication = self.follow_on(replication, tasks, told).await?;
         }
         replication.close().await
+    }
+
+    /// What a wait for the source is about, for messages.
+    fn waits_for_tables(&self, tasks: &[StreamTask]) -> String {
+        let names = tasks.iter().map(|task| task.run.stream.name.as_str());
+        let names: Vec<&str> = names.collect();
+        let source = tasks.first().map(|task| task.run.stream.source.as_str());
+        format!(
+            "the source `{}` to answer for {} (it may be busy, or what is to be read is locked by another)",
+            source.unwrap_or_default(),
+            names.join(", ")
+        )
     }
 
     /// Connects, prepares publication and slot, and decides where each stream begins.
@@ -325,12 +339,39 @@ impl ReplicationRun {
         Ok(summary)
     }
 
-    /// Takes one snapshot for the streams that begin with one, and loads each.
+    /// Takes a snapshot for the streams that begin with one, and loads each; another one for those that had to give way to
+    /// somebody who alters their table.
     pub(super) async fn take_snapshots(
         &self,
         replication: &mut Replication,
         tasks: &mut [StreamTask],
     ) -> Result<()> {
+        for _ in 1..ATTEMPTS {
+            self.take_one_snapshot(replication, tasks).await?;
+            let gave_way = |task: &&mut StreamTask| task.failure.as_ref().is_some_and(gave_way);
+            let mut again = false;
+            for task in tasks.iter_mut().filter(gave_way) {
+                tracing::warn!(
+                    "stream {} is read anew, as its table is altered",
+                    task.run.stream.name
+                );
+                task.failure = None;
+                task.begin_anew(None);
+                again = true;
+            }
+            if !again || self.stop.is_cancelled() {
+                return Ok(());
+            }
+        }
+        self.take_one_snapshot(replication, tasks).await
+    }
+
+    async fn take_one_snapshot(
+        &self,
+        replication: &mut Replication,
+        tasks: &mut [StreamTask],
+    ) -> Result<()> {
+        let waits = self.waits_for_tables(tasks);
         // The tables may have changed since they were looked up.
         let beginning: Vec<_> = tasks.iter_mut().filter(|task| task.begins()).collect();
         if beginning.is_empty() {
@@ -355,10 +396,8 @@ impl ReplicationRun {
             .filter_map(|task| task.table.clone())
             .collect();
         // The tables stay locked until each has been read.
-        let held = tokio::select! {
-            held = replication.hold(&snapshot, &tables) => held?,
-            () = self.stop.cancelled() => return Err(Error::Interrupted),
-        };
+        let holding = replication.hold(&snapshot, &tables);
+        let held = unless_stopped(&self.stop, waits, holding).await?;
         let mark = snapshot.mark;
         let publication = replication.publication().to_owned();
         let mut carrying: Vec<BoxFuture<'_, ()>> = Vec::with_capacity(beginning.len());

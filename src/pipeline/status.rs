@@ -6,12 +6,12 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::recovery;
-use crate::config::{self, Pipeline};
+use crate::config::{self, Pipeline, Stream};
 use crate::destination::{self, LedgerRow, StreamState};
 use crate::error::{Error, Result};
 use crate::landing::Landing;
 use crate::landing::failures::Failure;
-use crate::mode::Mode;
+use crate::mode::{Disposition, Mode};
 use crate::names::{DestinationId, LoadId, StreamName};
 use crate::position::Position;
 use crate::source::postgres::Postgres;
@@ -88,6 +88,27 @@ pub(super) struct DestinationView {
     pub(super) states: BTreeMap<StreamName, StreamState>,
     last_loads: Vec<LedgerRow>,
     pub(super) loaded: HashSet<LoadId>,
+}
+
+impl DestinationView {
+    /// Refuses what a load would be refused for, before anything is read: a table that keeps versions of rows, for a stream
+    /// that wants none, or the other way round.
+    pub(super) fn refuse_other_versions(&self, stream: &Stream) -> Result<()> {
+        let last = self.last_loads.iter().find(|row| row.stream == stream.name);
+        let disposition = stream.disposition();
+        let Some(last) = last.filter(|_| disposition != Disposition::Replace) else {
+            return Ok(());
+        };
+        let versions = Disposition::Scd2.to_string();
+        if (last.disposition == versions) == (disposition == Disposition::Scd2) {
+            return Ok(());
+        }
+        Err(Error::destination(format!(
+            "table {} was loaded with the disposition {}, and the stream's is now {disposition}",
+            stream.table, last.disposition
+        ))
+        .remedy("make the table anew: `acequia run STREAM --full-refresh`"))
+    }
 }
 
 /// Reads the destination's ledger, without changing or creating anything.

@@ -93,7 +93,7 @@ impl StreamTask {
         let Self { run, report, .. } = self;
         run.counters.enter(Phase::Extracting);
         let tasks = run.load_opened(opened, report).await;
-        run.full_refresh = false;
+        run.full_refresh &= tasks.is_err();
         self.settle(tasks);
         self.next = Some(Next::Resume(Resume::at(from)));
     }

@@ -9,6 +9,10 @@ use crate::error::{Error, Result};
 
 /// How long a wait lasts before a message says so.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long work that has been told to stop may take to end by itself.
+pub(super) const GRACE: Duration = Duration::from_millis(2500);
+/// How long a server that is let go of may take to say good-bye, after that.
+pub(super) const PARTING: Duration = Duration::from_millis(500);
 
 /// Does `work`, unless the run is stopped first.
 ///
@@ -29,4 +33,25 @@ pub(super) async fn unless_stopped<T>(
         done = work => done,
         () = stop.cancelled() => Err(Error::Interrupted),
     }
+}
+
+/// Does `work`, which ends by itself once the run is stopped, unless whoever it waits for has fallen silent: a server that is
+/// frozen answers no request to stop either. After `grace` it is given up, as if the process had been killed: the next run takes
+/// up what was not committed.
+///
+/// # Errors
+/// [`Error::Interrupted`] where it was given up, and those of `work`.
+pub(super) async fn given_up_after_a_stop<T>(
+    stop: &CancellationToken,
+    grace: Duration,
+    work: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    let mut work = std::pin::pin!(work);
+    tokio::select! {
+        done = &mut work => return done,
+        () = stop.cancelled() => {}
+    }
+    tokio::time::timeout(grace, work)
+        .await
+        .unwrap_or(Err(Error::Interrupted))
 }

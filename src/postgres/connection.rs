@@ -42,6 +42,9 @@ pub const CATALOG_PATH: &str = "SET search_path = pg_catalog, pg_temp";
 /// The remedy if a standby cancelled a read (SQLSTATE 40001).
 pub(crate) const REPLAY_ENDED_A_READ: &str = "run again. A standby ends reads that would keep it from replaying what its primary \
      removed: hot_standby_feedback = on, or a larger max_standby_streaming_delay, gives them time";
+/// The remedy if a lock was not granted in time (SQLSTATE 55P03).
+pub(crate) const ANOTHER_ALTERS_IT: &str =
+    "run again: another session alters the table, or waits to, and was given way";
 /// With this setting, the server notices during a statement that this process has ended, and rolls back. PostgreSQL before
 /// 14, and servers on some systems, refuse it, so it is only tried.
 const NOTICE_A_DEAD_CLIENT: &str = "SET client_connection_check_interval = '1s'";
@@ -304,12 +307,17 @@ pub async fn version(client: &tokio_postgres::Client) -> Result<i32> {
 /// "integrity constraint violation" (23), whose messages quote values, and for errors that a function or trigger raised,
 /// whose text and SQLSTATE are arbitrary (the error's context names the function).
 pub(crate) fn message_of(db: &DbError) -> Option<&str> {
-    let class = db.code().code().get(..2).unwrap_or_default();
+    holds_no_value(db.code().code(), db.routine(), db.where_()).then(|| db.message())
+}
+
+/// Whether a message of the server's cannot hold a cell's value, by its SQLSTATE, the server's routine that made it, and its
+/// context.
+pub(super) fn holds_no_value(code: &str, routine: Option<&str>, context: Option<&str>) -> bool {
+    let class = code.get(..2).unwrap_or_default();
     let in_function = |context: &str| context.contains("PL/") || context.contains("function");
-    let is_raised = class == "P0"
-        || db.routine() == Some("exec_stmt_raise")
-        || db.where_().is_some_and(in_function);
-    (!is_raised && !["22", "23"].contains(&class)).then(|| db.message())
+    let is_raised =
+        class == "P0" || routine == Some("exec_stmt_raise") || context.is_some_and(in_function);
+    !is_raised && !["22", "23"].contains(&class)
 }
 
 /// The error of a failed statement. The server's message is kept if it cannot contain a cell's value ([`message_of`]).
@@ -341,6 +349,9 @@ pub fn failed(what: impl Into<String>, error: &tokio_postgres::Error) -> Error {
         ),
         code if *code == SqlState::T_R_SERIALIZATION_FAILURE => {
             fault.remedy(REPLAY_ENDED_A_READ)
+        }
+        code if *code == SqlState::LOCK_NOT_AVAILABLE => {
+            fault.remedy(ANOTHER_ALTERS_IT).until_released()
         }
         code if *code == SqlState::INSUFFICIENT_PRIVILEGE => {
             fault.remedy("grant the source's user the right to read it: GRANT USAGE ON SCHEMA … TO …; GRANT SELECT ON … TO …")

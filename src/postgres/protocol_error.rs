@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::connection::REPLAY_ENDED_A_READ;
+use super::connection::{ANOTHER_ALTERS_IT, REPLAY_ENDED_A_READ, condition, holds_no_value};
 use crate::error::Error;
 
 /// An error of the protocol's connection.
@@ -25,19 +25,20 @@ pub enum ProtocolError {
 pub struct ServerError {
     /// The SQLSTATE.
     pub code: String,
-    /// The message.
+    /// The message, or only the kind of error if the message may contain a cell's value.
     pub message: String,
 }
 
 /// A result of the protocol's connection.
 pub(crate) type ProtocolResult<T> = std::result::Result<T, ProtocolError>;
 
-/// Parses an error message of the server (manual, section 55.8).
+/// Parses an error message of the server (manual, section 55.8). A message that may contain a value is omitted.
 pub(crate) fn server_error(body: &[u8]) -> ServerError {
     let mut error = ServerError {
         code: String::new(),
         message: "an unknown failure".to_owned(),
     };
+    let (mut routine, mut context) = (None, None);
     for field in body.split(|byte| *byte == 0) {
         let Some((kind, text)) = field.split_first() else {
             continue;
@@ -46,8 +47,16 @@ pub(crate) fn server_error(body: &[u8]) -> ServerError {
         match kind {
             b'C' => error.code = text,
             b'M' => error.message = text,
+            b'R' => routine = Some(text),
+            b'W' => context = Some(text),
             _ => {}
         }
+    }
+    if !holds_no_value(&error.code, routine.as_deref(), context.as_deref()) {
+        error.message = format!(
+            "the server reports {}; its message may show a value and is left out",
+            condition(&error.code)
+        );
     }
     error
 }
@@ -73,11 +82,12 @@ impl ProtocolError {
                  max_replication_slots and max_wal_senders and restart the server"
             }
             (_, Some("42501")) => {
-                "give the source's user what replication needs: ALTER ROLE … REPLICATION; `acequia check` names each right"
+                "give the source's user the right that is missing: `acequia check` names each, as ALTER ROLE … REPLICATION"
             }
             (_, Some("28P01" | "28000")) => {
                 "see the user and password in the source's `url`, and that pg_hba.conf lets the user in"
             }
+            (_, Some("55P03")) => ANOTHER_ALTERS_IT,
             (_, Some("40001")) => REPLAY_ENDED_A_READ,
             (_, Some("55000")) => "`acequia check` tells what replication needs of the server",
             (Self::Io(error), _) if error.kind() == io::ErrorKind::TimedOut => {
@@ -92,7 +102,13 @@ impl ProtocolError {
             }
             _ => "",
         };
+        let gave_way = self.code() == Some("55P03");
         let fault = fault.cause(self);
+        let fault = if gave_way {
+            fault.until_released()
+        } else {
+            fault
+        };
         if remedy.is_empty() {
             fault
         } else {

@@ -58,7 +58,7 @@ pub struct Description {
 }
 
 /// Where an extract begins, and what is known of the stream by then.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Beginning<'a> {
     /// The stream's position, if it has one.
     pub position: Option<&'a Position>,

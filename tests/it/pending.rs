@@ -312,3 +312,45 @@ fn a_run_that_failed_is_remembered_until_one_goes_well() {
     ));
     status(&["stream ventas is not in the configuration any more"], 0);
 }
+
+/// The changes that wait were landed for another table.
+#[test]
+fn another_table_for_changes_is_told_and_the_remedy_helps() {
+    let streams = |table: &str| {
+        format!(
+            "[sources.operativa.replication]\nslot = \"${{SLOT}}\"\n[streams.cursos]\nsource = \"operativa\"\ntable = \
+             \"public.cursos\"\nmode = \"cdc\"\n{table}"
+        )
+    };
+    for destination in DESTINATIONS {
+        let mut project = Project::operational(&format!("other_table_{destination}"), &streams(""))
+            .with_warehouse();
+        let slot = project.source.name().to_owned();
+        project.set("SLOT", &slot);
+        let insert =
+            "INSERT INTO cursos (nombre, duracion_horas, precio_base) VALUES ('Riego', 4, 10)";
+        project.source.batch(insert).unwrap();
+        run(&project, destination, &[]);
+        project.source.batch(insert).unwrap();
+        project.crash_at(
+            "landing.after_manifest",
+            &["run", "--destination", destination],
+        );
+        project.streams(&streams("destination_table = \"formaciones\"\n"));
+        let error = refused(&project, destination, &[]);
+        assert!(error.contains("--full-refresh"), "{error}");
+        project.source.batch(insert).unwrap();
+        run(&project, destination, &["--full-refresh"]);
+        project.source.batch(insert).unwrap();
+        run(&project, destination, &[]);
+        if destination == "duckdb" {
+            project.assert_same_as("public.cursos", "replica.formaciones");
+        } else {
+            let rows = project
+                .warehouse()
+                .value("SELECT count(*)::text FROM replica.formaciones")
+                .unwrap();
+            assert_eq!(rows.as_deref(), Some("4"));
+        }
+    }
+}

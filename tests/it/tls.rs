@@ -11,7 +11,7 @@ use openssl::x509::extension::{BasicConstraints, SubjectAlternativeName};
 use openssl::x509::{X509, X509Name};
 use testkit::Cluster;
 
-use crate::support::{Output, Project};
+use crate::support::{Output, Project, stream_report};
 
 struct Authority {
     certificate: X509,
@@ -170,5 +170,65 @@ fn each_sslmode_verifies_what_libpq_verifies() {
         assert_eq!(output.status, Some(1), "{url}: {output:?}");
         assert!(output.stdout.contains("sslrootcert"), "{url}: {output:?}");
         assert_eq!(project.acequia(&["run"]).status, Some(1), "{url}");
+    }
+}
+
+/// Every connection keeps to it: of tables, by either reader, of the log, and of the destination.
+#[test]
+fn a_password_is_bound_to_the_channel_where_that_is_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let [_, certificate, key] = Authority::new("nuestra").write(folder.path(), "localhost");
+    let cluster = Cluster::options().ssl(&certificate, &key).start().unwrap();
+    let source = cluster.database("bound").unwrap();
+    source
+        .batch(
+            "CREATE TABLE t AS SELECT 1 AS x; CREATE TABLE c (id int PRIMARY KEY); INSERT INTO c VALUES (1);
+             CREATE PUBLICATION acequia FOR TABLE c; GRANT CREATE ON DATABASE bound TO con_clave"
+                .replace("bound", source.name())
+                .as_str(),
+        )
+        .unwrap();
+    let almacen = cluster.database("bound_almacen").unwrap();
+    almacen
+        .batch(&format!(
+            "GRANT CREATE ON DATABASE \"{}\" TO con_clave",
+            almacen.name()
+        ))
+        .unwrap();
+    let streams = |reader: &str| {
+        format!(
+            "reader = \"{reader}\"\n[sources.operativa.replication]\nslot = \"bound_{reader}\"\npublication = \"acequia\"\n\
+             [streams.t]\nsource = \"operativa\"\ntable = \"t\"\nmode = \"full\"\n\
+             [streams.c]\nsource = \"operativa\"\ntable = \"c\"\nmode = \"cdc\"\n"
+        )
+    };
+    let mut project = Project::on(source, "");
+    let with = |url: &str, rest: &str| format!("{}?{rest}", url.split('?').next().unwrap());
+    let (from, into) = (
+        project.source.password_url().to_owned(),
+        almacen.password_url().to_owned(),
+    );
+    for reader in ["copy", "connectorx"] {
+        project.streams(&streams(reader));
+        let arguments = ["run", "--destination", "almacen", "--full-refresh"];
+        let bound = "sslmode=require&channel_binding=require";
+        project.set("OPERATIVA_URL", &with(&from, bound));
+        project.set("ALMACEN_URL", &with(&into, bound));
+        let output = project.acequia(&arguments);
+        assert_eq!(output.status, Some(0), "{output:?}");
+
+        let unbound = "sslmode=disable&channel_binding=require";
+        project.set("OPERATIVA_URL", &with(&from, unbound));
+        let output = project.acequia(&["run", "--destination", "almacen", "--output", "json"]);
+        assert_eq!(output.status, Some(1), "{output:?}");
+        for stream in ["t", "c"] {
+            let error = stream_report(&output.json(), stream)["error"].to_string();
+            assert!(error.contains("channel"), "{stream}: {error}");
+        }
+        project.set("OPERATIVA_URL", &with(&from, bound));
+        project.set("ALMACEN_URL", &with(&into, unbound));
+        let output = project.acequia(&arguments);
+        assert_ne!(output.status, Some(0), "{output:?}");
+        assert!(output.stderr.contains("channel"), "{output:?}");
     }
 }

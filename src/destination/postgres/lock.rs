@@ -34,6 +34,30 @@ pub(super) fn take(session: &mut Session) -> Result<()> {
     }
 }
 
+/// Who keeps the session that holds the dataset waiting for a lock, where somebody does. To be asked by another session.
+pub(super) fn hindrance(session: &mut Session) -> Result<Option<String>> {
+    let key = key(session.dataset());
+    let blockers = session.rows(
+        "SELECT b.pid, COALESCE(a.usename, '?')::text, COALESCE(NULLIF(a.application_name, ''), '?'), \
+         COALESCE(to_char(a.xact_start AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS'), '?') \
+         FROM pg_catalog.pg_locks AS l CROSS JOIN LATERAL unnest(pg_catalog.pg_blocking_pids(l.pid)) AS b (pid) \
+         LEFT JOIN pg_catalog.pg_stat_activity AS a ON a.pid = b.pid \
+         WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 \
+         AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database()) \
+         AND l.classid::int8 = ($1::int8 >> 32) & 4294967295 AND l.objid::int8 = $1::int8 & 4294967295",
+        &[&key],
+    )?;
+    let Some(row) = blockers.first() else {
+        return Ok(None);
+    };
+    let pid: i32 = value(row, 0)?;
+    let (user, program, since): (String, String, String) =
+        (value(row, 1)?, value(row, 2)?, value(row, 3)?);
+    Ok(Some(format!(
+        "server process {pid}, of {user} ({program}), has locked what the load needs, in a transaction since {since} UTC"
+    )))
+}
+
 fn key(dataset: &str) -> i64 {
     let digest = Sha256::digest(format!("acequia dataset {dataset}"));
     let mut bytes = [0; 8];

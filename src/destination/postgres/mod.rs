@@ -72,6 +72,17 @@ impl Postgres {
     }
 }
 
+/// Who keeps the run that holds the dataset waiting, where somebody does. Blocks.
+///
+/// # Errors
+/// As [`Postgres::open`].
+pub(super) fn hindrance(name: &str, url: &Secret, dataset: &str) -> Result<Option<String>> {
+    let server =
+        Server::parse_as(Role::Destination, url).map_err(|error| error.context(place(name)))?;
+    let looked = || lock::hindrance(&mut Session::open(&server, dataset)?);
+    looked().map_err(|error: Error| error.context(subject(name, &server)))
+}
+
 /// The destination, as messages name it.
 fn place(name: &str) -> String {
     format!("destination {name}")

@@ -5,10 +5,11 @@ use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
 
+use super::contained::contained;
 use super::load_step::LoadStep;
 use super::loader::Loader;
 use super::report::{Status, StreamReport};
-use super::wait::unless_stopped;
+use super::wait::{GRACE, given_up_after_a_stop, unless_stopped};
 use super::{name_stream, named, recovery};
 use crate::config::{Pipeline, Stream};
 use crate::destination::StreamState;
@@ -26,6 +27,14 @@ mod land;
 
 use land::ReadyLoad;
 pub(super) use land::{Expected, Landed};
+
+/// How often a read is begun that has to give way to somebody who alters the table.
+pub(super) const ATTEMPTS: u32 = 3;
+
+/// Whether a read was given up for somebody who alters the table, so that it may succeed once that is done.
+pub(super) fn gave_way(error: &Error) -> bool {
+    matches!(error, Error::Source(_)) && error.ends_when_released()
+}
 
 /// One stream of a run.
 pub(super) struct StreamRun {
@@ -50,7 +59,8 @@ impl StreamRun {
             Err(Error::Interrupted)
         } else {
             self.counters.enter(Phase::Extracting);
-            self.sync(&mut report).await
+            let stop = self.stop.clone();
+            given_up_after_a_stop(&stop, GRACE, contained(self.sync(&mut report))).await
         };
         self.end(report, began, ended)
     }
@@ -94,6 +104,19 @@ impl StreamRun {
 
     async fn sync(&mut self, report: &mut StreamReport) -> Result<()> {
         self.recover(report).await?;
+        for _ in 1..ATTEMPTS {
+            match self.read_and_load(report).await {
+                Err(error) if gave_way(&error) && !self.stop.is_cancelled() => {
+                    tracing::warn!("stream {} is read anew: {error}", self.stream.name);
+                }
+                ended => return ended,
+            }
+        }
+        self.read_and_load(report).await
+    }
+
+    /// Opens, extracts, lands and loads the stream.
+    async fn read_and_load(&mut self, report: &mut StreamReport) -> Result<()> {
         let what = format!(
             "the source `{}` to answer for stream {} (it may be busy, or what is to be read is locked by another)",
             self.stream.source, self.stream.name

@@ -1,5 +1,7 @@
 //! Collects fields into record batches of bounded size. No I/O.
 
+use std::collections::BTreeMap;
+
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::SchemaRef;
 
@@ -24,6 +26,9 @@ pub struct BatchBuilder {
     next: usize,
     rows: usize,
     bytes: usize,
+    /// Columns with a field that cannot be carried, and why. Such a batch is never given out; its other rows are looked at all
+    /// the same, so that all columns are told at once.
+    refusals: BTreeMap<usize, FieldError>,
 }
 
 impl BatchBuilder {
@@ -47,6 +52,7 @@ impl BatchBuilder {
             next: 0,
             rows: 0,
             bytes: 0,
+            refusals: BTreeMap::new(),
         }
     }
 
@@ -71,7 +77,9 @@ impl BatchBuilder {
         } else {
             push(column)
         };
-        pushed.map_err(|error| self.refused(place, error))?;
+        if let Err(error) = pushed {
+            self.refusals.entry(place).or_insert(error);
+        }
         self.bytes += bytes;
         self.next += 1;
         if self.next == self.columns.len() {
@@ -90,6 +98,9 @@ impl BatchBuilder {
     pub fn take(&mut self) -> Result<Option<RecordBatch>> {
         if self.next != 0 {
             return Err(Error::internal("a batch was taken amid a row"));
+        }
+        if !self.refusals.is_empty() {
+            return Err(self.refused());
         }
         if self.rows == 0 {
             return Ok(None);
@@ -113,13 +124,20 @@ impl BatchBuilder {
             .map_err(|error| Error::internal("a batch does not fit its schema").cause(error))
     }
 
-    fn refused(&self, place: usize, error: FieldError) -> Error {
-        let name = self
-            .schema
-            .fields()
-            .get(place)
-            .map_or("?", |field| field.name().as_str());
-        refused(name, error)
+    fn refused(&self) -> Error {
+        let name = |place: usize| {
+            let field = self.schema.fields().get(place);
+            field.map_or("?", |field| field.name().as_str())
+        };
+        let refusals: Vec<(&str, FieldError)> = self
+            .refusals
+            .iter()
+            .map(|(place, error)| (name(*place), *error))
+            .collect();
+        match refusals.as_slice() {
+            [(name, error)] => refused(name, *error),
+            several => all_refused(several),
+        }
     }
 }
 
@@ -128,18 +146,52 @@ pub(super) fn refused(name: &str, error: FieldError) -> Error {
     let fault = Error::data(format!(
         "column `{name}` cannot be carried exactly: {error}"
     ));
+    match remedy(name, error) {
+        Some(remedy) => fault.remedy(remedy),
+        None => fault,
+    }
+}
+
+/// The same of several columns.
+fn all_refused(refusals: &[(&str, FieldError)]) -> Error {
+    let whys = refusals
+        .iter()
+        .map(|(name, error)| format!("\n    `{name}`: {error}"));
+    let fault = Error::data(format!(
+        "{} columns cannot be carried exactly:{}",
+        refusals.len(),
+        whys.collect::<String>()
+    ));
+    let remedies: Vec<String> = refusals
+        .iter()
+        .filter_map(|(name, error)| remedy(name, *error))
+        .map(|remedy| format!("\n    {remedy}"))
+        .collect();
+    if remedies.is_empty() {
+        fault
+    } else {
+        fault.remedy(remedies.concat())
+    }
+}
+
+fn remedy(name: &str, error: FieldError) -> Option<String> {
     match error {
-        FieldError::DecimalOverflow { .. } | FieldError::NotFinite => fault.remedy(format!(
+        FieldError::DecimalOverflow { .. } => Some(format!(
             "give it a type that holds all its values, under [streams.STREAM.types]: {name} = \"decimal(38,18)\" (or \
              other digits), \"float8\" (rounds) or \"text\" (exact)"
         )),
-        FieldError::NotAList | FieldError::TimestampOverflow | FieldError::OutOfRange => fault.remedy(format!(
-            "carry it as text: {name} = \"text\" under [streams.STREAM.types]"
+        // No decimal has them, however many digits.
+        FieldError::NotFinite => Some(format!(
+            "give it a type that has such values, under [streams.STREAM.types]: {name} = \"float8\" (rounds) or \"text\" \
+             (exact)"
         )),
-        FieldError::NotUtf8 => fault.remedy(format!(
+        FieldError::NotAList | FieldError::TimestampOverflow | FieldError::OutOfRange => Some(
+            format!("carry it as text: {name} = \"text\" under [streams.STREAM.types]"),
+        ),
+        FieldError::NotUtf8 => Some(format!(
             "fix the text in the source (the database's encoding is not enforced), or leave it out with exclude = \
              [\"{name}\"]"
         )),
-        FieldError::UnexpectedNull | FieldError::Malformed | FieldError::TooLarge => fault,
+        FieldError::UnexpectedNull | FieldError::Malformed | FieldError::TooLarge => None,
     }
 }

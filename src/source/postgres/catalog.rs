@@ -39,16 +39,22 @@ pub struct CatalogRelation {
 }
 
 impl CatalogRelation {
-    /// The error that a key of the stream names a column which the relation does not have.
-    pub fn no_such_column(&self, key: &str, name: &str) -> Error {
+    /// The error that a key of the stream names columns which the relation does not have.
+    pub fn no_such_column(&self, key: &str, names: &[&str]) -> Error {
         let known: Vec<&str> = self
             .columns
             .iter()
             .map(|column| column.name.as_str())
             .collect();
-        Error::config(format!(
-            "`{key}` names the column `{name}`, which is not read or does not exist"
-        ))
+        Error::config(match names {
+            [name] => {
+                format!("`{key}` names the column `{name}`, which is not read or does not exist")
+            }
+            names => format!(
+                "`{key}` names the columns `{}`, which are not read or do not exist",
+                names.join("`, `")
+            ),
+        })
         .remedy(format!("the columns are {}", known.join(", ")))
     }
 

@@ -95,7 +95,7 @@ impl CursorColumn {
         let plan = plans
             .iter()
             .find(|plan| plan.spec.name == *name)
-            .ok_or_else(|| relation.no_such_column("cursor", name))?;
+            .ok_or_else(|| relation.no_such_column("cursor", &[name]))?;
         let column_type = plan.spec.column_type.clone();
         let own_type = relation
             .columns

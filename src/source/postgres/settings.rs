@@ -79,18 +79,27 @@ pub(super) fn column_plans(
         ColumnSelection::Only(names) => ("columns", names.as_slice()),
         ColumnSelection::Except(names) => ("exclude", names.as_slice()),
     };
-    if let Some(name) = names.iter().find(|name| !known(name)) {
-        return Err(relation.no_such_column(key, name));
+    for (key, names) in [
+        (key, names.iter().collect()),
+        ("types", types.keys().collect::<Vec<_>>()),
+    ] {
+        let names = names.into_iter().map(String::as_str);
+        let unknown: Vec<&str> = names.filter(|name| !known(name)).collect();
+        if !unknown.is_empty() {
+            return Err(relation.no_such_column(key, &unknown));
+        }
     }
-    if let Some(name) = types.keys().find(|name| !known(name)) {
-        return Err(relation.no_such_column("types", name));
+    let (mut plans, mut refused) = (Vec::new(), Vec::new());
+    let columns = relation.columns.iter();
+    for column in columns.filter(|column| selected.takes(&column.name)) {
+        match plan(column, types.get(&column.name)) {
+            Ok(plan) => plans.push(plan),
+            Err(error) => refused.push(error),
+        }
     }
-    let plans = relation
-        .columns
-        .iter()
-        .filter(|column| selected.takes(&column.name))
-        .map(|column| plan(column, types.get(&column.name)))
-        .collect::<Result<Vec<_>>>()?;
+    if let Some(error) = all_at_once(refused) {
+        return Err(error);
+    }
     if plans.is_empty() {
         return Err(
             Error::config(format!("{} has no columns to read", settings.relation))
@@ -112,6 +121,19 @@ pub(super) fn column_plans(
     Ok(plans)
 }
 
+/// The errors of several columns as one error.
+fn all_at_once(errors: Vec<Error>) -> Option<Error> {
+    let whats: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    let mut remedies: Vec<&str> = errors.iter().filter_map(Error::remedy_text).collect();
+    remedies.dedup();
+    let remedies = remedies.join("\n    ");
+    match errors.len() {
+        0 => None,
+        1 => errors.into_iter().next(),
+        _ => Some(Error::config(whats.join("\n    ")).remedy(remedies)),
+    }
+}
+
 /// The key that loads are merged by, and whether the source guarantees it.
 pub(super) fn key(
     relation: &CatalogRelation,
@@ -126,7 +148,7 @@ pub(super) fn key(
     {
         return match settings.key {
             KeyUse::Unused => Ok((Vec::new(), false)),
-            KeyUse::IfAny | KeyUse::Needed => Err(relation.no_such_column("primary_key", name)),
+            KeyUse::IfAny | KeyUse::Needed => Err(relation.no_such_column("primary_key", &[name])),
         };
     }
     if key.is_empty() && settings.key == KeyUse::Needed {

@@ -165,6 +165,12 @@ pub fn cursor_comparison(
     format!("{}{collation} {operator} {}", quote(column), value.sql())
 }
 
+/// For a session that reads a table which another session of acequia has locked. If it has to wait for a lock all the same, a
+/// third session waits before it to alter the table, and that one waits for the session with the lock: each would wait for the
+/// other for ever, and no server notices, because the sessions of acequia wait for each other outside of it. So the read is given
+/// up, the third session gets its lock, and the read begins anew.
+pub(super) const GIVE_WAY: &str = "SET lock_timeout = '2s'";
+
 /// The statement that makes the server refuse reads that row-level security would filter, unless the stream allows that
 /// (manual, section 5.9).
 pub(super) fn row_security_setting(row_security: bool) -> &'static str {

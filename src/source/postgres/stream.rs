@@ -19,7 +19,7 @@ use super::reader::{LaneQuery, ReadyLane};
 use super::settings::{ReadSettings, column_plans, key};
 use super::snapshot::SnapshotContext;
 use super::sql::{
-    Range, Selection, cursor_condition, key_ranges, literal, page_ranges, quote,
+    GIVE_WAY, Range, Selection, cursor_condition, key_ranges, literal, page_ranges, quote,
     row_security_setting,
 };
 use super::types::ColumnPlan;
@@ -349,8 +349,10 @@ fn beginning(follow: Option<&SnapshotContext<'_>>, row_security: bool) -> String
         let name = literal(&follow.snapshot.name);
         format!("; SET TRANSACTION SNAPSHOT {name}")
     });
+    // The tables of a snapshot are held by another session of ours already.
+    let give_way = follow.map_or_else(String::new, |_| format!("{GIVE_WAY}; "));
     let security = row_security_setting(row_security);
-    format!("{security}; BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY{snapshot}")
+    format!("{give_way}{security}; BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY{snapshot}")
 }
 
 async fn look_up(client: &Client, relation: &Relation, place: &str) -> Result<CatalogRelation> {

@@ -77,6 +77,64 @@ fn a_server_restored_from_an_older_copy_is_refused() {
     project.assert_same("t");
 }
 
+/// The log of a standby that became the primary is another from there on, and it has no slot; one that is made there for it
+/// keeps that other log.
+#[test]
+fn a_standby_that_became_the_primary_is_refused() {
+    let primary = Cluster::start().unwrap();
+    let mut project = on(&primary);
+    project
+        .source
+        .batch("INSERT INTO t VALUES (1, 'a')")
+        .unwrap();
+    project.run(&[]);
+    let standby = primary.standby(&[]).unwrap();
+    standby.catch_up(&primary).unwrap();
+    standby.promote().unwrap();
+    // What the primary commits last, and a run reads, never comes to the standby.
+    project
+        .source
+        .batch("INSERT INTO t VALUES (2, 'perdida')")
+        .unwrap();
+    assert_eq!(counts(&project.run(&[]), "t"), (1, 1, 0, 0));
+    let (slot, database) = (project.source.name().to_owned(), project.source.name());
+    let url = standby.cluster().url(database);
+    let mut promoted = postgres::Client::connect(&url, postgres::NoTls).unwrap();
+    project.set("OPERATIVA_URL", &url);
+    let refused = |project: &Project| {
+        let output = project.acequia(&["run", "--output", "json"]);
+        assert_eq!(output.status, Some(1), "{output:?}");
+        let text = error(&output.json(), "t");
+        assert!(text.contains("--full-refresh"), "{text}");
+        text
+    };
+    refused(&project);
+    promoted
+        .execute(
+            "SELECT pg_create_logical_replication_slot($1, 'pgoutput')",
+            &[&slot],
+        )
+        .unwrap();
+    promoted
+        .batch_execute(
+            "INSERT INTO otra SELECT i, repeat('y', 500) FROM generate_series(1, 20000) i; INSERT INTO t VALUES (3, 'nueva')",
+        )
+        .unwrap();
+    for _ in 0..2 {
+        let text = refused(&project);
+        assert!(text.contains("a standby took its place"), "{text}");
+    }
+    project.run(&["--full-refresh"]);
+    assert_eq!(
+        project.rows("SELECT id || v FROM replica.t ORDER BY id"),
+        ["1a", "3nueva"]
+    );
+    promoted
+        .batch_execute("INSERT INTO t VALUES (4, 'd')")
+        .unwrap();
+    assert_eq!(counts(&project.run(&[]), "t"), (1, 1, 0, 0));
+}
+
 /// A server that was merely started again has the log that was read, though its slot may stand where it stood before.
 #[test]
 fn a_server_that_was_started_again_is_read_on() {

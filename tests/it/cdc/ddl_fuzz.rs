@@ -1,6 +1,7 @@
 //! Random DDL and DML, between runs and amid what they read; after each run the table is compared with the source, in
 //! DuckDB and in PostgreSQL. `ACEQUIA_SOAK=15` goes on with other seeds for so many minutes.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::project;
@@ -30,7 +31,68 @@ fn random_ddl_is_followed_or_read_anew() {
     }
 }
 
-fn carry(seed: u64, keyed: bool) {
+/// While runs follow on runs, into both destinations in turn. A run may find the table amid a change and say so; what it
+/// loads is right, and once the table rests, so is everything.
+#[test]
+fn random_ddl_beside_runs_is_followed_or_read_anew() {
+    for seed in [21, 22] {
+        carry_beside(seed, seed % 2 == 0);
+    }
+    let minutes = std::env::var("ACEQUIA_SOAK").ok();
+    let Some(minutes) = minutes.and_then(|minutes| minutes.parse().ok()) else {
+        return;
+    };
+    let until = Instant::now() + Duration::from_mins(minutes);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let mut seed = u64::from(now.subsec_nanos()) << 20;
+    while Instant::now() < until {
+        seed += 1;
+        carry_beside(seed, seed % 2 == 0);
+    }
+}
+
+fn carry_beside(seed: u64, keyed: bool) {
+    let project = fuzzed(keyed);
+    let done = AtomicBool::new(false);
+    let mut failures = Vec::new();
+    let history = std::thread::scope(|scope| {
+        let writing = scope.spawn(|| {
+            let mut table = Table::new(seed, keyed);
+            let mut history = Vec::new();
+            while !done.load(Ordering::Relaxed) {
+                let statement = table.step();
+                let ok = project.source.batch(&statement).is_ok();
+                history.push(format!(
+                    "{}{statement}",
+                    if ok { "" } else { "-- refused: " }
+                ));
+                table.look(&project);
+                let pause = table.below(60);
+                std::thread::sleep(Duration::from_millis(pause));
+            }
+            history
+        });
+        for round in 0..RUNS * 2 {
+            let destination = ["duckdb", "almacen"][usize::try_from(round % 2).unwrap()];
+            let output =
+                project.acequia(&["run", "--destination", destination, "--output", "json"]);
+            if output.status != Some(0) {
+                failures.push(format!("{output:?}"));
+            }
+        }
+        done.store(true, Ordering::Relaxed);
+        writing.join().unwrap()
+    });
+    for failure in &failures {
+        // What was changed amid a look is to be looked at again, and nobody is to mend anything.
+        assert!(failure.contains("run again"), "seed {seed}\n{failure}");
+    }
+    for destination in ["duckdb", "almacen"] {
+        run(&project, destination, seed, &history);
+    }
+}
+
+fn fuzzed(keyed: bool) -> Project {
     let key = if keyed { "PRIMARY KEY" } else { "NOT NULL" };
     let mut project = project(
         "fuzz",
@@ -46,6 +108,11 @@ fn carry(seed: u64, keyed: bool) {
     .with_warehouse();
     let url = project.warehouse().url().to_owned();
     project.set("ALMACEN_URL", &url);
+    project
+}
+
+fn carry(seed: u64, keyed: bool) {
+    let project = fuzzed(keyed);
     let mut table = Table::new(seed, keyed);
     let mut history = Vec::new();
     for destination in ["duckdb", "almacen"] {

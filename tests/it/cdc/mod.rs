@@ -8,6 +8,8 @@ use testkit::Cluster;
 
 use crate::support::{Project, stream_report};
 
+mod altered;
+mod beside;
 mod copies;
 mod crashes;
 mod ddl;

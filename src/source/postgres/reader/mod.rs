@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::binary::WireType;
 use super::connection::Server;
-use super::sql::{literal, row_security_setting};
+use super::sql::{GIVE_WAY, literal, row_security_setting};
 use crate::change::SnapshotMark;
 use crate::config::Reader;
 use crate::error::{Error, Result};
@@ -75,7 +75,7 @@ impl LaneQuery {
     /// The statements that begin its transaction: none before them may take a snapshot.
     fn beginning(&self) -> String {
         format!(
-            "{}; BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; SET TRANSACTION SNAPSHOT {}",
+            "{GIVE_WAY}; {}; BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; SET TRANSACTION SNAPSHOT {}",
             row_security_setting(self.row_security),
             literal(&self.snapshot)
         )

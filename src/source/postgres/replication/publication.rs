@@ -183,7 +183,12 @@ pub async fn table(
         notes: Vec::new(),
     };
     if let Some(publication) = published {
+        let all = table.columns.clone();
         membership(client, publication, &mut table, version).await?;
+        let taken = all
+            .into_iter()
+            .filter(|column| stream.columns.selected.takes(column));
+        table.notes.extend(hidden(taken, &table));
     }
     let changes_rows = published.is_none_or(|publication| publication.changes_rows);
     table.key = identities::key_of(
@@ -214,6 +219,33 @@ pub async fn table(
         .remedy("give the table a primary key, or leave `deletes` out"));
     }
     Ok(table)
+}
+
+/// Warnings about the columns and rows that a publication's column list and row filter hide from a stream. Snapshot and changes
+/// both respect them, so nothing else shows it.
+fn hidden(taken: impl Iterator<Item = String>, table: &Table) -> Vec<String> {
+    let from = &table.from;
+    let published_whole =
+        format!("ALTER PUBLICATION … DROP TABLE {from}; ALTER PUBLICATION … ADD TABLE {from};");
+    let left_out: Vec<String> = taken
+        .filter(|column| !table.columns.contains(column))
+        .map(|column| format!("`{column}`"))
+        .collect();
+    let mut notes = Vec::new();
+    if !left_out.is_empty() {
+        notes.push(format!(
+            "the publication leaves out what its column list does not name: {} of {from} never come. Where they should: \
+             {published_whole} Where not, `exclude` them for [streams.STREAM]",
+            left_out.join(", ")
+        ));
+    }
+    if table.filter.is_some() {
+        notes.push(format!(
+            "the publication leaves out what its row filter does not let pass: such rows of {from} never come. Where they \
+             should: {published_whole}"
+        ));
+    }
+    notes
 }
 
 /// A warning about the kinds of changes that a publication omits, if it omits any.

@@ -1,0 +1,84 @@
+//! A publication that is altered by hand between two runs: what it leaves out, and what it left out for a while.
+
+use super::{project, warnings};
+use crate::support::{Project, postgres_major};
+
+const T: &str = "CREATE TABLE t (id int PRIMARY KEY, a text, b text, n int);
+     INSERT INTO t SELECT i, 'a' || i, 'b' || i, i FROM generate_series(1, 20) i;
+     CREATE PUBLICATION acequia FOR TABLE t";
+
+/// The table as the publication shows it.
+fn assert_shown(project: &Project, shown: &str) {
+    let view = format!("DROP VIEW IF EXISTS visto; CREATE VIEW visto AS SELECT {shown}");
+    project.source.batch(&view).unwrap();
+    project.assert_same_as("public.visto", "replica.t");
+}
+
+#[test]
+fn what_was_left_out_for_a_while_is_read_anew() {
+    if postgres_major() < 15 {
+        return;
+    }
+    for (name, narrowed) in [("columns", "t (id, a)"), ("rows", "t WHERE (id > 10)")] {
+        let project = project(&format!("narrow_{name}"), T, &["t"], "");
+        project.run(&[]);
+        project
+            .source
+            .batch(&format!("ALTER PUBLICATION acequia SET TABLE {narrowed}"))
+            .unwrap();
+        project
+            .source
+            .batch("UPDATE t SET b = 'nueva', n = n + 1 WHERE id IN (3, 13); DELETE FROM t WHERE id = 4; INSERT INTO t VALUES (5000, 'x', 'y', 1)")
+            .unwrap();
+        project
+            .source
+            .batch("ALTER PUBLICATION acequia SET TABLE t; UPDATE t SET a = 'z' WHERE id = 14")
+            .unwrap();
+        let report = project.run(&[]);
+        assert!(
+            warnings(&report, "t").contains("a new snapshot was taken"),
+            "{name}: {report}"
+        );
+        project.assert_same("t");
+        assert_eq!(warnings(&project.run(&[]), "t"), "[]", "{name}");
+    }
+}
+
+#[test]
+fn what_is_left_out_from_now_on_is_told_or_followed() {
+    if postgres_major() < 15 {
+        return;
+    }
+    for (name, narrowed, shown) in [
+        (
+            "columns",
+            "t (id, a)",
+            "id, a, NULL::text AS b, NULL::int AS n FROM t",
+        ),
+        ("rows", "t WHERE (id > 10)", "* FROM t WHERE id > 10"),
+    ] {
+        let project = project(&format!("narrower_{name}"), T, &["t"], "");
+        project.run(&[]);
+        project
+            .source
+            .batch(&format!("ALTER PUBLICATION acequia SET TABLE {narrowed}"))
+            .unwrap();
+        project
+            .source
+            .batch("UPDATE t SET b = 'nueva', n = n + 1 WHERE id IN (3, 13)")
+            .unwrap();
+        for round in 0..2 {
+            let report = project.run(&[]);
+            let told = warnings(&report, "t");
+            assert!(
+                round > 0 || told.contains("a new snapshot was taken"),
+                "{name}: {report}"
+            );
+            // What is left out is said by every run.
+            assert!(told.contains("leaves out"), "{name} {round}: {report}");
+            if name == "rows" {
+                assert_shown(&project, shown);
+            }
+        }
+    }
+}
