@@ -125,16 +125,14 @@ impl BatchBuilder {
 
 /// The error that a column's field cannot be copied, with the remedy.
 pub(super) fn refused(name: &str, error: FieldError) -> Error {
-    let fault = Error::data(format!(
-        "column `{name}` cannot be carried exactly: {error}"
-    ));
+    let fault = Error::data(format!("column `{name}` cannot be copied exactly: {error}"));
     match error {
         FieldError::DecimalOverflow { .. } | FieldError::NotFinite => fault.remedy(format!(
             "give it a type that holds all its values, under [streams.STREAM.types]: {name} = \"decimal(38,18)\" (or \
              other digits), \"float8\" (rounds) or \"text\" (exact)"
         )),
         FieldError::NotAList | FieldError::TimestampOverflow | FieldError::OutOfRange => fault.remedy(format!(
-            "carry it as text: {name} = \"text\" under [streams.STREAM.types]"
+            "copy it as text: {name} = \"text\" under [streams.STREAM.types]"
         )),
         FieldError::NotUtf8 => fault.remedy(format!(
             "fix the text in the source (the database's encoding is not enforced), or leave it out with exclude = \
