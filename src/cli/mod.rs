@@ -33,8 +33,8 @@ const EXAMPLES: &str = "\
 Examples:
   acequia init                  write acequia.toml and .env.example here
   acequia check                 see whether the configuration and its connections work
-  acequia run                   carry every stream
-  acequia run ventas -v         carry one stream, and tell more
+  acequia run                   copy every stream
+  acequia run ventas -v         copy one stream, and say more
   acequia status                see how far each stream is
   acequia inspect LOAD_ID       see what a load consists of
   acequia landing list          see what is in the landing area
@@ -44,7 +44,7 @@ Exit status:
   0 all well, 1 a stream or a check failed, 2 the command line or the configuration is wrong,
   130 interrupted";
 
-/// Carries rows from PostgreSQL and HubSpot, through a Parquet landing area, into DuckDB or PostgreSQL.
+/// Copies rows from PostgreSQL and HubSpot, through a Parquet landing area, into DuckDB or PostgreSQL.
 #[derive(Debug, Parser)]
 #[command(name = "acequia", version, after_help = EXAMPLES, max_term_width = 100)]
 pub(crate) struct Cli {
@@ -191,13 +191,13 @@ pub(crate) struct RunArgs {
     /// Forget the positions: read incremental streams from the beginning, and make their tables anew
     #[arg(long)]
     pub(crate) full_refresh: bool,
-    /// Go on with the cdc streams, in small batches, until Ctrl-C; other streams are carried once
+    /// Go on with the cdc streams, in small batches, until Ctrl-C; other streams are copied once
     #[arg(long, conflicts_with = "dry_run")]
     pub(crate) follow: bool,
     /// Print the plan and touch nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// How many streams are carried at once [default: the number of processors, 4 at most]
+    /// How many streams are copied at once [default: the number of processors, 4 at most]
     #[arg(long, value_name = "N")]
     pub(crate) jobs: Option<NonZeroUsize>,
 }

@@ -1,4 +1,4 @@
-//! `acequia.toml` as it is written. [`super::resolve`] makes of it what the pipeline works with.
+//! `acequia.toml` as it is written. [`super::resolve`] makes a pipeline of it.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -21,11 +21,11 @@ use crate::schema::ColumnType;
 pub struct Config {
     /// The pipeline as a whole.
     pub pipeline: PipelineConfig,
-    /// Places that loads go to, by name.
+    /// The destinations of loads, by name.
     pub destinations: BTreeMap<String, DestinationConfig>,
-    /// Places that rows come from, by name.
+    /// The sources of rows, by name.
     pub sources: BTreeMap<String, SourceConfig>,
-    /// What is carried, by name. The name is also the table's, unless `destination_table` gives another.
+    /// The streams, by name. The name is also the table's, unless `destination_table` gives another.
     #[serde(default)]
     pub streams: BTreeMap<StreamName, StreamConfig>,
 }
@@ -148,24 +148,25 @@ pub struct SourceConfig {
     /// PostgreSQL: the names that streams with mode = "cdc" use on the server.
     #[serde(default)]
     pub replication: Option<ReplicationConfig>,
-    /// PostgreSQL: who reads tables and queries. Default: "copy".
+    /// PostgreSQL: which reader reads tables and queries. Default: "copy".
     #[serde(default)]
     pub reader: Option<Reader>,
     /// HubSpot: the token of a private app or a service key, as in `"${HUBSPOT_TOKEN}"`.
     #[serde(default)]
     pub token: Option<String>,
-    /// HubSpot: where it is asked. Default: `https://api.hubapi.com`.
+    /// HubSpot: the API's address. Default: `https://api.hubapi.com`.
     #[serde(default)]
     pub base_url: Option<String>,
     /// HubSpot: whether `base_url` may be plain `http://` to another host than this machine: the token then travels in clear.
     #[serde(default)]
     pub insecure_http: Option<bool>,
-    /// HubSpot: which paths are asked. Default: "2026-03"; "v3" for the older ones, which end in 2027.
+    /// HubSpot: which paths of the API are used. Default: "2026-03"; "v3" for the older ones, which end in 2027.
     #[serde(default)]
     pub api_version: Option<ApiVersion>,
 }
 
-/// Who reads a PostgreSQL source's tables and queries. Both give the same rows; connectorx is the other's oracle in the tests.
+/// Which reader reads a PostgreSQL source's tables and queries. Both give the same rows; in the tests, each checks the
+/// other.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Reader {
@@ -176,7 +177,7 @@ pub enum Reader {
     ConnectorX,
 }
 
-/// What logical replication uses on the server. Both are made by the first run.
+/// The names that logical replication uses on the server. The first run creates both.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ReplicationConfig {
@@ -217,24 +218,25 @@ pub struct StreamConfig {
     /// HubSpot: other objects; what is associated with them goes to tables of that name, `__` and the object's name.
     #[serde(default)]
     pub associations: Option<Columns>,
-    /// HubSpot, incremental: how often the ids of all records are compared with those of the table, so that what was deleted
-    /// for good is marked and nothing is missing: "1d"; "never". Default: "7d".
+    /// HubSpot, incremental: how often the ids of all records are compared with those of the table, so that records which
+    /// were deleted for good are marked and none is missing: "1d"; "never". Default: "7d".
     #[serde(default)]
     pub compare: Option<String>,
-    /// HubSpot, incremental: what is done about calculated properties, whose changes HubSpot does not tell: "full" reads all
-    /// records again in each run, "1d" so often, "ignore" leaves them as they are. Default: they stay, and each run warns.
+    /// HubSpot, incremental: what is done about calculated properties, whose changes HubSpot does not report: "full" reads
+    /// all records again in each run, "1d" at that interval, "ignore" leaves them as they are. Default: they stay, and each
+    /// run warns.
     #[serde(default)]
     pub calculated: Option<String>,
     /// HubSpot: whether the definitions of the object's properties go to the table of that name and `__properties`, and the
     /// labels of their choices to that of that name and `__options`.
     #[serde(default)]
     pub definitions: Option<bool>,
-    /// How it is read: "full", "incremental" or "cdc".
+    /// How the stream is read: "full", "incremental" or "cdc".
     pub mode: Mode,
     /// How loads are applied. Default: "replace" for full, "merge" for incremental and cdc.
     #[serde(default)]
     pub disposition: Option<Disposition>,
-    /// Cdc: what becomes of rows that the source deletes. "hard" (default): they are deleted; "soft": they stay, with the
+    /// Cdc: what is done with rows that the source deletes. "hard" (default): they are deleted; "soft": they stay, with the
     /// time of their deletion in `_acequia_deleted_at`.
     #[serde(default)]
     pub deletes: Option<Deletes>,
@@ -271,11 +273,11 @@ pub struct StreamConfig {
     /// How many connections read a large table at once. Default: the number of processors, 4 at most.
     #[serde(default)]
     pub parallel: Option<NonZeroUsize>,
-    /// Whether row-level security may filter the rows that are read. By default a stream is refused that it would filter, as
-    /// what is read would pass for the whole.
+    /// Whether row-level security may filter the rows that are read. By default, a stream that it would filter is refused,
+    /// because a subset would be taken for the whole.
     #[serde(default)]
     pub row_security: Option<bool>,
-    /// What the source's schema may change.
+    /// Which changes of the source's schema are allowed.
     #[serde(default)]
     pub schema_contract: SchemaContract,
     /// Types to use instead of the source's, by column, as in precio = "decimal(12,4)".
@@ -356,18 +358,18 @@ impl Columns {
     }
 }
 
-/// A whole number and a unit of time, or a variable.
+/// The pattern of a duration or a variable.
 fn duration_pattern(schema: &mut Schema) {
     schema.insert("pattern".to_owned(), r"^\s*\d+\s*[smhd]\s*$|\$\{".into());
 }
 
-/// A whole number and a unit of size, or a variable.
+/// The pattern of a size or a variable.
 fn size_pattern(schema: &mut Schema) {
     let pattern = r"^\s*\d+\s*([bB]|[kKmMgGtT]([iI]?[bB]))?\s*$|\$\{";
     schema.insert("pattern".to_owned(), pattern.into());
 }
 
-/// Each kind of destination wants a key of its own.
+/// Each kind of destination requires a key of its own.
 fn destination_keys(schema: &mut Schema) {
     let keys = [
         ("duckdb", "path"),
@@ -378,7 +380,7 @@ fn destination_keys(schema: &mut Schema) {
     require_by_kind(schema, &keys);
 }
 
-/// Each kind of source wants a key of its own.
+/// Each kind of source requires a key of its own.
 fn source_keys(schema: &mut Schema) {
     require_by_kind(schema, &[("postgres", "url"), ("hubspot", "token")]);
 }
@@ -393,7 +395,7 @@ fn require_by_kind(schema: &mut Schema, keys: &[(&str, &str)]) {
     schema.insert("allOf".to_owned(), rules.into());
 }
 
-/// A stream says what it reads.
+/// A stream has exactly one of the keys that say what it reads.
 fn stream_keys(schema: &mut Schema) {
     let one_of = ["table", "query", "object"].map(|key| json!({"required": [key]}));
     schema.insert("oneOf".to_owned(), one_of.to_vec().into());

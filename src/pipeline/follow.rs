@@ -16,7 +16,7 @@ impl FollowObserver {
 
 impl std::fmt::Debug for FollowObserver {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("OnFollowed")
+        f.write_str("FollowObserver")
     }
 }
 

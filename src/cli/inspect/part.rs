@@ -379,7 +379,7 @@ fn clock(micros: i64) -> String {
     format!("{hours:02}:{minutes:02}:{:02}{fraction}", seconds % 60)
 }
 
-/// Timestamps that carry the zone's name, UTC, with its offset instead: Arrow writes those without a database of zones.
+/// Writes timestamps whose zone is named UTC with its offset instead: Arrow shows those without a database of zones.
 fn in_utc(values: &ArrayRef) -> Result<ArrayRef, ArrowError> {
     let offset = |data_type: &DataType| match data_type {
         DataType::Timestamp(unit, Some(_)) => {

@@ -105,7 +105,7 @@ pub(crate) trait Dialect: fmt::Debug + Sync {
         None
     }
 
-    /// The statements that carry out a merge, in order, each with the clause whose rows its number is.
+    /// The statements that execute a merge, in order, each with the clause whose rows it counts.
     fn merge(&self, merge: &Merge<'_>) -> Vec<(Clause, String)>;
 
     /// The statement that adds those rows of an overlap that the table does not have, or has fewer times.

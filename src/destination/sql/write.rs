@@ -1,4 +1,4 @@
-//! How statements are made, written down and carried out, in the words of a dialect.
+//! Builds statements, writes them in a dialect, and executes them.
 
 use crate::destination::{LOAD_ID_COLUMN, LoadOutcome};
 use crate::error::Result;

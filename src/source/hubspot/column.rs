@@ -87,7 +87,7 @@ impl ColumnBuilder {
             ColumnType::TimestampTz => (Kind::TimestampTz, Values::I64(Vec::new())),
             other => {
                 return Err(Error::config(format!(
-                    "column `{}` of HubSpot cannot be carried as {other}",
+                    "column `{}` of HubSpot cannot be read as {other}",
                     column.name
                 ))
                 .remedy(

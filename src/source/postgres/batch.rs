@@ -143,9 +143,7 @@ impl BatchBuilder {
 
 /// The error that a column's field cannot be copied, with the remedy.
 pub(super) fn refused(name: &str, error: FieldError) -> Error {
-    let fault = Error::data(format!(
-        "column `{name}` cannot be carried exactly: {error}"
-    ));
+    let fault = Error::data(format!("column `{name}` cannot be copied exactly: {error}"));
     match remedy(name, error) {
         Some(remedy) => fault.remedy(remedy),
         None => fault,
@@ -158,7 +156,7 @@ fn all_refused(refusals: &[(&str, FieldError)]) -> Error {
         .iter()
         .map(|(name, error)| format!("\n    `{name}`: {error}"));
     let fault = Error::data(format!(
-        "{} columns cannot be carried exactly:{}",
+        "{} columns cannot be copied exactly:{}",
         refusals.len(),
         whys.collect::<String>()
     ));
@@ -186,7 +184,7 @@ fn remedy(name: &str, error: FieldError) -> Option<String> {
              (exact)"
         )),
         FieldError::NotAList | FieldError::TimestampOverflow | FieldError::OutOfRange => Some(
-            format!("carry it as text: {name} = \"text\" under [streams.STREAM.types]"),
+            format!("copy it as text: {name} = \"text\" under [streams.STREAM.types]"),
         ),
         FieldError::NotUtf8 => Some(format!(
             "fix the text in the source (the database's encoding is not enforced), or leave it out with exclude = \

@@ -411,15 +411,13 @@ fn timestamp(micros: i64) -> Result<i64, EncodeError> {
 }
 
 fn refused(name: &str, error: EncodeError) -> Error {
-    let fault = Error::data(format!(
-        "column `{name}` cannot be carried exactly: {error}"
-    ));
+    let fault = Error::data(format!("column `{name}` cannot be copied exactly: {error}"));
     match error {
         EncodeError::Nul => fault.remedy(format!(
             "fix the text in the source, or leave the column out with exclude = [\"{name}\"] for [streams.STREAM]"
         )),
         EncodeError::Date | EncodeError::Timestamp => fault.remedy(format!(
-            "carry it as text: {name} = \"text\" under [streams.STREAM.types]"
+            "copy it as text: {name} = \"text\" under [streams.STREAM.types]"
         )),
         EncodeError::Time | EncodeError::TooLarge => fault.remedy(format!(
             "fix the value in the source, or leave the column out with exclude = [\"{name}\"] for [streams.STREAM]"
