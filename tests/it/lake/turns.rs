@@ -86,6 +86,9 @@ fn of_two_runs_one_is_refused_and_told_who_runs() {
     for in_s3 in [false, true] {
         let shore = ready("turno", in_s3).with("wait = \"0s\"\n");
         let (shore, mut standing) = Standing::of(shore);
+        // Nobody is kept from looking.
+        let status = shore.acequia(&["status"]);
+        assert_eq!(status.status, Some(0), "{status:?}");
         let refused = shore.acequia(&["run"]);
         assert_eq!(refused.status, Some(1), "{refused:?}");
         let process = format!("process {} on ", standing.id());
@@ -102,9 +105,6 @@ fn of_two_runs_one_is_refused_and_told_who_runs() {
             in_s3,
             "{refused:?}"
         );
-        // Nobody is kept from looking.
-        let status = shore.acequia(&["status"]);
-        assert_eq!(status.status, Some(0), "{status:?}");
         let first = standing.finish();
         assert!(first.status.success(), "{first:?}");
         shore.run(&[]);
