@@ -104,7 +104,7 @@ fn main() -> Result<()> {
         }
         println!("\n$ acequia {}", arguments.join(" "));
         let status = Command::new(&acequia)
-            .envs(lake.iter().flat_map(environment))
+            .envs(lake.iter().flat_map(Lake::variables))
             .args(&arguments)
             .current_dir(root)
             .env("OPERATIVA_URL", source.url())
@@ -170,20 +170,6 @@ fn ask(mut answer: Answer<'_>) -> Result<()> {
         println!("{}", answer(sql)?);
     }
     Ok(())
-}
-
-/// By what the pipeline finds the lake.
-fn environment(lake: &Lake) -> Vec<(&'static str, String)> {
-    let credential = lake.credential();
-    let (id, secret) = credential.split_once(':').unwrap_or_default();
-    let mut environment = lake.env();
-    environment.extend([
-        ("LAKE_CATALOG", lake.catalog()),
-        ("LAKE_ID", id.to_owned()),
-        ("LAKE_SECRET", secret.to_owned()),
-        ("LAKE_EXTENSIONS", lake.extensions().display().to_string()),
-    ]);
-    environment
 }
 
 /// The binary that was built along with this example.

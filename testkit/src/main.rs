@@ -1,5 +1,5 @@
-//! A seeded operational database and a CRM for people: `testkit serve` and `testkit hubspot` until Ctrl-C, `testkit
-//! changes` as often as one likes.
+//! A seeded operational database, a CRM and a lake for people: `testkit serve`, `testkit hubspot` and `testkit lake` until
+//! Ctrl-C, `testkit changes` as often as one likes.
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
@@ -8,7 +8,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 use postgres::{Client, NoTls};
 use testkit::hubspot::{Fault, HubSpotOptions, Limits};
-use testkit::{Changes, Cluster, Seed};
+use testkit::{Changes, Cluster, Lake, Seed};
 
 #[derive(Debug, Parser)]
 #[command(
@@ -74,6 +74,9 @@ enum Command {
         #[arg(long)]
         fault: Vec<Fault>,
     },
+    /// Start an Iceberg catalog with its object storage, print the variables by which acequia finds it; runs until Ctrl-C or the
+    /// end of standard input
+    Lake,
     /// Make a day's changes in a database that `serve` made
     Changes {
         /// URL that `serve` printed
@@ -125,6 +128,7 @@ fn main() -> ExitCode {
             };
             hubspot(options, index_lag, &deny_scope, fault)
         }
+        Command::Lake => lake(),
         Command::Changes { url, seed } => change(&url, seed),
     };
     match done {
@@ -188,6 +192,16 @@ fn hubspot(
         server.token()
     )?;
     writeln!(io::stdout(), "{}", server.url())?;
+    io::stdout().flush()?;
+    io::copy(&mut io::stdin(), &mut io::sink())?;
+    Ok(())
+}
+
+fn lake() -> Result<()> {
+    let lake = Lake::start()?;
+    for (name, value) in lake.variables() {
+        writeln!(io::stdout(), "{name}={value}")?;
+    }
     io::stdout().flush()?;
     io::copy(&mut io::stdin(), &mut io::sink())?;
     Ok(())

@@ -220,6 +220,19 @@ impl Lake {
         ]
     }
 
+    /// What `acequia.toml` takes from the environment of its destination `lake`, and the object storage's own.
+    #[must_use]
+    pub fn variables(&self) -> Vec<(&'static str, String)> {
+        let mut variables = self.env();
+        variables.extend([
+            ("LAKE_CATALOG", self.catalog()),
+            ("LAKE_ID", CLIENT_ID.to_owned()),
+            ("LAKE_SECRET", CLIENT_SECRET.to_owned()),
+            ("LAKE_EXTENSIONS", self.extensions().display().to_string()),
+        ]);
+        variables
+    }
+
     /// The folder of DuckDB's extensions httpfs, avro and iceberg.
     #[must_use]
     pub fn extensions(&self) -> PathBuf {
