@@ -13,7 +13,7 @@ const NO_SPACE: &str = "No space left on device";
 pub(in crate::destination) const INFINITE: &str = "_acequia_infinite ";
 
 /// Kinds whose messages name files, tables, columns or sizes, and never a value.
-const SAFE: [&str; 11] = [
+const SAFE: [&str; 12] = [
     "IO",
     "HTTP",
     "Out of Memory",
@@ -23,6 +23,7 @@ const SAFE: [&str; 11] = [
     "Permission",
     "Not implemented",
     "Missing Extension",
+    "Invalid Configuration",
     "Resource In Use",
     "Data Corruption",
 ];
