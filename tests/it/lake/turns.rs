@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use testkit::{Changes, Proxy};
 
-use super::{Shore, VENTAS_AND_CURSOS};
-use crate::support::Output;
+use super::Shore;
+use crate::support::{CURSOS_AND_VENTAS, Output};
 
 /// A run that stands before its commit until it may go on.
 struct Standing {
@@ -72,7 +72,7 @@ impl Drop for Standing {
 
 /// With one load done and something to load, landing in a folder or in an object store.
 fn ready(name: &str, in_s3: bool) -> Shore {
-    let shore = Shore::operational(name, 200, VENTAS_AND_CURSOS);
+    let shore = Shore::operational(name, 200, CURSOS_AND_VENTAS);
     let shore = if in_s3 { shore.landing_in_s3() } else { shore };
     shore.run(&[]);
     Changes::day(1)
