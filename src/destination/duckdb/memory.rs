@@ -19,7 +19,7 @@ pub struct MemoryLimit {
 
 impl MemoryLimit {
     /// Four times as much, where that is allowed.
-    fn raised(self) -> Option<Self> {
+    pub(in crate::destination) fn raised(self) -> Option<Self> {
         let now = self.now.checked_mul(4).filter(|now| *now <= self.most)?;
         Some(Self { now, ..self })
     }

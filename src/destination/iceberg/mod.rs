@@ -479,12 +479,16 @@ impl Destination for Lake {
         if self.read_only {
             return;
         }
-        if let Err(error) = self.record() {
-            tracing::warn!(
+        match self.record() {
+            Ok(()) => {}
+            Err(Error::Interrupted) => {
+                tracing::debug!("{} is brought up to date later", ledger::LOADS)
+            }
+            Err(error) => tracing::warn!(
                 "{} could not be brought up to date; the next run does it: {}",
                 ledger::LOADS,
                 error.report()
-            );
+            ),
         }
     }
 
