@@ -113,8 +113,8 @@ pub struct DestinationConfig {
     /// that DuckDB has installed.
     #[serde(default)]
     pub extensions: Option<String>,
-    /// DuckDB, which also writes Iceberg: how much memory it may use, as in "512MB". Default: 96 MB, and up to 6 GB for a load that
-    /// needs it.
+    /// DuckDB, which also writes Iceberg: how much memory it may use, as in "512MB". Default: 96 MB (Iceberg: 384 MB), and up to 6 GB
+    /// for a load that needs it.
     #[serde(default)]
     #[schemars(transform = size_pattern)]
     pub memory_limit: Option<String>,

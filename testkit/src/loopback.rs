@@ -48,11 +48,24 @@ impl Loopback {
             .worker_threads(2)
             .enable_all()
             .build()?;
-        let (stop, stopped) = oneshot::channel();
+        let (stop, mut stopped) = oneshot::channel();
         let thread = thread::Builder::new()
             .name(format!("testkit-{name}"))
             .spawn(move || {
-                runtime.block_on(serve(listener, &http, &service, stopped));
+                runtime.block_on(async {
+                    let Ok(listener) = tokio::net::TcpListener::from_std(listener) else {
+                        return;
+                    };
+                    loop {
+                        let accepted = tokio::select! {
+                            _ = &mut stopped => return,
+                            accepted = listener.accept() => accepted,
+                        };
+                        if let Ok((stream, _)) = accepted {
+                            tokio::spawn(converse(stream, http.clone(), service.clone()));
+                        }
+                    }
+                });
                 runtime.shutdown_timeout(Duration::from_secs(2));
             })?;
         Ok(Self {
@@ -73,33 +86,6 @@ impl Drop for Loopback {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
             thread.join().ok();
-        }
-    }
-}
-
-async fn serve<S, B>(
-    listener: TcpListener,
-    http: &http1::Builder,
-    service: &S,
-    mut stopped: oneshot::Receiver<()>,
-) where
-    S: HttpService<Incoming, ResBody = B> + Clone + Send + 'static,
-    S::Future: Send,
-    S::Error: Into<BoxError>,
-    B: Body + Send + 'static,
-    B::Data: Send,
-    B::Error: Into<BoxError>,
-{
-    let Ok(listener) = tokio::net::TcpListener::from_std(listener) else {
-        return;
-    };
-    loop {
-        let accepted = tokio::select! {
-            _ = &mut stopped => return,
-            accepted = listener.accept() => accepted,
-        };
-        if let Ok((stream, _)) = accepted {
-            tokio::spawn(converse(stream, http.clone(), service.clone()));
         }
     }
 }

@@ -70,6 +70,8 @@ pub(crate) trait Subject: Sized {
     /// A query of table, column and type of every column in the dataset, in order.
     const COLUMNS: &'static str;
 
+    /// Whether it tells -0.0 from 0.0; else it keeps 0.0.
+    const KEEPS_SIGN_OF_ZERO: bool = true;
     /// The tests, as `module::test`, that it does not pass by its nature, each with why; what it does instead is tested beside
     /// it.
     const EXCEPTIONS: &'static [(&'static str, &'static str)] = &[];

@@ -12,8 +12,12 @@ const NO_SPACE: &str = "No space left on device";
 /// Begins the message of an error that a statement raises where it meets an infinite date or time; the column's name follows.
 pub(in crate::destination) const INFINITE: &str = "_acequia_infinite ";
 
+/// What helps where files on the web cannot be read or written.
+const STORAGE: &str = "see to the object storage: the credentials that the catalog vends, or AWS_ACCESS_KEY_ID, \
+     AWS_SECRET_ACCESS_KEY, AWS_REGION and AWS_ENDPOINT_URL, their rights to the warehouse's files, and the network";
+
 /// Kinds whose messages name files, tables, columns or sizes, and never a value.
-const SAFE: [&str; 11] = [
+const SAFE: [&str; 12] = [
     "IO",
     "HTTP",
     "Out of Memory",
@@ -23,6 +27,7 @@ const SAFE: [&str; 11] = [
     "Permission",
     "Not implemented",
     "Missing Extension",
+    "Invalid Configuration",
     "Resource In Use",
     "Data Corruption",
 ];
@@ -125,6 +130,14 @@ fn remedy(kind: &str, message: &str) -> Option<&'static str> {
             "raise `memory_limit` of the destination, or free disk space beside its file, where DuckDB puts what does not \
              fit into memory",
         ),
+        // Of files that DuckDB reads or writes by way of the web: those of a lake.
+        "HTTP" => Some(STORAGE),
+        _ if message.contains("HTTP PUT")
+            || message.contains("HTTP GET")
+            || message.contains("HTTP HEAD") =>
+        {
+            Some(STORAGE)
+        }
         "IO" if message.contains(NO_SPACE) => {
             Some("free disk space beside the destination's file, then run again")
         }

@@ -13,7 +13,7 @@ pub struct MemoryLimit {
 
 impl MemoryLimit {
     /// Four times as much, where that is allowed.
-    pub(super) fn raised(self) -> Option<Self> {
+    pub(in crate::destination) fn raised(self) -> Option<Self> {
         let now = self.now.checked_mul(4).filter(|now| *now <= self.most)?;
         Some(Self { now, ..self })
     }

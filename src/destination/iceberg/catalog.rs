@@ -279,8 +279,8 @@ impl Catalog {
             ))
             .cause(answer.told())
             .remedy(
-                "give the stream another name in the catalog with `destination_table`: a-z, 0-9 and _, a letter first, are \
-                 taken everywhere",
+                "give the stream another name in the catalog with `destination_table`: lower-case letters, digits and `_`, a \
+                 letter first, are taken everywhere",
             ));
         }
         let what = format!("the table `{}.{name}`", self.dataset);

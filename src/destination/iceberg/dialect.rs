@@ -93,8 +93,9 @@ fn kept(column_type: &ColumnType) -> ColumnType {
     }
 }
 
-/// A part's value as the table keeps it: times with six digits after the second, so that text orders them, and no infinite
-/// date or time, which Iceberg does not have.
+/// A part's value as the table keeps it: times with six digits after the second, so that text orders them; no infinite date
+/// or time, which Iceberg does not have; and zero without a sign, as DuckDB writes -0.0 and 0.0 to Parquet as whichever of
+/// them comes first.
 pub(super) fn value(expression: &str, column: &Column) -> String {
     of_type(expression, &column.column_type, &column.name)
 }
@@ -115,6 +116,13 @@ fn of_type(expression: &str, column_type: &ColumnType, name: &str) -> String {
                 d.cast(expression, column_type)
             )
         }
+        ColumnType::Float32 | ColumnType::Float64 => {
+            let value = d.cast(expression, column_type);
+            format!(
+                "CASE WHEN {value} = 0 THEN {} ELSE {value} END",
+                d.value("0", column_type)
+            )
+        }
         ColumnType::List(element) if changes(element) => {
             let element = of_type(ELEMENT, element, name);
             let list = format!("list_transform({expression}, lambda {ELEMENT}: {element})");
@@ -128,6 +136,11 @@ fn of_type(expression: &str, column_type: &ColumnType, name: &str) -> String {
 fn changes(column_type: &ColumnType) -> bool {
     matches!(
         column_type,
-        ColumnType::Time | ColumnType::Date | ColumnType::Timestamp | ColumnType::TimestampTz
+        ColumnType::Time
+            | ColumnType::Date
+            | ColumnType::Timestamp
+            | ColumnType::TimestampTz
+            | ColumnType::Float32
+            | ColumnType::Float64
     )
 }

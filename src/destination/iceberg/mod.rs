@@ -21,6 +21,7 @@ use crate::config;
 use crate::destination::duckdb::transaction::with_enough;
 use crate::destination::sql::ledger::{stands_elsewhere, state_after};
 use crate::destination::sql::loads::LoadRow;
+use crate::destination::sql::table::reserved;
 use crate::destination::sql::{SqlEngine as _, live_ids, load as plan};
 use crate::destination::{
     Destination, Interrupter, LedgerRow, LoadOutcome, Loaded, Rights, StagedLoad, StreamState,
@@ -190,8 +191,11 @@ impl Lake {
             let known = known.ok_or_else(|| stands_elsewhere(&manifest.stream))?;
             return Ok(already_loaded(known.kept.state.clone()));
         }
-        let keeps_changes = keeps_changes(manifest);
-        if keeps_changes && !self.writer.catalog.joins_tables() {
+        if self.writer.reserves(&manifest.table) {
+            let shown = format!("{}.{}", self.writer.dataset(), manifest.table);
+            return Err(reserved(&shown));
+        }
+        if keeps_changes(manifest) && !self.writer.catalog.joins_tables() {
             return Err(Error::destination(format!(
                 "{} does not commit two tables at once, and `changelog` needs a table of changes that agrees with the table",
                 self.writer.catalog.address()
@@ -475,12 +479,16 @@ impl Destination for Lake {
         if self.read_only {
             return;
         }
-        if let Err(error) = self.record() {
-            tracing::warn!(
+        match self.record() {
+            Ok(()) => {}
+            Err(Error::Interrupted) => {
+                tracing::debug!("{} is brought up to date later", ledger::LOADS)
+            }
+            Err(error) => tracing::warn!(
                 "{} could not be brought up to date; the next run does it: {}",
                 ledger::LOADS,
                 error.report()
-            );
+            ),
         }
     }
 

@@ -39,12 +39,16 @@ pub(super) fn writer(lake: &Lake, dataset: &str) -> Result<Writer> {
                 .for_now()
                 .remedy("free space in the folder of temporary files (TMPDIR), and see to its permissions")
         })?;
-    let limit = lake
-        .memory_limit
-        .map_or_else(MemoryLimit::default, MemoryLimit::from);
+    let limit = lake.memory_limit.map_or_else(at_first, MemoryLimit::from);
     let connection = connect(lake, folder.path(), limit)?;
     let session = Session::attached(connection, ATTACHED, dataset, limit);
     Ok(Writer::new(session, catalog, folder))
+}
+
+/// More than for a file of DuckDB's: a load that is begun anew leaves behind the files that it had written.
+fn at_first() -> MemoryLimit {
+    let least = MemoryLimit::default();
+    least.raised().unwrap_or(least)
 }
 
 fn connect(lake: &Lake, folder: &Path, limit: MemoryLimit) -> Result<Connection> {

@@ -327,14 +327,33 @@ impl SqlEngine for Writer {
             table.columns = columns;
             return Ok(Vec::new());
         }
-        table.empty(self, &columns, known)?;
+        self.execute(&format!("DELETE FROM {}", table.sql))?;
+        let mut away = table.gone(&columns, known);
+        let others = columns.iter().filter(|(name, data_type)| {
+            table
+                .data_type(name)
+                .is_some_and(|known| known != data_type)
+        });
+        away.extend(others.map(|(name, _)| name.clone()));
+        // A schema that the table had before would be taken up by its number, and DuckDB numbers the next one from that: it
+        // could never add a column again. With another load column, no schema is one of before. A column that goes is first
+        // renamed, for the same reason.
+        if !away.is_empty() && !away.iter().any(|name| name == LOAD_ID_COLUMN) {
+            away.push(LOAD_ID_COLUMN.to_owned());
+        }
+        let renamed: Vec<String> = (0..away.len())
+            .map(|number| format!("_acequia_gone_{number}"))
+            .collect();
+        for (name, to) in away.iter().zip(&renamed) {
+            table.rename_column(self, name, to)?;
+        }
         for (name, data_type) in columns {
-            match table.data_type(&name) {
-                Some(known) if known == data_type => continue,
-                Some(_) => table.drop_column(self, &name)?,
-                None => {}
+            if table.data_type(&name).is_none() {
+                table.add(self, &name, &data_type)?;
             }
-            table.add(self, &name, &data_type)?;
+        }
+        for name in &renamed {
+            table.drop_column(self, name)?;
         }
         Ok(Vec::new())
     }

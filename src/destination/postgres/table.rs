@@ -72,7 +72,10 @@ pub(super) fn create(
         table.columns = columns;
         return Ok(());
     }
-    table.empty(session, &columns, known)?;
+    session.execute(&format!("DELETE FROM {}", table.sql))?;
+    for name in table.gone(&columns, known) {
+        table.drop_column(session, &name)?;
+    }
     for (name, data_type) in columns {
         match table.data_type(&name) {
             None => table.add(session, &name, &data_type)?,

@@ -271,26 +271,42 @@ impl Table {
         Ok(())
     }
 
-    /// Takes away all rows, and those columns that it had by the schema `known`, or for acequia itself, and has no more among
-    /// these; a user's own stay.
-    pub(crate) fn empty(
-        &mut self,
-        engine: &mut dyn SqlEngine,
+    /// The columns that it had by the schema `known`, or for acequia itself, and has no more among these; a user's own stay.
+    pub(crate) fn gone(
+        &self,
         columns: &[(String, String)],
         known: Option<&TableSchema>,
-    ) -> Result<()> {
-        engine.execute(&format!("DELETE FROM {}", self.sql))?;
-        let gone: Vec<String> = self
-            .names()
+    ) -> Vec<String> {
+        self.names()
             .filter(|name| {
                 let is_loaded = known.is_some_and(|known| known.column(name).is_some());
                 (is_loaded || name.starts_with("_acequia"))
                     && !columns.iter().any(|(kept, _)| kept == name)
             })
             .map(str::to_owned)
-            .collect();
-        for name in gone {
-            self.drop_column(engine, &name)?;
+            .collect()
+    }
+
+    /// Gives a column another name.
+    pub(crate) fn rename_column(
+        &mut self,
+        engine: &mut dyn SqlEngine,
+        name: &str,
+        to: &str,
+    ) -> Result<()> {
+        let d = self.dialect;
+        self.change(
+            engine,
+            &format!(
+                "RENAME COLUMN {} TO {}",
+                d.identifier(name),
+                d.identifier(to)
+            ),
+        )?;
+        for (known, _) in &mut self.columns {
+            if d.is_same_name(known, name) {
+                to.clone_into(known);
+            }
         }
         Ok(())
     }

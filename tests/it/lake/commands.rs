@@ -4,13 +4,13 @@ use std::time::{Duration, Instant};
 
 use testkit::Changes;
 
-use super::{Shore, VENTAS_AND_CURSOS, load_of};
+use super::{Shore, load_of};
 use crate::cdc::following::Follower;
-use crate::support::{counts, stream_report};
+use crate::support::{CURSOS_AND_VENTAS, counts, stream_report};
 
 #[test]
 fn check_and_status_tell_how_it_stands() {
-    let shore = Shore::operational("lago_estado", 100, VENTAS_AND_CURSOS);
+    let shore = Shore::operational("lago_estado", 100, CURSOS_AND_VENTAS);
     let check = shore.acequia(&["check"]);
     assert_eq!(check.status, Some(0), "{check:?}");
     assert!(
@@ -35,20 +35,20 @@ fn check_and_status_tell_how_it_stands() {
 
 #[test]
 fn check_tells_of_names_that_the_catalog_does_not_take() {
-    let streams = format!("{VENTAS_AND_CURSOS}destination_table = \"Cursos Ñ\"\n");
+    let streams = format!("{CURSOS_AND_VENTAS}destination_table = \"Ventas Ñ\"\n");
     let shore = Shore::operational("lago_nombres", 10, &streams);
-    shore.run(&["ventas"]);
+    shore.run(&["cursos"]);
     let check = shore.acequia(&["check"]);
     assert_eq!(check.status, Some(1), "{check:?}");
     let told = format!("{}{}", check.stdout, check.stderr);
-    for word in ["Cursos Ñ", "destination_table"] {
+    for word in ["Ventas Ñ", "destination_table"] {
         assert!(told.contains(word), "{word}: {check:?}");
     }
 }
 
 #[test]
 fn everything_can_be_read_anew() {
-    let shore = Shore::operational("lago_anew", 200, VENTAS_AND_CURSOS);
+    let shore = Shore::operational("lago_anew", 200, CURSOS_AND_VENTAS);
     shore.run(&[]);
     shore.source.batch("UPDATE ventas SET estado = 'cancelado' WHERE id <= 5; DELETE FROM ventas WHERE id > 190").unwrap();
     let report = shore.run(&["--full-refresh"]);
@@ -60,7 +60,7 @@ fn everything_can_be_read_anew() {
 
 #[test]
 fn the_lake_is_built_from_the_landing_area_alone() {
-    let mut shore = Shore::operational("lago_replay", 200, VENTAS_AND_CURSOS);
+    let mut shore = Shore::operational("lago_replay", 200, CURSOS_AND_VENTAS);
     let mut client = shore.source.client().unwrap();
     shore.run(&[]);
     for day in 1..3 {
@@ -85,7 +85,7 @@ fn the_lake_is_built_from_the_landing_area_alone() {
 
 #[test]
 fn a_table_that_was_dropped_takes_its_state_along() {
-    let shore = Shore::operational("lago_sin_tabla", 100, VENTAS_AND_CURSOS);
+    let shore = Shore::operational("lago_sin_tabla", 100, CURSOS_AND_VENTAS);
     shore.run(&[]);
     shore.lake.drop_table(&shore.dataset, "ventas").unwrap();
     let report = shore.run(&[]);

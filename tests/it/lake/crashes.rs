@@ -1,11 +1,12 @@
 //! Killed at any step, and at any moment: nothing lost, nothing twice.
 
 use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use testkit::Changes;
 
-use super::{Shore, VENTAS_AND_CURSOS};
+use super::Shore;
+use crate::support::CURSOS_AND_VENTAS;
 
 /// Every durable step, in the order of the path.
 const STEPS: [&str; 7] = [
@@ -27,7 +28,7 @@ fn assert_right(shore: &Shore) {
 
 #[test]
 fn killed_at_any_step_of_the_first_load_the_next_run_is_right() {
-    let mut shore = Shore::operational("lago_primera", 500, VENTAS_AND_CURSOS);
+    let mut shore = Shore::operational("lago_primera", 500, CURSOS_AND_VENTAS);
     for step in STEPS {
         shore.anew();
         shore.crash_at(step, &["run", "--jobs", "1"]);
@@ -38,7 +39,7 @@ fn killed_at_any_step_of_the_first_load_the_next_run_is_right() {
 
 #[test]
 fn killed_at_any_step_of_a_later_load_the_next_run_is_right() {
-    let shore = Shore::operational("lago_despues", 500, VENTAS_AND_CURSOS);
+    let shore = Shore::operational("lago_despues", 500, CURSOS_AND_VENTAS);
     let mut client = shore.source.client().unwrap();
     shore.run(&[]);
     for (round, step) in (1..).zip(STEPS) {
@@ -87,7 +88,7 @@ fn changes_are_neither_lost_nor_doubled_by_a_crash() {
 
 #[test]
 fn killed_at_twenty_random_moments_it_ends_well() {
-    let shore = Shore::operational("lago_azar", 2_000, VENTAS_AND_CURSOS).landing_in_s3();
+    let shore = Shore::operational("lago_azar", 2_000, CURSOS_AND_VENTAS).landing_in_s3();
     let mut client = shore.source.client().unwrap();
     shore.run(&[]);
     Changes::day(1_000).apply(&mut client).unwrap();
@@ -125,5 +126,4 @@ fn killed_at_twenty_random_moments_it_ends_well() {
     }
     shore.run(&[]);
     assert_right(&shore);
-    std::thread::sleep(Duration::from_millis(1));
 }

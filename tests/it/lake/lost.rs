@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use testkit::proxy::Loss;
 use testkit::{Changes, Proxy};
 
-use super::{Shore, VENTAS_AND_CURSOS, load_of};
-use crate::support::Output;
+use super::{Shore, load_of};
+use crate::support::{CURSOS_AND_VENTAS, Output};
 
 /// The server carries the request out in all of them.
 const LOSSES: [Loss; 4] = [
@@ -17,7 +17,7 @@ const LOSSES: [Loss; 4] = [
 ];
 
 fn behind_a_proxy(name: &str) -> (Shore, Proxy) {
-    let shore = Shore::operational(name, 300, VENTAS_AND_CURSOS);
+    let shore = Shore::operational(name, 300, CURSOS_AND_VENTAS);
     let proxy = Proxy::start(&shore.lake.catalog()).unwrap();
     (shore.at(&proxy.url()), proxy)
 }
@@ -85,7 +85,8 @@ fn every_post_of_a_first_load_may_lose_its_answer() {
     let (mut shore, proxy) = behind_a_proxy("perdidas_primera");
     let posts = posts(&shore, &proxy);
     for nth in 0..posts.len() {
-        for loss in LOSSES {
+        // A connection that is cut, and each status in turn.
+        for loss in [Loss::Cut, LOSSES[1 + nth % 3]] {
             shore.anew();
             run_losing(&shore, &proxy, nth, loss);
             shore.assert_same("ventas");
@@ -148,5 +149,31 @@ fn a_commit_is_sent_once() {
         });
         assert_eq!(sent.count(), 1, "{loss:?}");
         shore.assert_same("ventas");
+    }
+}
+
+#[test]
+fn a_table_and_its_changes_lose_an_answer_together() {
+    let ddl = "CREATE TABLE t (id int8 PRIMARY KEY, n int)";
+    let shore = Shore::of_changes("perdidas_cambios", ddl, &["t"], "changelog = true");
+    let proxy = Proxy::start(&shore.lake.catalog()).unwrap();
+    let shore = shore.at(&proxy.url());
+    let fill = "INSERT INTO t SELECT i, 0 FROM generate_series(1, 100) i";
+    shore.source.batch(fill).unwrap();
+    shore.run(&[]);
+    let mut expected = 100;
+    for loss in LOSSES {
+        let change = "UPDATE t SET n = n + 1 WHERE id <= 10";
+        shore.source.batch(change).unwrap();
+        proxy.reset();
+        proxy.lose("POST", "commit", 0, loss);
+        let output = shore.acequia(&["run"]);
+        assert_eq!(output.status, Some(0), "{loss:?}: {output:?}");
+        assert!(proxy.is_spent());
+        shore.assert_same("t");
+        expected += 10;
+        let log = "SELECT count(*) FROM replica.t__changes";
+        assert_eq!(shore.value(log), expected.to_string(), "{loss:?}");
+        assert_eq!(shore.rows("t__changes").len(), expected);
     }
 }

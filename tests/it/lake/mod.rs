@@ -19,20 +19,6 @@ mod modes;
 mod refused;
 mod turns;
 
-/// A table that is merged by what changed, and one that is read in full.
-const VENTAS_AND_CURSOS: &str = r#"
-[streams.ventas]
-source = "operativa"
-table = "public.ventas"
-mode = "incremental"
-cursor = "updated_at"
-
-[streams.cursos]
-source = "operativa"
-table = "public.cursos"
-mode = "full"
-"#;
-
 /// A pipeline into a namespace of its own of the lake that all tests share.
 struct Shore {
     project: Project,

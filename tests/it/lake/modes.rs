@@ -2,8 +2,8 @@
 
 use testkit::{Changes, HUBSPOT_TOKEN, HubSpotServer, Seed};
 
-use super::{Shore, VENTAS_AND_CURSOS};
-use crate::support::{Project, counts};
+use super::Shore;
+use crate::support::{CURSOS_AND_VENTAS, Project, VENTAS, counts};
 
 #[test]
 fn the_five_tables_arrive_and_follow_their_source() {
@@ -19,11 +19,7 @@ fn the_five_tables_arrive_and_follow_their_source() {
     let project = Project::operational("lago", "");
     let mut client = project.source.client().unwrap();
     Seed::new(5, 1_500).apply(&mut client).unwrap();
-    let ventas = VENTAS_AND_CURSOS
-        .split("\n[streams.cursos]")
-        .next()
-        .unwrap();
-    let shore = Shore::on(project, &format!("{ventas}{}", full.concat()));
+    let shore = Shore::on(project, &format!("{VENTAS}{}", full.concat()));
     assert_eq!(counts(&shore.run(&[]), "ventas"), (1_500, 1_500, 0, 0));
     for day in 1..3 {
         for table in tables.iter().chain(&["ventas"]) {
@@ -82,14 +78,10 @@ fn appended_and_inserted_rows_come_once() {
 
 #[test]
 fn versions_of_rows_are_kept() {
-    let ventas = VENTAS_AND_CURSOS
-        .split("\n[streams.cursos]")
-        .next()
-        .unwrap();
     let shore = Shore::operational(
         "versiones",
         200,
-        &format!("{ventas}disposition = \"scd2\"\n"),
+        &format!("{VENTAS}disposition = \"scd2\"\n"),
     );
     shore.run(&[]);
     let change = "UPDATE ventas SET precio_total = precio_total + 1 WHERE id <= 20";
@@ -196,7 +188,7 @@ fn every_type_arrives_as_documented() {
 
 #[test]
 fn a_schema_that_changes_is_followed() {
-    let shore = Shore::operational("lago_esquema", 100, VENTAS_AND_CURSOS);
+    let shore = Shore::operational("lago_esquema", 100, CURSOS_AND_VENTAS);
     shore.run(&[]);
     shore
         .source

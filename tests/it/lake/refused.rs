@@ -4,7 +4,8 @@ use std::fs;
 
 use serde_json::json;
 
-use super::{Shore, VENTAS_AND_CURSOS};
+use super::Shore;
+use crate::support::CURSOS_AND_VENTAS;
 
 /// What a run, which must fail, says, and what `check` does.
 fn told(shore: &Shore) -> String {
@@ -31,7 +32,7 @@ fn assert_nothing(shore: &Shore) {
 }
 
 fn shore(name: &str) -> Shore {
-    Shore::operational(name, 50, VENTAS_AND_CURSOS)
+    Shore::operational(name, 50, CURSOS_AND_VENTAS)
 }
 
 #[test]

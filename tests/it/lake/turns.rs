@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use testkit::{Changes, Proxy};
 
-use super::{Shore, VENTAS_AND_CURSOS};
-use crate::support::Output;
+use super::Shore;
+use crate::support::{CURSOS_AND_VENTAS, Output};
 
 /// A run that stands before its commit until it may go on.
 struct Standing {
@@ -72,7 +72,7 @@ impl Drop for Standing {
 
 /// With one load done and something to load, landing in a folder or in an object store.
 fn ready(name: &str, in_s3: bool) -> Shore {
-    let shore = Shore::operational(name, 200, VENTAS_AND_CURSOS);
+    let shore = Shore::operational(name, 200, CURSOS_AND_VENTAS);
     let shore = if in_s3 { shore.landing_in_s3() } else { shore };
     shore.run(&[]);
     Changes::day(1)
@@ -86,6 +86,9 @@ fn of_two_runs_one_is_refused_and_told_who_runs() {
     for in_s3 in [false, true] {
         let shore = ready("turno", in_s3).with("wait = \"0s\"\n");
         let (shore, mut standing) = Standing::of(shore);
+        // Nobody is kept from looking.
+        let status = shore.acequia(&["status"]);
+        assert_eq!(status.status, Some(0), "{status:?}");
         let refused = shore.acequia(&["run"]);
         assert_eq!(refused.status, Some(1), "{refused:?}");
         let process = format!("process {} on ", standing.id());
@@ -102,9 +105,6 @@ fn of_two_runs_one_is_refused_and_told_who_runs() {
             in_s3,
             "{refused:?}"
         );
-        // Nobody is kept from looking.
-        let status = shore.acequia(&["status"]);
-        assert_eq!(status.status, Some(0), "{status:?}");
         let first = standing.finish();
         assert!(first.status.success(), "{first:?}");
         shore.run(&[]);
