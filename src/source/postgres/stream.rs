@@ -83,6 +83,10 @@ impl PostgresStream {
         let client = server.connect().await?;
         let place = server.place();
         let begin = |error| failed(format!("cannot begin to read at {place}"), &error);
+        if follow.is_some() {
+            // The tables of a snapshot are held by another session of ours already; to look at one's size locks it as well.
+            client.batch_execute(GIVE_WAY).await.map_err(begin)?;
+        }
         let relation = look_up(&client, &stream.relation, place).await?;
         // Looked at before the snapshot is taken: what begins in between is above the low watermark.
         let activity = match stream.cursor {
@@ -348,10 +352,8 @@ fn beginning(follow: Option<&SnapshotContext<'_>>, row_security: bool) -> String
         let name = literal(&follow.snapshot.name);
         format!("; SET TRANSACTION SNAPSHOT {name}")
     });
-    // The tables of a snapshot are held by another session of ours already.
-    let give_way = follow.map_or_else(String::new, |_| format!("{GIVE_WAY}; "));
     let security = row_security_setting(row_security);
-    format!("{give_way}{security}; BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY{snapshot}")
+    format!("{security}; BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY{snapshot}")
 }
 
 /// For a session that reads what another of ours holds still. Where it has to wait for a lock all the same, somebody waits before
@@ -413,7 +415,8 @@ async fn refuse_rewritten(client: &Client, table: &Table) -> Result<()> {
             "{} was truncated or rewritten while its snapshot was taken",
             table.from
         ))
-        .remedy("run again: the snapshot begins anew"));
+        .remedy("run again: the snapshot begins anew")
+        .until_released());
     }
     Ok(())
 }
