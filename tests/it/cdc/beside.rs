@@ -15,7 +15,7 @@ fn alter_amid(project: &Project, arguments: &[&str], waits_for: &str, ddl: &str)
         .spawn()
         .unwrap();
     let mut client = project.client();
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_mins(1);
     while !client.query_one(waits_for, &[]).unwrap().get::<_, bool>(0) {
         assert!(Instant::now() < deadline, "the run did not come so far");
         std::thread::sleep(Duration::from_millis(5));
