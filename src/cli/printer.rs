@@ -251,12 +251,13 @@ mod tests {
         let rows = [("ventas", "12"), ("cursos", "1,200")]
             .map(|(name, rows)| vec![name.to_owned(), rows.to_owned()]);
         let shown = |terminal| table_text(&["stream", ">rows"], rows.clone(), terminal);
-        for terminal in [None, Some(80), Some(13)] {
-            insta::assert_snapshot!(shown(terminal), @r"
-            stream   rows
-            ventas     12
-            cursos  1,200
-            ");
+        insta::assert_snapshot!(shown(None), @r"
+        stream   rows
+        ventas     12
+        cursos  1,200
+        ");
+        for terminal in [80, 13] {
+            assert_eq!(shown(Some(terminal)), shown(None));
         }
         // No number is broken where there is no room for a line.
         insta::assert_snapshot!(shown(Some(12)), @r"

@@ -169,11 +169,14 @@ fn describe(stream: &StreamProgress) -> String {
         .estimated_rows
         .filter(|rows| *rows > stream.rows && stream.phase == Phase::Extracting);
     if let Some(estimate) = estimate {
-        text.push_str(&format!(" of about {}", figures::count(estimate)));
+        text.push_str(" of about ");
+        text.push_str(&figures::count(estimate));
     }
     text.push_str(" rows");
     if let Some(left) = estimate.and_then(|estimate| left(stream, estimate)) {
-        text.push_str(&format!(", {} left", figures::elapsed(left)));
+        text.push_str(", ");
+        text.push_str(&figures::elapsed(left));
+        text.push_str(" left");
     }
     if stream.phase == Phase::Extracting {
         text.push_str(", ");

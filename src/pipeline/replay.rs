@@ -154,7 +154,7 @@ impl StreamReplay {
             Err(Error::Interrupted)
         } else {
             let stop = self.step.stop.clone();
-            given_up_after_a_stop(&stop, GRACE, self.apply_all(&mut report)).await
+            given_up_after_a_stop(&stop, GRACE, Box::pin(self.apply_all(&mut report))).await
         };
         report.position_after = self.position().map(Position::brief);
         report.seconds = began.elapsed().as_secs_f64();

@@ -74,7 +74,7 @@ impl ReplicationRun {
             .into_iter()
             .map(|(stream, run)| StreamTask::new(stream, run))
             .collect();
-        let carrying = contained(self.run_all(&mut tasks));
+        let carrying = Box::pin(contained(self.run_all(&mut tasks)));
         let carried = given_up_after_a_stop(&self.stop, GRACE, carrying).await;
         if let Err(error) = carried {
             for task in &mut tasks {
@@ -95,7 +95,7 @@ impl ReplicationRun {
         if tasks.iter().all(|task| task.failure.is_some()) {
             return Ok(());
         }
-        let what = self.waits_for_tables(tasks);
+        let what = waits_for_tables(tasks);
         let mut replication = unless_stopped(&self.stop, what, self.open(tasks)).await?;
         self.catch_up(&mut replication, tasks).await?;
         self.take_snapshots(&mut replication, tasks).await?;
@@ -104,18 +104,6 @@ impl ReplicationRun {
             replication = self.follow_on(replication, tasks, told).await?;
         }
         replication.close().await
-    }
-
-    /// What a wait for the source is about, for messages.
-    fn waits_for_tables(&self, tasks: &[StreamTask]) -> String {
-        let names = tasks.iter().map(|task| task.run.stream.name.as_str());
-        let names: Vec<&str> = names.collect();
-        let source = tasks.first().map(|task| task.run.stream.source.as_str());
-        format!(
-            "the source `{}` to answer for {} (it may be busy, or what is to be read is locked by another)",
-            source.unwrap_or_default(),
-            names.join(", ")
-        )
     }
 
     /// Connects, prepares publication and slot, and decides where each stream begins.
@@ -371,7 +359,7 @@ impl ReplicationRun {
         replication: &mut Replication,
         tasks: &mut [StreamTask],
     ) -> Result<()> {
-        let waits = self.waits_for_tables(tasks);
+        let waits = waits_for_tables(tasks);
         // The tables may have changed since they were looked up.
         let beginning: Vec<_> = tasks.iter_mut().filter(|task| task.begins()).collect();
         if beginning.is_empty() {
@@ -494,6 +482,18 @@ impl ReplicationRun {
         }
         Ok(())
     }
+}
+
+/// What a wait for the source is about, for messages.
+fn waits_for_tables(tasks: &[StreamTask]) -> String {
+    let names = tasks.iter().map(|task| task.run.stream.name.as_str());
+    let names: Vec<&str> = names.collect();
+    let source = tasks.first().map(|task| task.run.stream.source.as_str());
+    format!(
+        "the source `{}` to answer for {} (it may be busy, or what is to be read is locked by another)",
+        source.unwrap_or_default(),
+        names.join(", ")
+    )
 }
 
 /// A summary of one reading of the log.

@@ -19,7 +19,6 @@ mod cursors;
 mod evolution;
 mod frozen;
 mod full;
-mod full_disk;
 mod holding;
 mod hostile_role;
 mod hubspot;

@@ -60,7 +60,7 @@ impl StreamRun {
         } else {
             self.counters.enter(Phase::Extracting);
             let stop = self.stop.clone();
-            given_up_after_a_stop(&stop, GRACE, contained(self.sync(&mut report))).await
+            given_up_after_a_stop(&stop, GRACE, Box::pin(contained(self.sync(&mut report)))).await
         };
         self.end(report, began, ended)
     }

@@ -69,7 +69,8 @@ async fn refuse_rewritten(client: &Client, table: &Table) -> Result<()> {
             "{} was truncated or rewritten while its snapshot was taken",
             table.from
         ))
-        .remedy("run again: the snapshot begins anew"));
+        .remedy("run again: the snapshot begins anew")
+        .until_released());
     }
     Ok(())
 }

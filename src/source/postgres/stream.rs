@@ -73,6 +73,10 @@ impl PostgresStream {
         let client = server.connect().await?;
         let place = server.place();
         let begin = |error| failed(format!("cannot begin to read at {place}"), &error);
+        if follow.is_some() {
+            // The tables of a snapshot are locked by another session of acequia already. A look at a table's size locks it, too.
+            client.batch_execute(GIVE_WAY).await.map_err(begin)?;
+        }
         let relation = look_up(&client, &settings.relation, place).await?;
         // This comes before the snapshot: transactions that begin in between are above the low watermark.
         let activity = match settings.cursor {
@@ -349,10 +353,8 @@ fn beginning(follow: Option<&SnapshotContext<'_>>, row_security: bool) -> String
         let name = literal(&follow.snapshot.name);
         format!("; SET TRANSACTION SNAPSHOT {name}")
     });
-    // The tables of a snapshot are held by another session of ours already.
-    let give_way = follow.map_or_else(String::new, |_| format!("{GIVE_WAY}; "));
     let security = row_security_setting(row_security);
-    format!("{give_way}{security}; BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY{snapshot}")
+    format!("{security}; BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY{snapshot}")
 }
 
 async fn look_up(client: &Client, relation: &Relation, place: &str) -> Result<CatalogRelation> {

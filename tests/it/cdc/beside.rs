@@ -15,13 +15,13 @@ fn alter_amid(project: &Project, arguments: &[&str], waits_for: &str, ddl: &str)
         .spawn()
         .unwrap();
     let mut client = project.client();
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_mins(1);
     while !client.query_one(waits_for, &[]).unwrap().get::<_, bool>(0) {
         assert!(Instant::now() < deadline, "the run did not come so far");
         std::thread::sleep(Duration::from_millis(5));
     }
     client
-        .batch_execute(&format!("SET statement_timeout = '60s'; {ddl}"))
+        .batch_execute(&format!("SET statement_timeout = '5min'; {ddl}"))
         .unwrap();
     let output = run.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{output:?}");
@@ -33,7 +33,7 @@ fn a_table_that_is_altered_while_it_waits_for_its_turn_is_read_anew() {
     let project = project(
         "beside",
         "CREATE TABLE a (id int PRIMARY KEY, v text); CREATE TABLE b (id int PRIMARY KEY, v text);
-         INSERT INTO a SELECT i, repeat(md5(i::text), 20) FROM generate_series(1, 400000) i; INSERT INTO b VALUES (1, 'x')",
+         INSERT INTO a SELECT i, repeat(md5(i::text), 20) FROM generate_series(1, 120000) i; INSERT INTO b VALUES (1, 'x')",
         &["a", "b"],
         "",
     );
