@@ -101,6 +101,11 @@ pub(crate) trait Subject: Sized {
 
     /// What the catalog calls the type of a column.
     fn type_name(column_type: &ColumnType) -> String;
+
+    /// As odd a name as a table may have.
+    fn odd_name(word: &str) -> String {
+        format!("El \"{word}\" 'x'")
+    }
 }
 
 /// A destination, and a landing area for it.
