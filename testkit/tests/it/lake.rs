@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
-use std::process::Command;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::json;
@@ -124,4 +125,37 @@ fn a_lake_ends_when_its_test_panics() {
 fn port_of(lake: &Lake) -> Result<u16> {
     let catalog = lake.catalog();
     Ok(catalog.rsplit(':').next().context("no port")?.parse()?)
+}
+
+#[test]
+fn the_command_prints_the_variables_and_ends_with_its_input() -> Result<()> {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_testkit"))
+        .arg("lake")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let mut lines = BufReader::new(command.stdout.take().context("no pipe")?).lines();
+    let variable = "LAKE_CATALOG=http://127.0.0.1:";
+    let line = lines.find_map(|line| line.ok().filter(|line| line.starts_with(variable)));
+    let port: u16 = line.context("no catalog")?.replace(variable, "").parse()?;
+    ensure!(testkit::listens(port));
+    drop(command.stdin.take());
+    ensure!(command.wait()?.success() && !testkit::listens(port));
+    Ok(())
+}
+
+#[test]
+fn what_is_not_installed_is_told_with_the_command_that_installs_it() -> Result<()> {
+    let empty = tempfile::tempdir()?;
+    let output = Command::new(env!("CARGO_BIN_EXE_testkit"))
+        .arg("lake")
+        .env("ACEQUIA_TOOLS", empty.path())
+        .output()?;
+    let told = String::from_utf8(output.stderr)?;
+    ensure!(!output.status.success());
+    ensure!(
+        told.contains("SeaweedFS") && told.contains("run scripts/setup.sh"),
+        "{told}"
+    );
+    Ok(())
 }

@@ -151,3 +151,29 @@ fn a_commit_is_sent_once() {
         shore.assert_same("ventas");
     }
 }
+
+#[test]
+fn a_table_and_its_changes_lose_an_answer_together() {
+    let ddl = "CREATE TABLE t (id int8 PRIMARY KEY, n int)";
+    let shore = Shore::of_changes("perdidas_cambios", ddl, &["t"], "changelog = true");
+    let proxy = Proxy::start(&shore.lake.catalog()).unwrap();
+    let shore = shore.at(&proxy.url());
+    let fill = "INSERT INTO t SELECT i, 0 FROM generate_series(1, 100) i";
+    shore.source.batch(fill).unwrap();
+    shore.run(&[]);
+    let mut expected = 100;
+    for loss in LOSSES {
+        let change = "UPDATE t SET n = n + 1 WHERE id <= 10";
+        shore.source.batch(change).unwrap();
+        proxy.reset();
+        proxy.lose("POST", "commit", 0, loss);
+        let output = shore.acequia(&["run"]);
+        assert_eq!(output.status, Some(0), "{loss:?}: {output:?}");
+        assert!(proxy.is_spent());
+        shore.assert_same("t");
+        expected += 10;
+        let log = "SELECT count(*) FROM replica.t__changes";
+        assert_eq!(shore.value(log), expected.to_string(), "{loss:?}");
+        assert_eq!(shore.rows("t__changes").len(), expected);
+    }
+}
