@@ -33,6 +33,8 @@ pub(crate) enum Kind {
     OutOfMemory,
     /// The destination's disk.
     DiskFull,
+    /// The patience of whoever holds the destination's files: the same may succeed in a moment.
+    Storage,
 }
 
 /// Whether what failed would fail again.

@@ -23,6 +23,15 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 const READ_TIMEOUT: Duration = Duration::from_mins(1);
 /// How many tables are asked for at once.
 const AT_ONCE: usize = 8;
+/// How long after a question that was not answered it is asked again.
+const PAUSES: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(1)];
+/// Statuses that say that it may be answered in a moment.
+const AGAIN: [StatusCode; 4] = [
+    StatusCode::TOO_MANY_REQUESTS,
+    StatusCode::BAD_GATEWAY,
+    StatusCode::SERVICE_UNAVAILABLE,
+    StatusCode::GATEWAY_TIMEOUT,
+];
 /// The call that changes several tables in one commit.
 const SEVERAL_TABLES: &str = "POST /v1/{prefix}/transactions/commit";
 /// What is told where an answer is none of a catalog.
@@ -359,7 +368,28 @@ impl Catalog {
         }
     }
 
+    /// Sends a request; a question again where it is not answered, and nothing else.
     async fn send(
+        &self,
+        method: &Method,
+        path: &str,
+        body: Option<&Value>,
+        token: Option<&Secret>,
+    ) -> Result<Answer> {
+        for pause in PAUSES {
+            let answer = self.send_once(method, path, body, token).await;
+            let is_answered = answer
+                .as_ref()
+                .is_ok_and(|answer| !AGAIN.contains(&answer.status));
+            if is_answered || method != Method::GET {
+                return answer;
+            }
+            tokio::time::sleep(pause).await;
+        }
+        self.send_once(method, path, body, token).await
+    }
+
+    async fn send_once(
         &self,
         method: &Method,
         path: &str,
