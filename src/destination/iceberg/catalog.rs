@@ -14,6 +14,7 @@ use tokio::runtime::Runtime;
 
 use crate::config::{Lake, Secret};
 use crate::error::{Error, Result};
+use crate::http;
 
 use super::answer::{Answer, encoded};
 use super::token::Tokens;
@@ -102,13 +103,7 @@ impl Catalog {
     /// # Errors
     /// [`Error::Destination`] where it cannot be reached, is none, does not take the credential or has no such warehouse.
     pub(super) fn open(lake: &Lake, dataset: &str) -> Result<Self> {
-        let http = Client::builder()
-            .connect_timeout(CONNECT_TIMEOUT)
-            .read_timeout(READ_TIMEOUT)
-            .redirect(reqwest::redirect::Policy::none())
-            .user_agent(concat!("acequia/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|error| Error::internal("the HTTP client could not be made").cause(error))?;
+        let http = http::client(CONNECT_TIMEOUT, READ_TIMEOUT)?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()

@@ -482,7 +482,7 @@ impl Destination for Lake {
         match self.record() {
             Ok(()) => {}
             Err(Error::Interrupted) => {
-                tracing::debug!("{} is brought up to date later", ledger::LOADS)
+                tracing::debug!("{} is brought up to date later", ledger::LOADS);
             }
             Err(error) => tracing::warn!(
                 "{} could not be brought up to date; the next run does it: {}",
