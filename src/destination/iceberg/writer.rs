@@ -159,7 +159,7 @@ impl Writer {
         if !message.contains("Failed to commit Iceberg transaction") {
             return Err(error::from_duckdb(failed));
         }
-        if message.contains("409") {
+        if message.contains("Conflict_409") || message.contains("HTTP 409") {
             return Ok(Committed::Conflict(error));
         }
         let is_refused = ["_400", "_401", "_403", "_404", "_405", "_406", "_422"];
