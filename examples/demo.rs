@@ -231,7 +231,7 @@ fn answer_of_postgres(client: &mut postgres::Client, sql: &str) -> Result<String
     Ok(table.to_string())
 }
 
-/// Runs a query on the lake's tables as DuckDB reads them and as `PyIceberg` does, which must be the same.
+/// Runs a query on the lake's tables as DuckDB reads them and as PyIceberg does, which must be the same.
 fn answer_of_both(connection: &duckdb::Connection, lake: &Lake, sql: &str) -> Result<String> {
     // Catalogs do not all take names that begin so.
     let sql = sql.replace("_acequia_loads", "acequia_loads");

@@ -33,6 +33,8 @@ pub(crate) enum Kind {
     OutOfMemory,
     /// The space on the destination's disk.
     DiskFull,
+    /// The patience of whoever holds the destination's files: the same may succeed in a moment.
+    Storage,
 }
 
 /// Whether the same operation would fail again.

@@ -38,6 +38,7 @@ pub mod failpoint;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
+mod http;
 mod identity;
 #[cfg(feature = "internals")]
 #[doc(hidden)]

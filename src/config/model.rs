@@ -99,7 +99,7 @@ pub struct DestinationConfig {
     /// Iceberg: where tokens are had for `credential`. Default: the catalog's own `/v1/oauth/tokens`.
     #[serde(default)]
     pub oauth2_uri: Option<String>,
-    /// Iceberg: the scope of the tokens that are had for `credential`. Default: "PRINCIPAL_ROLE:ALL".
+    /// Iceberg: the scope of the tokens that are had for `credential`. Default: `"PRINCIPAL_ROLE:ALL"`.
     #[serde(default)]
     pub scope: Option<String>,
     /// Iceberg: whether `catalog` and `oauth2_uri` may be plain `http://` to another host than this machine: tokens then travel in

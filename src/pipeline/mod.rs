@@ -162,7 +162,7 @@ async fn run_streams(
             stop: options.interrupt.child_token(),
         };
         work.push(Box::pin(async move {
-            places.into_iter().zip(run.run().await).collect()
+            places.into_iter().zip(Box::pin(run.run()).await).collect()
         }));
     }
     for (place, run) in alone {

@@ -19,6 +19,9 @@ use crate::loopback::Loopback;
 
 type Response = hyper::Response<Full<Bytes>>;
 
+/// What happens before a request is passed on.
+type Event = Box<dyn FnOnce() + Send>;
+
 /// A running proxy. It ends when dropped.
 #[derive(Debug)]
 pub struct Proxy {
@@ -70,7 +73,7 @@ struct Rule {
 
 enum Then {
     Lose(Loss),
-    Do(Box<dyn FnOnce() + Send>),
+    Do(Event),
 }
 
 impl Proxy {
@@ -143,7 +146,7 @@ impl Proxy {
 
 impl Desk {
     /// What is to happen to a request. The rules are independent: each counts the requests that it is about.
-    fn due(&mut self, method: &str, path: &str) -> (Option<Loss>, Vec<Box<dyn FnOnce() + Send>>) {
+    fn due(&mut self, method: &str, path: &str) -> (Option<Loss>, Vec<Event>) {
         let mut loss = None;
         let mut happens = Vec::new();
         for mut rule in std::mem::take(&mut self.rules) {

@@ -200,11 +200,13 @@ impl Document {
             ("scope", config.scope.is_some()),
         ];
         if config.credential.is_none() {
+            let mut refused = Ok(());
             for (key, _) in for_credentials.iter().filter(|(_, given)| *given) {
                 let what = "it has no meaning without `credential`";
                 let remedy = "leave it out, or write credential = \"${LAKE_ID}:${LAKE_SECRET}\"";
-                return Err(problems.add(&format!("{table} {key}"), what, remedy));
+                refused = Err(problems.add(&format!("{table} {key}"), what, remedy));
             }
+            refused?;
         }
         match (&config.credential, &config.token) {
             (None, None) => Ok(CatalogAccess::Open),

@@ -176,6 +176,11 @@ fn a_lake_has_a_catalog_a_warehouse_and_what_the_catalog_is_shown() {
     let (_folder, found) = lake(&format!("{least}token = \"${{ACEQUIA_T_URL}}\""));
     assert!(matches!(found.access, CatalogAccess::Token(_)));
     assert!(matches!(lake(least).1.access, CatalogAccess::Open));
+}
+
+#[test]
+fn keys_of_a_lake_that_do_not_go_together_are_refused_with_a_remedy() {
+    let least = "catalog = \"https://c/api/v1/\"\nwarehouse = \"w\"\n";
     for (keys, told) in [
         (
             "warehouse = \"w\"",

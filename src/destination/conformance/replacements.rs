@@ -180,7 +180,7 @@ pub(crate) fn any_name_is_only_a_name<S: Subject>() {
             columns.extend(names.iter().map(|name| (*name, "int64", longs([5, last]))));
             let mut load = Load::full("x", &columns);
             load.stream = format!("x-{disposition}");
-            load.table = format!("El \"{disposition}\" 'x'");
+            load.table = S::odd_name(&disposition.to_string());
             load.by_cursor(
                 disposition,
                 "quote\"d",
@@ -192,10 +192,10 @@ pub(crate) fn any_name_is_only_a_name<S: Subject>() {
         assert_eq!(fixture.load(&load(None, 7)), (2, 0));
         assert_eq!(fixture.load(&load(Some(7), 7)), (0, 0));
         assert_eq!(fixture.load(&load(Some(7), 9)), (1, 0));
-        let table = format!("replica.\"El \"\"{disposition}\"\" 'x'\"");
+        let table = S::odd_name(&disposition.to_string()).replace('"', "\"\"");
         assert_eq!(
             fixture.query(&format!(
-                "SELECT \"con espacio\", \"rowid\" FROM {table} ORDER BY 1"
+                "SELECT \"con espacio\", \"rowid\" FROM replica.\"{table}\" ORDER BY 1"
             )),
             ["5|5", "7|7", "9|9"]
         );

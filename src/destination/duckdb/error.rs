@@ -12,6 +12,9 @@ const NO_SPACE: &str = "No space left on device";
 /// Begins the message of an error that a statement raises where it meets an infinite date or time; the column's name follows.
 pub(in crate::destination) const INFINITE: &str = "_acequia_infinite ";
 
+/// Statuses of HTTP by which a request is refused, and would be again.
+const REFUSED: [&str; 4] = ["400", "401", "403", "404"];
+
 /// What helps where files on the web cannot be read or written.
 const STORAGE: &str = "see to the object storage: the credentials that the catalog vends, or AWS_ACCESS_KEY_ID, \
      AWS_SECRET_ACCESS_KEY, AWS_REGION and AWS_ENDPOINT_URL, their rights to the warehouse's files, and the network";
@@ -89,6 +92,8 @@ pub(in crate::destination) fn from_duckdb(error: duckdb::Error) -> Error {
         Kind::OutOfMemory
     } else if message.contains(NO_SPACE) {
         Kind::DiskFull
+    } else if is_of_storage(kind, &message) && !REFUSED.iter().any(|code| message.contains(code)) {
+        Kind::Storage
     } else {
         Kind::Other
     });
@@ -108,6 +113,12 @@ pub(in crate::destination) fn message(error: &duckdb::Error) -> Option<&str> {
         duckdb::Error::DuckDBFailure(_, message) => message.as_deref(),
         _ => None,
     }
+}
+
+/// Whether DuckDB tells of files that it reads or writes by way of the web.
+fn is_of_storage(kind: &str, message: &str) -> bool {
+    let requests = ["HTTP PUT", "HTTP GET", "HTTP HEAD", "HTTP POST"];
+    kind == "HTTP" || requests.iter().any(|request| message.contains(request))
 }
 
 /// The kind of a message: the text before ` Error: `.
@@ -131,13 +142,7 @@ fn remedy(kind: &str, message: &str) -> Option<&'static str> {
              fit into memory",
         ),
         // Of files that DuckDB reads or writes by way of the web: those of a lake.
-        "HTTP" => Some(STORAGE),
-        _ if message.contains("HTTP PUT")
-            || message.contains("HTTP GET")
-            || message.contains("HTTP HEAD") =>
-        {
-            Some(STORAGE)
-        }
+        _ if is_of_storage(kind, message) => Some(STORAGE),
         "IO" if message.contains(NO_SPACE) => {
             Some("free disk space beside the destination's file, then run again")
         }

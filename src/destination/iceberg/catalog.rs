@@ -14,6 +14,7 @@ use tokio::runtime::Runtime;
 
 use crate::config::{Lake, Secret};
 use crate::error::{Error, Result};
+use crate::http;
 
 use super::answer::{Answer, encoded};
 use super::token::Tokens;
@@ -22,6 +23,15 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 const READ_TIMEOUT: Duration = Duration::from_mins(1);
 /// How many tables are asked for at once.
 const AT_ONCE: usize = 8;
+/// How long after a question that was not answered it is asked again.
+const PAUSES: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(1)];
+/// Statuses that say that it may be answered in a moment.
+const AGAIN: [StatusCode; 4] = [
+    StatusCode::TOO_MANY_REQUESTS,
+    StatusCode::BAD_GATEWAY,
+    StatusCode::SERVICE_UNAVAILABLE,
+    StatusCode::GATEWAY_TIMEOUT,
+];
 /// The call that changes several tables in one commit.
 const SEVERAL_TABLES: &str = "POST /v1/{prefix}/transactions/commit";
 /// What is told where an answer is none of a catalog.
@@ -102,13 +112,7 @@ impl Catalog {
     /// # Errors
     /// [`Error::Destination`] where it cannot be reached, is none, does not take the credential or has no such warehouse.
     pub(super) fn open(lake: &Lake, dataset: &str) -> Result<Self> {
-        let http = Client::builder()
-            .connect_timeout(CONNECT_TIMEOUT)
-            .read_timeout(READ_TIMEOUT)
-            .redirect(reqwest::redirect::Policy::none())
-            .user_agent(concat!("acequia/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|error| Error::internal("the HTTP client could not be made").cause(error))?;
+        let http = http::client(CONNECT_TIMEOUT, READ_TIMEOUT)?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -170,11 +174,31 @@ impl Catalog {
         let path = self.namespace();
         let answer = self.ask(&Method::GET, &path, None)?;
         match answer.status {
-            StatusCode::NOT_FOUND => Ok(false),
+            StatusCode::NOT_FOUND => self.look_for_warehouse().map(|()| false),
             _ if answer.is_ok() => Ok(true),
             StatusCode::BAD_REQUEST => Err(self.no_namespace(&answer)),
             _ => Err(answer.refusal(&self.namespace_in_words())),
         }
+    }
+
+    /// A namespace that is not there may be one of a warehouse that is not: some catalogs answer for every name of a warehouse.
+    fn look_for_warehouse(&mut self) -> Result<()> {
+        let path = self.namespaces.clone();
+        let answer = self.ask(&Method::GET, &path, None)?;
+        match answer.status {
+            StatusCode::NOT_FOUND => Err(self.no_warehouse(&answer)),
+            // Who may not list them may have the right to make one all the same.
+            _ => Ok(()),
+        }
+    }
+
+    fn no_warehouse(&self, answer: &Answer) -> Error {
+        Error::destination(format!(
+            "{} has no warehouse `{}`",
+            self.address, self.warehouse
+        ))
+        .cause(answer.told())
+        .remedy("make the warehouse in the catalog, or correct `warehouse` of the destination")
     }
 
     /// Makes the dataset's namespace, where it is missing.
@@ -186,14 +210,7 @@ impl Catalog {
             StatusCode::CONFLICT => Ok(()),
             _ if answer.is_ok() => Ok(()),
             StatusCode::BAD_REQUEST => Err(self.no_namespace(&answer)),
-            StatusCode::NOT_FOUND => Err(Error::destination(format!(
-                "{} has no warehouse `{}`",
-                self.address, self.warehouse
-            ))
-            .cause(answer.told())
-            .remedy(
-                "make the warehouse in the catalog, or correct `warehouse` of the destination",
-            )),
+            StatusCode::NOT_FOUND => Err(self.no_warehouse(&answer)),
             _ => Err(answer.refusal(&format!("to make {}", self.namespace_in_words()))),
         }
     }
@@ -364,7 +381,28 @@ impl Catalog {
         }
     }
 
+    /// Sends a request; a question again where it is not answered, and nothing else.
     async fn send(
+        &self,
+        method: &Method,
+        path: &str,
+        body: Option<&Value>,
+        token: Option<&Secret>,
+    ) -> Result<Answer> {
+        for pause in PAUSES {
+            let answer = self.send_once(method, path, body, token).await;
+            let is_answered = answer
+                .as_ref()
+                .is_ok_and(|answer| !AGAIN.contains(&answer.status));
+            if is_answered || method != Method::GET {
+                return answer;
+            }
+            tokio::time::sleep(pause).await;
+        }
+        self.send_once(method, path, body, token).await
+    }
+
+    async fn send_once(
         &self,
         method: &Method,
         path: &str,

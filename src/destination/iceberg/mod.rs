@@ -26,7 +26,7 @@ use crate::destination::sql::{SqlEngine as _, live_ids, load as plan};
 use crate::destination::{
     Destination, Interrupter, LedgerRow, LoadOutcome, Loaded, Rights, StagedLoad, StreamState,
 };
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::failpoint;
 use crate::landing::manifest::Manifest;
 use crate::mode::Disposition;
@@ -208,18 +208,20 @@ impl Lake {
                 self,
                 |lake| lake.writer.session(),
                 |lake| lake.attempt(load),
-            )?;
-            match done {
-                Attempt::Done(loaded) => return Ok(*loaded),
-                Attempt::Again(error) if attempt == ATTEMPTS => return Err(error),
-                Attempt::Again(error) => {
-                    let table = &manifest.table;
-                    tracing::warn!(
-                        "table {table} was changed by others: the load begins anew ({error})"
-                    );
-                    attempt += 1;
-                }
+            );
+            let error = match done {
+                Ok(Attempt::Done(loaded)) => return Ok(*loaded),
+                Ok(Attempt::Again(error)) => error,
+                // DuckDB sends no request twice, and nothing was committed.
+                Err(error) if error.kind() == Kind::Storage => error,
+                Err(error) => return Err(error),
+            };
+            if attempt == ATTEMPTS {
+                return Err(error);
             }
+            let table = &manifest.table;
+            tracing::warn!("the load of table {table} begins anew: {}", error.report());
+            attempt += 1;
         }
     }
 
@@ -482,7 +484,7 @@ impl Destination for Lake {
         match self.record() {
             Ok(()) => {}
             Err(Error::Interrupted) => {
-                tracing::debug!("{} is brought up to date later", ledger::LOADS)
+                tracing::debug!("{} is brought up to date later", ledger::LOADS);
             }
             Err(error) => tracing::warn!(
                 "{} could not be brought up to date; the next run does it: {}",

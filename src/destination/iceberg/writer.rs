@@ -35,8 +35,9 @@ pub(super) const ATTACHED: &str = "lake";
 pub(super) struct Writer {
     session: Session,
     pub(super) catalog: Catalog,
-    /// The token that DuckDB shows the catalog, once it is attached.
-    shown: Option<Option<Secret>>,
+    /// Whether the catalog is attached, and the token that DuckDB shows it.
+    is_attached: bool,
+    shown: Option<Secret>,
     work: Work,
     /// Where DuckDB puts what does not fit into memory.
     _folder: TempDir,
@@ -74,6 +75,7 @@ impl Writer {
         Self {
             session,
             catalog,
+            is_attached: false,
             shown: None,
             work: Work::default(),
             _folder: folder,
@@ -91,18 +93,17 @@ impl Writer {
     /// Attaches the catalog; anew where the token that DuckDB has is not the one to show.
     pub(super) fn attach(&mut self) -> Result<()> {
         let token = self.catalog.token()?;
-        let text = token.as_ref().map(Secret::reveal);
-        if let Some(shown) = &self.shown {
-            if shown.as_ref().map(Secret::reveal) == text {
-                return Ok(());
-            }
+        if self.is_attached && self.shown == token {
+            return Ok(());
+        }
+        if self.is_attached {
             self.session
                 .batch(&format!("DETACH {}", LakeSql.identifier(ATTACHED)))?;
-            self.shown = None;
+            self.is_attached = false;
         }
         let d: &dyn Dialect = &LakeSql;
-        let access = match text {
-            Some(token) => format!("TOKEN {}", d.literal(token)),
+        let access = match &token {
+            Some(token) => format!("TOKEN {}", d.literal(token.reveal())),
             None => "AUTHORIZATION_TYPE 'none'".to_owned(),
         };
         // Without the last, DuckDB deletes the files of a commit whose answer is lost, though the table has them.
@@ -112,7 +113,8 @@ impl Writer {
             d.identifier(ATTACHED),
             d.literal(self.catalog.address()),
         ))?;
-        self.shown = Some(token);
+        self.is_attached = true;
+        self.shown = token;
         Ok(())
     }
 
@@ -157,7 +159,7 @@ impl Writer {
         if !message.contains("Failed to commit Iceberg transaction") {
             return Err(error::from_duckdb(failed));
         }
-        if message.contains("409") {
+        if message.contains("Conflict_409") || message.contains("HTTP 409") {
             return Ok(Committed::Conflict(error));
         }
         let is_refused = ["_400", "_401", "_403", "_404", "_405", "_406", "_422"];

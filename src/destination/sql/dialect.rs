@@ -175,12 +175,7 @@ impl dyn Dialect + '_ {
 
     /// An expression as a value of that type.
     pub(crate) fn cast(&self, expression: &str, column_type: &ColumnType) -> String {
-        self.cast_to(expression, &self.type_name(column_type))
-    }
-
-    /// An expression as a value of the type of that name.
-    pub(crate) fn cast_to(&self, expression: &str, type_name: &str) -> String {
-        format!("CAST({expression} AS {type_name})")
+        cast_to(expression, &self.type_name(column_type))
     }
 
     /// A value of that type, given as text.
@@ -199,6 +194,11 @@ impl dyn Dialect + '_ {
             .flat_map(|column| self.identity(&self.of(alias, &column.name), &column.column_type))
             .collect()
     }
+}
+
+/// An expression as a value of the type of that name.
+pub(super) fn cast_to(expression: &str, type_name: &str) -> String {
+    format!("CAST({expression} AS {type_name})")
 }
 
 /// Expressions compared pair by pair.

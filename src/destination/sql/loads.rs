@@ -10,6 +10,7 @@ use crate::position::Position;
 use crate::schema::ColumnType;
 
 use super::Dialect;
+use super::dialect::cast_to;
 use super::system_columns::instant;
 
 /// A row of the table of loads.
@@ -137,7 +138,7 @@ pub(crate) fn insert(d: &dyn Dialect, table: &str, rows: &[LoadRow]) -> Result<S
 pub(super) fn json(d: &dyn Dialect, value: &impl Serialize) -> Result<String> {
     let text = serde_json::to_string(value)
         .map_err(|error| Error::internal("the ledger cannot be written").cause(error))?;
-    Ok(d.cast_to(&d.literal(&text), d.json()))
+    Ok(cast_to(&d.literal(&text), d.json()))
 }
 
 /// A point in time, in SQL.

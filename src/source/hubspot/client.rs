@@ -19,6 +19,7 @@ use super::retry::{RetryBudget, chance, pause, unsound};
 use crate::config::Secret;
 use crate::config::hubspot::ApiVersion;
 use crate::error::{Error, Result};
+use crate::http;
 
 /// How long connecting may take, and how long an answer may pause.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
@@ -83,13 +84,7 @@ impl Client {
         let mut authorization =
             HeaderValue::from_str(&format!("Bearer {text}")).map_err(|_| malformed())?;
         authorization.set_sensitive(true);
-        let http = reqwest::Client::builder()
-            .connect_timeout(CONNECT_TIMEOUT)
-            .read_timeout(READ_TIMEOUT)
-            .redirect(reqwest::redirect::Policy::none())
-            .user_agent(concat!("acequia/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|error| Error::internal("the HTTP client could not be made").cause(error))?;
+        let http = http::client(CONNECT_TIMEOUT, READ_TIMEOUT)?;
         let base_url = base_url.trim_end_matches('/').to_owned();
         Ok(Self {
             http,

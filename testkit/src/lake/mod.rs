@@ -293,7 +293,7 @@ impl Lake {
     /// The tables of a namespace, in order. None where there is no such namespace.
     ///
     /// # Errors
-    /// `PyIceberg`'s.
+    /// PyIceberg's.
     pub fn tables(&self, namespace: &str) -> Result<Vec<String>> {
         self.ask("tables", namespace, "", &Value::Null)
     }
@@ -301,7 +301,7 @@ impl Lake {
     /// All rows of a table as objects, in order of all columns; what JSON has no type for is text, as Python writes it.
     ///
     /// # Errors
-    /// `PyIceberg`'s.
+    /// PyIceberg's.
     pub fn rows(&self, namespace: &str, table: &str) -> Result<Vec<Value>> {
         self.ask("rows", namespace, table, &Value::Null)
     }
@@ -309,7 +309,7 @@ impl Lake {
     /// How many rows a table has and, of each column, how many values and their sum (of numbers, else null), as text.
     ///
     /// # Errors
-    /// `PyIceberg`'s.
+    /// PyIceberg's.
     pub fn sums(&self, namespace: &str, table: &str) -> Result<Value> {
         self.ask("sums", namespace, table, &Value::Null)
     }
@@ -317,15 +317,15 @@ impl Lake {
     /// Reads a table into a Parquet file; gives the number of rows.
     ///
     /// # Errors
-    /// `PyIceberg`'s.
+    /// PyIceberg's.
     pub fn scan_into(&self, namespace: &str, table: &str, file: &Path) -> Result<u64> {
         self.ask("scan", namespace, table, &Value::from(file.to_str()))
     }
 
-    /// The answer to a query over the tables of a namespace, as `PyIceberg` reads them.
+    /// The answer to a query over the tables of a namespace, as PyIceberg reads them.
     ///
     /// # Errors
-    /// `PyIceberg`'s, and those of the query.
+    /// PyIceberg's, and those of the query.
     pub fn query(&self, namespace: &str, sql: &str) -> Result<Answer> {
         self.ask("query", namespace, "", &Value::from(sql))
     }
@@ -333,7 +333,7 @@ impl Lake {
     /// A table's properties.
     ///
     /// # Errors
-    /// `PyIceberg`'s.
+    /// PyIceberg's.
     pub fn properties(&self, namespace: &str, table: &str) -> Result<BTreeMap<String, String>> {
         self.ask("properties", namespace, table, &Value::Null)
     }
@@ -341,7 +341,7 @@ impl Lake {
     /// The ids of a table's snapshots, oldest first.
     ///
     /// # Errors
-    /// `PyIceberg`'s.
+    /// PyIceberg's.
     pub fn snapshots(&self, namespace: &str, table: &str) -> Result<Vec<i64>> {
         self.ask("snapshots", namespace, table, &Value::Null)
     }
@@ -349,7 +349,7 @@ impl Lake {
     /// Sets properties of a table: a commit by somebody else.
     ///
     /// # Errors
-    /// `PyIceberg`'s.
+    /// PyIceberg's.
     pub fn set_properties(
         &self,
         namespace: &str,
@@ -367,7 +367,7 @@ impl Lake {
     /// Appends rows, given as objects, to a table: a commit by somebody else. Columns that are not given are NULL.
     ///
     /// # Errors
-    /// `PyIceberg`'s.
+    /// PyIceberg's.
     pub fn append(&self, namespace: &str, table: &str, rows: &[Value]) -> Result<()> {
         self.ask("append", namespace, table, &Value::from(rows))
     }
@@ -375,7 +375,7 @@ impl Lake {
     /// Makes a table with these rows, which is nobody's in particular; and the namespace, where there is none.
     ///
     /// # Errors
-    /// `PyIceberg`'s.
+    /// PyIceberg's.
     pub fn create(&self, namespace: &str, table: &str, rows: &[Value]) -> Result<()> {
         self.ask("create", namespace, table, &Value::from(rows))
     }
@@ -383,7 +383,7 @@ impl Lake {
     /// Drops a table.
     ///
     /// # Errors
-    /// `PyIceberg`'s.
+    /// PyIceberg's.
     pub fn drop_table(&self, namespace: &str, table: &str) -> Result<()> {
         self.ask("drop", namespace, table, &Value::Null)
     }

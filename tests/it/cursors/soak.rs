@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use postgres::Client;
 
-use crate::support::Project;
+use crate::support::{Project, Random, number};
 
 /// How long it takes in the suite.
 const SHORT: Duration = Duration::from_secs(10);
@@ -52,21 +52,6 @@ const TABLES: [(&str, &str, &str, &str); 14] = [
     ("kept", "timestamptz(0)", "now()", "disposition = \"scd2\""),
     ("numbers", "bigint", "nextval('numeros')", "lag = 1000000"),
 ];
-
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, below: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % below
-    }
-}
-
-fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok()?.parse().ok()
-}
 
 fn soak_project() -> Project {
     let mut streams = String::new();

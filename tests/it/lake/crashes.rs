@@ -1,12 +1,12 @@
 //! Killed at any step, and at any moment: nothing lost, nothing twice.
 
 use std::process::Stdio;
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime};
 
 use testkit::Changes;
 
 use super::Shore;
-use crate::support::CURSOS_AND_VENTAS;
+use crate::support::{CURSOS_AND_VENTAS, Random, number};
 
 /// Every durable step, in the order of the path.
 const STEPS: [&str; 7] = [
@@ -95,15 +95,12 @@ fn killed_at_twenty_random_moments_it_ends_well() {
     let began = Instant::now();
     shore.run(&[]);
     let usual = began.elapsed();
-    let seed = std::env::var("ACEQUIA_SEED")
-        .ok()
-        .and_then(|seed| seed.parse().ok());
-    let seed: u64 = seed.unwrap_or_else(|| {
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let seed = number("ACEQUIA_SEED").unwrap_or_else(|| {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         now.unwrap().as_secs()
     });
-    println!("ACEQUIA_SEED={seed}");
-    let mut state = seed;
+    eprintln!("ACEQUIA_SEED={seed}");
+    let mut random = Random(seed);
     for round in 1..=20 {
         Changes::day(round).apply(&mut client).unwrap();
         let mut run = shore.command(&["run"]);
@@ -112,10 +109,8 @@ fn killed_at_twenty_random_moments_it_ends_well() {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        std::thread::sleep(usual.mul_f64((state >> 40) as f64 / (1 << 24) as f64));
+        let after = random.below(usual.as_micros().try_into().unwrap());
+        std::thread::sleep(Duration::from_micros(after));
         run.kill().unwrap();
         run.wait().unwrap();
         // Every third time it is killed twice before it may end.

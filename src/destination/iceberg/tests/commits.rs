@@ -83,6 +83,36 @@ fn a_commit_that_does_not_arrive_is_made_anew() {
 }
 
 #[test]
+fn a_question_that_is_not_answered_is_asked_again() {
+    for loss in [Loss::Unsent, Loss::Refused(503), Loss::Instead(429)] {
+        let Behind { proxy, mut fixture } = behind();
+        proxy.lose("GET", "/tables/ventas?snapshots", 0, loss);
+        assert_eq!(fixture.load(&next()), (1, 1), "{loss:?}");
+        assert!(proxy.is_spent());
+    }
+}
+
+#[test]
+fn a_storage_that_fails_for_a_moment_has_the_load_begin_anew() {
+    for (method, path) in [("PUT", ".parquet"), ("GET", ".parquet"), ("PUT", ".avro")] {
+        let mut place = Namespace::new();
+        let storage = place.lake.storage.as_mut().unwrap();
+        let proxy = Proxy::start(storage.endpoint.as_ref().unwrap()).unwrap();
+        storage.endpoint = Some(proxy.url());
+        let mut fixture = Fixture::of(place, tempfile::tempdir().unwrap());
+        fixture.load(&Load::sales(
+            Disposition::Merge,
+            None,
+            &[(1, 10, 1), (2, 20, 2)],
+        ));
+        proxy.lose(method, path, 0, Loss::Refused(503));
+        assert_eq!(fixture.load(&next()), (1, 1), "{method} {path}");
+        assert!(proxy.is_spent());
+        assert_eq!(fixture.query(ROWS), ["1|10", "2|21", "3|30"]);
+    }
+}
+
+#[test]
 fn a_first_load_whose_answer_is_lost_is_there_once() {
     for loss in [
         Loss::Cut,
