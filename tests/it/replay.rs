@@ -195,7 +195,7 @@ fn a_destination_that_is_lost_is_built_again() {
     assert!(
         output
             .stdout
-            .contains("2 of 2 streams replayed from the landing area of formacion to duckdb"),
+            .contains("2 of 2 streams replayed from the landing area of formacion into duckdb"),
         "{output:?}"
     );
     project.assert_same("ventas");
