@@ -99,6 +99,13 @@ impl Answer {
             ),
             StatusCode::NOT_FOUND => Error::destination(format!("{asked} does not have {what}"))
                 .remedy("correct `catalog` (the address without /v1) and `warehouse` of the destination"),
+            StatusCode::METHOD_NOT_ALLOWED => Error::destination(format!(
+                "{asked} does not know what it is asked for: {what}"
+            ))
+            .remedy(
+                "correct `catalog` of the destination: the address of an Iceberg REST catalog, without /v1; and `oauth2_uri`, where \
+                 it is given",
+            ),
             status => Error::destination(format!("{asked} fails ({status}) when it is asked for {what}"))
                 .remedy("see the catalog's own log"),
         };

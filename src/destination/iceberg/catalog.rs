@@ -174,11 +174,31 @@ impl Catalog {
         let path = self.namespace();
         let answer = self.ask(&Method::GET, &path, None)?;
         match answer.status {
-            StatusCode::NOT_FOUND => Ok(false),
+            StatusCode::NOT_FOUND => self.look_for_warehouse().map(|()| false),
             _ if answer.is_ok() => Ok(true),
             StatusCode::BAD_REQUEST => Err(self.no_namespace(&answer)),
             _ => Err(answer.refusal(&self.namespace_in_words())),
         }
+    }
+
+    /// A namespace that is not there may be one of a warehouse that is not: some catalogs answer for every name of a warehouse.
+    fn look_for_warehouse(&mut self) -> Result<()> {
+        let path = self.namespaces.clone();
+        let answer = self.ask(&Method::GET, &path, None)?;
+        match answer.status {
+            StatusCode::NOT_FOUND => Err(self.no_warehouse(&answer)),
+            // Who may not list them may have the right to make one all the same.
+            _ => Ok(()),
+        }
+    }
+
+    fn no_warehouse(&self, answer: &Answer) -> Error {
+        Error::destination(format!(
+            "{} has no warehouse `{}`",
+            self.address, self.warehouse
+        ))
+        .cause(answer.told())
+        .remedy("make the warehouse in the catalog, or correct `warehouse` of the destination")
     }
 
     /// Makes the dataset's namespace, where it is missing.
@@ -190,14 +210,7 @@ impl Catalog {
             StatusCode::CONFLICT => Ok(()),
             _ if answer.is_ok() => Ok(()),
             StatusCode::BAD_REQUEST => Err(self.no_namespace(&answer)),
-            StatusCode::NOT_FOUND => Err(Error::destination(format!(
-                "{} has no warehouse `{}`",
-                self.address, self.warehouse
-            ))
-            .cause(answer.told())
-            .remedy(
-                "make the warehouse in the catalog, or correct `warehouse` of the destination",
-            )),
+            StatusCode::NOT_FOUND => Err(self.no_warehouse(&answer)),
             _ => Err(answer.refusal(&format!("to make {}", self.namespace_in_words()))),
         }
     }
