@@ -141,7 +141,7 @@ fn main() -> Result<()> {
         Box::new(move |sql| Ok(answer_of_duckdb(&connection, sql)?.to_string()))
     } else if let Some(lake) = &lake {
         let connection = duckdb::Connection::open_in_memory()?;
-        connection.execute_batch(&format!("{}USE lake;", lake.attach_sql("lake")))?;
+        connection.execute_batch(&lake.attach_sql("lake"))?;
         Box::new(move |sql| answer_of_both(&connection, lake, sql))
     } else {
         let mut client = warehouse.client()?;
@@ -235,7 +235,7 @@ fn answer_of_postgres(client: &mut postgres::Client, sql: &str) -> Result<String
 fn answer_of_both(connection: &duckdb::Connection, lake: &Lake, sql: &str) -> Result<String> {
     // Catalogs do not all take names that begin so.
     let sql = sql.replace("_acequia_loads", "acequia_loads");
-    let by_duckdb = answer_of_duckdb(connection, &sql)?;
+    let by_duckdb = answer_of_duckdb(connection, &sql.replace("replica.", "lake.replica."))?;
     let by_pyiceberg = lake.query("replica", &sql)?;
     let mut table = Table::new();
     table.set_header(by_pyiceberg.names);

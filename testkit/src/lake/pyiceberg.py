@@ -73,8 +73,14 @@ def query(question):
             connection.execute(f'CREATE TABLE "{namespace}"."{name}" AS FROM read')
     found = connection.execute(sql)
     names = [column[0] for column in found.description]
-    cells = [["" if value is None else str(value) for value in row] for row in found.fetchall()]
-    return {"names": names, "rows": cells}
+    return {"names": names, "rows": [[text(value) for value in row] for row in found.fetchall()]}
+
+
+def text(value):
+    """A value as Rust writes it."""
+    if value is None:
+        return ""
+    return str(value).removesuffix(".0") if isinstance(value, float) else str(value)
 
 
 def properties(question):

@@ -43,7 +43,7 @@ fn tables_are_made_appended_to_read_and_dropped() -> Result<()> {
 
     let query = format!("SELECT sum(precio) AS total, max(nombre) FROM {namespace}.cursos");
     let answer = lake.query(&namespace, &query)?;
-    ensure!(answer.names[0] == "total" && answer.rows == [["10.0", "Prevención"]]);
+    ensure!(answer.names[0] == "total" && answer.rows == [["10", "Prevención"]]);
 
     let properties = BTreeMap::from([("de".to_owned(), "otra".to_owned())]);
     lake.set_properties(&namespace, "cursos", &properties)?;
