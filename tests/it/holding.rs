@@ -3,6 +3,8 @@
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use testkit::Cluster;
+
 use crate::cdc;
 use crate::support::{Output, Project};
 
@@ -146,13 +148,23 @@ fn follower(project: &Project) -> Child {
         .unwrap()
 }
 
+const TABLE: &str = "CREATE TABLE t (id int8 PRIMARY KEY, v text)";
+
 fn followed(name: &str) -> Project {
-    let project = cdc::project(
-        name,
-        "CREATE TABLE t (id int8 PRIMARY KEY, v text)",
-        &["t"],
-        "",
-    );
+    begun(cdc::project(name, TABLE, &["t"], ""))
+}
+
+/// As [`followed`], on a server that the test may take down.
+fn followed_on(cluster: &Cluster, name: &str) -> Project {
+    let source = cluster.database(name).unwrap();
+    source.batch(TABLE).unwrap();
+    let slot = source.name().to_owned();
+    let mut project = Project::on(source, &cdc::streams(&["t"], ""));
+    project.set("SLOT", &slot);
+    begun(project)
+}
+
+fn begun(project: Project) -> Project {
     project
         .source
         .batch("INSERT INTO t VALUES (0, 'antes')")
@@ -219,11 +231,12 @@ fn a_run_beside_a_follower_leaves_its_extract_alone() {
     project.assert_same("t");
 }
 
-/// Following under fire: readers on the file, and stops and kills at random. Each stop ends within five seconds, and nothing
-/// is lost. `ACEQUIA_SOAK=minutes` goes on for so long.
+/// Following under fire: readers on the file, restarts of the source, and stops and kills, all at random. Each stop ends within
+/// five seconds, and nothing is lost. `ACEQUIA_SOAK=minutes` goes on for so long.
 #[test]
 fn following_is_stopped_at_random() {
-    let project = followed("stopped");
+    let mut cluster = Cluster::start().unwrap();
+    let project = followed_on(&cluster, "stopped");
     let minutes: u64 = std::env::var("ACEQUIA_SOAK")
         .ok()
         .and_then(|minutes| minutes.parse().ok())
@@ -238,7 +251,7 @@ fn following_is_stopped_at_random() {
     };
     let mut id = 1_000_i64;
     let mut slowest = Duration::ZERO;
-    let mut stops = 0;
+    let (mut stops, mut restarts) = (0, 0);
     while stops < 6 || began.elapsed() < Duration::from_secs(60 * minutes) {
         let mut following = follower(&project);
         std::thread::sleep(Duration::from_millis(300 + next(600)));
@@ -259,10 +272,24 @@ fn following_is_stopped_at_random() {
             }
             std::thread::sleep(Duration::from_millis(next(300)));
         }
+        // The stop may come while the server is away, while it is asked for again, or once it was found again.
+        let away = stops % 3 == 2;
+        if away {
+            cluster.take_down().unwrap();
+            restarts += 1;
+            std::thread::sleep(Duration::from_millis(next(600)));
+            if next(2) == 0 {
+                cluster.bring_up().unwrap();
+                std::thread::sleep(Duration::from_millis(next(3000)));
+            }
+        }
         let name = ["-TERM", "-INT", "-KILL"][usize::try_from(next(3)).unwrap()];
         signal(&following, name);
         slowest = slowest.max(ends(&mut following));
         drop(reader);
+        if away {
+            cluster.bring_up().unwrap();
+        }
         stops += 1;
         if stops % 5 == 0 {
             project.run(&[]);
@@ -271,5 +298,7 @@ fn following_is_stopped_at_random() {
     }
     project.run(&[]);
     project.assert_same("t");
-    eprintln!("{stops} stops, the slowest took {slowest:?}");
+    eprintln!(
+        "{stops} stops and {restarts} restarts of the source, the slowest stop took {slowest:?}"
+    );
 }
