@@ -158,7 +158,13 @@ impl Lake {
         let known =
             http(self.catalog, "GET", &config, "").is_ok_and(|text| text.contains("prefix"));
         let bucket = || http(self.s3, "GET", &format!("/{LANDING}"), "").is_ok();
-        known && self.token().is_ok() && bucket()
+        // It tells of any warehouse, and has this one only a little later.
+        let warehouse = |token: &str| {
+            let path = format!("/v1/{WAREHOUSE}/namespaces");
+            let listed = http_as(token, self.catalog, "GET", &path, "");
+            listed.is_ok_and(|text| text.contains("namespaces"))
+        };
+        known && self.token().is_ok_and(|token| warehouse(&token)) && bucket()
     }
 
     /// URL of the catalog, without `/v1`.
@@ -515,13 +521,23 @@ fn tools() -> Result<PathBuf> {
 
 /// Sends a request; gives the body of the answer. 403 is an answer, too: who asks without a signature is told no more.
 fn http(port: u16, method: &str, path: &str, form: &str) -> Result<String> {
+    http_as("", port, method, path, form)
+}
+
+/// As [`http`], with a token.
+fn http_as(token: &str, port: u16, method: &str, path: &str, form: &str) -> Result<String> {
+    let authorization = if token.is_empty() {
+        String::new()
+    } else {
+        format!("Authorization: Bearer {token}\r\n")
+    };
     let limit = Duration::from_secs(5);
     let mut stream = TcpStream::connect_timeout(&(Ipv4Addr::LOCALHOST, port).into(), limit)?;
     stream.set_read_timeout(Some(limit))?;
     write!(
         stream,
         "{method} {path} HTTP/1.0\r\nHost: 127.0.0.1:{port}\r\nContent-Type: application/x-www-form-urlencoded\r\n\
-         Content-Length: {}\r\n\r\n{form}",
+         {authorization}Content-Length: {}\r\n\r\n{form}",
         form.len()
     )?;
     let mut answer = String::new();

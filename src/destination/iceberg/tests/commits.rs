@@ -283,6 +283,30 @@ fn loads_come_to_the_table_of_loads_once() {
 }
 
 #[test]
+fn a_new_load_does_not_have_the_table_of_loads_read_and_an_old_one_is_found_there() {
+    let Behind { proxy, mut fixture } = behind();
+    let mut first = next();
+    first.id = Some(LoadId::new(fixture.db.id()));
+    fixture.load(&first);
+    fixture.load(&Load::sales(Disposition::Merge, Some(4), &[(4, 40, 5)]));
+    fixture.db.finish();
+    let mut fixture = fixture.reopen();
+    proxy.reset();
+    fixture.load(&Load::sales(Disposition::Merge, Some(5), &[(5, 50, 6)]));
+    let reads = || {
+        let exchanges = proxy.exchanges();
+        let of_duckdb = |path: &str| path.ends_with("/tables/acequia_loads");
+        exchanges
+            .iter()
+            .filter(|exchange| of_duckdb(&exchange.path))
+            .count()
+    };
+    assert_eq!(reads(), 0);
+    assert!(fixture.try_load(&first).unwrap().already_loaded);
+    assert_ne!(reads(), 0);
+}
+
+#[test]
 fn a_table_of_loads_whose_answer_is_lost_has_them_once() {
     for loss in [Loss::Cut, Loss::Instead(409), Loss::Unsent] {
         let Behind { proxy, mut fixture } = behind();
