@@ -231,7 +231,7 @@ async fn who_cannot_renew_it_takes_it_for_lost_before_others_take_it() {
     assert!(is_refused_elsewhere(&in_s3(&server, &again)).await);
 }
 
-/// Whether one on another machine would be refused.
+/// Whether one on another machine would be refused. The times of objects in S3 are whole seconds.
 async fn is_refused_elsewhere(landing: &Landing) -> bool {
     let object = Object {
         landing: landing.clone(),
@@ -241,7 +241,7 @@ async fn is_refused_elsewhere(landing: &Landing) -> bool {
     let noted = found.note.as_mut().unwrap().holder.as_mut().unwrap();
     noted.process = serde_json::from_value(elsewhere("")["holder"]["process"].clone()).unwrap();
     object
-        .refusal(&found, "lago", SHORT)
+        .refusal(&found, "lago", LOSSY)
         .await
         .unwrap()
         .is_some()
