@@ -92,7 +92,7 @@ pub(in crate::destination) fn from_duckdb(error: duckdb::Error) -> Error {
         Kind::OutOfMemory
     } else if message.contains(NO_SPACE) {
         Kind::DiskFull
-    } else if is_of_storage(kind, &message) && !REFUSED.iter().any(|code| message.contains(code)) {
+    } else if is_of_storage(kind, &message) && !is_refused(&message) {
         Kind::Storage
     } else {
         Kind::Other
@@ -119,6 +119,15 @@ pub(in crate::destination) fn message(error: &duckdb::Error) -> Option<&str> {
 fn is_of_storage(kind: &str, message: &str) -> bool {
     let requests = ["HTTP PUT", "HTTP GET", "HTTP HEAD", "HTTP POST"];
     kind == "HTTP" || requests.iter().any(|request| message.contains(request))
+}
+
+/// Whether the storage refused a request. Names of files and ports may hold the same digits, so the words before count.
+fn is_refused(message: &str) -> bool {
+    REFUSED.iter().any(|code| {
+        ["HTTP ", "HTTP code "]
+            .iter()
+            .any(|words| message.contains(&format!("{words}{code}")))
+    })
 }
 
 /// The kind of a message: the text before ` Error: `.
@@ -159,5 +168,25 @@ fn remedy(kind: &str, message: &str) -> Option<&'static str> {
              EXPORT DATABASE) and restore it from a copy, or let acequia fill a new one",
         ),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_refused_by_its_status_and_not_by_digits_in_an_address() {
+        let of = |status: &str| {
+            format!(
+                "HTTP Error: HTTP GET error reading 'http://127.0.0.1:40037/lake/401-403/404.parquet' ({status})"
+            )
+        };
+        for status in ["HTTP 403 Forbidden", "HTTP 404 Not Found", "HTTP code 401"] {
+            assert!(is_refused(&of(status)), "{status}");
+        }
+        for status in ["HTTP 503 Service Unavailable", "HTTP code 500"] {
+            assert!(!is_refused(&of(status)), "{status}");
+        }
     }
 }
