@@ -14,11 +14,9 @@ use crate::failpoint;
 use crate::names::{DestinationId, LoadId, StreamName};
 
 use super::catalog::Committed;
-use super::state::{self, Kept, Properties};
+use super::state::{self, Kept, LEDGER, Properties};
 use super::writer::{Work, Writer};
 
-/// The table of loads. Its name does not begin with `_`, which not all catalogs take.
-pub(super) const LOADS: &str = "acequia_loads";
 /// The last load of each stream that it has.
 const RECORDED: &str = "acequia.recorded";
 
@@ -35,11 +33,11 @@ pub(super) struct Ledger {
 impl Ledger {
     /// Looks at it; none where it is not there.
     pub(super) fn find(writer: &mut Writer) -> Result<Option<Self>> {
-        let Some(metadata) = writer.catalog.table(LOADS)? else {
+        let Some(metadata) = writer.catalog.table(LEDGER)? else {
             return Ok(None);
         };
         let Some(id) = metadata.properties.get(state::DESTINATION) else {
-            return Err(not_ours(&format!("{}.{LOADS}", writer.dataset())));
+            return Err(not_ours(&format!("{}.{LEDGER}", writer.dataset())));
         };
         Ok(Some(Self {
             id: id.parse().map_err(|_| damaged())?,
@@ -59,15 +57,16 @@ impl Ledger {
             .map(|column| (column.name.to_owned(), column.data_type))
             .collect();
         writer.attach()?;
-        let table = writer.table(LOADS);
+        let table = writer.table(LEDGER);
         let given = state::at_creation_of_own(&id);
         let made = writer.make_table(&table, &columns, &given, true);
         // Whether it was made, or by whom, the catalog knows.
         match (Self::find(writer)?, made) {
             (Some(found), _) => Ok(found),
-            (None, Err(error)) => {
-                Err(error.context(format!("table {}.{LOADS} cannot be made", writer.dataset())))
-            }
+            (None, Err(error)) => Err(error.context(format!(
+                "table {}.{LEDGER} cannot be made",
+                writer.dataset()
+            ))),
             (None, Ok(())) => Err(Error::destination(
                 "the catalog took a new table and does not have it",
             )),
@@ -126,17 +125,17 @@ impl Ledger {
         rows: &[LoadRow],
         since: &BTreeMap<StreamName, LoadId>,
     ) -> Result<()> {
-        if recorded(&writer.properties(LOADS)?)? != self.recorded {
+        if recorded(&writer.properties(LEDGER)?)? != self.recorded {
             return Err(Error::destination("another run writes the same dataset")
                 .for_now()
                 .remedy("let one run at a time load a dataset"));
         }
-        let insert = loads::insert(writer.dialect(), &writer.table(LOADS), rows)?;
+        let insert = loads::insert(writer.dialect(), &writer.table(LEDGER), rows)?;
         writer.execute(&insert)?;
         let since = serde_json::to_string(since)
             .map_err(|error| Error::internal("the ledger cannot be written").cause(error))?;
         let properties = Properties::from([(RECORDED.to_owned(), since)]);
-        writer.set_properties(LOADS, &properties)
+        writer.set_properties(LEDGER, &properties)
     }
 
     /// The loads of a stream that it has.
@@ -156,7 +155,7 @@ impl Ledger {
 fn read_all(writer: &mut Writer) -> Result<HashMap<StreamName, HashSet<LoadId>>> {
     writer.attach()?;
     let mut read: HashMap<StreamName, HashSet<LoadId>> = HashMap::new();
-    let sql = format!("SELECT stream, load_id FROM {}", writer.table(LOADS));
+    let sql = format!("SELECT stream, load_id FROM {}", writer.table(LEDGER));
     writer.query(&sql, &mut |row| {
         let Ok([Some(stream), Some(load_id)]) = <[Option<String>; 2]>::try_from(row) else {
             return Err(damaged());
@@ -178,7 +177,7 @@ fn recorded(properties: &Properties) -> Result<BTreeMap<StreamName, LoadId>> {
 
 fn damaged() -> Error {
     Error::destination(format!(
-        "the table {LOADS} holds what this acequia did not write"
+        "the table {LEDGER} holds what this acequia did not write"
     ))
     .remedy(
         "use the acequia that wrote it, or a newer one; or drop it: the next run makes it anew, and its tables go on",

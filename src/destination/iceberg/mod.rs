@@ -486,11 +486,11 @@ impl Destination for Lake {
         match self.record() {
             Ok(()) => {}
             Err(Error::Interrupted) => {
-                tracing::debug!("{} is brought up to date later", ledger::LOADS);
+                tracing::debug!("{} is brought up to date later", state::LEDGER);
             }
             Err(error) => tracing::warn!(
                 "{} could not be brought up to date; the next run does it: {}",
-                ledger::LOADS,
+                state::LEDGER,
                 error.report()
             ),
         }

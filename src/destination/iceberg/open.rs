@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 
 use super::catalog::Catalog;
 use super::dialect::LakeSql;
-use super::ledger::LOADS;
+use super::state::LEDGER;
 use super::writer::{ATTACHED, Writer};
 use super::{Ledger, storage};
 
@@ -145,7 +145,7 @@ pub(super) fn check(lake: &Lake, dataset: &str, tables: &[String]) -> Result<Rig
         }
         let may_create = match Ledger::find(&mut writer)? {
             Some(_) => writer.catalog.may_create("acequia_check"),
-            None => writer.catalog.may_create(LOADS),
+            None => writer.catalog.may_create(LEDGER),
         };
         if let Err(error) = may_create {
             told(&error);

@@ -25,6 +25,8 @@ const POSITION: &str = "acequia.position";
 const UPDATED_AT: &str = "acequia.updated-at";
 const SCHEMA: &str = "acequia.schema";
 const LOADS: &str = "acequia.loads";
+/// The table of loads. Its name does not begin with `_`, because not all catalogs accept that.
+pub(super) const LEDGER: &str = "acequia_loads";
 
 /// What a new table is given.
 ///

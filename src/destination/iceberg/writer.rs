@@ -25,8 +25,7 @@ use crate::schema::Column;
 
 use super::catalog::{Catalog, Committed};
 use super::dialect::{self, LakeSql};
-use super::ledger::LOADS;
-use super::state::{self, Properties};
+use super::state::{self, LEDGER, Properties};
 
 /// What the catalog is called in SQL.
 pub(super) const ATTACHED: &str = "lake";
@@ -284,7 +283,7 @@ impl SqlEngine for Writer {
     }
 
     fn reserves(&self, name: &str) -> bool {
-        name.eq_ignore_ascii_case(LOADS) || name.to_ascii_lowercase().starts_with("_acequia")
+        name.eq_ignore_ascii_case(LEDGER) || name.to_ascii_lowercase().starts_with("_acequia")
     }
 
     fn create_schema(&mut self) -> Result<()> {

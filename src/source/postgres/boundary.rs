@@ -12,7 +12,6 @@ use arrow::compute::{cast, filter_record_batch, is_null, or_kleene};
 use arrow::error::ArrowError;
 
 use super::batch::BATCH_ROWS;
-use super::watermark::Watermark;
 use crate::error::{Error, Result};
 use crate::position::CursorValue;
 use crate::row_set::{RowHasher, RowSet};
@@ -58,16 +57,31 @@ impl Boundary {
         }
     }
 
-    /// Notes the rows of a batch. `values` is its cursor column, and `mark` that column's watermark.
+    /// Notes the rows of a batch. `values` is its cursor column, with its highest value and the highest one up to the bound.
     ///
     /// # Errors
     /// [`Error::Internal`] if the column does not have its type.
-    pub fn note(&mut self, batch: &RecordBatch, values: &ArrayRef, mark: &Watermark) -> Result<()> {
+    pub fn note(
+        &mut self,
+        batch: &RecordBatch,
+        values: &ArrayRef,
+        highest: Option<&CursorValue>,
+        settled: Option<&CursorValue>,
+    ) -> Result<()> {
         if self.above.is_none() {
             return Ok(());
         }
-        self.note_at(batch, values, mark)
-            .and_then(|()| self.note_above(batch, values, mark))
+        let settled = if self.bound.is_some() {
+            settled
+        } else {
+            highest
+        };
+        let noted = match settled {
+            Some(settled) => self.note_at(batch, values, settled),
+            None => Ok(()),
+        };
+        noted
+            .and_then(|()| self.note_above(batch, values, highest))
             .map_err(|error| Error::internal("a cursor column cannot be compared").cause(error))
     }
 
@@ -75,15 +89,8 @@ impl Boundary {
         &mut self,
         batch: &RecordBatch,
         values: &ArrayRef,
-        mark: &Watermark,
+        settled: &CursorValue,
     ) -> Result<(), ArrowError> {
-        let settled = match self.bound {
-            Some(_) => &mark.settled,
-            None => &mark.highest,
-        };
-        let Some(settled) = settled else {
-            return Ok(());
-        };
         let known = match self.at.take() {
             Some((known, rows)) if known > *settled => {
                 self.at = Some((known, rows));
@@ -107,13 +114,13 @@ impl Boundary {
         &mut self,
         batch: &RecordBatch,
         values: &ArrayRef,
-        mark: &Watermark,
+        highest: Option<&CursorValue>,
     ) -> Result<(), ArrowError> {
         let Some(known) = self.above else {
             return Ok(());
         };
         let mut there = is_null(values)?;
-        if let Some(bound) = self.bound.as_ref().or(mark.highest.as_ref()) {
+        if let Some(bound) = self.bound.as_ref().or(highest) {
             there = or_kleene(&there, &gt(values, &scalar(bound, values)?)?)?;
         }
         self.above = self.with(known, batch, &there)?;
@@ -196,6 +203,7 @@ mod tests {
 
     use super::*;
     use crate::schema::ColumnType;
+    use crate::source::postgres::watermark::Watermark;
 
     fn batch(rows: &[(i32, Option<i64>)]) -> RecordBatch {
         let ids = Int32Array::from_iter_values(rows.iter().map(|(id, _)| *id));
@@ -205,13 +213,18 @@ mod tests {
         RecordBatch::try_from_iter([("id", ids), ("t", times)]).unwrap()
     }
 
+    fn note(boundary: &mut Boundary, batch: &RecordBatch, values: &ArrayRef, mark: &Watermark) {
+        let (highest, settled) = (mark.highest.as_ref(), mark.settled.as_ref());
+        boundary.note(batch, values, highest, settled).unwrap();
+    }
+
     fn noted(bound: i64, batches: &[RecordBatch]) -> Boundary {
         let bound = CursorValue::Timestamp(bound);
         let mut boundary = Boundary::up_to(Some(bound.clone()), RowHasher::new("t"));
         for batch in batches {
             let values = batch.column(1);
             let mark = Watermark::of(values, &ColumnType::Timestamp, Some(&bound)).unwrap();
-            boundary.note(batch, values, &mark).unwrap();
+            note(&mut boundary, batch, values, &mark);
         }
         boundary
     }
@@ -300,8 +313,8 @@ mod tests {
             let batch = RecordBatch::try_from_iter([("c", values.clone())]).unwrap();
             let mark = Watermark::of(&values, &column_type, None).unwrap();
             let mut boundary = Boundary::up_to(None, RowHasher::new("t"));
-            boundary.note(&batch, &values, &mark).unwrap();
-            boundary.note(&batch, &values, &mark).unwrap();
+            note(&mut boundary, &batch, &values, &mark);
+            note(&mut boundary, &batch, &values, &mark);
             let rows = boundary.rows_from(&mark.highest.unwrap()).unwrap();
             assert_eq!(rows.rows, 2, "{column_type}");
         }

@@ -156,7 +156,8 @@ impl Watch {
         };
         let mark = Watermark::of(values, &self.column_type, self.bound.as_ref())?;
         let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
-        noted.boundary.note(batch, values, &mark)?;
+        let (highest, settled) = (mark.highest.as_ref(), mark.settled.as_ref());
+        noted.boundary.note(batch, values, highest, settled)?;
         noted.watermark.raise(mark);
         Ok(())
     }

@@ -154,7 +154,7 @@ impl Namespace {
     /// SQL, or a name, of what is called `replica` and `_acequia_loads` in the suite.
     fn real(&self, sql: &str) -> String {
         sql.replace("replica", &self.name)
-            .replace("_acequia_loads", ledger::LOADS)
+            .replace("_acequia_loads", state::LEDGER)
     }
 
     fn user(&self) -> &Connection {
