@@ -325,7 +325,7 @@ mode = "full"
 
 #[test]
 fn an_interrupt_stops_cleanly_and_loses_nothing() {
-    let project = seeded("interrupt", 400_000);
+    let project = seeded("interrupt", 1_500_000);
     let mut command = project.command(&["run"]);
     let mut child = command
         .stdout(Stdio::piped())

@@ -7,6 +7,7 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use tokio::task::JoinHandle;
 use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
 use tokio_util::sync::CancellationToken;
 
 use super::binary::WireType;
@@ -399,6 +400,15 @@ async fn refuse_unreadable(
     let unreadable = catalog::unreadable_columns(client, &relation.from, &names)
         .await
         .map_err(|error| {
+            if error.code() == Some(&SqlState::UNDEFINED_COLUMN) {
+                // The relation was looked up in a snapshot that is older than the lock, and functions see the columns of now.
+                return Error::source(format!(
+                    "{} was altered while its snapshot was taken",
+                    relation.from
+                ))
+                .remedy("run again: the snapshot begins anew")
+                .until_released();
+            }
             failed(
                 format!("cannot look at the privileges on {}", relation.from),
                 &error,
