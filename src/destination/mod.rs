@@ -167,6 +167,17 @@ pub struct Loaded {
     pub state: StreamState,
 }
 
+impl Loaded {
+    /// A load that was applied before: nothing was done.
+    pub(crate) fn before(state: StreamState) -> Self {
+        let outcome = LoadOutcome {
+            already_loaded: true,
+            ..LoadOutcome::default()
+        };
+        Self { outcome, state }
+    }
+}
+
 /// The changes that a load made, in rows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct LoadOutcome {

@@ -71,6 +71,16 @@ pub enum Lag {
     Units(i64),
 }
 
+impl Lag {
+    /// Whether an extract begins at its position all the same.
+    pub fn is_zero(self) -> bool {
+        match self {
+            Self::Time(lag) => lag.is_zero(),
+            Self::Units(lag) => lag == 0,
+        }
+    }
+}
+
 impl CursorPosition {
     /// Whether a later position leads to the same next extract.
     pub(super) fn stands_as(&self, later: &Self) -> bool {

@@ -117,11 +117,7 @@ fn a_destination_of_postgresql_has_a_url_and_nothing_of_duckdb() {
         "kind = \"duckdb\"\nurl = \"postgres://h/db\"",
         1,
     );
-    let (_folder, document) = document(&text);
-    let report = document
-        .resolve(&Selection::default())
-        .unwrap_err()
-        .report();
+    let report = resolve(&text).unwrap_err();
     assert!(
         report.contains("no meaning with kind = \"duckdb\""),
         "{report}"
@@ -249,11 +245,7 @@ fn keys_of_a_lake_that_do_not_go_together_are_refused_with_a_remedy() {
         "kind = \"duckdb\"\nwarehouse = \"w\"",
         1,
     );
-    let (_folder, document) = document(&text);
-    let report = document
-        .resolve(&Selection::default())
-        .unwrap_err()
-        .report();
+    let report = resolve(&text).unwrap_err();
     assert!(
         report.contains("warehouse: it has no meaning with kind = \"duckdb\"")
             && report.contains("use kind = \"iceberg\""),

@@ -191,7 +191,7 @@ impl Lake {
         if self.has(&manifest.stream, &manifest.load_id)? {
             let known = self.known.get(&manifest.stream);
             let known = known.ok_or_else(|| stands_elsewhere(&manifest.stream))?;
-            return Ok(already_loaded(known.kept.state.clone()));
+            return Ok(Loaded::before(known.kept.state.clone()));
         }
         if self.writer.reserves(&manifest.table) {
             let shown = format!("{}.{}", self.writer.dataset(), manifest.table);
@@ -232,7 +232,10 @@ impl Lake {
         let manifest = &load.manifest;
         let seen = self.writer.catalog.table(&manifest.table)?;
         let at_creation = state::at_creation(&manifest.stream, &self.ledger.id);
-        let work = Work::of_load(at_creation, keeps_changes(manifest));
+        let found = seen
+            .as_ref()
+            .map(|seen| (manifest.table.clone(), seen.properties.clone()));
+        let work = Work::of_load(at_creation, keeps_changes(manifest), found);
         self.writer.begin(work)?;
         let prepared = match self.prepare(load, seen.as_ref()) {
             Ok(Some(prepared)) => prepared,
@@ -519,14 +522,4 @@ pub(crate) fn check(
 /// Whether a load goes into a table of changes as well.
 fn keeps_changes(manifest: &Manifest) -> bool {
     manifest.changes.is_some_and(|changes| changes.changelog)
-}
-
-fn already_loaded(state: StreamState) -> Loaded {
-    Loaded {
-        outcome: LoadOutcome {
-            already_loaded: true,
-            ..LoadOutcome::default()
-        },
-        state,
-    }
 }

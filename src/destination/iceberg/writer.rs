@@ -54,16 +54,23 @@ pub(super) struct Work {
     altered: bool,
     /// Whether it has written rows of the catalog's tables.
     written: bool,
+    /// The load's table and its properties, as the catalog had them a moment ago. The transaction finds the same.
+    seen: Option<(String, Properties)>,
     /// The streams of the tables that it has looked at, by their names in SQL.
     streams: HashMap<String, String>,
 }
 
 impl Work {
     /// A load's.
-    pub(super) fn of_load(at_creation: Properties, made_apart: bool) -> Self {
+    pub(super) fn of_load(
+        at_creation: Properties,
+        made_apart: bool,
+        seen: Option<(String, Properties)>,
+    ) -> Self {
         Self {
             at_creation,
             made_apart,
+            seen,
             ..Self::default()
         }
     }
@@ -291,11 +298,15 @@ impl SqlEngine for Writer {
     }
 
     fn columns_of(&mut self, name: &str) -> Result<Vec<(String, String)>> {
-        let Some(metadata) = self.catalog.table(name)? else {
+        let properties = match &self.work.seen {
+            Some((table, properties)) if table == name => Some(properties.clone()),
+            _ => self.catalog.table(name)?.map(|table| table.properties),
+        };
+        let Some(properties) = properties else {
             return Ok(Vec::new());
         };
         let table = SqlEngine::table(self, name);
-        let Some(stream) = state::stream_of(&metadata.properties) else {
+        let Some(stream) = state::stream_of(&properties) else {
             return Err(not_ours(&format!("{}.{name}", self.session.dataset())));
         };
         self.work.streams.insert(table.clone(), stream.to_owned());

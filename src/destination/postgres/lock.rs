@@ -14,6 +14,11 @@ use super::session::{Session, value};
 /// How long to wait for the lock of a run that has just died: its server process needs a moment to notice.
 const PATIENCE: Duration = Duration::from_secs(3);
 const PAUSE: Duration = Duration::from_millis(100);
+/// The condition that a row `l` of `pg_locks` is the lock with the key `$1`, which a session holds. A key of 64 bits is shown in two
+/// halves, and `objsubid` is 1 (manual, page of `pg_locks`).
+const IS_HELD: &str = "l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 \
+     AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database()) \
+     AND l.classid::int8 = ($1::int8 >> 32) & 4294967295 AND l.objid::int8 = $1::int8 & 4294967295";
 
 /// Takes the lock.
 ///
@@ -37,16 +42,13 @@ pub(super) fn take(session: &mut Session) -> Result<()> {
 /// Who keeps the session that holds the dataset waiting for a lock, where somebody does. To be asked by another session.
 pub(super) fn hindrance(session: &mut Session) -> Result<Option<String>> {
     let key = key(session.dataset());
-    let blockers = session.rows(
+    let statement = format!(
         "SELECT b.pid, COALESCE(a.usename, '?')::text, COALESCE(NULLIF(a.application_name, ''), '?'), \
          COALESCE(to_char(a.xact_start AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS'), '?') \
          FROM pg_catalog.pg_locks AS l CROSS JOIN LATERAL unnest(pg_catalog.pg_blocking_pids(l.pid)) AS b (pid) \
-         LEFT JOIN pg_catalog.pg_stat_activity AS a ON a.pid = b.pid \
-         WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 \
-         AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database()) \
-         AND l.classid::int8 = ($1::int8 >> 32) & 4294967295 AND l.objid::int8 = $1::int8 & 4294967295",
-        &[&key],
-    )?;
+         LEFT JOIN pg_catalog.pg_stat_activity AS a ON a.pid = b.pid WHERE {IS_HELD}"
+    );
+    let blockers = session.rows(&statement, &[&key])?;
     let Some(row) = blockers.first() else {
         return Ok(None);
     };
@@ -69,16 +71,12 @@ fn key(dataset: &str) -> i64 {
 
 fn held(session: &mut Session, key: i64) -> Result<Error> {
     let dataset = session.dataset().to_owned();
-    // A key of 64 bits is shown in two halves, and objsubid 1 (manual, page "pg_locks").
-    let holders = session.rows(
+    let statement = format!(
         "SELECT l.pid, COALESCE(a.usename, '?')::text, COALESCE(host(a.client_addr), 'this host'), \
          COALESCE(to_char(a.backend_start AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS'), '?') \
-         FROM pg_catalog.pg_locks AS l LEFT JOIN pg_catalog.pg_stat_activity AS a ON a.pid = l.pid \
-         WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 \
-         AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database()) \
-         AND l.classid::int8 = ($1::int8 >> 32) & 4294967295 AND l.objid::int8 = $1::int8 & 4294967295",
-        &[&key],
-    )?;
+         FROM pg_catalog.pg_locks AS l LEFT JOIN pg_catalog.pg_stat_activity AS a ON a.pid = l.pid WHERE {IS_HELD}"
+    );
+    let holders = session.rows(&statement, &[&key])?;
     let Some(row) = holders.first() else {
         return Ok(Error::destination(format!(
             "another run held the dataset `{dataset}` just now"

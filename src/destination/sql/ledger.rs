@@ -37,13 +37,7 @@ pub(crate) fn load(engine: &mut dyn SqlEngine, load: &StagedLoad) -> Result<Load
     let manifest = &load.manifest;
     let state = state(engine, &manifest.stream)?;
     if has(engine, &manifest.load_id)? {
-        return Ok(Loaded {
-            outcome: LoadOutcome {
-                already_loaded: true,
-                ..LoadOutcome::default()
-            },
-            state: state.ok_or_else(|| damaged(STATE))?,
-        });
+        return state.map(Loaded::before).ok_or_else(|| damaged(STATE));
     }
     let (outcome, schema) = plan::apply(engine, load, state)?;
     let state = record(engine, manifest, &outcome, schema)?;

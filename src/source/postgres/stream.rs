@@ -211,9 +211,14 @@ impl PostgresStream {
         let hasher = RowHasher::new(configuration);
         let cursor = self.cursor.as_ref().zip(low_watermark);
         let cursor = cursor.map(|(cursor, low_watermark)| {
-            let column = &cursor.settings.column;
-            let watch = Watch::new(column, &cursor.column_type, &low_watermark, hasher.clone());
-            (column.clone(), low_watermark, watch)
+            let settings = &cursor.settings;
+            let watch = Watch::new(
+                settings,
+                &cursor.column_type,
+                &low_watermark,
+                hasher.clone(),
+            );
+            (settings.column.clone(), low_watermark, watch)
         });
         let mut selection = Selection {
             from: self.relation.from.clone(),

@@ -9,6 +9,7 @@ use arrow::datatypes::{
 };
 
 use super::boundary::Boundary;
+use crate::config::postgres::Cursor;
 use crate::error::{Error, Result};
 use crate::position::{CursorPosition, CursorValue};
 use crate::row_set::RowHasher;
@@ -122,18 +123,20 @@ impl LowWatermark {
 impl Watch {
     /// Creates the notes of an extract that begins with that low watermark. `hasher` hashes its rows.
     pub fn new(
-        column: &str,
+        cursor: &Cursor,
         column_type: &ColumnType,
         low_watermark: &LowWatermark,
         hasher: RowHasher,
     ) -> Self {
         let boundary = match &low_watermark.bound {
+            // The next extract begins lower.
+            _ if cursor.lag.is_some_and(|lag| !lag.is_zero()) => Boundary::unknown(hasher),
             Bound::NotBelow(bound) => Boundary::up_to(Some(bound.clone()), hasher),
             Bound::Highest => Boundary::up_to(None, hasher),
             Bound::Unknown => Boundary::unknown(hasher),
         };
         Self {
-            column: column.to_owned(),
+            column: cursor.column.clone(),
             column_type: column_type.clone(),
             bound: match &low_watermark.bound {
                 Bound::NotBelow(bound) => Some(bound.clone()),

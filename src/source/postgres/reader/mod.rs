@@ -160,14 +160,11 @@ impl Sink {
     /// # Errors
     /// As [`Sink::send`].
     async fn finish(&mut self) -> Result<()> {
-        let Some(batch) = self.held.take() else {
-            return Ok(());
-        };
-        if self.is_known(&batch)? {
-            return Ok(());
+        if let Some(batch) = self.take_rest()? {
+            let sent = self.batches.send(batch).await;
+            sent.map_err(|_| Error::Interrupted)?;
         }
-        let sent = self.batches.send(batch).await;
-        sent.map_err(|_| Error::Interrupted)
+        Ok(())
     }
 
     /// As [`Sink::send`]. Blocks.
@@ -183,14 +180,11 @@ impl Sink {
     /// As [`Sink::finish`]. Blocks.
     #[cfg(feature = "connectorx")]
     fn blocking_finish(&mut self) -> Result<()> {
-        let Some(batch) = self.held.take() else {
-            return Ok(());
-        };
-        if self.is_known(&batch)? {
-            return Ok(());
+        if let Some(batch) = self.take_rest()? {
+            let sent = self.batches.blocking_send(batch);
+            sent.map_err(|_| Error::Interrupted)?;
         }
-        let sent = self.batches.blocking_send(batch);
-        sent.map_err(|_| Error::Interrupted)
+        Ok(())
     }
 
     /// Notes a batch, and returns the batches to send now. Known rows fit into one batch, so the first batch is held until a
@@ -207,9 +201,11 @@ impl Sink {
         Ok(self.held.take().into_iter().chain([batch]).collect())
     }
 
-    fn is_known(&self, batch: &RecordBatch) -> Result<bool> {
-        self.known
-            .as_ref()
-            .map_or(Ok(false), |known| known.are(batch))
+    /// Returns the batch that is held, unless its rows are known.
+    fn take_rest(&mut self) -> Result<Option<RecordBatch>> {
+        match (self.held.take(), &self.known) {
+            (Some(batch), Some(known)) if known.are(&batch)? => Ok(None),
+            (held, _) => Ok(held),
+        }
     }
 }
