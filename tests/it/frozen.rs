@@ -8,14 +8,11 @@ use testkit::Cluster;
 use crate::cdc;
 use crate::support::{Output, Project};
 
-/// What a stop may take.
-const AT_ONCE: Duration = Duration::from_secs(5);
-
 /// A server whose every process stands still until this is dropped.
-struct Frozen(Vec<u32>);
+pub struct Frozen(Vec<u32>);
 
 impl Frozen {
-    fn freeze(cluster: &Cluster) -> Self {
+    pub fn freeze(cluster: &Cluster) -> Self {
         let mut pids: Vec<u32> = cluster
             .admin()
             .unwrap()
@@ -56,23 +53,6 @@ fn begin(project: &Project, arguments: &[&str]) -> Child {
     command.spawn().unwrap()
 }
 
-/// Sends SIGTERM to a run, which must end at once.
-fn stop(child: Child) -> Output {
-    signal("TERM", child.id());
-    let asked = Instant::now();
-    let output = child.wait_with_output().unwrap();
-    assert!(
-        asked.elapsed() < AT_ONCE,
-        "{:?}: {output:?}",
-        asked.elapsed()
-    );
-    Output {
-        status: output.status.code(),
-        stdout: String::from_utf8(output.stdout).unwrap(),
-        stderr: String::from_utf8(output.stderr).unwrap(),
-    }
-}
-
 /// Waits until a server has something under way whose text is like this.
 fn wait_for(cluster: &Cluster, like: &str) {
     let mut admin = cluster.admin().unwrap();
@@ -100,7 +80,7 @@ fn a_destination_that_is_frozen_amid_a_load_does_not_hold_a_stop_up() {
     wait_for(&cluster, "COPY%");
     let frozen = Frozen::freeze(&cluster);
     std::thread::sleep(Duration::from_millis(300));
-    let stopped = stop(run);
+    let stopped = Output::of_stopped(run);
     drop(frozen);
     assert_eq!(stopped.status, Some(130), "{stopped:?}");
     let output = project.acequia(&arguments);
@@ -126,7 +106,7 @@ fn a_table_of_the_destination_that_another_has_locked_does_not_hold_a_stop_up() 
         .unwrap();
     let run = begin(&project, &["run", "--destination", "almacen"]);
     std::thread::sleep(Duration::from_secs(7));
-    let stopped = stop(run);
+    let stopped = Output::of_stopped(run);
     assert_eq!(stopped.status, Some(130), "{stopped:?}");
     assert!(
         stopped.stderr.contains("still waiting") && stopped.stderr.contains("almacen"),
@@ -172,7 +152,7 @@ fn a_source_that_is_frozen_amid_its_log_does_not_hold_a_stop_up() {
         }
         let frozen = Frozen::freeze(&cluster);
         std::thread::sleep(Duration::from_millis(300));
-        stop(run);
+        Output::of_stopped(run);
         drop(frozen);
         project.run(&[]);
         project.assert_same("t");
@@ -193,7 +173,7 @@ fn a_source_that_is_frozen_or_locked_amid_its_snapshot_does_not_hold_a_stop_up()
         .unwrap();
     let run = begin(&project, &["run"]);
     std::thread::sleep(Duration::from_secs(10));
-    let stopped = stop(run);
+    let stopped = Output::of_stopped(run);
     assert_eq!(stopped.status, Some(130), "{stopped:?}");
     assert!(stopped.stderr.contains("still waiting"), "{stopped:?}");
     lock.rollback().unwrap();
@@ -201,7 +181,7 @@ fn a_source_that_is_frozen_or_locked_amid_its_snapshot_does_not_hold_a_stop_up()
     wait_for(&cluster, "COPY%");
     let frozen = Frozen::freeze(&cluster);
     std::thread::sleep(Duration::from_millis(300));
-    let stopped = stop(run);
+    let stopped = Output::of_stopped(run);
     drop(frozen);
     assert_eq!(stopped.status, Some(130), "{stopped:?}");
     project.run(&[]);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use testkit::Cluster;
 
 use crate::cdc;
-use crate::support::{Output, Project};
+use crate::support::{Output, Project, Random, number};
 
 const FULL: &str =
     "[streams.cursos]\nsource = \"operativa\"\ntable = \"public.cursos\"\nmode = \"full\"\n";
@@ -237,18 +237,10 @@ fn a_run_beside_a_follower_leaves_its_extract_alone() {
 fn following_is_stopped_at_random() {
     let mut cluster = Cluster::start().unwrap();
     let project = followed_on(&cluster, "stopped");
-    let minutes: u64 = std::env::var("ACEQUIA_SOAK")
-        .ok()
-        .and_then(|minutes| minutes.parse().ok())
-        .unwrap_or(0);
+    let minutes = number("ACEQUIA_SOAK").unwrap_or(0);
     let began = Instant::now();
-    let mut random = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut next = move |below: u64| {
-        random ^= random << 13;
-        random ^= random >> 7;
-        random ^= random << 17;
-        random % below
-    };
+    let mut random = Random(0x9e37_79b9_7f4a_7c15);
+    let mut next = move |below: u64| random.below(below);
     let mut id = 1_000_i64;
     let mut slowest = Duration::ZERO;
     let (mut stops, mut restarts) = (0, 0);

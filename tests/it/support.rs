@@ -1,7 +1,7 @@
 //! What keeps a test to its story: a pipeline in a folder of its own, run as a person runs it, and looked at afterwards.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use postgres::Client;
@@ -25,6 +25,9 @@ pub struct Output {
     pub stdout: String,
     pub stderr: String,
 }
+
+/// How long a run may take to end once it is told to.
+const AT_ONCE: Duration = Duration::from_secs(5);
 
 /// The pipeline that most tests run, without its streams.
 const HEAD: &str = r#"
@@ -262,16 +265,38 @@ impl Project {
 
 impl Output {
     pub fn of(mut command: Command) -> Self {
-        let output = command.output().unwrap();
+        Self::from(command.output().unwrap())
+    }
+
+    /// Sends SIGTERM to a run, which must end at once. Returns what it said.
+    pub fn of_stopped(child: Child) -> Self {
+        let sent = Command::new("kill")
+            .args(["-s", "TERM", &child.id().to_string()])
+            .status()
+            .unwrap();
+        assert!(sent.success());
+        let asked = Instant::now();
+        let output = child.wait_with_output().unwrap();
+        assert!(
+            asked.elapsed() < AT_ONCE,
+            "{:?}: {output:?}",
+            asked.elapsed()
+        );
+        Self::from(output)
+    }
+
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+}
+
+impl From<std::process::Output> for Output {
+    fn from(output: std::process::Output) -> Self {
         Self {
             status: output.status.code(),
             stdout: String::from_utf8(output.stdout).unwrap(),
             stderr: String::from_utf8(output.stderr).unwrap(),
         }
-    }
-
-    pub fn json(&self) -> Value {
-        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 }
 

@@ -1,15 +1,13 @@
 //! Whatever is waited for, a stop ends it at once, and one that takes long says what it is for.
 
 use std::net::TcpListener;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use testkit::Cluster;
 
+use crate::frozen::Frozen;
 use crate::support::{Output, Project};
-
-/// What a stop may take.
-const AT_ONCE: Duration = Duration::from_secs(5);
 
 const CURSOS: &str = r#"
 [streams.cursos]
@@ -18,30 +16,11 @@ table = "public.cursos"
 mode = "full"
 "#;
 
-/// Sends SIGTERM to a run, which must end at once as an interrupted one does. Returns what it said.
+/// Stops a run, which must end at once as an interrupted one does. Returns what it said.
 fn stop(child: Child) -> Output {
-    signal("TERM", child.id());
-    let asked = Instant::now();
-    let output = child.wait_with_output().unwrap();
-    assert!(
-        asked.elapsed() < AT_ONCE,
-        "{:?}: {output:?}",
-        asked.elapsed()
-    );
-    assert_eq!(output.status.code(), Some(130), "{output:?}");
-    Output {
-        status: output.status.code(),
-        stdout: String::from_utf8(output.stdout).unwrap(),
-        stderr: String::from_utf8(output.stderr).unwrap(),
-    }
-}
-
-fn signal(name: &str, pid: u32) {
-    let sent = Command::new("kill")
-        .args(["-s", name, &pid.to_string()])
-        .status()
-        .unwrap();
-    assert!(sent.success());
+    let output = Output::of_stopped(child);
+    assert_eq!(output.status, Some(130), "{output:?}");
+    output
 }
 
 fn begin(project: &Project) -> Child {
@@ -103,30 +82,6 @@ fn a_server_that_is_frozen_amid_an_extract_does_not_hold_a_stop_up() {
     let project = Project::on(source, query);
     let run = begin(&project);
     project.wait_for_extract();
-    let backends: Vec<i32> = cluster
-        .admin()
-        .unwrap()
-        .query(
-            "SELECT pid FROM pg_stat_activity WHERE datname = 'helada' OR query LIKE 'COPY%'",
-            &[],
-        )
-        .unwrap()
-        .iter()
-        .map(|row| row.get(0))
-        .collect();
-    let mut frozen: Vec<u32> = backends
-        .into_iter()
-        .map(|pid| u32::try_from(pid).unwrap())
-        .collect();
-    frozen.extend(cluster.postmaster_pid());
-    for pid in &frozen {
-        signal("STOP", *pid);
-    }
-    let stopped = std::panic::catch_unwind(|| stop(run));
-    for pid in &frozen {
-        signal("CONT", *pid);
-    }
-    if let Err(failure) = stopped {
-        std::panic::resume_unwind(failure);
-    }
+    let _frozen = Frozen::freeze(&cluster);
+    stop(run);
 }

@@ -14,18 +14,24 @@ fn assert_shown(project: &Project, shown: &str) {
     project.assert_same_as("public.visto", "replica.t");
 }
 
+/// A table that was read whole, and of which less is published since.
+fn published(name: &str, narrowed: &str) -> Project {
+    let project = project(name, T, &["t"], "");
+    project.run(&[]);
+    project
+        .source
+        .batch(&format!("ALTER PUBLICATION acequia SET TABLE {narrowed}"))
+        .unwrap();
+    project
+}
+
 #[test]
 fn what_was_left_out_for_a_while_is_read_anew() {
     if postgres_major() < 15 {
         return;
     }
     for (name, narrowed) in [("columns", "t (id, a)"), ("rows", "t WHERE (id > 10)")] {
-        let project = project(&format!("narrow_{name}"), T, &["t"], "");
-        project.run(&[]);
-        project
-            .source
-            .batch(&format!("ALTER PUBLICATION acequia SET TABLE {narrowed}"))
-            .unwrap();
+        let project = published(&format!("narrow_{name}"), narrowed);
         project
             .source
             .batch("UPDATE t SET b = 'nueva', n = n + 1 WHERE id IN (3, 13); DELETE FROM t WHERE id = 4; INSERT INTO t VALUES (5000, 'x', 'y', 1)")
@@ -57,12 +63,7 @@ fn what_is_left_out_from_now_on_is_told_or_followed() {
         ),
         ("rows", "t WHERE (id > 10)", "* FROM t WHERE id > 10"),
     ] {
-        let project = project(&format!("narrower_{name}"), T, &["t"], "");
-        project.run(&[]);
-        project
-            .source
-            .batch(&format!("ALTER PUBLICATION acequia SET TABLE {narrowed}"))
-            .unwrap();
+        let project = published(&format!("narrower_{name}"), narrowed);
         project
             .source
             .batch("UPDATE t SET b = 'nueva', n = n + 1 WHERE id IN (3, 13)")

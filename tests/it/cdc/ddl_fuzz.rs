@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::project;
-use crate::support::Project;
+use crate::support::{Project, Random, number};
 
 /// Seeds that found something once, and some that did not.
 const SEEDS: [u64; 4] = [2, 3, 4, 276_796_998_156_301];
@@ -15,31 +15,22 @@ const TYPES: [&str; 6] = ["int", "text", "bigint", "numeric(12,2)", "date", "col
 
 #[test]
 fn random_ddl_is_followed_or_read_anew() {
-    for seed in SEEDS {
-        carry(seed, seed % 2 == 0);
-    }
-    let minutes = std::env::var("ACEQUIA_SOAK").ok();
-    let Some(minutes) = minutes.and_then(|minutes| minutes.parse().ok()) else {
-        return;
-    };
-    let until = Instant::now() + Duration::from_mins(minutes);
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    let mut seed = u64::from(now.subsec_nanos()) << 20;
-    while Instant::now() < until {
-        seed += 1;
-        carry(seed, seed % 2 == 0);
-    }
+    for_seeds(&SEEDS, carry);
 }
 
 /// While runs follow on runs, into both destinations in turn. A run may find the table amid a change and say so; what it
 /// loads is right, and once the table rests, so is everything.
 #[test]
 fn random_ddl_beside_runs_is_followed_or_read_anew() {
-    for seed in [21, 22] {
-        carry_beside(seed, seed % 2 == 0);
+    for_seeds(&[21, 22], carry_beside);
+}
+
+/// Takes these seeds, and others for as many minutes as a soak is to last; every other one has a table with a key.
+fn for_seeds(seeds: &[u64], carry: fn(u64, bool)) {
+    for seed in seeds {
+        carry(*seed, seed % 2 == 0);
     }
-    let minutes = std::env::var("ACEQUIA_SOAK").ok();
-    let Some(minutes) = minutes.and_then(|minutes| minutes.parse().ok()) else {
+    let Some(minutes) = number("ACEQUIA_SOAK") else {
         return;
     };
     let until = Instant::now() + Duration::from_mins(minutes);
@@ -47,7 +38,7 @@ fn random_ddl_beside_runs_is_followed_or_read_anew() {
     let mut seed = u64::from(now.subsec_nanos()) << 20;
     while Instant::now() < until {
         seed += 1;
-        carry_beside(seed, seed % 2 == 0);
+        carry(seed, seed % 2 == 0);
     }
 }
 
@@ -214,7 +205,7 @@ fn run(project: &Project, destination: &str, seed: u64, history: &[String]) {
 
 /// The table as the source has it, and chance.
 struct Table {
-    state: u64,
+    random: Random,
     keyed: bool,
     columns: Vec<String>,
     names: u32,
@@ -225,7 +216,7 @@ struct Table {
 impl Table {
     fn new(seed: u64, keyed: bool) -> Self {
         Self {
-            state: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1,
+            random: Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1),
             keyed,
             columns: vec!["a".to_owned(), "b".to_owned(), "c".to_owned()],
             names: 0,
@@ -235,10 +226,7 @@ impl Table {
     }
 
     fn below(&mut self, below: u64) -> u64 {
-        self.state ^= self.state << 13;
-        self.state ^= self.state >> 7;
-        self.state ^= self.state << 17;
-        self.state % below
+        self.random.below(below)
     }
 
     fn look(&mut self, project: &Project) {

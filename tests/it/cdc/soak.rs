@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::project;
-use crate::support::counts;
+use crate::support::{Random, counts};
 
 /// How often the process is killed.
 const KILLS: u32 = 20;
@@ -59,13 +59,8 @@ fn pgbench_is_replicated_while_the_process_is_killed_at_random() {
     ])
     .spawn()
     .unwrap();
-    let mut seed = 0x2545_f491_4f6c_dd1d_u64;
-    let mut random = |below: u64| {
-        seed ^= seed << 13;
-        seed ^= seed >> 7;
-        seed ^= seed << 17;
-        seed % below
-    };
+    let mut numbers = Random(0x2545_f491_4f6c_dd1d);
+    let mut random = |below: u64| numbers.below(below);
     let mut kills = 0;
     let mut ended = 0;
     while kills < KILLS {
