@@ -18,14 +18,19 @@ use duckdb::types::Value;
 use postgres::SimpleQueryMessage;
 use testkit::{Changes, Cluster, HUBSPOT_TOKEN, HubSpotServer, Lake, Seed};
 
-const VENTAS: u64 = 50_000;
+const VENTAS: u64 = 6_000;
+const PARTICIPANTES: u64 = 45_000;
+const ACTIVIDADES: u64 = 450_000;
+/// Companies in the CRM that nobody has sold anything to.
+const PROSPECTS: u64 = 60;
 const SEED: u64 = 42;
 
 /// Changes of rows that were carried already, and of one that was not.
 const CORRECTIONS: &str = "\
 UPDATE actividades_participantes SET tipo_actividad = 'corregida' WHERE id = 7;
 DELETE FROM actividades_participantes WHERE id = 8;
-INSERT INTO actividades_participantes (participante_id, tipo_actividad) SELECT min(id), 'inicio_sesion' FROM participantes;";
+INSERT INTO actividades_participantes (participante_id, tipo_actividad)
+    SELECT max(participante_id), 'sesion_iniciada' FROM actividades_participantes;";
 
 const QUESTIONS: [(&str, &str); 6] = [
     (
@@ -88,13 +93,17 @@ fn main() -> Result<()> {
     let warehouse = cluster.database("almacen")?;
     let mut client = source.client()?;
     let lake = (destination == "lake").then(Lake::start).transpose()?;
-    let seed = Seed::new(SEED, VENTAS);
+    let seed = Seed::new(SEED, VENTAS)
+        .participantes(PARTICIPANTES)
+        .actividades(ACTIVIDADES)
+        .until_today();
     let seeded = seed.apply(&mut client)?;
     let crm = HubSpotServer::options()
         .companies(seed.clientes())
+        .prospects(PROSPECTS)
         .start()?;
     println!(
-        "{} clientes (and as many companies in the CRM), {} cursos, {} ventas, {} participantes, {} actividades",
+        "{} clientes (and as many companies in the CRM, with {PROSPECTS} prospects), {} cursos, {} ventas, {} participantes, {} actividades",
         seeded.clientes, seeded.cursos, seeded.ventas, seeded.participantes, seeded.actividades
     );
     let run = |arguments: &[&str]| -> Result<()> {

@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result};
 use postgres::{Client, Transaction};
 
-use crate::seed::{Hash, actividad_columns, numbers, venta_columns};
+use crate::seed::{ACTIVITIES, Hash, actividad_columns, numbers, venta_columns};
 
 /// How many rows to change, all in one transaction. Which rows, and into what, follows from the seed and the rows that
 /// are there; only `updated_at`, `fecha_venta` and `timestamp` come from the server's clock.
@@ -189,6 +189,8 @@ impl Changes {
             &one_of(&hash, "clientes", "cliente"),
             &one_of(&hash, "cursos", "curso"),
             "CURRENT_DATE",
+            "CURRENT_DATE",
+            1,
         );
         run(
             tx,
@@ -204,7 +206,13 @@ impl Changes {
 
     fn insert_actividades(&self, tx: &mut Transaction<'_>) -> Result<u64> {
         let hash = Hash::new(self.seed);
-        let columns = actividad_columns(&hash, &one_of(&hash, "participantes", "participante"));
+        let columns = actividad_columns(
+            &hash,
+            &one_of(&hash, PRESENT, "participante"),
+            &hash.pick("n", "tipo", ACTIVITIES),
+            &hash.below("n", "duracion", 3600),
+            &hash.below("n", "progreso", 1001),
+        );
         run(
             tx,
             self.insert_actividades,
@@ -222,6 +230,13 @@ impl Changes {
         format!("SELECT id FROM {table} ORDER BY {order}, id LIMIT {rows}")
     }
 }
+
+/// Participants whose course is under way; where there are none, all.
+const PRESENT: &str = "(WITH presentes AS (
+                            SELECT p.id FROM participantes p JOIN ventas v ON v.id = p.venta_id
+                            WHERE v.estado = 'en_curso' AND CURRENT_DATE BETWEEN v.fecha_inicio AND v.fecha_fin)
+                        SELECT id FROM presentes
+                        UNION ALL SELECT id FROM participantes WHERE NOT EXISTS (SELECT FROM presentes)) AS presentes";
 
 /// The id of one row of a table, by the number `n`. The ids are read once a statement.
 fn one_of(hash: &Hash, table: &str, purpose: &str) -> String {
