@@ -19,8 +19,8 @@ use postgres::SimpleQueryMessage;
 use testkit::{Changes, Cluster, HUBSPOT_TOKEN, HubSpotServer, Lake, Seed};
 
 const VENTAS: u64 = 6_000;
-const PARTICIPANTES: u64 = 45_000;
-const ACTIVIDADES: u64 = 450_000;
+const PARTICIPANTES: u64 = 48_000;
+const ACTIVIDADES: u64 = 800_000;
 /// Companies in the CRM that nobody has sold anything to.
 const PROSPECTS: u64 = 60;
 const SEED: u64 = 42;
@@ -135,7 +135,12 @@ fn main() -> Result<()> {
     run(&["run"])?;
 
     say("A day passes");
-    let changed = Changes::day(SEED).apply(&mut client)?;
+    let changed = Changes {
+        insert_actividades: 600,
+        recent_actividades: true,
+        ..Changes::day(SEED)
+    }
+    .apply(&mut client)?;
     println!("{changed:?}");
     client.batch_execute(CORRECTIONS)?;
     println!("and somebody corrected the activities:\n{CORRECTIONS}");

@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result};
 use postgres::{Client, Transaction};
 
-use crate::seed::{ACTIVITIES, Hash, actividad_columns, numbers, venta_columns};
+use crate::seed::{ACTIVITIES, HOURS, Hash, actividad_columns, numbers, venta_columns};
 
 /// How many rows to change, all in one transaction. Which rows, and into what, follows from the seed and the rows that
 /// are there; only `updated_at`, `fecha_venta` and `timestamp` come from the server's clock.
@@ -21,6 +21,8 @@ pub struct Changes {
     pub reprice_cursos: u64,
     /// New activities; none where there are no participants.
     pub insert_actividades: u64,
+    /// Whether the new activities are of the 24 hours before now, at the hours at which people learn, and not of this moment.
+    pub recent_actividades: bool,
     /// Activities that get other details: not what the application does, but CDC must follow it.
     pub update_actividades: u64,
     /// Activities that are deleted; likewise.
@@ -213,12 +215,27 @@ impl Changes {
             &hash.below("n", "duracion", 3600),
             &hash.below("n", "progreso", 1001),
         );
+        let (at, order) = if self.recent_actividades {
+            let today = format!(
+                "date_trunc('day', now(), 'UTC') + ('{{{HOURS}}}'::integer[])[1 + {hour}] * interval '1 hour'
+                 + {minute} * interval '1 second'",
+                hour = hash.below("n", "hora", HOURS.split(',').count() as u64),
+                minute = hash.below("n", "momento", 3_600),
+            );
+            let at = format!(
+                "CASE WHEN {today} <= now() THEN {today} ELSE {today} - interval '1 day' END"
+            );
+            (at, "5, n")
+        } else {
+            ("now()".to_owned(), "n")
+        };
         run(
             tx,
             self.insert_actividades,
             &format!(
-                "INSERT INTO actividades_participantes (participante_id, tipo_actividad, contenido_id, detalles)
-                 SELECT {columns} FROM {} WHERE EXISTS (SELECT FROM participantes) ORDER BY n",
+                "INSERT INTO actividades_participantes
+                    (participante_id, tipo_actividad, contenido_id, detalles, \"timestamp\")
+                 SELECT {columns}, {at} FROM {} WHERE EXISTS (SELECT FROM participantes) ORDER BY {order}",
                 numbers(1, self.insert_actividades)
             ),
         )

@@ -15,7 +15,7 @@ use anyhow::{Context as _, Result, bail};
 use postgres::{Client, Transaction};
 
 pub(crate) use hash::{Hash, mix};
-pub(crate) use rows::{actividad_columns, numbers, venta_columns};
+pub(crate) use rows::{HOURS, actividad_columns, numbers, venta_columns};
 pub(crate) use words::{ACTIVITIES, FORMS, PLACES, TRADES};
 
 use calendar::DAYS;

@@ -17,7 +17,7 @@ pub(crate) const LOSING: [i32; 2] = [3, 8];
 /// So many topics at five levels are 80 courses, which `cursos` counts on.
 const _: () = assert!(TOPICS.len() == 16);
 /// Hours at which people learn, as often as listed (UTC): mornings, then after lunch, some in the evening.
-const HOURS: &str =
+pub(crate) const HOURS: &str =
     "6,7,7,8,8,8,8,9,9,9,9,10,10,10,11,11,12,13,14,14,14,15,15,15,16,16,17,18,19,19,20,20,21";
 
 /// What decides the rows of a seed.
@@ -180,7 +180,7 @@ impl Story {
     pub(crate) fn time_spent(&self) -> String {
         format!(
             "SELECT id, curso_id, inicio, dias, duracion, propension,
-                    ((200 + propension * propension / 400) * dias)::integer AS peso
+                    ((500 + propension * propension / 500) * dias)::integer AS peso
              FROM (SELECT p.id, v.curso_id, v.fecha_inicio AS inicio, {propension} AS propension, v.duracion,
                           CASE WHEN v.estado <> 'cancelado' AND v.fecha_inicio IS NOT NULL AND {vino}
                                THEN greatest(least(v.duracion * {constancia} / 100, {end} - v.fecha_inicio), 0)

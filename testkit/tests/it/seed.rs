@@ -191,6 +191,7 @@ fn changes_are_counted_dated_now_and_the_same_each_time() -> Result<()> {
         insert_cursos: 2,
         reprice_cursos: 5,
         insert_actividades: 40,
+        recent_actividades: false,
         update_actividades: 6,
         delete_actividades: 7,
         seed: 9,

@@ -244,7 +244,20 @@ fn a_seed_until_today_has_courses_under_way_and_nothing_to_come() -> Result<()> 
             ("activities of today", fresh, 500.0, 500.0),
             ("of those not there", &stray, 0.0, 0.0),
         ],
-    )
+    )?;
+    let last_id = "SELECT max(id) FROM actividades_participantes";
+    let before = number(&db, last_id)?;
+    Changes {
+        insert_actividades: 300,
+        recent_actividades: true,
+        ..Changes::new(4)
+    }
+    .apply(&mut db.client()?)?;
+    let spread = format!(
+        "SELECT count(DISTINCT date_trunc('hour', \"timestamp\")) FROM actividades_participantes
+         WHERE id > {before} AND \"timestamp\" BETWEEN now() - interval '25 hours' AND now()"
+    );
+    ensure_within(&db, &[("hours of the day", &spread, 8.0, 18.0)])
 }
 
 #[test]
