@@ -28,6 +28,7 @@ mod follow;
 pub mod landed_loads;
 mod load_step;
 mod loader;
+pub mod page;
 pub mod plan;
 pub mod prune;
 mod reconnect;

@@ -17,7 +17,6 @@ use crate::config::suggest;
 mod view;
 mod words;
 
-use view::Reading;
 
 /// The major version of Vega-Lite that the page draws with.
 const VERSION: &str = "6";
@@ -91,11 +90,11 @@ pub(crate) fn parse(file: &str, text: &str, problems: &mut Problems) -> Option<C
             problems.add(file, line, format!("it has no {key}"), remedy);
         }
     }
-    let reading = Reading::of(file, &lines, &mut spec, problems);
+    let found = view::read(file, &lines, &mut spec, problems);
     if let Some(spec) = spec.as_object_mut() {
         spec.remove("title");
     }
-    if reading.data.is_empty() {
+    if found.data.is_empty() {
         let remedy = "add \"data\": {\"sql\": \"SELECT …\"} or \"data\": {\"model\": \"name\"}";
         problems.add(file, lines.line("/data"), "it has no data", remedy);
     }
@@ -103,9 +102,9 @@ pub(crate) fn parse(file: &str, text: &str, problems: &mut Problems) -> Option<C
         title: title?,
         description: description?,
         spec,
-        data: reading.data,
-        temporal: reading.temporal,
-        fields: reading.fields,
+        data: found.data,
+        temporal: found.temporal,
+        fields: found.fields,
     })
 }
 

@@ -1,5 +1,5 @@
 use super::*;
-use crate::report::rows::{Kind, RowsColumn};
+use crate::report::rows::{Column, Kind};
 
 const GOOD: &str = r#"{
   "$schema": "https://vega.github.io/schema/vega-lite/v6.json",
@@ -94,7 +94,7 @@ fn a_column_that_its_rows_lack_is_told() {
     let columns = |names: &[&str]| Rows {
         columns: names
             .iter()
-            .map(|name| RowsColumn {
+            .map(|name| Column {
                 name: (*name).to_owned(),
                 kind: Kind::Text,
             })

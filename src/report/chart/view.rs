@@ -13,15 +13,45 @@ use crate::report::query::{Query, bare};
 
 const DATA_REMEDY: &str = "write {\"sql\": \"SELECT …\"}, {\"model\": \"name\"}, or {\"values\": […]} for what is not in the destination";
 
-/// What a specification turned out to be.
+/// What a specification turned out to hold.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    /// The queries, whose names stand in their places now.
+    pub(super) data: Vec<ChartData>,
+    /// The columns that are read as points in time.
+    pub(super) temporal: BTreeSet<String>,
+    /// The columns that its encodings name.
+    pub(super) fields: Vec<Field>,
+}
+
+/// Reads a specification, and puts names in the place of its queries.
+pub(super) fn read(
+    file: &str,
+    lines: &JsonLines,
+    spec: &mut Value,
+    problems: &mut Problems,
+) -> Found {
+    let mut reading = Reading {
+        file,
+        lines,
+        problems,
+        found: Found::default(),
+    };
+    let around = Around {
+        data: None,
+        made: Some(BTreeSet::new()),
+    };
+    reading.view("", spec, around);
+    reading.found
+}
+
+/// A specification that is being read.
 #[derive(Debug)]
-pub(super) struct Reading<'a> {
+struct Reading<'a> {
     file: &'a str,
     lines: &'a JsonLines,
     problems: &'a mut Problems,
-    pub(super) data: Vec<ChartData>,
-    pub(super) temporal: BTreeSet<String>,
-    pub(super) fields: Vec<Field>,
+    found: Found,
 }
 
 /// What a view has from those around it.
@@ -33,30 +63,7 @@ struct Around {
     made: Option<BTreeSet<String>>,
 }
 
-impl<'a> Reading<'a> {
-    /// Reads a specification, and puts names in the place of its queries.
-    pub(super) fn of(
-        file: &'a str,
-        lines: &'a JsonLines,
-        spec: &mut Value,
-        problems: &'a mut Problems,
-    ) -> Self {
-        let mut reading = Self {
-            file,
-            lines,
-            problems,
-            data: Vec::new(),
-            temporal: BTreeSet::new(),
-            fields: Vec::new(),
-        };
-        let around = Around {
-            data: None,
-            made: Some(BTreeSet::new()),
-        };
-        reading.view("", spec, around);
-        reading
-    }
-
+impl Reading<'_> {
     fn problem(&mut self, path: &str, what: impl AsRef<str>, remedy: impl Into<String>) {
         self.problems
             .add(self.file, self.lines.line(path), what, remedy);
@@ -162,10 +169,10 @@ impl<'a> Reading<'a> {
             let remedy = "remove it: the page knows the columns' types from the destination";
             self.problem(&format!("{path}/{other}"), what, remedy);
         }
-        let index = self.data.len();
+        let index = self.found.data.len();
         let name = format!("acequia_{index}");
         *data = json!({"name": name});
-        self.data.push(ChartData {
+        self.found.data.push(ChartData {
             name,
             query,
             line: self.lines.line(path),
@@ -189,7 +196,7 @@ impl<'a> Reading<'a> {
                 collect_names(transform, made);
             }
             if let (Some(_), Some(field)) = (transform.get("timeUnit"), transform.get("field")) {
-                self.temporal.extend(field.as_str().map(str::to_owned));
+                self.found.temporal.extend(field.as_str().map(str::to_owned));
             }
         }
     }
@@ -226,10 +233,10 @@ impl<'a> Reading<'a> {
         if let Some(name) = word("field") {
             let is_time = word("type") == Some("temporal") || keys.contains_key("timeUnit");
             if is_time {
-                self.temporal.insert(name.to_owned());
+                self.found.temporal.insert(name.to_owned());
             }
             if let (Some(data), Some(made)) = (around.data, &around.made) {
-                self.fields.push(Field {
+                self.found.fields.push(Field {
                     name: name.to_owned(),
                     line: self.lines.line(&format!("{path}/field")),
                     data,
