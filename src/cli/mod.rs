@@ -240,12 +240,18 @@ pub(crate) struct ReplayArgs {
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  acequia report                      the page that [report] names\n  acequia report --page \
-                        /srv/www/informe.html"
+                        /srv/www/informe.html\n  acequia report --serve              on http://127.0.0.1:8080, as fresh as the destination"
 )]
 pub(crate) struct ReportArgs {
     /// The page's file [default: `output` under [report], or report.html beside the configuration]
     #[arg(long, value_name = "PATH")]
     pub(crate) page: Option<PathBuf>,
+    /// Show the page on this machine's loopback address until Ctrl-C, and keep it fresh; no file is written
+    #[arg(long, conflicts_with = "page")]
+    pub(crate) serve: bool,
+    /// The port to show it on; 0 takes a free one
+    #[arg(long, value_name = "N", default_value_t = 8080, requires = "serve")]
+    pub(crate) port: u16,
     /// The destination, instead of the one that [pipeline] names
     #[arg(long, value_name = "NAME")]
     pub(crate) destination: Option<String>,

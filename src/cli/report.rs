@@ -1,6 +1,7 @@
 //! `acequia report`
 
-use acequia::config::{Document, Selection};
+use acequia::config::{Document, Pipeline, Selection};
+use acequia::pipeline::live_page;
 use acequia::pipeline::page::write_page;
 use acequia::{Error, Result};
 use serde::Serialize;
@@ -22,6 +23,9 @@ pub(crate) fn run(args: &ReportArgs, context: &mut Context) -> Result<Exit> {
         destination: args.destination.clone(),
     };
     let pipeline = document.resolve_without_sources(&selection)?;
+    if args.serve {
+        return serve(&pipeline, args, context);
+    }
     let path = match (&args.page, &pipeline.report) {
         (Some(path), _) => std::path::absolute(path).map_err(|error| {
             Error::config(format!("cannot make {} absolute", path.display())).cause(error)
@@ -45,4 +49,19 @@ pub(crate) fn run(args: &ReportArgs, context: &mut Context) -> Result<Exit> {
         context.printer.marked(Mark::Good, &text)?;
     }
     Ok(Exit::Ok)
+}
+
+/// Shows the page until it is told to stop, which is how this ends well.
+fn serve(pipeline: &Pipeline, args: &ReportArgs, context: &Context) -> Result<Exit> {
+    block_on(async {
+        let stop = interrupt::listen(context.notices.clone())?;
+        let told = |address: &str| {
+            let text = format!("the report is shown at {address} until Ctrl-C");
+            context.notices.say(&text);
+        };
+        match live_page::serve(pipeline, args.port, &stop, told).await {
+            Err(Error::Interrupted) | Ok(()) => Ok(Exit::Ok),
+            Err(error) => Err(error),
+        }
+    })
 }

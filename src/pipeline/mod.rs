@@ -26,6 +26,7 @@ pub mod check;
 mod contained;
 mod follow;
 pub mod landed_loads;
+pub mod live_page;
 mod load_step;
 mod loader;
 pub mod page;

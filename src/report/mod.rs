@@ -21,6 +21,7 @@ mod page;
 mod problems;
 mod query;
 mod rows;
+mod server;
 mod table;
 mod words;
 mod write;
@@ -31,6 +32,7 @@ pub use page::{Freshness, Page};
 use problems::Problems;
 use query::Query;
 use rows::Rows;
+pub use server::Server;
 pub use write::write;
 
 /// The most rows that a chart or table may have: more are no chart that people read, and make a page that telephones do not
