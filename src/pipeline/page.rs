@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
 use super::loader::Loader;
+use super::report::PageReport;
 use crate::config::{self, Pipeline};
 use crate::destination::{self, Destination, LedgerRow};
 use crate::error::{Error, Result};
@@ -51,22 +53,66 @@ pub async fn write_page(
     Ok(page)
 }
 
-/// Writes the page of a run, out of the destination that the run has open.
-pub(super) async fn after_loads(
-    pipeline: &Pipeline,
-    settings: &config::Report,
-    loader: &Loader,
-) -> Result<()> {
-    let report = Report::read(settings)?;
-    let models = models(pipeline);
-    let asking = loader.call(move |destination| {
-        let asked = ask(destination, &report, models.as_deref())?;
-        Ok((report, asked))
-    });
-    let (report, asked) = asking.await?;
-    let failures = failures(pipeline).await?;
-    let freshness = freshness(pipeline, &asked.last_loads, &failures);
-    write(&report.page(&asked.rows, &freshness)?.html, &settings.output)
+/// The page of a run, which is made again and again where the run follows.
+pub(super) struct PageStep {
+    pipeline: Arc<Pipeline>,
+    settings: config::Report,
+    loader: Loader,
+    last: Mutex<Option<PageReport>>,
+}
+
+impl PageStep {
+    /// The page of a pipeline, if its configuration wants one after each run.
+    pub(super) fn of(pipeline: &Arc<Pipeline>, loader: &Loader) -> Option<Self> {
+        let settings = pipeline.report.clone()?;
+        settings.after_run.then(|| Self {
+            pipeline: Arc::clone(pipeline),
+            settings,
+            loader: loader.clone(),
+            last: Mutex::default(),
+        })
+    }
+
+    /// Makes the page out of the destination that the run has open. A failure is told in the report, as the loads are
+    /// committed and the page before stays; `None` after a stop.
+    pub(super) async fn make(&self) -> Option<PageReport> {
+        let began = Instant::now();
+        let error = match self.try_make().await {
+            Err(Error::Interrupted) => return None,
+            made => made.err().map(|error| error.report()),
+        };
+        let report = PageReport {
+            path: self.settings.output.clone(),
+            seconds: began.elapsed().as_secs_f64(),
+            error,
+        };
+        *self.kept() = Some(report.clone());
+        Some(report)
+    }
+
+    /// What became of the last one.
+    pub(super) fn last(&self) -> Option<PageReport> {
+        self.kept().clone()
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Option<PageReport>> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn try_make(&self) -> Result<()> {
+        let pipeline = &self.pipeline;
+        // A person may have changed the parts since the last batch.
+        let report = Report::read(&self.settings)?;
+        let models = models(pipeline);
+        let asking = self.loader.call(move |destination| {
+            let asked = ask(destination, &report, models.as_deref())?;
+            Ok((report, asked))
+        });
+        let (report, asked) = asking.await?;
+        let failures = failures(pipeline).await?;
+        let freshness = freshness(pipeline, &asked.last_loads, &failures);
+        write(&report.page(&asked.rows, &freshness)?.html, &self.settings.output)
+    }
 }
 
 fn settings(pipeline: &Pipeline) -> Result<&config::Report> {
