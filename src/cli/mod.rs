@@ -24,6 +24,7 @@ mod printer;
 mod progress;
 pub(crate) mod replay;
 pub(crate) mod replication;
+pub(crate) mod report;
 pub(crate) mod run;
 pub(crate) mod status;
 
@@ -119,6 +120,11 @@ pub(crate) enum Command {
     /// Of each stream, applies the newest complete chain of loads, from the last one that made the table anew, or what
     /// follows on the loads that the destination has. The next run goes on from there.
     Replay(ReplayArgs),
+    /// Make the report: one HTML page of what the destination has
+    ///
+    /// The page is made of the folder that [report] names: texts (.md), charts of Vega-Lite (.vl.json) and tables (.sql). It
+    /// holds all it needs and opens offline.
+    Report(ReportArgs),
     /// See what is in the landing area, and remove what is not needed
     #[command(subcommand)]
     Landing(LandingCommand),
@@ -229,6 +235,26 @@ pub(crate) struct ReplayArgs {
     /// Apply this load alone; may be given several times
     #[arg(long = "load", value_name = "ID")]
     pub(crate) loads: Vec<LoadId>,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  acequia report                      the page that [report] names\n  acequia report --page \
+                        /srv/www/informe.html\n  acequia report --serve              on http://127.0.0.1:8080, as fresh as the destination"
+)]
+pub(crate) struct ReportArgs {
+    /// The page's file [default: `output` under [report], or report.html beside the configuration]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) page: Option<PathBuf>,
+    /// Show the page on this machine's loopback address until Ctrl-C, and keep it fresh; no file is written
+    #[arg(long, conflicts_with = "page")]
+    pub(crate) serve: bool,
+    /// The port to show it on; 0 takes a free one
+    #[arg(long, value_name = "N", default_value_t = 8080, requires = "serve")]
+    pub(crate) port: u16,
+    /// The destination, instead of the one that [pipeline] names
+    #[arg(long, value_name = "NAME")]
+    pub(crate) destination: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -51,6 +51,9 @@ pub(super) fn tell_failures(report: &RunReport, context: &Context) {
     for failure in failures(report) {
         context.notices.failure(&failure);
     }
+    if let Some(error) = report.page_error() {
+        context.notices.failure(&format!("the report page: {error}"));
+    }
 }
 
 /// What failed, each cause once, with the streams that it stopped. What an interruption has skipped needs no word more.
@@ -127,6 +130,10 @@ fn told(followed: &FollowEvent) -> String {
                 "the first of them was"
             },
         ),
+        FollowEvent::Page { error: Some(error) } => {
+            format!("the report page stays as it was: {error}")
+        }
+        FollowEvent::Page { error: None } => "the report page is made again".to_owned(),
     }
 }
 
@@ -136,7 +143,7 @@ pub(super) fn exit(report: &RunReport, interrupted: bool) -> Exit {
     let any = |status: Status| report.streams.iter().any(|stream| stream.status == status);
     if interrupted && !all(Status::Ok) {
         Exit::Interrupted
-    } else if any(Status::Failed) {
+    } else if any(Status::Failed) || report.page_error().is_some() {
         Exit::Failed
     } else {
         Exit::Ok
@@ -179,6 +186,16 @@ pub(super) fn print_report(report: &RunReport, how: &str, printer: &Printer) -> 
     }
     for failure in failures(report) {
         printer.marked(Mark::Bad, &indented(&failure))?;
+    }
+    if let Some(page) = &report.page {
+        let name = page.path.display();
+        match &page.error {
+            Some(error) => {
+                let text = format!("the report page {name} stays as it was: {error}");
+                printer.marked(Mark::Bad, &indented(&text))?;
+            }
+            None => printer.marked(Mark::Good, &format!("the report page {name}"))?,
+        }
     }
     let count = |status: Status| {
         let streams = report
@@ -299,6 +316,7 @@ mod tests {
                 failed("b", "its key has NULL"),
                 failed("c", "the server is away"),
             ],
+            page: None,
             seconds: 1.0,
         };
         assert_eq!(
@@ -322,6 +340,7 @@ mod tests {
                     ..StreamReport::skipped(&"ventas".parse().unwrap(), Mode::Full)
                 })
                 .collect(),
+            page: None,
             seconds: 1.0,
         };
         for (statuses, interrupted, expected) in [

@@ -19,8 +19,9 @@ pub mod environment;
 pub mod hubspot;
 pub mod model;
 pub mod postgres;
+pub mod report;
 pub mod resolve;
-mod suggest;
+pub(crate) mod suggest;
 mod table_name;
 mod units;
 
@@ -28,6 +29,7 @@ pub use document::Document;
 pub use hubspot::{HubSpotObject, HubSpotSource};
 pub use model::{NullCursor, Reader};
 pub use postgres::{PostgresChanges, PostgresRows, PostgresSource, RowsRead};
+pub use report::{Language, Report};
 pub use resolve::Selection;
 pub use units::duration;
 
@@ -48,6 +50,8 @@ pub struct Pipeline {
     pub destination: Destination,
     /// The streams to run, in the order of their names.
     pub streams: Vec<Stream>,
+    /// The report page, if the configuration has one.
+    pub report: Option<Report>,
 }
 
 /// A destination in use.

@@ -9,6 +9,7 @@ use serde::de::{self, MapAccess, Visitor, value::MapAccessDeserializer};
 use serde_json::{Value, json};
 
 use super::hubspot::ApiVersion;
+use super::report::ReportConfig;
 use crate::evolution::SchemaContract;
 use crate::mode::{Deletes, Disposition, Mode};
 use crate::names::StreamName;
@@ -28,6 +29,9 @@ pub struct Config {
     /// The streams, by name. The name is also the table's, unless `destination_table` gives another.
     #[serde(default)]
     pub streams: BTreeMap<StreamName, StreamConfig>,
+    /// The report page that is made of what the destination has.
+    #[serde(default)]
+    pub report: Option<ReportConfig>,
 }
 
 /// The pipeline as a whole.

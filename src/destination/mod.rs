@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use crate::error::Result;
 use crate::evolution::{SchemaContract, TableSchema};
@@ -132,6 +133,15 @@ pub trait Destination: Send {
     /// # Errors
     /// [`crate::Error::Destination`] if there is no such table.
     fn live_ids(&mut self, table: &str, disposition: Disposition) -> Result<Vec<String>>;
+
+    /// The rows that a query returns, in its order, each a JSON object whose keys are the query's columns. The query is one
+    /// SELECT and cannot write. Unqualified names in it are those of the schema `models`, if it is given, and then those of
+    /// the dataset. Numbers that JSON has no form for (NaN, infinity) are null, or a text where the database writes one.
+    ///
+    /// # Errors
+    /// [`crate::Error::Destination`] if the query is not one SELECT, it reads what is not there, or the destination runs no
+    /// queries. Neither quotes a value.
+    fn rows_as_json(&mut self, query: &str, models: Option<&str>) -> Result<Vec<Box<RawValue>>>;
 }
 
 /// The state of a stream, as `_acequia_state` keeps it.

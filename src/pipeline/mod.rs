@@ -26,8 +26,10 @@ pub mod check;
 mod contained;
 mod follow;
 pub mod landed_loads;
+pub mod live_page;
 mod load_step;
 mod loader;
+pub mod page;
 pub mod plan;
 pub mod prune;
 mod reconnect;
@@ -46,6 +48,7 @@ mod wait;
 use crate::progress::Progress;
 pub use follow::{FollowEvent, FollowObserver};
 use loader::Loader;
+use page::PageStep;
 use record::Record;
 use replication::ReplicationRun;
 use report::{RunReport, StreamReport};
@@ -115,6 +118,7 @@ async fn run_streams(
     )
     .await?;
     let pipeline = Arc::new(pipeline);
+    let page = PageStep::of(&pipeline, &loader).map(Arc::new);
     let mut alone = Vec::new();
     let mut by_source: BTreeMap<&str, Vec<(usize, &PostgresChanges, StreamRun)>> = BTreeMap::new();
     for (place, stream) in pipeline.streams.iter().enumerate() {
@@ -159,6 +163,7 @@ async fn run_streams(
             loader: loader.clone(),
             jobs: options.jobs.get(),
             follow: options.follow.clone(),
+            page: page.clone(),
             stop: options.interrupt.child_token(),
         };
         work.push(Box::pin(async move {
@@ -194,11 +199,15 @@ async fn run_streams(
             prune_after(&pipeline, retention, &landing, &loader, report).await;
         }
     }
+    if let Some(page) = page.as_ref().filter(|_| ended) {
+        page.make().await;
+    }
     loader.release().await?;
     Ok(RunReport {
         pipeline: pipeline.name.clone(),
         destination: pipeline.destination.name.clone(),
         streams: reports.into_iter().map(|(_, report)| report).collect(),
+        page: page.and_then(|page| page.last()),
         seconds: began.elapsed().as_secs_f64(),
     })
 }

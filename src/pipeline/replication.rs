@@ -6,6 +6,7 @@
 //! run that follows then continues in small batches.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::Utc;
@@ -17,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::contained::contained;
 use super::follow::{FollowEvent, FollowObserver};
 use super::loader::Loader;
+use super::page::PageStep;
 use super::report::StreamReport;
 use super::slot_owner::Reader;
 use super::stream::{ATTEMPTS, Expected, Landed, StreamRun, gave_way};
@@ -47,6 +49,8 @@ pub(super) struct ReplicationRun {
     pub(super) jobs: usize,
     /// If it is set, the run follows until it is stopped, and calls the observer for each event.
     pub(super) follow: Option<FollowObserver>,
+    /// The report page that is made after each batch of a run that follows.
+    pub(super) page: Option<Arc<PageStep>>,
     pub(super) stop: CancellationToken,
 }
 
@@ -451,7 +455,9 @@ impl ReplicationRun {
         tasks: &mut [StreamTask],
         told: &FollowObserver,
     ) -> Result<()> {
+        let mut page_failed = None;
         while tasks.iter().any(StreamTask::resumes) {
+            self.make_page(replication, told, &mut page_failed).await?;
             self.loader.release().await?;
             let summary = match self.read(replication, tasks, StopAt::FirstBatch).await {
                 Ok(summary) => summary,
@@ -480,6 +486,31 @@ impl ReplicationRun {
                 task.failure = None;
             }
         }
+        Ok(())
+    }
+}
+
+impl ReplicationRun {
+    /// Makes the report page. Tells where it fails otherwise than before.
+    async fn make_page(
+        &self,
+        replication: &mut Replication,
+        told: &FollowObserver,
+        before: &mut Option<String>,
+    ) -> Result<()> {
+        let Some(page) = &self.page else {
+            return Ok(());
+        };
+        let made = tokio::select! {
+            made = page.make() => made,
+            error = replication.keep_alive() => return Err(error),
+        };
+        let error = made.and_then(|made| made.error);
+        if error != *before {
+            let error = error.clone();
+            (told.0)(&FollowEvent::Page { error });
+        }
+        *before = error;
         Ok(())
     }
 }

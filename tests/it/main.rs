@@ -36,6 +36,7 @@ mod recovery;
 mod refusals;
 mod remote_landing;
 mod replay;
+mod report;
 mod screens;
 mod strange_server;
 mod support;

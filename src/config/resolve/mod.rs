@@ -19,6 +19,7 @@ mod address;
 mod crm;
 mod destination;
 mod problems;
+mod report;
 mod source;
 mod storage;
 mod stream;
@@ -102,6 +103,7 @@ impl Document {
         let part_size = self.size(part_size, "[pipeline] part_size", LEAST_PART_SIZE, problems);
         let retention = self.retention(problems);
         let destination = self.destination(selection, problems);
+        let report = self.report(problems);
 
         let selected = self.select(&selection.streams, problems);
         let used: BTreeSet<&str> = selected
@@ -128,6 +130,7 @@ impl Document {
             retention: retention?,
             destination: destination?,
             streams,
+            report: report?,
         })
     }
 

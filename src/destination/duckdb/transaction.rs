@@ -9,6 +9,7 @@ use crate::error::{Error, Kind, Result};
 use crate::failpoint;
 
 use super::open;
+use super::query;
 use super::session::Session;
 
 impl Transactional for Session {
@@ -21,6 +22,17 @@ impl Transactional for Session {
             // A commit that fails has undone the transaction.
             tracing::debug!(%error, "no rollback");
         }
+        query::look_nowhere(self);
+        done
+    }
+
+    fn trial<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        self.batch("BEGIN TRANSACTION")?;
+        let done = work(self);
+        if let Err(error) = self.connection.execute_batch("ROLLBACK") {
+            tracing::debug!(%error, "no rollback");
+        }
+        query::look_nowhere(self);
         done
     }
 

@@ -187,6 +187,19 @@ impl Transactional for Session {
         outcome
     }
 
+    fn trial<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        self.interruption.working.store(true, Ordering::SeqCst);
+        let tried = self
+            .batch("BEGIN ISOLATION LEVEL READ COMMITTED, READ WRITE")
+            .and_then(|()| work(self));
+        if let Err(error) = self.client.batch_execute("ROLLBACK") {
+            // The connection is broken, and the server has rolled back the transaction.
+            tracing::debug!(%error, "no rollback");
+        }
+        self.interruption.working.store(false, Ordering::SeqCst);
+        tried
+    }
+
     /// It returns at once: a thread of its own asks the server to cancel, again and again until the transaction has ended,
     /// because a request between two statements has no effect.
     fn interrupter(&self) -> Interrupter {

@@ -2,18 +2,26 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use serde_json::value::RawValue;
+
 use crate::destination::{Destination, Interrupter, LedgerRow, Loaded, StagedLoad, StreamState};
 use crate::error::{Error, Result};
 use crate::mode::Disposition;
 use crate::names::{DestinationId, LoadId, StreamName};
 use crate::position::Position;
 
-use super::{SqlEngine, ledger, live_ids};
+use super::query::{self, QueryEngine};
+use super::{ledger, live_ids};
 
 /// An engine whose connection has transactions.
-pub(crate) trait Transactional: SqlEngine + Send {
+pub(crate) trait Transactional: QueryEngine + Send {
     /// Does `work` in one transaction: all of it, or nothing.
     fn transaction<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T>
+    where
+        Self: Sized;
+
+    /// Does `work` in a transaction that is undone in any case.
+    fn trial<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T>
     where
         Self: Sized;
 
@@ -108,5 +116,12 @@ impl<S: Transactional> Destination for Database<S> {
     fn live_ids(&mut self, table: &str, disposition: Disposition) -> Result<Vec<String>> {
         let table = self.session.table(table);
         live_ids(&mut self.session, &table, disposition)
+    }
+
+    fn rows_as_json(&mut self, query: &str, models: Option<&str>) -> Result<Vec<Box<RawValue>>> {
+        let dataset = self.session.dataset().to_owned();
+        let schemas: Vec<&str> = models.into_iter().chain([dataset.as_str()]).collect();
+        self.session
+            .trial(|session| query::rows_as_json(session, query, &schemas))
     }
 }

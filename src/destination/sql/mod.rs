@@ -34,6 +34,7 @@ pub(crate) mod load;
 pub(crate) mod loads;
 mod marks;
 pub(crate) mod place;
+pub(crate) mod query;
 mod rows;
 mod scd2;
 mod sequence;
