@@ -1,11 +1,11 @@
 //! `make demo`: a throw-away PostgreSQL with the company's schema and a throw-away CRM that answers as HubSpot does, the
-//! pipeline of `acequia.toml` run against them, a day of changes, the pipeline again, and a few analytical queries on what
-//! arrived.
+//! pipeline of `acequia.toml` run against them, a day of changes, the pipeline again, a few queries on what arrived, and what
+//! the models of `analisis/` and their page tell of it.
 //!
 //! It loads DuckDB; with `DESTINATION=postgres` in the environment, a PostgreSQL database instead; with `DESTINATION=lake`, a
-//! throw-away Iceberg catalog, which DuckDB and PyIceberg are both asked.
+//! throw-away Iceberg catalog, which DuckDB and PyIceberg are both asked; a lake has neither models nor page.
 //!
-//! It leaves `formacion.duckdb` and `landing/` to look at. The servers and their data go when it ends.
+//! It leaves `formacion.duckdb`, `informe.html` and `landing/` to look at. The servers and their data go when it ends.
 
 #![allow(clippy::print_stdout)]
 
@@ -32,7 +32,7 @@ DELETE FROM actividades_participantes WHERE id = 8;
 INSERT INTO actividades_participantes (participante_id, tipo_actividad)
     SELECT max(participante_id), 'sesion_iniciada' FROM actividades_participantes;";
 
-const QUESTIONS: [(&str, &str); 6] = [
+const QUESTIONS: [(&str, &str); 4] = [
     (
         "What happened to the activities since the first run, in the order of commits?",
         "SELECT _acequia_op AS op, count(*) AS cambios, min(id) AS primero, max(id) AS último,
@@ -52,26 +52,31 @@ const QUESTIONS: [(&str, &str); 6] = [
          FROM replica.ventas GROUP BY 1 ORDER BY 1",
     ),
     (
-        "Which clients' people are the most active?",
-        "SELECT cl.nombre AS cliente, count(DISTINCT p.id) AS participantes, count(*) AS actividades
-         FROM replica.actividades_participantes a
-         JOIN replica.participantes p ON p.id = a.participante_id
-         JOIN replica.ventas v ON v.id = p.venta_id
-         JOIN replica.clientes cl ON cl.id = v.cliente_id
-         GROUP BY 1 ORDER BY 3 DESC, 1 LIMIT 5",
-    ),
-    (
-        "What do the CRM's stages of a customer bring in?",
-        "SELECT co.lifecyclestage AS etapa, count(DISTINCT co.id) AS empresas, sum(v.precio_total) AS ingresos
-         FROM replica.companies co
-         JOIN replica.clientes cl ON cl.dominio = co.domain
-         JOIN replica.ventas v ON v.cliente_id = cl.id
-         WHERE NOT co.archived AND v.estado <> 'cancelado' GROUP BY 1 ORDER BY 3 DESC",
-    ),
-    (
         "What did each run do? (the ledger)",
         "SELECT stream, mode, disposition, rows_extracted, inserted, updated, deleted
          FROM replica._acequia_loads ORDER BY loaded_at, stream",
+    ),
+];
+
+/// What the models of `analisis/` answer.
+const FIGURES: [(&str, &str); 4] = [
+    (
+        "How is the company doing? (now, and in the period before)",
+        "SELECT indicador, unidad, round(valor, 3) AS valor, round(antes, 3) AS antes FROM analisis.resumen ORDER BY orden",
+    ),
+    (
+        "Which courses lose their people?",
+        "SELECT curso, participantes, abandono, nota_media FROM analisis.curso_resultado
+         WHERE participantes >= 100 ORDER BY abandono DESC NULLS LAST LIMIT 3",
+    ),
+    (
+        "Whom must the tutors call this week?",
+        "SELECT motivo, count(*) AS personas, count(DISTINCT curso) AS cursos FROM analisis.engagement_participante
+         WHERE en_riesgo GROUP BY motivo ORDER BY 2 DESC",
+    ),
+    (
+        "Where does the funnel leak?",
+        "SELECT nombre AS paso, empresas, del_anterior FROM analisis.embudo ORDER BY paso",
     ),
 ];
 
@@ -150,7 +155,7 @@ fn main() -> Result<()> {
     run(&["status"])?;
 
     say(&format!("What the analysts see in {destination}"));
-    let answer: Answer<'_> = if destination == "duckdb" {
+    let mut answer: Answer<'_> = if destination == "duckdb" {
         let connection = duckdb::Connection::open(root.join("formacion.duckdb"))?;
         Box::new(move |sql| Ok(answer_of_duckdb(&connection, sql)?.to_string()))
     } else if let Some(lake) = &lake {
@@ -161,12 +166,22 @@ fn main() -> Result<()> {
         let mut client = warehouse.client()?;
         Box::new(move |sql| answer_of_postgres(&mut client, sql))
     };
-    ask(answer)?;
+    ask(&mut answer, &QUESTIONS)?;
+    if lake.is_none() {
+        say("What the models of analisis/ tell");
+        ask(&mut answer, &FIGURES)?;
+    }
 
     say("Left to look at");
+    if lake.is_none() {
+        println!(
+            "informe.html       the report page, for a browser: {}",
+            root.join("informe.html").display()
+        );
+    }
     if destination == "duckdb" {
         println!(
-            "formacion.duckdb   with the DuckDB shell, or any client that reads it: schema `replica`"
+            "formacion.duckdb   with the DuckDB shell, or any client that reads it: schemas `replica` and `analisis`"
         );
     }
     println!(
@@ -178,8 +193,8 @@ fn main() -> Result<()> {
 /// Runs a query in the destination and lays its rows out as a table.
 type Answer<'a> = Box<dyn FnMut(&str) -> Result<String> + 'a>;
 
-fn ask(mut answer: Answer<'_>) -> Result<()> {
-    for (question, sql) in QUESTIONS {
+fn ask(answer: &mut Answer<'_>, questions: &[(&str, &str)]) -> Result<()> {
+    for (question, sql) in questions {
         println!("\n{question}");
         println!("{}", answer(sql)?);
     }
@@ -205,7 +220,7 @@ fn binary() -> Result<PathBuf> {
 
 /// Removes what an earlier demo left.
 fn clean(root: &Path) -> Result<()> {
-    for file in ["formacion.duckdb", "formacion.duckdb.wal"] {
+    for file in ["formacion.duckdb", "formacion.duckdb.wal", "informe.html"] {
         let path = root.join(file);
         if path.exists() {
             std::fs::remove_file(&path).with_context(|| {
