@@ -8,6 +8,7 @@ use crate::support::Project;
 
 mod chromium;
 mod pages;
+mod runs;
 
 use chromium::Browser;
 
