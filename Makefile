@@ -5,7 +5,7 @@ CARGO := scripts/cargo.sh
 # Where the demo loads: duckdb, postgres or lake.
 DESTINATION ?= duckdb
 
-.PHONY: demo test lint doc deny fuzz format bench setup matrix soak
+.PHONY: demo test lint doc deny fuzz format bench setup matrix soak screenshots
 
 # How many minutes each soak and fuzz runs.
 MINUTES ?= 60

@@ -7,6 +7,7 @@ use testkit::Seed;
 use crate::support::Project;
 
 mod chromium;
+mod live;
 mod pages;
 mod runs;
 
