@@ -313,10 +313,20 @@ mod tests {
     #[test]
     fn a_text_that_only_looks_like_a_day_is_text() {
         for text in [
-            "2026-11-2", "2026-11-29x", "2026-11-29 ", "2026-11-29 18:00", "2026-11-29 18:00:00.", "2026-11-29 18:00:00+0",
-            "v026-11-29", "",
+            "2026-11-2",
+            "2026-11-29x",
+            "2026-11-29 ",
+            "2026-11-29 18:00",
+            "2026-11-29 18:00:00.",
+            "2026-11-29 18:00:00+0",
+            "v026-11-29",
+            "",
         ] {
-            let expected = if text.ends_with('.') { Kind::Time } else { Kind::Text };
+            let expected = if text.ends_with('.') {
+                Kind::Time
+            } else {
+                Kind::Text
+            };
             assert_eq!(kind_of_text(text.as_bytes()), expected, "{text}");
         }
     }

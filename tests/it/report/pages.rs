@@ -26,7 +26,9 @@ fn every_chart_is_drawn_and_the_page_fetches_nothing() {
             );
             assert_eq!(empty, json!([]), "{scheme} {width}");
             // Nothing makes the page wider than its window.
-            let wide = browser.eval("document.documentElement.scrollWidth - document.documentElement.clientWidth");
+            let wide = browser.eval(
+                "document.documentElement.scrollWidth - document.documentElement.clientWidth",
+            );
             assert_eq!(wide, json!(0), "{scheme} {width}");
             let file = artefacts().join(format!("page-{scheme}-{width}.png"));
             browser.screenshot(&file, 12_000.0);
@@ -81,17 +83,34 @@ fn the_numbers_on_the_page_are_those_of_sql() {
         "SELECT cl.nombre FROM replica.ventas v JOIN replica.clientes cl ON cl.id = v.cliente_id WHERE v.estado <> 'cancelado' \
          GROUP BY 1 ORDER BY sum(v.precio_total) DESC, 1 LIMIT 1",
     );
-    assert_eq!(cells(&mut browser, "70-clientes", 0).first(), first.as_ref());
+    assert_eq!(
+        cells(&mut browser, "70-clientes", 0).first(),
+        first.as_ref()
+    );
     browser.eval("document.querySelector('[id=\"70-clientes\"] button.whole').click()");
     let clients = project
         .value("SELECT count(DISTINCT cl.nombre) FROM replica.ventas v JOIN replica.clientes cl ON cl.id = v.cliente_id")
         .unwrap();
-    let sums: Vec<f64> = cells(&mut browser, "70-clientes", 3).iter().map(|cell| spanish(cell)).collect();
+    let sums: Vec<f64> = cells(&mut browser, "70-clientes", 3)
+        .iter()
+        .map(|cell| spanish(cell))
+        .collect();
     assert_eq!(sums.len().to_string(), clients);
-    let total = project.value("SELECT sum(precio_total) FROM replica.ventas WHERE estado <> 'cancelado'").unwrap();
-    assert!((sums.iter().sum::<f64>() - total.parse::<f64>().unwrap()).abs() < 0.005, "{total}");
-    let sales: f64 = cells(&mut browser, "70-clientes", 1).iter().map(|cell| spanish(cell)).sum();
-    assert_eq!(Some(sales.to_string()), project.value("SELECT count(*) FROM replica.ventas"));
+    let total = project
+        .value("SELECT sum(precio_total) FROM replica.ventas WHERE estado <> 'cancelado'")
+        .unwrap();
+    assert!(
+        (sums.iter().sum::<f64>() - total.parse::<f64>().unwrap()).abs() < 0.005,
+        "{total}"
+    );
+    let sales: f64 = cells(&mut browser, "70-clientes", 1)
+        .iter()
+        .map(|cell| spanish(cell))
+        .sum();
+    assert_eq!(
+        Some(sales.to_string()),
+        project.value("SELECT count(*) FROM replica.ventas")
+    );
     // A chart's bars are as long as their sums.
     let marks = marks(&mut browser, "30-ingresos-curso");
     assert_eq!(marks.len(), 10);
@@ -106,7 +125,10 @@ fn the_numbers_on_the_page_are_those_of_sql() {
     let mark = mark.unwrap_or_else(|| panic!("{course} is not in {marks:?}"));
     let shown = mark.split(';').find(|pair| pair.contains('€')).unwrap();
     let shown = spanish(shown.split_once(": ").unwrap().1);
-    assert!((shown - sum.parse::<f64>().unwrap()).abs() < 0.005, "{mark}: {sum}");
+    assert!(
+        (shown - sum.parse::<f64>().unwrap()).abs() < 0.005,
+        "{mark}: {sum}"
+    );
 }
 
 #[test]
@@ -126,9 +148,11 @@ fn a_filter_changes_what_has_its_column_and_the_others_say_so() {
     let after = marks(&mut browser, "30-ingresos-curso");
     assert_eq!((before.len(), after.len()), (10, 1));
     assert!(after[0].contains(&course), "{after:?}");
-    let note = browser.eval("document.querySelector('[id=\"70-clientes\"] .unfiltered').textContent");
+    let note =
+        browser.eval("document.querySelector('[id=\"70-clientes\"] .unfiltered').textContent");
     assert_eq!(note, json!("No se filtra por: Curso"));
-    let hidden = browser.eval("document.querySelector('[id=\"30-ingresos-curso\"] .unfiltered').hidden");
+    let hidden =
+        browser.eval("document.querySelector('[id=\"30-ingresos-curso\"] .unfiltered').hidden");
     assert_eq!(hidden, json!(true));
     // What is chosen survives a reload.
     let address = browser.eval("location.href");
@@ -139,7 +163,9 @@ fn a_filter_changes_what_has_its_column_and_the_others_say_so() {
     let reset = browser.eval("(() => { document.querySelector('button.reset').click(); return document.activeElement.id; })()");
     assert_eq!(reset, json!("filter-0"));
     browser.until("document.querySelectorAll('[id=\"30-ingresos-curso\"] svg [aria-roledescription=\"bar\"]').length === 10");
-    let month = project.value("SELECT strftime(max(fecha_venta), '%Y-%m') FROM replica.ventas").unwrap();
+    let month = project
+        .value("SELECT strftime(max(fecha_venta), '%Y-%m') FROM replica.ventas")
+        .unwrap();
     choose(&mut browser, "filter-2-from", &month);
     let cells = browser.eval(
         "document.querySelectorAll('[id=\"40-estado\"] .drawing svg [aria-roledescription=\"rect mark\"]').length",
@@ -163,10 +189,18 @@ fn a_table_is_sorted_by_the_keyboard() {
         browser.eval("[...document.querySelectorAll('[id=\"70-clientes\"] th')].map((th) => th.getAttribute('aria-sort'))")
     };
     let before = cells(&mut browser, "70-clientes", 1);
-    browser.eval("document.querySelector('[id=\"70-clientes\"] th button[data-column=\"1\"]').focus()");
+    browser.eval(
+        "document.querySelector('[id=\"70-clientes\"] th button[data-column=\"1\"]').focus()",
+    );
     browser.press("Enter", 13);
-    assert_eq!(sorted(&mut browser), json!(["none", "descending", "none", "none", "none"]));
-    let descending: Vec<f64> = cells(&mut browser, "70-clientes", 1).iter().map(|cell| spanish(cell)).collect();
+    assert_eq!(
+        sorted(&mut browser),
+        json!(["none", "descending", "none", "none", "none"])
+    );
+    let descending: Vec<f64> = cells(&mut browser, "70-clientes", 1)
+        .iter()
+        .map(|cell| spanish(cell))
+        .collect();
     assert!(descending.is_sorted_by(|a, b| a >= b), "{descending:?}");
     let most = project.value(
         "SELECT max(n) FROM (SELECT count(*) AS n FROM replica.ventas GROUP BY cliente_id) AS q",
@@ -174,8 +208,14 @@ fn a_table_is_sorted_by_the_keyboard() {
     assert_eq!(Some(descending[0].to_string()), most);
     // The same heading still has the focus.
     browser.press("Enter", 13);
-    assert_eq!(sorted(&mut browser), json!(["none", "ascending", "none", "none", "none"]));
-    let ascending: Vec<f64> = cells(&mut browser, "70-clientes", 1).iter().map(|cell| spanish(cell)).collect();
+    assert_eq!(
+        sorted(&mut browser),
+        json!(["none", "ascending", "none", "none", "none"])
+    );
+    let ascending: Vec<f64> = cells(&mut browser, "70-clientes", 1)
+        .iter()
+        .map(|cell| spanish(cell))
+        .collect();
     assert!(ascending.is_sorted(), "{ascending:?}");
     assert_ne!(before, cells(&mut browser, "70-clientes", 1));
 }
@@ -216,6 +256,9 @@ fn a_day_is_the_same_day_wherever_its_reader_is() {
         browser.open(&super::address(&project));
         drawn(&mut browser);
         let marks = marks(&mut browser, "10-dia");
-        assert!(marks[0].contains("mar 2026") || marks[0].contains("marzo 2026"), "{zone}: {marks:?}");
+        assert!(
+            marks[0].contains("mar 2026") || marks[0].contains("marzo 2026"),
+            "{zone}: {marks:?}"
+        );
     }
 }

@@ -8,7 +8,10 @@ use crate::support::Output;
 #[test]
 fn a_run_makes_the_page_and_says_so() {
     let project = project("report_run");
-    project.streams(&format!("{STREAMS}{}", REPORT.replace("after_run = false", "")));
+    project.streams(&format!(
+        "{STREAMS}{}",
+        REPORT.replace("after_run = false", "")
+    ));
     let report = project.run(&[]);
     let page = project.path("informe.html");
     assert_eq!(report["page"]["path"], json!(page));
@@ -29,7 +32,10 @@ fn a_run_makes_the_page_and_says_so() {
 #[test]
 fn a_page_that_cannot_be_made_leaves_the_loads_and_the_page_before() {
     let project = project("report_fails");
-    project.streams(&format!("{STREAMS}{}", REPORT.replace("after_run = false", "")));
+    project.streams(&format!(
+        "{STREAMS}{}",
+        REPORT.replace("after_run = false", "")
+    ));
     project.run(&[]);
     let before = std::fs::read_to_string(project.path("informe.html")).unwrap();
     project
@@ -44,13 +50,30 @@ fn a_page_that_cannot_be_made_leaves_the_loads_and_the_page_before() {
     let output = project.acequia(&["run", "--output", "json"]);
     assert_eq!(output.status, Some(1), "{output:?}");
     let report = output.json();
-    assert!(report["streams"].as_array().unwrap().iter().all(|stream| stream["status"] == "ok"));
+    assert!(
+        report["streams"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|stream| stream["status"] == "ok")
+    );
     let error = report["page"]["error"].as_str().unwrap();
-    assert!(error.contains("99-mal.sql: its query is refused"), "{error}");
-    assert!(error.contains("nada") && error.contains("remedy"), "{error}");
-    assert_eq!(std::fs::read_to_string(project.path("informe.html")).unwrap(), before);
+    assert!(
+        error.contains("99-mal.sql: its query is refused"),
+        "{error}"
+    );
+    assert!(
+        error.contains("nada") && error.contains("remedy"),
+        "{error}"
+    );
     assert_eq!(
-        project.value("SELECT estado FROM replica.ventas WHERE id = 7").as_deref(),
+        std::fs::read_to_string(project.path("informe.html")).unwrap(),
+        before
+    );
+    assert_eq!(
+        project
+            .value("SELECT estado FROM replica.ventas WHERE id = 7")
+            .as_deref(),
         Some("completado")
     );
     // The failure is told on standard error as well, for cron.
@@ -67,11 +90,26 @@ fn mistakes_are_told_with_file_line_and_remedy_and_nothing_is_written() {
     project.run(&[]);
     let chart = std::fs::read_to_string(project.path("informe/30-ingresos-curso.vl.json")).unwrap();
     for (text, told) in [
-        (chart.replace("\"bar\"", "\"bra\""), "30-ingresos-curso.vl.json:6: Vega-Lite has no mark `bra`; did you mean `bar`?"),
-        (chart.replace("\"field\": \"curso\"", "\"field\": \"cursos\""), "30-ingresos-curso.vl.json:8: its data has no column `cursos`"),
-        (chart.replace("FROM ventas", "FROM venta"), "30-ingresos-curso.vl.json:5: its query is refused"),
-        (chart.replace("SELECT c.nombre", "DELETE FROM ventas; SELECT c.nombre"), "30-ingresos-curso.vl.json:5: its query is refused"),
-        (chart.replace("},\n  \"mark\"", "}\n  \"mark\""), "30-ingresos-curso.vl.json:6: it is not JSON"),
+        (
+            chart.replace("\"bar\"", "\"bra\""),
+            "30-ingresos-curso.vl.json:6: Vega-Lite has no mark `bra`; did you mean `bar`?",
+        ),
+        (
+            chart.replace("\"field\": \"curso\"", "\"field\": \"cursos\""),
+            "30-ingresos-curso.vl.json:8: its data has no column `cursos`",
+        ),
+        (
+            chart.replace("FROM ventas", "FROM venta"),
+            "30-ingresos-curso.vl.json:5: its query is refused",
+        ),
+        (
+            chart.replace("SELECT c.nombre", "DELETE FROM ventas; SELECT c.nombre"),
+            "30-ingresos-curso.vl.json:5: its query is refused",
+        ),
+        (
+            chart.replace("},\n  \"mark\"", "}\n  \"mark\""),
+            "30-ingresos-curso.vl.json:6: it is not JSON",
+        ),
     ] {
         std::fs::write(project.path("informe/30-ingresos-curso.vl.json"), text).unwrap();
         let output = project.acequia(&["report"]);
@@ -80,7 +118,12 @@ fn mistakes_are_told_with_file_line_and_remedy_and_nothing_is_written() {
         assert!(output.stderr.contains("remedy: "), "{}", output.stderr);
         assert!(!project.path("informe.html").exists());
     }
-    assert_eq!(project.value("SELECT count(*) FROM replica.ventas").as_deref(), Some("3000"));
+    assert_eq!(
+        project
+            .value("SELECT count(*) FROM replica.ventas")
+            .as_deref(),
+        Some("3000")
+    );
 }
 
 #[test]
@@ -101,9 +144,16 @@ fn a_page_goes_where_it_is_told_and_has_the_rights_that_the_mask_leaves() {
     let output = project.acequia(&["report", "--page", "otra.html", "--output", "json"]);
     assert_eq!(output.status, Some(0), "{output:?}");
     let page = project.path("otra.html");
-    assert_eq!(output.json()["page"], json!(std::fs::canonicalize(&page).unwrap()));
+    assert_eq!(
+        output.json()["page"],
+        json!(std::fs::canonicalize(&page).unwrap())
+    );
     let mode = std::fs::metadata(&page).unwrap().permissions().mode() & 0o777;
-    let mask = std::fs::metadata(project.path("formacion.duckdb")).unwrap().permissions().mode() & 0o666;
+    let mask = std::fs::metadata(project.path("formacion.duckdb"))
+        .unwrap()
+        .permissions()
+        .mode()
+        & 0o666;
     assert_eq!(mode & 0o666, mask & 0o666);
     assert!(!project.path("informe.html").exists());
     let output = project.acequia(&["report", "--page", "no/hay.html"]);
@@ -120,9 +170,17 @@ fn postgres_makes_the_same_page() {
     let output = project.acequia(&["report", "--destination", "almacen"]);
     assert_eq!(output.status, Some(0), "{output:?}");
     let of_postgres = rows(&std::fs::read_to_string(project.path("informe.html")).unwrap());
-    assert_eq!(of_duckdb.as_array().unwrap().len(), of_postgres.as_array().unwrap().len());
+    assert_eq!(
+        of_duckdb.as_array().unwrap().len(),
+        of_postgres.as_array().unwrap().len()
+    );
     // The two databases sort text each in its own way, and round averages each in its own way.
-    for (one, other) in of_duckdb.as_array().unwrap().iter().zip(of_postgres.as_array().unwrap()) {
+    for (one, other) in of_duckdb
+        .as_array()
+        .unwrap()
+        .iter()
+        .zip(of_postgres.as_array().unwrap())
+    {
         for (name, data) in one["data"].as_object().unwrap() {
             let other = &other["data"][name];
             let id = &one["id"];
@@ -148,7 +206,8 @@ fn a_page_waits_for_whoever_has_the_file() {
     let project = project("report_waits");
     project.run(&[]);
     let held = project.duckdb();
-    held.execute_batch("CREATE TABLE ajena (n INTEGER)").unwrap();
+    held.execute_batch("CREATE TABLE ajena (n INTEGER)")
+        .unwrap();
     let waiting = project
         .command(&["report"])
         .stdout(std::process::Stdio::piped())
