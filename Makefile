@@ -14,6 +14,10 @@ demo: setup
 	$(CARGO) build --release --bin acequia --example demo
 	DESTINATION=$(DESTINATION) $(CARGO) run --release --quiet --example demo
 
+# The picture of the report page in docs/images, of the page that the demo makes.
+screenshots: demo
+	scripts/screenshots.sh
+
 test: setup
 	$(CARGO) test --release --workspace
 

@@ -127,6 +127,27 @@ impl PageStep {
     }
 }
 
+/// What there is to say of a pipeline's report, whose parts are read and whose queries are asked. `None` if it has none.
+///
+/// # Errors
+/// As [`page`], except that nothing need be loaded yet.
+pub(super) async fn look(pipeline: &Pipeline) -> Result<Option<String>> {
+    let Some(settings) = pipeline
+        .report
+        .as_ref()
+        .filter(|_| refuse_lake(&pipeline.destination).is_ok())
+    else {
+        return Ok(None);
+    };
+    let report = Report::read(settings)?;
+    let (_, asked) = open_and_ask(pipeline, report).await?;
+    Ok(Some(match asked? {
+        Some(_) => "its parts are as they should be, and its queries are answered".to_owned(),
+        None => "its parts are as they should be; its queries are asked once something was loaded"
+            .to_owned(),
+    }))
+}
+
 fn settings(pipeline: &Pipeline) -> Result<&config::Report> {
     pipeline.report.as_ref().ok_or_else(|| {
         Error::config("the configuration has no report").remedy(
@@ -209,7 +230,10 @@ async fn patiently(
         match asked {
             Err(error)
                 if error.ends_when_released() && began.elapsed() < pipeline.destination.wait => {}
-            asked => return Ok((report, asked?)),
+            asked => {
+                let asked = asked?.ok_or_else(|| nothing_loaded(&pipeline.destination))?;
+                return Ok((report, asked));
+            }
         }
         tokio::select! {
             () = tokio::time::sleep(PAUSE) => {}
@@ -218,14 +242,18 @@ async fn patiently(
     }
 }
 
-async fn open_and_ask(pipeline: &Pipeline, report: Report) -> Result<(Report, Result<Asked>)> {
+/// Asks a destination that is opened to be read. `None` if nothing was loaded yet.
+async fn open_and_ask(
+    pipeline: &Pipeline,
+    report: Report,
+) -> Result<(Report, Result<Option<Asked>>)> {
     let target = pipeline.destination.clone();
     let dataset = pipeline.dataset.clone();
     let models = models(pipeline);
     let asking = tokio::task::spawn_blocking(move || {
         let asked = destination::open_read_only(&target, &dataset).and_then(|opened| {
-            let mut opened = opened.ok_or_else(|| nothing_loaded(&target))?;
-            ask(opened.as_mut(), &report, models.as_deref())
+            let asked = opened.map(|mut opened| ask(opened.as_mut(), &report, models.as_deref()));
+            asked.transpose()
         });
         (report, asked)
     });

@@ -34,6 +34,7 @@ fn every_chart_is_drawn_and_the_page_fetches_nothing() {
             browser.screenshot(&file, 12_000.0);
         }
     }
+    std::fs::copy(project.path("informe.html"), artefacts().join("page.html")).unwrap();
 }
 
 /// The text of the first cells of a table's rows, or of the cells of one column.
