@@ -484,6 +484,9 @@
       tooltip: { theme: 'page', disableDefaultStyle: true }, logger: logger(),
     });
     views.set(part.id, result);
+    // What scrolls can be scrolled by the keyboard.
+    if (drawing.scrollWidth > drawing.clientWidth) drawing.tabIndex = 0;
+    else drawing.removeAttribute('tabindex');
   }
 
   // Bars that lie are as many as their rows: their height follows.

@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::chromium::Browser;
 use super::{artefacts, drawn, made, opened, project};
+use crate::support::Project;
 
 #[test]
 fn every_chart_is_drawn_and_the_page_fetches_nothing() {
@@ -236,20 +237,113 @@ fn a_page_on_paper_is_light_and_has_no_controls() {
     browser.screenshot(&artefacts().join("page-print.png"), 12_000.0);
 }
 
+/// A page of these parts alone.
+fn page_of(project: &Project, parts: &[(&str, &str)]) {
+    for entry in std::fs::read_dir(project.path("informe")).unwrap() {
+        std::fs::remove_file(entry.unwrap().path()).unwrap();
+    }
+    for (name, text) in parts {
+        std::fs::write(project.path("informe").join(name), text).unwrap();
+    }
+    made(project);
+}
+
+#[test]
+fn text_from_the_destination_is_shown_and_not_obeyed() {
+    let project = project("report_hostile");
+    project.run(&[]);
+    let hostile =
+        "<img src=x onerror=\"window.obeyed=1\"></script><script>window.obeyed=1</script>{{1}}";
+    let sql = format!("SELECT '{hostile}' AS \"<b>curso</b>\", 7 AS n");
+    let chart = json!({
+        "title": hostile,
+        "description": hostile,
+        "data": {"sql": sql},
+        "mark": "bar",
+        "encoding": {
+            "x": {"field": "n", "type": "quantitative"},
+            "color": {"field": "<b>curso</b>", "type": "nominal"},
+        },
+    });
+    let table = format!("-- title: {hostile}\n-- description: {hostile}\n{sql}");
+    let filters = json!([{"field": "<b>curso</b>", "label": hostile, "type": "select"}]);
+    page_of(
+        &project,
+        &[
+            ("10-a.md", &format!("# {hostile}\n\n{hostile}\n")),
+            ("20-b.vl.json", &chart.to_string()),
+            ("30-c.sql", &table),
+            ("filters.json", &filters.to_string()),
+        ],
+    );
+    let mut browser = opened(&project);
+    // The tooltip has it as well.
+    let place = browser.eval(
+        "(() => { const bar = document.querySelector('.drawing [aria-roledescription=\"bar\"]'); \
+         bar.scrollIntoView({block: 'center', behavior: 'instant'}); const box = bar.getBoundingClientRect(); \
+         return [box.left + box.width / 2, box.top + box.height / 2]; })()",
+    );
+    browser.send(
+        "Input.dispatchMouseEvent",
+        json!({"type": "mouseMoved", "x": place[0], "y": place[1]}),
+    );
+    browser.until("document.querySelector('#vg-tooltip-element.visible') !== null");
+    let told = browser.eval(
+        "[document.querySelector('#vg-tooltip-element').textContent.includes('onerror'), \
+          document.querySelector('.data tbody td').textContent.includes('onerror'), \
+          document.querySelector('h2').textContent.includes('onerror'), window.obeyed === undefined, \
+          document.images.length, document.querySelectorAll('script').length]",
+    );
+    assert_eq!(told, json!([true, true, true, true, 0, 5]));
+    assert_eq!(browser.complaints(), Vec::<String>::new());
+}
+
+#[test]
+fn a_chart_that_cannot_be_drawn_says_so_in_its_place_and_the_others_are() {
+    let project = project("report_broken");
+    project.run(&[]);
+    let chart = |calculate: &str| {
+        json!({
+            "title": "T",
+            "description": "D",
+            "data": {"sql": "SELECT 1 AS n"},
+            "transform": [{"calculate": calculate, "as": "m"}],
+            "mark": "bar",
+            "encoding": {"x": {"field": "m", "type": "quantitative"}},
+        })
+        .to_string()
+    };
+    page_of(
+        &project,
+        &[
+            ("10-mal.vl.json", &chart("datum.(")),
+            ("20-bien.vl.json", &chart("datum.n + 1")),
+        ],
+    );
+    let mut browser = Browser::start();
+    browser.width(1440);
+    browser.open(&super::address(&project));
+    browser.until("document.body.dataset.shown > 0");
+    let told = browser.eval(
+        "[document.querySelector('[id=\"10-mal\"] .error').textContent.startsWith('No se pudo dibujar este gráfico:'), \
+          document.body.dataset.charts, document.body.dataset.drawn]",
+    );
+    assert_eq!(told, json!([true, "2", "1"]));
+    assert_eq!(browser.complaints().len(), 1);
+}
+
 #[test]
 fn a_day_is_the_same_day_wherever_its_reader_is() {
     let project = project("report_zones");
     project.run(&[]);
-    for entry in std::fs::read_dir(project.path("informe")).unwrap() {
-        std::fs::remove_file(entry.unwrap().path()).unwrap();
-    }
-    std::fs::write(
-        project.path("informe/10-dia.vl.json"),
-        r#"{"title": "T", "description": "D", "data": {"sql": "SELECT DATE '2026-03-01' AS mes, 1 AS n"}, "mark": "bar",
+    page_of(
+        &project,
+        &[(
+            "10-dia.vl.json",
+            r#"{"title": "T", "description": "D", "data": {"sql": "SELECT DATE '2026-03-01' AS mes, 1 AS n"}, "mark": "bar",
             "encoding": {"x": {"field": "mes", "timeUnit": "yearmonth", "type": "temporal"}, "y": {"field": "n", "type": "quantitative"}}}"#,
-    )
-    .unwrap();
-    made(&project);
+        )],
+    );
     let mut browser = Browser::start();
     browser.width(820);
     for zone in ["America/Los_Angeles", "Pacific/Auckland", "UTC"] {
