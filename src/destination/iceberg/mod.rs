@@ -454,24 +454,21 @@ impl Destination for Lake {
     }
 
     fn unloaded(&mut self, stream: &StreamName, landed: &[LoadId]) -> Result<BTreeSet<LoadId>> {
-        let mut unloaded = BTreeSet::new();
-        let mut loaded = None;
-        for load_id in landed {
-            let lacks = match self.lacks(stream, load_id) {
-                Some(lacks) => lacks,
-                None => {
-                    if loaded.is_none() {
-                        loaded = Some(self.loaded(stream)?);
-                    }
-                    loaded
-                        .as_ref()
-                        .is_none_or(|loaded| !loaded.contains(load_id))
-                }
-            };
-            if lacks {
-                unloaded.insert(load_id.clone());
-            }
-        }
+        let answers: Vec<Option<bool>> = landed
+            .iter()
+            .map(|load_id| self.lacks(stream, load_id))
+            .collect();
+        let loaded = if answers.contains(&None) {
+            self.loaded(stream)?
+        } else {
+            HashSet::new()
+        };
+        let unloaded = landed
+            .iter()
+            .zip(answers)
+            .filter(|(load_id, lacks)| lacks.unwrap_or_else(|| !loaded.contains(load_id)))
+            .map(|(load_id, _)| load_id.clone())
+            .collect();
         let looked = Looked::of(landed, &unloaded);
         self.looked.insert(stream.clone(), looked);
         Ok(unloaded)

@@ -137,10 +137,10 @@ pub(super) async fn after_run(
     }
     // What is removed is gone: so the ledger itself is asked.
     let of = stream.clone();
-    let loaded = loader
+    let done = loader
         .call(move |destination| destination.loaded(&of))
         .await?;
-    for holding in removable(&loaded) {
+    for holding in removable(&done) {
         tracing::info!(load = %holding.load_id(), bytes = holding.bytes, "removing a load that is past its retention");
         landing.discard(&holding.address).await?;
     }
