@@ -40,6 +40,7 @@ Examples:
   acequia inspect LOAD_ID       see what a load consists of
   acequia landing list          see what is in the landing area
   acequia replay --destination NAME   build a destination from it
+  acequia report                make one HTML page of what the destination has
 
 Exit status:
   0 all well, 1 a stream or a check failed, 2 the command line or the configuration is wrong,

@@ -52,7 +52,9 @@ pub(super) fn tell_failures(report: &RunReport, context: &Context) {
         context.notices.failure(&failure);
     }
     if let Some(error) = report.page_error() {
-        context.notices.failure(&format!("the report page: {error}"));
+        context
+            .notices
+            .failure(&format!("the report page: {error}"));
     }
 }
 

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::names::StreamName;
+
 /// The report page, which is made of a folder of texts, charts and tables.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -59,4 +61,6 @@ pub struct Report {
     pub language: Language,
     /// Whether it is made after each run and each batch.
     pub after_run: bool,
+    /// The names of all streams of the configuration, whether the run reads them or not.
+    pub streams: Vec<StreamName>,
 }

@@ -146,7 +146,18 @@ pub async fn check(pipeline: &Pipeline) -> Vec<Finding> {
             }
         }
     }
+    findings.extend(check_report(pipeline).await);
     findings
+}
+
+/// Checks the parts of the report, and their queries where something was loaded that they can be asked of.
+async fn check_report(pipeline: &Pipeline) -> Option<Finding> {
+    let subject = "report";
+    let looked = contained(super::page::look(pipeline)).await.transpose()?;
+    Some(match looked {
+        Ok(message) => Finding::ok(subject, message),
+        Err(error) => Finding::failed(subject, &error),
+    })
 }
 
 /// Checks whether a source can replicate the changes of the pipeline's streams.

@@ -81,7 +81,10 @@ pub async fn serve(
 }
 
 async fn mark(pipeline: &Pipeline) -> Mark {
-    let folder = pipeline.report.as_ref().map(|report| report.folder.as_path());
+    let folder = pipeline
+        .report
+        .as_ref()
+        .map(|report| report.folder.as_path());
     Mark {
         parts: folder.map(files).unwrap_or_default(),
         destination: destination(pipeline).await,
@@ -94,8 +97,14 @@ fn files(folder: &Path) -> Vec<(PathBuf, Option<SystemTime>, u64)> {
     let mut files: Vec<_> = entries
         .map(|entry| {
             let metadata = entry.metadata().ok();
-            let time = metadata.as_ref().and_then(|metadata| metadata.modified().ok());
-            (entry.path(), time, metadata.map_or(0, |metadata| metadata.len()))
+            let time = metadata
+                .as_ref()
+                .and_then(|metadata| metadata.modified().ok());
+            (
+                entry.path(),
+                time,
+                metadata.map_or(0, |metadata| metadata.len()),
+            )
         })
         .collect();
     files.sort();

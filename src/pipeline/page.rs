@@ -1,6 +1,6 @@
 //! The report page of a pipeline: its parts are read, the destination is asked for their rows, and the page is composed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::loader::Loader;
 use super::report::PageReport;
-use crate::config::{self, Pipeline};
+use crate::config::{self, Pipeline, Target};
 use crate::destination::{self, Destination, LedgerRow};
 use crate::error::{Error, Result};
 use crate::landing::failures::Failure;
@@ -31,10 +31,12 @@ struct Asked {
 /// # Errors
 /// [`Error::Config`] if the pipeline has no report, or its parts are wrong; what keeps the destination from being read.
 pub async fn page(pipeline: &Pipeline, stop: &CancellationToken) -> Result<Page> {
-    let report = Report::read(settings(pipeline)?)?;
+    let settings = settings(pipeline)?;
+    refuse_lake(&pipeline.destination)?;
+    let report = Report::read(settings)?;
     let (report, asked) = patiently(pipeline, report, stop).await?;
     let failures = failures(pipeline).await?;
-    let freshness = freshness(pipeline, &asked.last_loads, &failures);
+    let freshness = freshness(settings, &asked.last_loads, &failures);
     report.page(&asked.rows, &freshness)
 }
 
@@ -64,8 +66,15 @@ pub(super) struct PageStep {
 impl PageStep {
     /// The page of a pipeline, if its configuration wants one after each run.
     pub(super) fn of(pipeline: &Arc<Pipeline>, loader: &Loader) -> Option<Self> {
-        let settings = pipeline.report.clone()?;
-        settings.after_run.then(|| Self {
+        let settings = pipeline
+            .report
+            .clone()
+            .filter(|settings| settings.after_run)?;
+        if let Err(error) = refuse_lake(&pipeline.destination) {
+            tracing::warn!("the report page is not made: {error}");
+            return None;
+        }
+        Some(Self {
             pipeline: Arc::clone(pipeline),
             settings,
             loader: loader.clone(),
@@ -110,9 +119,33 @@ impl PageStep {
         });
         let (report, asked) = asking.await?;
         let failures = failures(pipeline).await?;
-        let freshness = freshness(pipeline, &asked.last_loads, &failures);
-        write(&report.page(&asked.rows, &freshness)?.html, &self.settings.output)
+        let freshness = freshness(&self.settings, &asked.last_loads, &failures);
+        write(
+            &report.page(&asked.rows, &freshness)?.html,
+            &self.settings.output,
+        )
     }
+}
+
+/// What there is to say of a pipeline's report, whose parts are read and whose queries are asked. `None` if it has none.
+///
+/// # Errors
+/// As [`page`], except that nothing need be loaded yet.
+pub(super) async fn look(pipeline: &Pipeline) -> Result<Option<String>> {
+    let Some(settings) = pipeline
+        .report
+        .as_ref()
+        .filter(|_| refuse_lake(&pipeline.destination).is_ok())
+    else {
+        return Ok(None);
+    };
+    let report = Report::read(settings)?;
+    let (_, asked) = open_and_ask(pipeline, report).await?;
+    Ok(Some(match asked? {
+        Some(_) => "its parts are as they should be, and its queries are answered".to_owned(),
+        None => "its parts are as they should be; its queries are asked once something was loaded"
+            .to_owned(),
+    }))
 }
 
 fn settings(pipeline: &Pipeline) -> Result<&config::Report> {
@@ -121,6 +154,18 @@ fn settings(pipeline: &Pipeline) -> Result<&config::Report> {
             "add [report] with `path = \"report\"`, a folder with texts, charts and tables; docs/report.md describes them",
         )
     })
+}
+
+/// Refuses a destination that runs no queries.
+fn refuse_lake(destination: &config::Destination) -> Result<()> {
+    match destination.target {
+        Target::Iceberg(_) => Err(Error::config(format!(
+            "a report is not made of an Iceberg lake, which the destination `{}` is",
+            destination.name
+        ))
+        .remedy("name a destination of the kind duckdb or postgres with --destination")),
+        Target::DuckDb { .. } | Target::Postgres { .. } => Ok(()),
+    }
 }
 
 /// The schema of the pipeline's models.
@@ -134,11 +179,25 @@ async fn failures(pipeline: &Pipeline) -> Result<BTreeMap<StreamName, Failure>> 
         .await
 }
 
+/// How old each stream is: all of the configuration, and those that are read along with one (`companies__contacts`).
 fn freshness(
-    pipeline: &Pipeline,
+    settings: &config::Report,
     last_loads: &[LedgerRow],
     failures: &BTreeMap<StreamName, Failure>,
 ) -> Vec<Freshness> {
+    let belongs = |name: &StreamName| {
+        let name = name.as_str().split("__").next();
+        settings
+            .streams
+            .iter()
+            .any(|known| Some(known.as_str()) == name)
+    };
+    let loaded = last_loads.iter().map(|row| &row.stream);
+    let names: BTreeSet<&StreamName> = settings
+        .streams
+        .iter()
+        .chain(loaded.filter(|name| belongs(name)))
+        .collect();
     let of_stream = |name: &StreamName| {
         let last = last_loads.iter().find(|row| row.stream == *name);
         Freshness {
@@ -148,15 +207,10 @@ fn freshness(
             failed: failures.contains_key(name),
         }
     };
-    let streams = pipeline.streams.iter();
-    streams.map(|stream| of_stream(&stream.name)).collect()
+    names.into_iter().map(of_stream).collect()
 }
 
-fn ask(
-    destination: &mut dyn Destination,
-    report: &Report,
-    models: Option<&str>,
-) -> Result<Asked> {
+fn ask(destination: &mut dyn Destination, report: &Report, models: Option<&str>) -> Result<Asked> {
     Ok(Asked {
         rows: report.ask(&mut |query| destination.rows_as_json(query, models))?,
         last_loads: destination.last_loads()?,
@@ -176,7 +230,10 @@ async fn patiently(
         match asked {
             Err(error)
                 if error.ends_when_released() && began.elapsed() < pipeline.destination.wait => {}
-            asked => return Ok((report, asked?)),
+            asked => {
+                let asked = asked?.ok_or_else(|| nothing_loaded(&pipeline.destination))?;
+                return Ok((report, asked));
+            }
         }
         tokio::select! {
             () = tokio::time::sleep(PAUSE) => {}
@@ -185,14 +242,18 @@ async fn patiently(
     }
 }
 
-async fn open_and_ask(pipeline: &Pipeline, report: Report) -> Result<(Report, Result<Asked>)> {
+/// Asks a destination that is opened to be read. `None` if nothing was loaded yet.
+async fn open_and_ask(
+    pipeline: &Pipeline,
+    report: Report,
+) -> Result<(Report, Result<Option<Asked>>)> {
     let target = pipeline.destination.clone();
     let dataset = pipeline.dataset.clone();
     let models = models(pipeline);
     let asking = tokio::task::spawn_blocking(move || {
         let asked = destination::open_read_only(&target, &dataset).and_then(|opened| {
-            let mut opened = opened.ok_or_else(|| nothing_loaded(&target))?;
-            ask(opened.as_mut(), &report, models.as_deref())
+            let asked = opened.map(|mut opened| ask(opened.as_mut(), &report, models.as_deref()));
+            asked.transpose()
         });
         (report, asked)
     });

@@ -48,7 +48,9 @@ impl Library {
             None => self.code,
         };
         // In a script, HTML knows one thing: where it ends.
-        let code = code.replace("</script", "<\\/script").replace("<!--", "<\\!--");
+        let code = code
+            .replace("</script", "<\\/script")
+            .replace("<!--", "<\\!--");
         format!("/*! {}\n{}*/\n{}", self.name, self.licence, code.trim_end())
     }
 }
@@ -75,7 +77,9 @@ mod tests {
             let code = std::fs::read(folder.join(name)).unwrap();
             assert_eq!(hex(&Sha256::digest(&code)), *sum, "{name}");
             assert!(
-                LIBRARIES.iter().any(|library| library.code.as_bytes() == code),
+                LIBRARIES
+                    .iter()
+                    .any(|library| library.code.as_bytes() == code),
                 "{name} is not in the page"
             );
         }
@@ -85,7 +89,11 @@ mod tests {
     fn a_library_comes_with_its_licence_and_ends_no_script() {
         for library in LIBRARIES {
             let script = library.script();
-            assert!(script.contains("Redistributions in binary form"), "{}", library.name);
+            assert!(
+                script.contains("Redistributions in binary form"),
+                "{}",
+                library.name
+            );
             assert!(!script.contains("</script") && !script.contains("sourceMappingURL"));
             assert_eq!(script.matches("*/\n").count(), 1, "{}", library.name);
         }

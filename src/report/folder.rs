@@ -11,8 +11,10 @@ use super::problems::Problems;
 use super::table::{self, Table};
 use crate::error::{Error, Result};
 
-/// How a chart's file ends.
+/// How the files of texts, charts and tables end.
+const TEXT: &str = ".md";
 const CHART: &str = ".vl.json";
+const TABLE: &str = ".sql";
 
 /// How large a part's file may be, in bytes: a person wrote it.
 const LARGEST: u64 = 4_000_000;
@@ -75,13 +77,13 @@ pub(crate) fn read(folder: &Path) -> Result<Parts> {
         }
         // The part's own name comes before those of its headings.
         let stem = name.split('.').next().unwrap_or(&name);
-        let id = unique(slug(stem), &mut ids);
-        let content = if name.ends_with(".md") {
+        let id = unique(&slug(stem), &mut ids);
+        let content = if name.strip_suffix(TEXT).is_some() {
             let text = markdown::parse(&name, &text, &mut ids, &mut problems);
             Some(Content::Text(text))
-        } else if name.ends_with(CHART) {
+        } else if name.strip_suffix(CHART).is_some() {
             chart::parse(&name, &text, &mut problems).map(Content::Chart)
-        } else if name.ends_with(".sql") {
+        } else if name.strip_suffix(TABLE).is_some() {
             table::parse(&name, &text, &mut problems).map(Content::Table)
         } else {
             problems.add(&name, None, "this is no part of a report", REMEDY);
@@ -183,7 +185,10 @@ mod tests {
         ]);
         let report = read(folder.path()).unwrap_err().report();
         for place in ["10-a.md:1", "20-b.vl.json:1", "30-c.txt", "filters.json:1"] {
-            assert!(report.contains(&format!("- {place}: ")), "{place}\n{report}");
+            assert!(
+                report.contains(&format!("- {place}: ")),
+                "{place}\n{report}"
+            );
         }
     }
 
@@ -191,7 +196,10 @@ mod tests {
     fn a_folder_without_parts_or_none_at_all_is_refused_with_the_remedy() {
         let empty = folder(&[(".gitkeep", "")]);
         let report = read(empty.path()).unwrap_err().report();
-        assert!(report.contains("has no parts") && report.contains("remedy"), "{report}");
+        assert!(
+            report.contains("has no parts") && report.contains("remedy"),
+            "{report}"
+        );
         let report = read(&empty.path().join("none")).unwrap_err().report();
         assert!(report.contains("correct `path` under [report]"), "{report}");
     }

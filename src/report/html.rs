@@ -51,12 +51,12 @@ pub(crate) fn slug(text: &str) -> String {
 }
 
 /// The slug, with a number where it was given before.
-pub(crate) fn unique(slug: String, given: &mut Vec<String>) -> String {
-    let mut name = slug.clone();
+pub(crate) fn unique(slug: &str, given: &mut Vec<String>) -> String {
+    let mut name = slug.to_owned();
     let mut number = 1;
     while given.contains(&name) {
         number += 1;
-        name.clone_from(&slug);
+        slug.clone_into(&mut name);
         // Writing to a String does not fail.
         let _ = write!(name, "-{number}");
     }
@@ -70,7 +70,10 @@ mod tests {
 
     #[test]
     fn nothing_ends_its_place() {
-        assert_eq!(escape("<b a=\"x\" c='y'>&"), "&lt;b a=&quot;x&quot; c=&#39;y&#39;&gt;&amp;");
+        assert_eq!(
+            escape("<b a=\"x\" c='y'>&"),
+            "&lt;b a=&quot;x&quot; c=&#39;y&#39;&gt;&amp;"
+        );
         let text = json(&"</script><!-- &").unwrap();
         assert!(!text.contains('<') && !text.contains('&'), "{text}");
         let back: String = serde_json::from_str(&text).unwrap();
@@ -80,8 +83,8 @@ mod tests {
     #[test]
     fn a_slug_is_given_once() {
         let mut given = Vec::new();
-        assert_eq!(unique(slug("¿Qué se vende?"), &mut given), "qué-se-vende");
-        assert_eq!(unique(slug("Qué se vende"), &mut given), "qué-se-vende-2");
-        assert_eq!(unique(slug("…"), &mut given), "s");
+        assert_eq!(unique(&slug("¿Qué se vende?"), &mut given), "qué-se-vende");
+        assert_eq!(unique(&slug("Qué se vende"), &mut given), "qué-se-vende-2");
+        assert_eq!(unique(&slug("…"), &mut given), "s");
     }
 }

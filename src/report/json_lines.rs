@@ -63,9 +63,15 @@ impl Scan<'_> {
             Some('"') => {
                 self.text();
             }
-            _ => while self.letters.peek().is_some_and(|c| !",]} \t\r\n".contains(*c)) {
-                self.next();
-            },
+            _ => {
+                while self
+                    .letters
+                    .peek()
+                    .is_some_and(|c| !",]} \t\r\n".contains(*c))
+                {
+                    self.next();
+                }
+            }
         }
     }
 

@@ -41,7 +41,12 @@ pub(crate) fn parse(
     // Where the heading that is being read began among the events.
     let mut open: Option<usize> = None;
     for (event, place) in Parser::new_ext(text, options).into_offset_iter() {
-        let line = || Some(text.get(..place.start).map_or(1, |before| before.matches('\n').count() + 1));
+        let line = || {
+            Some(
+                text.get(..place.start)
+                    .map_or(1, |before| before.matches('\n').count() + 1),
+            )
+        };
         match event {
             Event::Html(html) | Event::InlineHtml(html) => events.push(Event::Text(html)),
             Event::Start(Tag::HtmlBlock) => events.push(Event::Start(Tag::Paragraph)),
@@ -67,7 +72,7 @@ pub(crate) fn parse(
             Event::End(TagEnd::Heading(level)) => {
                 if let Some(start) = open.take() {
                     let text = plain(events.get(start..).unwrap_or_default());
-                    let id = unique(slug(&text), ids);
+                    let id = unique(&slug(&text), ids);
                     if let Some(event) = events.get_mut(start) {
                         *event = Event::Start(heading_tag(level, Some(id.clone())));
                     }
@@ -183,6 +188,10 @@ mod tests {
         parse("10-t.md", markdown, &mut Vec::new(), &mut problems);
         let report = problems.finish(()).unwrap_err().report();
         assert!(report.contains("10-t.md:3: it has an image"), "{report}");
-        assert_eq!(report.matches("10-t.md:5: it has a link").count(), 4, "{report}");
+        assert_eq!(
+            report.matches("10-t.md:5: it has a link").count(),
+            4,
+            "{report}"
+        );
     }
 }

@@ -64,8 +64,19 @@ pub(crate) fn compose(frame: &Frame<'_>, parts: &Parts, rows: &[Vec<Rows>]) -> R
         .filter_map(|(part, rows)| data_of(part, rows))
         .collect();
     // What a page that is open would have to be loaded anew for.
-    let specs: Vec<&Value> = contents.iter().filter_map(|part| part.get("spec")).collect();
-    let whole = json!([frame.title, frame.language.tag(), texts(parts), specs, parts.filters, STYLE, SCRIPT]);
+    let specs: Vec<&Value> = contents
+        .iter()
+        .filter_map(|part| part.get("spec"))
+        .collect();
+    let whole = json!([
+        frame.title,
+        frame.language.tag(),
+        texts(parts),
+        specs,
+        parts.filters,
+        STYLE,
+        SCRIPT
+    ]);
     let data = script_json(&json!({
         "language": frame.language.tag(),
         "made_at": time(frame.made_at),
@@ -80,7 +91,10 @@ pub(crate) fn compose(frame: &Frame<'_>, parts: &Parts, rows: &[Vec<Rows>]) -> R
 }
 
 fn document(frame: &Frame<'_>, body: &str, data: &str) -> String {
-    let mut scripts: Vec<String> = LIBRARIES.iter().map(super::assets::Library::script).collect();
+    let mut scripts: Vec<String> = LIBRARIES
+        .iter()
+        .map(super::assets::Library::script)
+        .collect();
     scripts.push(SCRIPT.to_owned());
     let hashes: Vec<String> = scripts
         .iter()
@@ -124,7 +138,10 @@ fn document(frame: &Frame<'_>, body: &str, data: &str) -> String {
 }
 
 fn body(frame: &Frame<'_>, parts: &Parts, words: &Words) -> String {
-    let charts = parts.parts.iter().filter(|part| matches!(part.content, Content::Chart(_)));
+    let charts = parts
+        .parts
+        .iter()
+        .filter(|part| matches!(part.content, Content::Chart(_)));
     let libraries: Vec<&str> = LIBRARIES.iter().map(|library| library.name).collect();
     let mut html = String::new();
     // Writing to a String does not fail.
@@ -162,12 +179,17 @@ fn body(frame: &Frame<'_>, parts: &Parts, words: &Words) -> String {
 
 /// The head: when the newest load was, when the page was made, and how old each stream is.
 fn freshness(frame: &Frame<'_>, words: &Words) -> String {
-    let newest = frame.freshness.iter().filter_map(|stream| stream.loaded_at).max();
-    let newest = newest.map_or_else(
-        || escape(words.never),
-        |at| time_element("time", at),
-    );
-    let rows: String = frame.freshness.iter().map(|stream| row(stream, words)).collect();
+    let newest = frame
+        .freshness
+        .iter()
+        .filter_map(|stream| stream.loaded_at)
+        .max();
+    let newest = newest.map_or_else(|| escape(words.never), |at| time_element("time", at));
+    let rows: String = frame
+        .freshness
+        .iter()
+        .map(|stream| row(stream, words))
+        .collect();
     format!(
         "<div id=\"freshness\" class=\"freshness\">\n\
          <p>{label}: <strong data-newest>{newest}</strong> <span class=\"made\">{made}: <span data-made>{made_at}</span></span></p>\n\
@@ -226,7 +248,7 @@ fn contents(parts: &Parts, words: &Words) -> String {
         Content::Text(text) => Some(&text.headings),
         Content::Chart(_) | Content::Table(_) => None,
     });
-    let links: String = headings
+    let links: Vec<String> = headings
         .flatten()
         .filter(|heading| heading.level == 2)
         .map(|heading| {
@@ -238,7 +260,10 @@ fn contents(parts: &Parts, words: &Words) -> String {
         return String::new();
     }
     let label = escape(words.contents);
-    format!("<nav aria-label=\"{label}\"><ul>{links}</ul></nav>\n")
+    format!(
+        "<nav aria-label=\"{label}\"><ul>{}</ul></nav>\n",
+        links.concat()
+    )
 }
 
 /// The parts. Charts and tables that follow one another stand beside one another where there is room.
@@ -256,7 +281,11 @@ fn sections(parts: &Parts, words: &Words) -> String {
                 }
                 let id = escape(&part.id);
                 // Writing to a String does not fail.
-                let _ = writeln!(html, "<div class=\"text\" id=\"{id}\">\n{}</div>", text.html);
+                let _ = writeln!(
+                    html,
+                    "<div class=\"text\" id=\"{id}\">\n{}</div>",
+                    text.html
+                );
                 continue;
             }
             Content::Chart(chart) => chart_figure(part, chart, level, words),

@@ -153,8 +153,11 @@ fn kind_of<'a>(values: impl Iterator<Item = &'a str>) -> Kind {
     kind.unwrap_or(Kind::Text)
 }
 
-/// Whether a text is a day or a time, as both databases write them.
+/// Whether a text is a day, a time, or one of the numbers that JSON does not have, as PostgreSQL writes them.
 fn kind_of_text(text: &[u8]) -> Kind {
+    if [&b"NaN"[..], b"Infinity", b"-Infinity"].contains(&text) {
+        return Kind::Number;
+    }
     if !has_form(text.get(..10).unwrap_or_default(), b"0000-00-00") {
         return Kind::Text;
     }
@@ -216,6 +219,7 @@ fn value(kind: Kind, raw: &str) -> Value {
 
 /// A number as JSON: itself where JavaScript holds it exactly, else its text.
 fn number(text: &str) -> Value {
+    let text = text.trim_matches('"');
     let mantissa = text.split(['e', 'E']).next().unwrap_or_default();
     let digits: String = mantissa.chars().filter(char::is_ascii_digit).collect();
     let significant = digits.trim_start_matches('0').trim_end_matches('0').len();
@@ -305,6 +309,7 @@ mod tests {
             ("0.1", json!(0.1)),
             ("3.3333333333333335", json!(3.333_333_333_333_333_5)),
             ("1e+300", json!(1e300)),
+            ("\"NaN\"", json!("NaN")),
         ] {
             assert_eq!(number(text), expected, "{text}");
         }
@@ -313,10 +318,20 @@ mod tests {
     #[test]
     fn a_text_that_only_looks_like_a_day_is_text() {
         for text in [
-            "2026-11-2", "2026-11-29x", "2026-11-29 ", "2026-11-29 18:00", "2026-11-29 18:00:00.", "2026-11-29 18:00:00+0",
-            "v026-11-29", "",
+            "2026-11-2",
+            "2026-11-29x",
+            "2026-11-29 ",
+            "2026-11-29 18:00",
+            "2026-11-29 18:00:00.",
+            "2026-11-29 18:00:00+0",
+            "v026-11-29",
+            "",
         ] {
-            let expected = if text.ends_with('.') { Kind::Time } else { Kind::Text };
+            let expected = if text.ends_with('.') {
+                Kind::Time
+            } else {
+                Kind::Text
+            };
             assert_eq!(kind_of_text(text.as_bytes()), expected, "{text}");
         }
     }

@@ -125,10 +125,18 @@ fn answer(
     pages: &Pages,
     stop: &CancellationToken,
 ) -> Response<Body> {
-    let mut response = match route(request.method(), request.uri().path(), request.headers(), port) {
+    let mut response = match route(
+        request.method(),
+        request.uri().path(),
+        request.headers(),
+        port,
+    ) {
         Ok(Route::Page) => {
             // The page is told that there will be others.
-            let html = pages.borrow().html.replacen("<html ", "<html data-live ", 1);
+            let html = pages
+                .borrow()
+                .html
+                .replacen("<html ", "<html data-live ", 1);
             text(StatusCode::OK, "text/html; charset=utf-8", html)
         }
         Ok(Route::Data) => {
@@ -159,7 +167,9 @@ fn route(
     headers: &HeaderMap,
     port: u16,
 ) -> std::result::Result<Route, StatusCode> {
-    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let host = headers
+        .get(header::HOST)
+        .and_then(|host| host.to_str().ok());
     if !host.is_some_and(|host| is_this_machine(host, port)) {
         return Err(StatusCode::FORBIDDEN);
     }
@@ -221,33 +231,68 @@ fn events(mut pages: Pages, stop: CancellationToken) -> Response<Body> {
 mod tests {
     use super::*;
 
-    fn asked(method: Method, path: &str, host: &str) -> std::result::Result<Route, StatusCode> {
+    fn asked(method: &Method, path: &str, host: &str) -> std::result::Result<Route, StatusCode> {
         let mut headers = HeaderMap::new();
         headers.insert(header::HOST, host.parse().unwrap());
-        route(&method, path, &headers, 8080)
+        route(method, path, &headers, 8080)
     }
 
     #[test]
     fn the_page_its_data_and_its_events_are_all_there_is() {
         let host = "127.0.0.1:8080";
-        assert_eq!(asked(Method::GET, "/", host), Ok(Route::Page));
-        assert_eq!(asked(Method::GET, "/data", "localhost:8080"), Ok(Route::Data));
-        assert_eq!(asked(Method::GET, "/events", host), Ok(Route::Events));
-        for path in ["/acequia.toml", "/../acequia.toml", "//", "/%2e%2e/x", "/data/", "*"] {
-            assert_eq!(asked(Method::GET, path, host), Err(StatusCode::NOT_FOUND), "{path}");
+        assert_eq!(asked(&Method::GET, "/", host), Ok(Route::Page));
+        assert_eq!(
+            asked(&Method::GET, "/data", "localhost:8080"),
+            Ok(Route::Data)
+        );
+        assert_eq!(asked(&Method::GET, "/events", host), Ok(Route::Events));
+        for path in [
+            "/acequia.toml",
+            "/../acequia.toml",
+            "//",
+            "/%2e%2e/x",
+            "/data/",
+            "*",
+        ] {
+            assert_eq!(
+                asked(&Method::GET, path, host),
+                Err(StatusCode::NOT_FOUND),
+                "{path}"
+            );
         }
-        for method in [Method::POST, Method::PUT, Method::DELETE, Method::OPTIONS, Method::HEAD] {
-            assert_eq!(asked(method, "/", host), Err(StatusCode::METHOD_NOT_ALLOWED));
+        for method in [
+            Method::POST,
+            Method::PUT,
+            Method::DELETE,
+            Method::OPTIONS,
+            Method::HEAD,
+        ] {
+            assert_eq!(
+                asked(&method, "/", host),
+                Err(StatusCode::METHOD_NOT_ALLOWED)
+            );
         }
     }
 
     #[test]
     fn a_host_of_another_name_is_refused() {
         for host in [
-            "example.com", "example.com:8080", "127.0.0.1", "127.0.0.1:80", "localhost:1", "localhost.example.com:8080",
-            "127.0.0.1:8080.example.com", "[::1]:8080", "0.0.0.0:8080", "",
+            "example.com",
+            "example.com:8080",
+            "127.0.0.1",
+            "127.0.0.1:80",
+            "localhost:1",
+            "localhost.example.com:8080",
+            "127.0.0.1:8080.example.com",
+            "[::1]:8080",
+            "0.0.0.0:8080",
+            "",
         ] {
-            assert_eq!(asked(Method::GET, "/", host), Err(StatusCode::FORBIDDEN), "{host}");
+            assert_eq!(
+                asked(&Method::GET, "/", host),
+                Err(StatusCode::FORBIDDEN),
+                "{host}"
+            );
         }
         assert_eq!(
             route(&Method::GET, "/", &HeaderMap::new(), 8080),

@@ -91,7 +91,10 @@ mod tests {
     #[test]
     fn what_is_missing_is_told() {
         let mut problems = Problems::default();
-        assert_eq!(parse("10-t.sql", "-- title: T\n-- limit: many\n", &mut problems), None);
+        assert_eq!(
+            parse("10-t.sql", "-- title: T\n-- limit: many\n", &mut problems),
+            None
+        );
         insta::assert_snapshot!(problems.finish(()).unwrap_err().report(), @r"
         3 things are wrong with the report
         - 10-t.sql:2: the limit is no whole number above 0

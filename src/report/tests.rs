@@ -17,6 +17,7 @@ fn report(files: &[(&str, &str)]) -> Report {
         title: "Ventas <b>\"y\"</b> más".to_owned(),
         language: Language::Es,
         after_run: false,
+        streams: Vec::new(),
     })
     .unwrap()
 }
@@ -77,7 +78,10 @@ fn a_page_has_the_rows_of_its_queries_and_nothing_that_ends_early() {
     // Three libraries, the page's own script, and its data.
     assert_eq!(page.html.matches("<script").count(), 5);
     assert_eq!(page.html.matches("</script>").count(), 5);
-    assert!(page.html.contains("<title>Ventas &lt;b&gt;&quot;y&quot;&lt;/b&gt; más</title>"));
+    assert!(
+        page.html
+            .contains("<title>Ventas &lt;b&gt;&quot;y&quot;&lt;/b&gt; más</title>")
+    );
     assert!(page.html.contains("data-charts=\"1\""));
     assert!(page.html.contains("la última ejecución falló"));
 }
@@ -89,7 +93,9 @@ fn the_policy_has_the_hash_of_each_script_and_nothing_else_may_run() {
     let report = report(&[("10-a.md", "x")]);
     let rows = report.ask(&mut |_| unreachable!()).unwrap();
     let html = report.page(&rows, &[]).unwrap().html;
-    let (_, policy) = html.split_once("Content-Security-Policy\" content=\"").unwrap();
+    let (_, policy) = html
+        .split_once("Content-Security-Policy\" content=\"")
+        .unwrap();
     let policy = policy.split_once('"').unwrap().0;
     let scripts: Vec<&str> = html
         .split("<script>")
@@ -101,7 +107,10 @@ fn the_policy_has_the_hash_of_each_script_and_nothing_else_may_run() {
         let hash = openssl::base64::encode_block(&Sha256::digest(script));
         assert!(policy.contains(&format!("'sha256-{hash}'")));
     }
-    assert!(policy.starts_with("default-src 'none'; script-src 'sha256-"), "{policy}");
+    assert!(
+        policy.starts_with("default-src 'none'; script-src 'sha256-"),
+        "{policy}"
+    );
     assert!(!policy.contains("unsafe-eval"), "{policy}");
     // The one style is the page's own, and those that Vega sets on what it draws.
     assert_eq!(policy.matches("unsafe-inline").count(), 1, "{policy}");
@@ -164,14 +173,19 @@ fn more_rows_than_a_page_can_hold_are_refused() {
         .ask(&mut |_| Ok(objects(&vec![json!({"n": 1}); MOST_ROWS + 1])))
         .unwrap_err()
         .report();
-    assert!(error.contains("20-c.vl.json:1: it has 50001 rows"), "{error}");
+    assert!(
+        error.contains("20-c.vl.json:1: it has 50001 rows"),
+        "{error}"
+    );
 }
 
 #[test]
 fn a_page_differs_in_form_only_where_it_must_be_loaded_anew() {
     let page = |files: &[(&str, &str)], n: i32| {
         let report = report(files);
-        let rows = report.ask(&mut |_| Ok(objects(&[json!({"n": n})]))).unwrap();
+        let rows = report
+            .ask(&mut |_| Ok(objects(&[json!({"n": n})])))
+            .unwrap();
         data(&report.page(&rows, &[]).unwrap().html)["form"].clone()
     };
     let one = page(&[CHART], 1);
@@ -210,7 +224,10 @@ fn contrast(a: [f64; 3], b: [f64; 3]) -> f64 {
 fn colours_have_contrast_on_light_and_on_dark() {
     let mut blocks = assets::STYLE.split("--paper").skip(1);
     for scheme in ["light", "dark"] {
-        let block = format!("--paper{}", blocks.next().unwrap().split_once('}').unwrap().0);
+        let block = format!(
+            "--paper{}",
+            blocks.next().unwrap().split_once('}').unwrap().0
+        );
         let colours = colours(&block);
         let colour = |name: &str| {
             let found = colours.iter().find(|(known, _)| known == name);

@@ -76,7 +76,9 @@ mod tests {
     fn what_a_dead_process_left_is_no_hindrance_and_a_link_is_not_followed() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("informe.html");
-        let beside = folder.path().join(format!(".informe.html.{}", std::process::id()));
+        let beside = folder
+            .path()
+            .join(format!(".informe.html.{}", std::process::id()));
         let victim = folder.path().join("ajeno");
         fs::write(&victim, "ajeno").unwrap();
         #[cfg(unix)]
@@ -89,7 +91,9 @@ mod tests {
     #[test]
     fn a_folder_that_is_missing_or_in_the_way_is_told_with_the_remedy() {
         let folder = tempfile::tempdir().unwrap();
-        let report = write("x", &folder.path().join("no/informe.html")).unwrap_err().report();
+        let report = write("x", &folder.path().join("no/informe.html"))
+            .unwrap_err()
+            .report();
         assert!(report.contains("make its folder"), "{report}");
         let report = write("x", folder.path()).unwrap_err().report();
         assert!(report.contains("it names a file"), "{report}");

@@ -26,6 +26,7 @@ impl Document {
             title: title?,
             language: config.language,
             after_run: config.after_run.unwrap_or(true),
+            streams: self.config.streams.keys().cloned().collect(),
         }))
     }
 

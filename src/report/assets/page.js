@@ -367,7 +367,7 @@
 
   // Colours are the style's own, so that they follow it into the dark and onto paper. Those of ramps are mixed, and so
   // must be numbers.
-  function configuration(width) {
+  function configuration(width, legendLabel) {
     const ramp = dark.matches
       ? ['#22364a', '#2f5f8f', '#4a8fcb', '#84bdf2', '#d6ebff']
       : ['#e3eef8', '#a9cbe8', '#5f9fd1', '#2a70ae', '#0b3f73'];
@@ -392,10 +392,11 @@
       },
       axisBand: { grid: false },
       axisX: { labelSeparation: 6 },
+      axisXQuantitative: { tickCount: narrow ? 4 : 6 },
       axisXDiscrete: { labelAngle: -40, labelLimit: 120 },
       legend: {
-        orient: 'bottom', direction: 'horizontal', columns: Math.max(1, Math.floor((width - 70) / 195)),
-        labelColor: 'var(--ink)', titleColor: 'var(--ink)', labelFontSize: 12, titleFontSize: 12, labelLimit: 165,
+        orient: 'bottom', direction: 'horizontal', columns: Math.max(1, Math.floor((width - 70) / (legendLabel + 35))),
+        labelColor: 'var(--ink)', titleColor: 'var(--ink)', labelFontSize: 12, titleFontSize: 12, labelLimit: legendLabel,
         gradientLength: Math.min(220, width - 60), symbolSize: 90, titleLimit: width,
       },
       header: { labelColor: 'var(--ink)', titleColor: 'var(--ink)', labelFontSize: 12, titleFontSize: 12 },
@@ -407,6 +408,28 @@
       },
       tooltipFormat: { numberFormat: ',.6~f' },
     };
+  }
+
+  // How wide the labels of a chart's legend are, more or less.
+  function legendLabel(part, width) {
+    const fields = new Set();
+    const look = (view) => {
+      for (const channel of ['color', 'fill', 'stroke', 'shape', 'opacity', 'strokeDash']) {
+        const definition = view.encoding && view.encoding[channel];
+        if (definition && definition.field) fields.add(definition.field);
+      }
+      for (const key of ['layer', 'concat', 'hconcat', 'vconcat']) (view[key] || []).forEach(look);
+      if (view.spec) look(view.spec);
+    };
+    look(part.spec);
+    let longest = 8;
+    for (const data of Object.values(part.data)) {
+      data.columns.forEach((column, at) => {
+        if (!fields.has(column.name) || column.kind !== 'text') return;
+        for (const row of data.rows) longest = Math.max(longest, String(row[at]).length);
+      });
+    }
+    return Math.max(60, Math.min(longest * 7, width - 110, 300));
   }
 
   // The rows as Vega-Lite has them: times as numbers, whose day does not depend on where the reader is.
@@ -457,10 +480,13 @@
     if (old) old.finalize();
     const result = await vegaEmbed(drawing, spec, {
       mode: 'vega-lite', renderer: 'svg', actions: false, ast: true, defaultStyle: false, hover: true,
-      config: configuration(width), formatLocale: locale.numbers, timeFormatLocale: locale.times,
+      config: configuration(width, legendLabel(part, width)), formatLocale: locale.numbers, timeFormatLocale: locale.times,
       tooltip: { theme: 'page', disableDefaultStyle: true }, logger: logger(),
     });
     views.set(part.id, result);
+    // What scrolls can be scrolled by the keyboard.
+    if (drawing.scrollWidth > drawing.clientWidth) drawing.tabIndex = 0;
+    else drawing.removeAttribute('tabindex');
   }
 
   // Bars that lie are as many as their rows: their height follows.

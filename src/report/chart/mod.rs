@@ -17,7 +17,6 @@ use crate::config::suggest;
 mod view;
 mod words;
 
-
 /// The major version of Vega-Lite that the page draws with.
 const VERSION: &str = "6";
 
@@ -66,7 +65,8 @@ pub(crate) fn parse(file: &str, text: &str, problems: &mut Problems) -> Option<C
         Ok(spec) => spec,
         Err(error) => {
             let what = format!("it is not JSON: {}", unspoken(&error));
-            let remedy = "correct the JSON there; the Vega editor shows such mistakes while one writes";
+            let remedy =
+                "correct the JSON there; the Vega editor shows such mistakes while one writes";
             problems.add(file, Some(error.line()), what, remedy);
             return None;
         }
@@ -82,7 +82,11 @@ pub(crate) fn parse(file: &str, text: &str, problems: &mut Problems) -> Option<C
         .map(str::to_owned);
     for (key, value, why) in [
         ("title", &title, "the heading of the chart"),
-        ("description", &description, "what the chart shows, for those who cannot see it"),
+        (
+            "description",
+            &description,
+            "what the chart shows, for those who cannot see it",
+        ),
     ] {
         if value.is_none() {
             let line = lines.line(&format!("/{key}"));
@@ -121,7 +125,10 @@ impl Chart {
                 continue;
             }
             let what = match suggest::nearest(&field.name, known.iter().copied()) {
-                Some(meant) => format!("its data has no column `{}`; did you mean `{meant}`?", field.name),
+                Some(meant) => format!(
+                    "its data has no column `{}`; did you mean `{meant}`?",
+                    field.name
+                ),
                 None => format!("its data has no column `{}`", field.name),
             };
             let remedy = format!("the columns are {}", suggest::list(known));

@@ -60,7 +60,10 @@ fn data_may_stand_in_a_layer_and_in_a_lookup() {
             &Query::Model("b".to_owned())
         ]
     );
-    assert_eq!(chart.spec["layer"][2]["transform"][0]["from"]["data"]["name"], "acequia_2");
+    assert_eq!(
+        chart.spec["layer"][2]["transform"][0]["from"]["data"]["name"],
+        "acequia_2"
+    );
 }
 
 #[test]
@@ -68,22 +71,68 @@ fn what_is_not_vega_lite_is_told_with_its_line_and_the_remedy() {
     for (text, place, what) in [
         ("{\n\"mark\": \"bar\",\n}", ":3", "it is not JSON"),
         ("[]", ":1", "no specification of Vega-Lite"),
-        (&GOOD.replace("vega-lite/v6", "vega/v6"), ":2", "$schema is not that of Vega-Lite"),
+        (
+            &GOOD.replace("vega-lite/v6", "vega/v6"),
+            ":2",
+            "$schema is not that of Vega-Lite",
+        ),
         (&GOOD.replace("lite/v6", "lite/v4"), ":2", "another version"),
         (&GOOD.replace("\"title\"", "\"name\""), ":1", "no title"),
-        (&GOOD.replace("Una barra por curso.", " "), ":4", "no description"),
-        (&GOOD.replace("\"bar\"", "\"bra\""), ":7", "did you mean `bar`?"),
-        (&GOOD.replace("\"encoding\"", "\"encodings\""), ":8", "did you mean `encoding`?"),
-        (&GOOD.replace("\"color\"", "\"colour\""), ":11", "did you mean `color`?"),
-        (&GOOD.replace("\"temporal\"", "\"time\""), ":9", "no type `time`"),
+        (
+            &GOOD.replace("Una barra por curso.", " "),
+            ":4",
+            "no description",
+        ),
+        (
+            &GOOD.replace("\"bar\"", "\"bra\""),
+            ":7",
+            "did you mean `bar`?",
+        ),
+        (
+            &GOOD.replace("\"encoding\"", "\"encodings\""),
+            ":8",
+            "did you mean `encoding`?",
+        ),
+        (
+            &GOOD.replace("\"color\"", "\"colour\""),
+            ":11",
+            "did you mean `color`?",
+        ),
+        (
+            &GOOD.replace("\"temporal\"", "\"time\""),
+            ":9",
+            "no type `time`",
+        ),
         (&GOOD.replace("\"sql\"", "\"url\""), ":5", "fetches nothing"),
-        (&GOOD.replace("{\"sql\"", "{\"model\": \"x\", \"sql\""), ":5", "neither one query"),
-        (&GOOD.replace("\"sql\"", "\"slq\""), ":5", "neither a query nor a model"),
-        (&GOOD.replace("\"mark\": {\"type\": \"bar\"},", ""), ":1", "no view"),
-        (&GOOD.replace("\"data\": {\"sql\": \"SELECT curso, mes, ventas FROM ventas_mes;\"},", ""), ":1", "it has no data"),
+        (
+            &GOOD.replace("{\"sql\"", "{\"model\": \"x\", \"sql\""),
+            ":5",
+            "neither one query",
+        ),
+        (
+            &GOOD.replace("\"sql\"", "\"slq\""),
+            ":5",
+            "neither a query nor a model",
+        ),
+        (
+            &GOOD.replace("\"mark\": {\"type\": \"bar\"},", ""),
+            ":1",
+            "no view",
+        ),
+        (
+            &GOOD.replace(
+                "\"data\": {\"sql\": \"SELECT curso, mes, ventas FROM ventas_mes;\"},",
+                "",
+            ),
+            ":1",
+            "it has no data",
+        ),
     ] {
         let report = refused(text);
-        assert!(report.contains(&format!("20-c.vl.json{place}: ")), "{text}\n{report}");
+        assert!(
+            report.contains(&format!("20-c.vl.json{place}: ")),
+            "{text}\n{report}"
+        );
         assert!(report.contains(what), "{text}\n{report}");
         assert!(report.contains("remedy: "), "{report}");
     }

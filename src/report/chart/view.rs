@@ -86,14 +86,21 @@ impl Reading<'_> {
 
     fn view(&mut self, path: &str, view: &mut Value, mut around: Around) {
         let Some(view) = view.as_object_mut() else {
-            self.problem(path, "here should be a view", "write an object with `mark` and `encoding`");
+            self.problem(
+                path,
+                "here should be a view",
+                "write an object with `mark` and `encoding`",
+            );
             return;
         };
         for key in view.keys() {
             self.word(&format!("{path}/{key}"), "key", key, KEYS);
         }
         if !COMPOSED.iter().any(|key| view.contains_key(*key)) {
-            let remedy = format!("a view has one of {}", suggest::list(COMPOSED.iter().copied()));
+            let remedy = format!(
+                "a view has one of {}",
+                suggest::list(COMPOSED.iter().copied())
+            );
             self.problem(path, "this is no view of Vega-Lite", remedy);
         }
         if let Some(data) = view.get_mut("data") {
@@ -149,14 +156,25 @@ impl Reading<'_> {
             (Some(sql), None) if !bare(&sql).is_empty() => Query::Sql(bare(&sql).to_owned()),
             (None, Some(model)) if !model.is_empty() => Query::Model(model),
             _ if keys.contains_key("url") => {
-                self.problem(path, "its data has a `url`, and the page fetches nothing", DATA_REMEDY);
+                self.problem(
+                    path,
+                    "its data has a `url`, and the page fetches nothing",
+                    DATA_REMEDY,
+                );
                 return None;
             }
             _ if ["sql", "model"].iter().any(|key| keys.contains_key(*key)) => {
-                self.problem(path, "its data is neither one query nor one model", DATA_REMEDY);
+                self.problem(
+                    path,
+                    "its data is neither one query nor one model",
+                    DATA_REMEDY,
+                );
                 return None;
             }
-            _ if ["values", "name", "sequence"].iter().any(|key| keys.contains_key(*key)) => {
+            _ if ["values", "name", "sequence"]
+                .iter()
+                .any(|key| keys.contains_key(*key)) =>
+            {
                 return None;
             }
             _ => {
@@ -164,7 +182,10 @@ impl Reading<'_> {
                 return None;
             }
         };
-        if let Some(other) = keys.keys().find(|key| !["sql", "model"].contains(&key.as_str())) {
+        if let Some(other) = keys
+            .keys()
+            .find(|key| !["sql", "model"].contains(&key.as_str()))
+        {
             let what = format!("its data has a key `{other}` beside its query");
             let remedy = "remove it: the page knows the columns' types from the destination";
             self.problem(&format!("{path}/{other}"), what, remedy);
@@ -182,7 +203,11 @@ impl Reading<'_> {
 
     fn transforms(&mut self, path: &str, transforms: &mut Value, around: &mut Around) {
         let Some(transforms) = transforms.as_array_mut() else {
-            self.problem(path, "here should be a list of transformations", "write […]");
+            self.problem(
+                path,
+                "here should be a list of transformations",
+                "write […]",
+            );
             return;
         };
         for (at, transform) in transforms.iter_mut().enumerate() {
@@ -196,7 +221,9 @@ impl Reading<'_> {
                 collect_names(transform, made);
             }
             if let (Some(_), Some(field)) = (transform.get("timeUnit"), transform.get("field")) {
-                self.found.temporal.extend(field.as_str().map(str::to_owned));
+                self.found
+                    .temporal
+                    .extend(field.as_str().map(str::to_owned));
             }
         }
     }

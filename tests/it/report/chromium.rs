@@ -187,12 +187,14 @@ impl Browser {
             match event["method"].as_str().unwrap() {
                 "Runtime.exceptionThrown" => Some(params["exceptionDetails"].to_string()),
                 "Runtime.consoleAPICalled"
-                    if ["error", "warning", "assert"].contains(&params["type"].as_str().unwrap()) =>
+                    if ["error", "warning", "assert"]
+                        .contains(&params["type"].as_str().unwrap()) =>
                 {
                     Some(params["args"].to_string())
                 }
                 "Log.entryAdded"
-                    if ["error", "warning"].contains(&params["entry"]["level"].as_str().unwrap()) =>
+                    if ["error", "warning"]
+                        .contains(&params["entry"]["level"].as_str().unwrap()) =>
                 {
                     Some(params["entry"].to_string())
                 }
@@ -210,7 +212,12 @@ impl Browser {
             .iter()
             .filter(|event| event["method"] == "Network.requestWillBeSent");
         requests
-            .map(|event| event["params"]["request"]["url"].as_str().unwrap().to_owned())
+            .map(|event| {
+                event["params"]["request"]["url"]
+                    .as_str()
+                    .unwrap()
+                    .to_owned()
+            })
             .collect()
     }
 

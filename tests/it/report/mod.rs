@@ -7,7 +7,9 @@ use testkit::Seed;
 use crate::support::Project;
 
 mod chromium;
+mod live;
 mod pages;
+mod runs;
 
 use chromium::Browser;
 
@@ -48,7 +50,11 @@ fn project(name: &str) -> Project {
     std::fs::create_dir(project.path("informe")).unwrap();
     for entry in std::fs::read_dir(parts()).unwrap() {
         let path = entry.unwrap().path();
-        std::fs::copy(&path, project.path("informe").join(path.file_name().unwrap())).unwrap();
+        std::fs::copy(
+            &path,
+            project.path("informe").join(path.file_name().unwrap()),
+        )
+        .unwrap();
     }
     project
 }
