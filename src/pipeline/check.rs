@@ -146,6 +146,50 @@ pub async fn check(pipeline: &Pipeline) -> Vec<Finding> {
             }
         }
     }
+    findings.extend(check_models(pipeline).await);
+    findings
+}
+
+/// Checks whether the models can be built: what they say, and what they read.
+async fn check_models(pipeline: &Pipeline) -> Vec<Finding> {
+    let subject = "models";
+    if pipeline.models.is_none() {
+        return Vec::new();
+    }
+    let view = match contained(super::models::look_if_loaded(pipeline)).await {
+        Ok(Some(view)) => view,
+        Ok(None) => {
+            let message =
+                "written as they should be; what they read is seen once the streams were loaded";
+            return vec![Finding::ok(subject, message)];
+        }
+        Err(error) if error.refuses_load() => return vec![Finding::failed(subject, &error)],
+        // It may be that only loads are missing.
+        Err(error) => {
+            let Finding {
+                message, remedy, ..
+            } = Finding::failed(subject, &error);
+            return vec![Finding::warning(
+                subject,
+                message,
+                remedy.unwrap_or_default(),
+            )];
+        }
+    };
+    let mut findings = vec![Finding::ok(
+        subject,
+        format!("{} in the schema {}", view.graph.models.len(), view.dataset),
+    )];
+    for left in &view.left_behind {
+        findings.push(Finding::warning(
+            subject,
+            format!("the model {left} has no file any more, and its table stays"),
+            format!(
+                "DROP TABLE {}.{left}, or DROP VIEW; and DELETE its row from _acequia_models",
+                view.dataset
+            ),
+        ));
+    }
     findings
 }
 

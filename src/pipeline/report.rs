@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::error::Error;
 use crate::mode::Mode;
+use crate::models::report::ModelsReport;
 use crate::names::{LoadId, StreamName};
 use crate::position::Position;
 
@@ -16,6 +17,8 @@ pub struct RunReport {
     pub destination: String,
     /// The report of each stream, in the order of the configuration.
     pub streams: Vec<StreamReport>,
+    /// What was done with the models, if the pipeline has any and they were come to.
+    pub models: Option<ModelsReport>,
     /// The wall time, in seconds.
     pub seconds: f64,
 }
@@ -68,11 +71,11 @@ pub struct StreamReport {
 }
 
 impl RunReport {
-    /// Whether every stream succeeded.
+    /// Whether every stream succeeded, and the models are as they should be.
     pub fn is_ok(&self) -> bool {
-        self.streams
-            .iter()
-            .all(|stream| stream.status == Status::Ok)
+        let streams = &mut self.streams.iter();
+        streams.all(|stream| stream.status == Status::Ok)
+            && self.models.as_ref().is_none_or(ModelsReport::is_ok)
     }
 }
 
