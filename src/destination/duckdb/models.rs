@@ -25,10 +25,20 @@ impl ModelEngine for Session {
         let Err(error) = defined else {
             return Ok(Ok(()));
         };
-        match refused(error::message(&error).unwrap_or_default(), head.len()) {
-            Some(refused) => Ok(Err(refused)),
-            None => Err(error::from_duckdb(error)),
+        let Some(told) = error::message(&error).and_then(Told::parse) else {
+            return Err(error::from_duckdb(error));
+        };
+        if let Some(refused) = refused(&told, head.len()) {
+            return Ok(Err(refused));
         }
+        // As it would have been told.
+        let message = format!("{} Error: {}", told.exception_type, told.exception_message);
+        Err(error::from_duckdb(match error {
+            duckdb::Error::DuckDBFailure(code, _) => {
+                duckdb::Error::DuckDBFailure(code, Some(message))
+            }
+            other => other,
+        }))
     }
 
     fn reads(&mut self, _name: &str, sql: &str) -> Result<Vec<Relation>> {
@@ -151,48 +161,46 @@ impl ModelEngine for Session {
     }
 }
 
-/// Why a statement is not taken, from DuckDB's message; none for what says nothing of the statement. `head` is the length of what
-/// stands before it.
-fn refused(message: &str, head: usize) -> Option<Refused> {
-    /// What `errors_as_json` makes of a message.
-    #[derive(Deserialize)]
-    struct Told {
-        exception_message: String,
-        position: Option<String>,
+/// What `errors_as_json` makes of a message.
+#[derive(Deserialize)]
+struct Told {
+    exception_type: String,
+    exception_message: String,
+    position: Option<String>,
+}
+
+impl Told {
+    fn parse(message: &str) -> Option<Self> {
+        let at = message.find('{')?;
+        serde_json::from_str(message.get(at..)?).ok()
     }
-    let kind = error::kind(message);
-    let (_, told) = message.split_once(" Error: ")?;
-    let told: Told = serde_json::from_str(told).ok()?;
-    let at = told.position.and_then(|at| at.parse::<usize>().ok());
+}
+
+/// Why a statement is not taken; none for what says nothing of the statement. `head` is the length of what stands before it.
+fn refused(told: &Told, head: usize) -> Option<Refused> {
+    let at = told
+        .position
+        .as_ref()
+        .and_then(|at| at.parse::<usize>().ok());
     let at = at.and_then(|at| at.checked_sub(head));
-    let first = told
-        .exception_message
-        .lines()
-        .next()
-        .unwrap_or_default()
-        .to_owned();
-    match kind {
-        "Catalog" if first.starts_with("Table with name") => Some(match at {
-            Some(at) => Refused::Missing { at },
-            None => Refused::Wrong { message: first, at },
-        }),
+    let first = told.exception_message.lines().next().unwrap_or_default();
+    let message = match told.exception_type.as_str() {
+        "Catalog" if first.starts_with("Table with name") && at.is_some() => {
+            return at.map(|at| Refused::Missing { at });
+        }
         "Catalog"
         | "Parser"
         | "Syntax"
         | "Binder"
         | "Not implemented"
-        | "Parameter Not Resolved" => Some(Refused::Wrong { message: first, at }),
+        | "Parameter Not Resolved" => first.to_owned(),
         // Such a message may show a value; the statement's author knows which.
-        "Conversion" | "Invalid Input" | "Out of Range" | "Invalid type" | "Mismatch Type" => {
-            Some(Refused::Wrong {
-                message: format!("a value in it cannot be taken ({kind} Error)"),
-                at,
-            })
+        kind @ ("Conversion" | "Invalid Input" | "Out of Range" | "Invalid type"
+        | "Mismatch Type") => {
+            format!("a value in it cannot be taken ({kind} Error)")
         }
-        "IO" => Some(Refused::Wrong {
-            message: "a file that it reads cannot be read".to_owned(),
-            at,
-        }),
-        _ => None,
-    }
+        "IO" => "a file that it reads cannot be read".to_owned(),
+        _ => return None,
+    };
+    Some(Refused::Wrong { message, at })
 }

@@ -112,11 +112,7 @@ impl Analysis {
         match self.place {
             Where::DuckDb => {
                 let connection = self.project.duckdb();
-                let sql = format!("SELECT concat_ws('|', COLUMNS(*)::VARCHAR) FROM ({sql}) AS q");
-                let sql = sql.replace(
-                    "concat_ws('|', COLUMNS(*)::VARCHAR)",
-                    "concat_ws('|', *COLUMNS(*)::VARCHAR)",
-                );
+                let sql = format!("SELECT concat_ws('|', *COLUMNS(*)) FROM ({sql}) AS q");
                 let mut statement = connection.prepare(&sql).unwrap();
                 let rows = statement
                     .query_map([], |row| row.get::<_, String>(0))
