@@ -11,7 +11,7 @@
 //!
 //! A commit is sent once. Where nothing tells what became of it, the table does.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::thread;
 use std::time::Duration;
 
@@ -48,7 +48,7 @@ mod writer;
 
 use catalog::{Committed, TableMetadata};
 use ledger::Ledger;
-use state::{Kept, Properties};
+use state::{Kept, Looked, Properties};
 use writer::{Work, Writer};
 
 /// How often a load is begun where its commit is not taken.
@@ -71,6 +71,8 @@ pub(crate) struct Lake {
     ledger: Ledger,
     /// What is known of each stream, and the table that keeps it.
     known: BTreeMap<StreamName, Known>,
+    /// What was answered of the loads in the landing area. It is kept with the next load.
+    looked: BTreeMap<StreamName, Option<Looked>>,
     read_only: bool,
 }
 
@@ -159,6 +161,7 @@ impl Lake {
             writer,
             ledger,
             known,
+            looked: BTreeMap::new(),
             read_only,
         })
     }
@@ -172,19 +175,37 @@ impl Lake {
         Ok(())
     }
 
-    /// Whether the load was applied. The table of loads is not read for one that was extracted after the last that was: what
-    /// is handed over again because nobody knows what became of it is the last, which the stream's table has.
+    /// Whether the load was applied. The table of loads is not read for one that was extracted after all that were: what is
+    /// handed over again because nobody knows what became of it is the last, which the stream's table has.
     fn has(&mut self, stream: &StreamName, load_id: &LoadId) -> Result<bool> {
-        if let Some(Known { kept, .. }) = self.known.get(stream) {
-            if kept.has(load_id) {
-                return Ok(true);
-            }
-            if *load_id > kept.state.load_id {
-                return Ok(false);
-            }
+        match self.lacks(stream, load_id) {
+            Some(true) => Ok(false),
+            // That one was applied is told by its row alone.
+            _ => Ok(self.knows(stream, load_id)
+                || self
+                    .ledger
+                    .loaded(&mut self.writer, stream)?
+                    .contains(load_id)),
         }
-        let loaded = self.ledger.loaded(&mut self.writer, stream)?;
-        Ok(loaded.contains(load_id))
+    }
+
+    /// Whether the stream's table itself says that a load was applied.
+    fn knows(&self, stream: &StreamName, load_id: &LoadId) -> bool {
+        let known = self.known.get(stream);
+        known.is_some_and(|known| known.kept.has(load_id))
+    }
+
+    /// Whether a load was never applied, as far as that is known without the table of loads.
+    fn lacks(&self, stream: &StreamName, load_id: &LoadId) -> Option<bool> {
+        let Known { kept, .. } = self.known.get(stream)?;
+        if kept.has(load_id) {
+            return Some(false);
+        }
+        let looked = kept.looked.as_ref();
+        match looked.and_then(|looked| looked.lacks(load_id)) {
+            None if load_id > kept.newest() => Some(true),
+            lacks => lacks,
+        }
     }
 
     fn apply(&mut self, load: &StagedLoad) -> Result<Loaded> {
@@ -318,9 +339,20 @@ impl Lake {
             state.position.as_ref(),
             state.updated_at,
         );
-        let mut loads = own.map_or_else(Vec::new, |own| self.ledger.pending(stream, &own).to_vec());
+        let mut loads = own
+            .as_ref()
+            .map_or_else(Vec::new, |own| self.ledger.pending(stream, own).to_vec());
         loads.push(row);
-        let kept = Kept { state, loads };
+        let looked = match self.looked.get(stream) {
+            Some(looked) => looked.clone(),
+            None => own.and_then(|own| own.looked),
+        };
+        let looked = looked.map(|looked| looked.with(&manifest.load_id));
+        let kept = Kept {
+            state,
+            loads,
+            looked,
+        };
         let properties = kept.write(stream, &self.ledger.id)?;
         Ok(Some(Prepared {
             kept,
@@ -420,6 +452,27 @@ impl Destination for Lake {
             loaded.extend(kept.map(|load| load.told.load_id.clone()));
         }
         Ok(loaded)
+    }
+
+    fn unloaded(&mut self, stream: &StreamName, landed: &[LoadId]) -> Result<BTreeSet<LoadId>> {
+        let answers: Vec<Option<bool>> = landed
+            .iter()
+            .map(|load_id| self.lacks(stream, load_id))
+            .collect();
+        let loaded = if answers.contains(&None) {
+            self.loaded(stream)?
+        } else {
+            HashSet::new()
+        };
+        let unloaded = landed
+            .iter()
+            .zip(answers)
+            .filter(|(load_id, lacks)| lacks.unwrap_or_else(|| !loaded.contains(load_id)))
+            .map(|(load_id, _)| load_id.clone())
+            .collect();
+        let looked = Looked::of(landed, &unloaded);
+        self.looked.insert(stream.clone(), looked);
+        Ok(unloaded)
     }
 
     fn last_loads(&mut self) -> Result<Vec<LedgerRow>> {
