@@ -45,6 +45,7 @@ mod identity;
 pub mod internals;
 pub mod landing;
 pub mod mode;
+pub mod models;
 pub mod names;
 pub mod pipeline;
 pub mod position;

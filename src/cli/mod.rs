@@ -20,6 +20,7 @@ pub(crate) mod inspect;
 mod interrupt;
 pub(crate) mod landing;
 mod logging;
+pub(crate) mod models;
 mod printer;
 mod progress;
 pub(crate) mod replay;
@@ -40,10 +41,11 @@ Examples:
   acequia inspect LOAD_ID       see what a load consists of
   acequia landing list          see what is in the landing area
   acequia replay --destination NAME   build a destination from it
+  acequia models list           see the models, and when they were built
   acequia report                make one HTML page of what the destination has
 
 Exit status:
-  0 all well, 1 a stream or a check failed, 2 the command line or the configuration is wrong,
+  0 all well, 1 a stream, a model, a test or a check failed, 2 the command line or the configuration is wrong,
   130 interrupted";
 
 /// Copies rows from PostgreSQL and HubSpot, through a Parquet landing area, into DuckDB or PostgreSQL.
@@ -121,6 +123,11 @@ pub(crate) enum Command {
     /// Of each stream, applies the newest complete chain of loads, from the last one that made the table anew, or what
     /// follows on the loads that the destination has. The next run goes on from there.
     Replay(ReplayArgs),
+    /// Build, test and show the models: tables that are made of the streams' tables
+    ///
+    /// `acequia run` builds them after its loads. docs/models.md tells how they are written.
+    #[command(subcommand)]
+    Models(ModelsCommand),
     /// Make the report: one HTML page of what the destination has
     ///
     /// The page is made of the folder that [report] names: texts (.md), charts of Vega-Lite (.vl.json) and tables (.sql). It
@@ -204,6 +211,9 @@ pub(crate) struct RunArgs {
     /// Print the plan and touch nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// Leave the models as they are
+    #[arg(long)]
+    pub(crate) no_models: bool,
     /// How many streams are copied at once [default: the number of processors, 4 at most]
     #[arg(long, value_name = "N")]
     pub(crate) jobs: Option<NonZeroUsize>,
@@ -256,6 +266,49 @@ pub(crate) struct ReportArgs {
     /// The destination, instead of the one that [pipeline] names
     #[arg(long, value_name = "NAME")]
     pub(crate) destination: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ModelsCommand {
+    /// Build the models that are new or changed, or that read what has changed, and run their tests
+    ///
+    /// In one transaction: where a model cannot be built or a test fails, all tables stay as they were. Models that are named
+    /// are built in any case, after those that they read and that have changed.
+    Run(ModelsArgs),
+    /// Run all tests on the models as they are
+    Test(ModelsArgs),
+    /// List the models: when they were built, their rows and tests, and whether the next run builds them
+    List(DestinationArgs),
+    /// Show what each model reads
+    Graph(GraphArgs),
+}
+
+/// Which models, in which destination.
+#[derive(Debug, Args)]
+pub(crate) struct ModelsArgs {
+    /// The models; all of them if none is named
+    #[arg(value_name = "MODEL")]
+    pub(crate) models: Vec<String>,
+    /// The destination, instead of the one that [pipeline] names
+    #[arg(long, value_name = "NAME")]
+    pub(crate) destination: Option<String>,
+}
+
+/// In which destination.
+#[derive(Debug, Args)]
+pub(crate) struct DestinationArgs {
+    /// The destination, instead of the one that [pipeline] names
+    #[arg(long, value_name = "NAME")]
+    pub(crate) destination: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GraphArgs {
+    #[command(flatten)]
+    pub(crate) destination: DestinationArgs,
+    /// As a flowchart of Mermaid
+    #[arg(long)]
+    pub(crate) mermaid: bool,
 }
 
 #[derive(Debug, Subcommand)]

@@ -39,6 +39,13 @@ pub enum FollowEvent {
         /// The time from the first change's commit in the source to its commit in the destination.
         lag: Duration,
     },
+    /// Models were built after a batch, or it turned out otherwise than before.
+    Models {
+        /// The number of models that were built.
+        built: usize,
+        /// What failed: tests, or the models themselves. Their tables are as they were before.
+        failures: Vec<String>,
+    },
     /// The report page could not be made, unlike before, or can be made again.
     Page {
         /// Why it cannot be made. The page before stays.

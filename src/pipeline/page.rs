@@ -60,12 +60,17 @@ pub(super) struct PageStep {
     pipeline: Arc<Pipeline>,
     settings: config::Report,
     loader: Loader,
+    stop: CancellationToken,
     last: Mutex<Option<PageReport>>,
 }
 
 impl PageStep {
     /// The page of a pipeline, if its configuration wants one after each run.
-    pub(super) fn of(pipeline: &Arc<Pipeline>, loader: &Loader) -> Option<Self> {
+    pub(super) fn of(
+        pipeline: &Arc<Pipeline>,
+        loader: &Loader,
+        stop: &CancellationToken,
+    ) -> Option<Self> {
         let settings = pipeline
             .report
             .clone()
@@ -78,6 +83,7 @@ impl PageStep {
             pipeline: Arc::clone(pipeline),
             settings,
             loader: loader.clone(),
+            stop: stop.clone(),
             last: Mutex::default(),
         })
     }
@@ -117,7 +123,17 @@ impl PageStep {
             let asked = ask(destination, &report, models.as_deref())?;
             Ok((report, asked))
         });
-        let (report, asked) = asking.await?;
+        tokio::pin!(asking);
+        let asked = tokio::select! {
+            asked = &mut asking => asked,
+            never = self.loader.tell_hindrances() => match never {},
+            // A query may be long.
+            () = self.stop.cancelled() => {
+                self.loader.interrupt();
+                asking.await
+            }
+        };
+        let (report, asked) = asked?;
         let failures = failures(pipeline).await?;
         let freshness = freshness(&self.settings, &asked.last_loads, &failures);
         write(
@@ -127,25 +143,14 @@ impl PageStep {
     }
 }
 
-/// What there is to say of a pipeline's report, whose parts are read and whose queries are asked. `None` if it has none.
+/// Whether the queries of a pipeline's report are answered: `None` if nothing was loaded yet that they can be asked of.
 ///
 /// # Errors
-/// As [`page`], except that nothing need be loaded yet.
-pub(super) async fn look(pipeline: &Pipeline) -> Result<Option<String>> {
-    let Some(settings) = pipeline
-        .report
-        .as_ref()
-        .filter(|_| refuse_lake(&pipeline.destination).is_ok())
-    else {
-        return Ok(None);
-    };
+/// As [`page`].
+pub(super) async fn look(pipeline: &Pipeline, settings: &config::Report) -> Result<Option<()>> {
     let report = Report::read(settings)?;
     let (_, asked) = open_and_ask(pipeline, report).await?;
-    Ok(Some(match asked? {
-        Some(_) => "its parts are as they should be, and its queries are answered".to_owned(),
-        None => "its parts are as they should be; its queries are asked once something was loaded"
-            .to_owned(),
-    }))
+    Ok(asked?.map(drop))
 }
 
 fn settings(pipeline: &Pipeline) -> Result<&config::Report> {
@@ -157,7 +162,7 @@ fn settings(pipeline: &Pipeline) -> Result<&config::Report> {
 }
 
 /// Refuses a destination that runs no queries.
-fn refuse_lake(destination: &config::Destination) -> Result<()> {
+pub(super) fn refuse_lake(destination: &config::Destination) -> Result<()> {
     match destination.target {
         Target::Iceberg(_) => Err(Error::config(format!(
             "a report is not made of an Iceberg lake, which the destination `{}` is",
@@ -168,9 +173,10 @@ fn refuse_lake(destination: &config::Destination) -> Result<()> {
     }
 }
 
-/// The schema of the pipeline's models.
-fn models(_pipeline: &Pipeline) -> Option<String> {
-    Some("analysis".to_owned())
+/// The schema of the pipeline's models, whose names come before those of the streams' tables.
+fn models(pipeline: &Pipeline) -> Option<String> {
+    let models = pipeline.models.as_ref()?;
+    Some(models.dataset.clone())
 }
 
 async fn failures(pipeline: &Pipeline) -> Result<BTreeMap<StreamName, Failure>> {

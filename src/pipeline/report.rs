@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::error::Error;
 use crate::mode::Mode;
+use crate::models::report::ModelsReport;
 use crate::names::{LoadId, StreamName};
 use crate::position::Position;
 
@@ -18,6 +19,8 @@ pub struct RunReport {
     pub destination: String,
     /// The report of each stream, in the order of the configuration.
     pub streams: Vec<StreamReport>,
+    /// What was done with the models, if the pipeline has any and they were come to.
+    pub models: Option<ModelsReport>,
     /// What became of the report page, if the configuration has one that is made after each run, and it was come to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub page: Option<PageReport>,
@@ -84,10 +87,12 @@ pub struct StreamReport {
 }
 
 impl RunReport {
-    /// Whether every stream succeeded, and the page was made.
+    /// Whether every stream succeeded, the models are as they should be, and the page was made.
     pub fn is_ok(&self) -> bool {
         let streams = &mut self.streams.iter();
-        streams.all(|stream| stream.status == Status::Ok) && self.page_error().is_none()
+        streams.all(|stream| stream.status == Status::Ok)
+            && self.models.as_ref().is_none_or(ModelsReport::is_ok)
+            && self.page_error().is_none()
     }
 
     /// Why the report page could not be made.

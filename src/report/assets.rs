@@ -7,6 +7,9 @@ pub(crate) const STYLE: &str = include_str!("assets/page.css");
 /// The page's script.
 pub(crate) const SCRIPT: &str = include_str!("assets/page.js");
 
+/// What the libraries hold of others, with their licences.
+pub(crate) const THIRD_PARTY: &str = include_str!("assets/THIRD-PARTY.txt");
+
 /// A library, as its authors built it.
 #[derive(Debug)]
 pub(crate) struct Library {
@@ -83,6 +86,12 @@ mod tests {
                 "{name} is not in the page"
             );
         }
+    }
+
+    #[test]
+    fn the_licences_of_what_is_bundled_end_no_comment() {
+        assert!(THIRD_PARTY.contains("d3-array") && THIRD_PARTY.contains("fast-json-patch"));
+        assert!(!THIRD_PARTY.contains("*/") && !THIRD_PARTY.contains("</script"));
     }
 
     #[test]

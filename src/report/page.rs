@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::assets::{LIBRARIES, SCRIPT, STYLE};
+use super::assets::{LIBRARIES, Library, SCRIPT, STYLE, THIRD_PARTY};
 use super::chart::Chart;
 use super::folder::{Content, Part, Parts};
 use super::html::{escape, json as script_json};
@@ -91,10 +91,8 @@ pub(crate) fn compose(frame: &Frame<'_>, parts: &Parts, rows: &[Vec<Rows>]) -> R
 }
 
 fn document(frame: &Frame<'_>, body: &str, data: &str) -> String {
-    let mut scripts: Vec<String> = LIBRARIES
-        .iter()
-        .map(super::assets::Library::script)
-        .collect();
+    let mut scripts = vec![format!("/*! {THIRD_PARTY}*/")];
+    scripts.extend(LIBRARIES.iter().map(Library::script));
     scripts.push(SCRIPT.to_owned());
     let hashes: Vec<String> = scripts
         .iter()

@@ -75,9 +75,9 @@ fn a_page_has_the_rows_of_its_queries_and_nothing_that_ends_early() {
     assert_eq!(of_part(0)["acequia_0"]["rows"], json!([[1.5, hostile]]));
     assert_eq!(of_part(1)["rows"]["rows"], json!([[2, "x"]]));
     assert_eq!(data["freshness"][0]["failed"], json!(true));
-    // Three libraries, the page's own script, and its data.
-    assert_eq!(page.html.matches("<script").count(), 5);
-    assert_eq!(page.html.matches("</script>").count(), 5);
+    // Three libraries and their licences, the page's own script, and its data.
+    assert_eq!(page.html.matches("<script").count(), 6);
+    assert_eq!(page.html.matches("</script>").count(), 6);
     assert!(
         page.html
             .contains("<title>Ventas &lt;b&gt;&quot;y&quot;&lt;/b&gt; más</title>")
@@ -102,7 +102,7 @@ fn the_policy_has_the_hash_of_each_script_and_nothing_else_may_run() {
         .skip(1)
         .map(|rest| rest.split_once("</script>").unwrap().0)
         .collect();
-    assert_eq!(scripts.len(), 4);
+    assert_eq!(scripts.len(), 5);
     for script in scripts {
         let hash = openssl::base64::encode_block(&Sha256::digest(script));
         assert!(policy.contains(&format!("'sha256-{hash}'")));

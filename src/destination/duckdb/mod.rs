@@ -20,6 +20,7 @@ mod engine;
 pub(in crate::destination) mod error;
 pub(in crate::destination) mod memory;
 pub(in crate::destination) mod merge;
+mod models;
 pub(in crate::destination) mod open;
 mod query;
 pub(in crate::destination) mod session;
@@ -27,6 +28,7 @@ pub(in crate::destination) mod stage;
 #[cfg(test)]
 pub(in crate::destination) mod tests;
 pub(in crate::destination) mod transaction;
+mod tree;
 
 use session::Session;
 

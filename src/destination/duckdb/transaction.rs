@@ -36,6 +36,10 @@ impl Transactional for Session {
         done
     }
 
+    fn with_enough<T>(&mut self, work: impl FnMut(&mut Self) -> Result<T>) -> Result<T> {
+        with_enough(self, |session| session, work)
+    }
+
     /// A statement that begins in this very instant is not stopped, but what follows it in its transaction is.
     fn interrupter(&self) -> Interrupter {
         let interrupted = Arc::clone(&self.interrupted);

@@ -22,6 +22,7 @@ mod error;
 mod index;
 mod lock;
 mod merge;
+mod models;
 mod numeric;
 pub(super) mod privileges;
 mod query;

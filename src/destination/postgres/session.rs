@@ -100,6 +100,12 @@ impl Session {
         done.map_err(|error| self.told(&error))
     }
 
+    /// Runs statements that may be refused, and returns why they are.
+    pub(super) fn attempt(&mut self, sql: &str) -> Result<Result<(), postgres::Error>> {
+        self.check()?;
+        Ok(self.client.batch_execute(sql))
+    }
+
     /// All rows that a query returns.
     pub(super) fn rows(&mut self, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>> {
         self.check()?;

@@ -7,14 +7,17 @@ use serde_json::value::RawValue;
 use crate::destination::{Destination, Interrupter, LedgerRow, Loaded, StagedLoad, StreamState};
 use crate::error::{Error, Result};
 use crate::mode::Disposition;
+use crate::models::report::ModelsReport;
+use crate::models::{ModelWork, ModelsView};
 use crate::names::{DestinationId, LoadId, StreamName};
 use crate::position::Position;
 
-use super::query::{self, QueryEngine};
+use super::models::{self, ModelEngine};
+use super::query;
 use super::{ledger, live_ids};
 
 /// An engine whose connection has transactions.
-pub(crate) trait Transactional: QueryEngine + Send {
+pub(crate) trait Transactional: ModelEngine + Send {
     /// Does `work` in one transaction: all of it, or nothing.
     fn transaction<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T>
     where
@@ -24,6 +27,14 @@ pub(crate) trait Transactional: QueryEngine + Send {
     fn trial<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T>
     where
         Self: Sized;
+
+    /// Does `work`, which is one transaction, and does it again with more of what the engine ran out of, if it can have more.
+    fn with_enough<T>(&mut self, mut work: impl FnMut(&mut Self) -> Result<T>) -> Result<T>
+    where
+        Self: Sized,
+    {
+        work(self)
+    }
 
     /// What stops the statement that runs now, and every later transaction: a stop is for good.
     fn interrupter(&self) -> Interrupter;
@@ -123,5 +134,18 @@ impl<S: Transactional> Destination for Database<S> {
         let schemas: Vec<&str> = models.into_iter().chain([dataset.as_str()]).collect();
         self.session
             .trial(|session| query::rows_as_json(session, query, &schemas))
+    }
+
+    fn build_models(&mut self, work: &ModelWork) -> Result<ModelsReport> {
+        self.refuse_read_only()?;
+        models::run(&mut self.session, work)
+    }
+
+    fn test_models(&mut self, work: &ModelWork) -> Result<ModelsReport> {
+        models::test(&mut self.session, work)
+    }
+
+    fn look_at_models(&mut self, work: &ModelWork) -> Result<ModelsView> {
+        models::look(&mut self.session, work)
     }
 }

@@ -33,6 +33,7 @@ pub(crate) mod ledger;
 pub(crate) mod load;
 pub(crate) mod loads;
 mod marks;
+pub(crate) mod models;
 pub(crate) mod place;
 pub(crate) mod query;
 mod rows;

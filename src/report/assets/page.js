@@ -367,7 +367,7 @@
 
   // Colours are the style's own, so that they follow it into the dark and onto paper. Those of ramps are mixed, and so
   // must be numbers.
-  function configuration(width, legendLabel) {
+  function configuration(width, legendLabel, isCrowded) {
     const ramp = dark.matches
       ? ['#22364a', '#2f5f8f', '#4a8fcb', '#84bdf2', '#d6ebff']
       : ['#e3eef8', '#a9cbe8', '#5f9fd1', '#2a70ae', '#0b3f73'];
@@ -393,7 +393,7 @@
       axisBand: { grid: false },
       axisX: { labelSeparation: 6 },
       axisXQuantitative: { tickCount: narrow ? 4 : 6 },
-      axisXDiscrete: { labelAngle: -40, labelLimit: 120 },
+      axisXDiscrete: isCrowded ? { labelAngle: -40, labelLimit: 120 } : { labelAngle: 0 },
       legend: {
         orient: 'bottom', direction: 'horizontal', columns: Math.max(1, Math.floor((width - 70) / (legendLabel + 35))),
         labelColor: 'var(--ink)', titleColor: 'var(--ink)', labelFontSize: 12, titleFontSize: 12, labelLimit: legendLabel,
@@ -430,6 +430,28 @@
       });
     }
     return Math.max(60, Math.min(longest * 7, width - 110, 300));
+  }
+
+  // Whether the names below a chart have no room beside one another. How long times will be is not known.
+  function isCrowded(part, width) {
+    const whole = width - 70;
+    let room = whole;
+    const look = (view) => {
+      const x = view.encoding && view.encoding.x;
+      if (x && x.field) {
+        for (const data of Object.values(part.data)) {
+          const at = columnAt(data, x.field);
+          if (at < 0) continue;
+          const names = [...new Set(data.rows.map((row) => String(row[at])))];
+          const longest = names.reduce((most, name) => Math.max(most, name.length), 0);
+          const each = x.timeUnit || isMoment(data.columns[at].kind) ? 60 : longest * 7 + 12;
+          room = Math.min(room, whole - names.length * each);
+        }
+      }
+      (view.layer || []).forEach(look);
+    };
+    look(part.spec);
+    return isComposed(part.spec) || room < 0;
   }
 
   // The rows as Vega-Lite has them: times as numbers, whose day does not depend on where the reader is.
@@ -480,7 +502,7 @@
     if (old) old.finalize();
     const result = await vegaEmbed(drawing, spec, {
       mode: 'vega-lite', renderer: 'svg', actions: false, ast: true, defaultStyle: false, hover: true,
-      config: configuration(width, legendLabel(part, width)), formatLocale: locale.numbers, timeFormatLocale: locale.times,
+      config: configuration(width, legendLabel(part, width), isCrowded(part, width)), formatLocale: locale.numbers, timeFormatLocale: locale.times,
       tooltip: { theme: 'page', disableDefaultStyle: true }, logger: logger(),
     });
     views.set(part.id, result);

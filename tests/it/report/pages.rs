@@ -294,7 +294,7 @@ fn text_from_the_destination_is_shown_and_not_obeyed() {
           document.querySelector('h2').textContent.includes('onerror'), window.obeyed === undefined, \
           document.images.length, document.querySelectorAll('script').length]",
     );
-    assert_eq!(told, json!([true, true, true, true, 0, 5]));
+    assert_eq!(told, json!([true, true, true, true, 0, 6]));
     assert_eq!(browser.complaints(), Vec::<String>::new());
 }
 
