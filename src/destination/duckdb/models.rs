@@ -14,6 +14,9 @@ use super::error;
 use super::session::Session;
 use super::tree::relations_of;
 
+/// Kinds of errors after which a transaction goes on.
+const KEEPS_TRANSACTION: [&str; 4] = ["Catalog", "Parser", "Syntax", "Binder"];
+
 impl ModelEngine for Session {
     fn define(&mut self, name: &str, sql: &str) -> Result<Result<(), Refused>> {
         self.batch("SET errors_as_json = true")?;
@@ -29,6 +32,10 @@ impl ModelEngine for Session {
             return Err(error::from_duckdb(error));
         };
         if let Some(refused) = refused(&told, head.len()) {
+            if !KEEPS_TRANSACTION.contains(&told.exception_type.as_str()) {
+                // What was defined so far is gone with it.
+                self.batch("ROLLBACK; BEGIN TRANSACTION")?;
+            }
             return Ok(Err(refused));
         }
         // As it would have been told.

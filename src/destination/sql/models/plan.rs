@@ -121,13 +121,9 @@ pub(super) fn plan(
         };
         let row = known.get(&Key::model(&model.name)).cloned();
         let inputs = ids.of(&described.reads);
-        let kind = match model.header.materialized {
-            Materialized::Table => Kind::Table,
-            Materialized::View => Kind::View,
-        };
         let is_current = row.as_ref().is_some_and(|row| {
             row.definition == definition(model) && Some(&row.inputs) == inputs.as_ref()
-        }) && existing.get(&model.name) == Some(&kind)
+        }) && existing.get(&model.name) == Some(&kind_of(model))
             && !model.is_built_always();
         let is_wanted = wanted
             .as_ref()
@@ -172,6 +168,14 @@ pub(super) fn plan(
 /// What a model says, with how it is made: a change of either builds it anew.
 pub(super) fn definition(model: &Model) -> String {
     format!("{} {}", model.header.materialized, model.definition())
+}
+
+/// What a model is to be in the destination.
+pub(super) fn kind_of(model: &Model) -> Kind {
+    match model.header.materialized {
+        Materialized::Table => Kind::Table,
+        Materialized::View => Kind::View,
+    }
 }
 
 /// The models that were asked for, and those that they read. `None` for all.

@@ -284,6 +284,12 @@ impl<'a> Resolver<'a> {
                     self.fault(mistake(file, line, &what, remedy));
                     return Ok(false);
                 }
+                // It was defined, and is gone with a transaction that a mistake told already has ended.
+                Some(other)
+                    if self.sound.get(&other) == Some(&true) && !self.faults.errors.is_empty() =>
+                {
+                    return Ok(false);
+                }
                 Some(other) => {
                     if !self.visit_other(other, file, line)? {
                         return Ok(false);
