@@ -3,9 +3,11 @@
 -- materialized: view
 -- unique: hoy
 -- not_null: momento, hoy
+-- always: false
 --
 -- The newest activity that is not in the future. A pipeline that has stopped thus shows its last days as they were, and not
--- everybody as absent; how old the data are is what frescura tells.
+-- everybody as absent; how old the data are is what frescura tells. So its rows change with the activities, though it
+-- names the clock.
 SELECT
     momento,
     CAST(momento AT TIME ZONE 'Europe/Madrid' AS date) AS hoy

@@ -1,6 +1,7 @@
 -- description: De cada tabla, cuándo llegó lo último y cuánto hace de eso.
 -- question: ¿Cómo de reciente es lo que estoy viendo?
 -- materialized: view
+-- always: false
 -- unique: tabla
 -- not_null: tabla, ultima_carga, minutos
 --
