@@ -76,7 +76,7 @@ const FIGURES: [(&str, &str); 4] = [
     ),
     (
         "Where does the funnel leak?",
-        "SELECT nombre AS paso, empresas, del_anterior FROM analisis.embudo ORDER BY paso",
+        "SELECT nombre AS paso, empresas, del_anterior FROM analisis.embudo ORDER BY 2 DESC, 1",
     ),
 ];
 
