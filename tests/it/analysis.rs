@@ -24,7 +24,7 @@ impl Company {
     fn new(destination: &'static str) -> Self {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let mut project = Project::operational("analisis", "").with_warehouse();
-        let seed = Seed::new(11, 2_000)
+        let seed = Seed::new(42, 2_000)
             .participantes(15_000)
             .actividades(150_000)
             .until_today();
@@ -36,7 +36,7 @@ impl Company {
             .start()
             .unwrap();
         let configuration = std::fs::read_to_string(root.join("acequia.toml")).unwrap();
-        // A server's slots have names that no two of its databases share.
+        // The CRM is made of the same seed by default. A server's slots have names that no two of its databases share.
         let own = project.source.name().to_owned();
         project.configure(&configuration.replace("acequia_formacion", &own));
         copy(&root.join("analisis"), &project.path("analisis"));
