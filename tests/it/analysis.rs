@@ -98,7 +98,7 @@ impl Company {
 
     fn assert_figures(&self) {
         for (what, models, source) in FIGURES {
-            let source = source.replace("DAY", DAY).replace("TODAY", TODAY);
+            let source = source.replace("TODAY", TODAY).replace("DAY", DAY);
             self.assert_figure(what, models, &source);
         }
     }
