@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// The parts that a part of `src/` may not name.
-const UNKNOWN: [(&str, &[&str]); 8] = [
+const UNKNOWN: [(&str, &[&str]); 9] = [
     ("config", &["source", "landing", "destination", "pipeline"]),
     ("models", &["source", "landing", "destination", "pipeline"]),
     ("landing", &["source", "destination", "pipeline", "config"]),
