@@ -266,7 +266,7 @@ fn in_postgres_a_table_keeps_its_grants_and_the_views_of_people() {
     let models = analysis.run_failing();
     let error = models["error"].as_str().unwrap();
     assert!(
-        error.contains("b_cliente") && error.contains("view mia"),
+        error.contains("b_cliente") && error.contains("view public.mia"),
         "{error}"
     );
     assert_eq!(
