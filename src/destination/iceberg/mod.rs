@@ -28,7 +28,7 @@ use crate::destination::{
     Destination, Interrupter, LedgerRow, LoadOutcome, Loaded, Rights, StagedLoad, StreamState,
 };
 use crate::error::{Error, Kind, Result};
-use crate::failpoint;
+
 use crate::landing::manifest::Manifest;
 use crate::mode::Disposition;
 use crate::names::{DestinationId, LoadId, StreamName};
@@ -270,7 +270,7 @@ impl Lake {
                 return Err(error);
             }
         };
-        fail::fail_point!("iceberg.before_commit", failpoint::abort);
+        fail::fail_point!("iceberg.before_commit", crate::failpoint::abort);
         let committed = self.commit(manifest, seen.as_ref(), &prepared.properties);
         let failure = match committed {
             Ok(Committed::Done) => None,
@@ -286,7 +286,7 @@ impl Lake {
                 Err(error)
             };
         }
-        fail::fail_point!("iceberg.after_commit", failpoint::abort);
+        fail::fail_point!("iceberg.after_commit", crate::failpoint::abort);
         let state = prepared.kept.state.clone();
         self.known.insert(
             manifest.stream.clone(),

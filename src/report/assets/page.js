@@ -367,7 +367,7 @@
 
   // Colours are the style's own, so that they follow it into the dark and onto paper. Those of ramps are mixed, and so
   // must be numbers.
-  function configuration(width, legendLabel, isCrowded) {
+  function configuration(width, legendLabel, isCrowded, hasNames) {
     const ramp = dark.matches
       ? ['#22364a', '#2f5f8f', '#4a8fcb', '#84bdf2', '#d6ebff']
       : ['#e3eef8', '#a9cbe8', '#5f9fd1', '#2a70ae', '#0b3f73'];
@@ -375,7 +375,10 @@
       ? ['#f69d50', '#a8703d', '#3d444c', '#3f7db0', '#6cb6ff']
       : ['#b0450a', '#e8ab82', '#eef0f2', '#8fbce0', '#1f6fb4'];
     const font = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif';
-    const narrow = width < 480;
+    const narrow = width < NARROW;
+    // What is left beside the names of bars: legends begin where the bars do.
+    const room = width - (hasNames ? (narrow ? NAME : 220) + 10 : 60);
+    const stacked = { anchor: 'start', direction: narrow ? 'vertical' : 'horizontal' };
     return {
       background: 'transparent',
       font,
@@ -387,17 +390,17 @@
       text: { color: 'var(--ink)', fontSize: 12 },
       axis: {
         labelColor: 'var(--muted)', titleColor: 'var(--ink)', gridColor: 'var(--line)', domainColor: 'var(--muted)',
-        tickColor: 'var(--muted)', labelFontSize: 12, titleFontSize: 12, titleFontWeight: 600, labelLimit: narrow ? 125 : 210,
+        tickColor: 'var(--muted)', labelFontSize: 12, titleFontSize: 12, titleFontWeight: 600, labelLimit: narrow ? NAME : 210,
         labelOverlap: true, titlePadding: 8, gridOpacity: 0.7,
       },
       axisBand: { grid: false },
-      axisX: { labelSeparation: 6 },
+      axisX: { labelSeparation: 6, titleLimit: room },
       axisXQuantitative: { tickCount: narrow ? 4 : 6 },
       axisXDiscrete: isCrowded ? { labelAngle: -40, labelLimit: 120 } : { labelAngle: 0 },
       legend: {
-        orient: 'bottom', direction: 'horizontal', columns: Math.max(1, Math.floor((width - 70) / (legendLabel + 35))),
-        labelColor: 'var(--ink)', titleColor: 'var(--ink)', labelFontSize: 12, titleFontSize: 12, labelLimit: legendLabel,
-        gradientLength: Math.min(220, width - 60), symbolSize: 90, titleLimit: width,
+        orient: 'bottom', direction: 'horizontal', columns: Math.max(1, Math.floor(room / (legendLabel + 35))),
+        labelColor: 'var(--ink)', titleColor: 'var(--ink)', labelFontSize: 12, titleFontSize: 12, labelLimit: Math.min(Math.max(legendLabel, 150), room - 25), layout: { bottom: stacked, top: stacked },
+        gradientLength: Math.min(220, room - 20), symbolSize: 90, titleLimit: room,
       },
       header: { labelColor: 'var(--ink)', titleColor: 'var(--ink)', labelFontSize: 12, titleFontSize: 12 },
       title: { color: 'var(--ink)', subtitleColor: 'var(--muted)' },
@@ -413,23 +416,26 @@
   // How wide the labels of a chart's legend are, more or less.
   function legendLabel(part, width) {
     const fields = new Set();
+    let longest = 8;
     const look = (view) => {
       for (const channel of ['color', 'fill', 'stroke', 'shape', 'opacity', 'strokeDash']) {
         const definition = view.encoding && view.encoding[channel];
-        if (definition && definition.field) fields.add(definition.field);
+        if (!definition || !definition.field) continue;
+        fields.add(definition.field);
+        const names = (definition.scale && definition.scale.domain) || [];
+        if (Array.isArray(names)) for (const name of names) longest = Math.max(longest, String(name).length);
       }
       for (const key of ['layer', 'concat', 'hconcat', 'vconcat']) (view[key] || []).forEach(look);
       if (view.spec) look(view.spec);
     };
     look(part.spec);
-    let longest = 8;
     for (const data of Object.values(part.data)) {
       data.columns.forEach((column, at) => {
         if (!fields.has(column.name) || column.kind !== 'text') return;
         for (const row of data.rows) longest = Math.max(longest, String(row[at]).length);
       });
     }
-    return Math.max(60, Math.min(longest * 7, width - 110, 300));
+    return Math.max(60, Math.min(longest * 7.5, width - 110, 300));
   }
 
   // Whether the names below a chart have no room beside one another. How long times will be is not known.
@@ -468,6 +474,16 @@
     ));
   }
 
+  // Below this width names beside bars have so much room, whatever the specification says, and the bars the rest.
+  const NARROW = 480;
+  const NAME = 130;
+
+  function shortenNames(view) {
+    const axis = view.encoding && view.encoding.y && view.encoding.y.axis;
+    if (axis && axis.labelLimit > NAME) axis.labelLimit = NAME;
+    (view.layer || []).forEach(shortenNames);
+  }
+
   const COMPOSED = ['concat', 'hconcat', 'vconcat', 'repeat', 'facet', 'spec'];
 
   function isComposed(spec) {
@@ -491,8 +507,9 @@
     const width = drawing.clientWidth || 600;
     const spec = structuredClone(part.spec);
     if (!isComposed(spec)) {
+      if (width < NARROW) shortenNames(spec);
       if (spec.width === undefined) spec.width = 'container';
-      if (spec.height === undefined && !discreteHeight(spec)) spec.height = width < 480 ? 240 : 300;
+      if (spec.height === undefined && !discreteHeight(spec)) spec.height = width < NARROW ? 240 : 300;
       if (spec.autosize === undefined) spec.autosize = { type: 'fit-x', contains: 'padding' };
     }
     spec.datasets = { ...spec.datasets };
@@ -502,7 +519,7 @@
     if (old) old.finalize();
     const result = await vegaEmbed(drawing, spec, {
       mode: 'vega-lite', renderer: 'svg', actions: false, ast: true, defaultStyle: false, hover: true,
-      config: configuration(width, legendLabel(part, width), isCrowded(part, width)), formatLocale: locale.numbers, timeFormatLocale: locale.times,
+      config: configuration(width, legendLabel(part, width), isCrowded(part, width), discreteHeight(spec)), formatLocale: locale.numbers, timeFormatLocale: locale.times,
       tooltip: { theme: 'page', disableDefaultStyle: true }, logger: logger(),
     });
     views.set(part.id, result);

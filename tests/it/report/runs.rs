@@ -221,3 +221,59 @@ fn a_page_waits_for_whoever_has_the_file() {
     assert_eq!(output.status, Some(0), "{output:?}");
     assert!(project.path("informe.html").exists());
 }
+
+#[test]
+fn the_page_shows_the_models_of_the_same_run() {
+    let project = project("report_models");
+    let models = "\n[models]\npath = \"modelos\"\ndataset = \"mart\"\n";
+    project.streams(&format!(
+        "{STREAMS}{models}{}",
+        REPORT.replace("after_run = false", "")
+    ));
+    std::fs::create_dir(project.path("modelos")).unwrap();
+    std::fs::write(
+        project.path("modelos/por_estado.sql"),
+        "SELECT estado, count(*) AS ventas FROM ventas GROUP BY 1",
+    )
+    .unwrap();
+    std::fs::write(
+        project.path("informe/97-modelo.vl.json"),
+        r#"{"title": "T", "description": "D", "data": {"model": "por_estado"}, "mark": "bar",
+            "encoding": {"x": {"field": "estado", "type": "nominal"}, "y": {"field": "ventas", "type": "quantitative"}}}"#,
+    )
+    .unwrap();
+    let output = project.acequia(&["check"]);
+    assert!(
+        output.stdout.contains("✓ report: written as it should be"),
+        "{output:?}"
+    );
+    let report = project.run(&[]);
+    assert_eq!(report["page"]["error"], json!(null));
+    let parts = rows(&std::fs::read_to_string(project.path("informe.html")).unwrap());
+    let shown = parts.as_array().unwrap().last().unwrap();
+    assert_eq!(shown["id"], json!("97-modelo"));
+    let shown = shown["data"]["acequia_0"]["rows"].as_array().unwrap();
+    let sum: i64 = shown.iter().map(|row| row[1].as_i64().unwrap()).sum();
+    assert_eq!((shown.len(), sum), (4, 3_000));
+    let output = project.acequia(&["check"]);
+    assert!(
+        output.stdout.contains("its queries are answered"),
+        "{output:?}"
+    );
+    // A model that is not there is a mistake with a line.
+    std::fs::remove_file(project.path("modelos/por_estado.sql")).unwrap();
+    let chart = std::fs::read_to_string(project.path("informe/97-modelo.vl.json")).unwrap();
+    std::fs::write(
+        project.path("informe/97-modelo.vl.json"),
+        chart.replace("por_estado", "por_estados"),
+    )
+    .unwrap();
+    let output = project.acequia(&["report"]);
+    assert_eq!(output.status, Some(2), "{output:?}");
+    assert!(
+        output
+            .stderr
+            .contains("97-modelo.vl.json:1: its model `por_estados` cannot be read"),
+        "{output:?}"
+    );
+}

@@ -48,11 +48,15 @@ pub(super) struct ModelStep {
 #[derive(Debug)]
 pub(super) struct TestStep {
     pub(super) key: Key,
+    /// The models that it reads.
+    pub(super) models: BTreeSet<String>,
     /// What it is, for people.
     pub(super) test: String,
     /// Its file, and the line in a header.
     pub(super) file: String,
     pub(super) is_due: bool,
+    /// Whether the models that it reads were built as their files are now.
+    pub(super) is_of_what_is_there: bool,
     pub(super) definition: String,
     pub(super) inputs: String,
     /// The query that counts what should not be.
@@ -144,7 +148,18 @@ pub(super) fn plan(
             known: row,
         });
     }
-    let tests = tests(engine, work, resolved, &known, &ids, wanted.as_ref());
+    let mut tests = tests(engine, work, resolved, &known, &ids, wanted.as_ref());
+    let is_there = |name: &String| {
+        let model = work.project.model(name);
+        let row = known.get(&Key::model(name));
+        let as_written = row
+            .zip(model)
+            .is_some_and(|(row, model)| row.definition == definition(model));
+        as_written && existing.contains_key(name)
+    };
+    for step in &mut tests {
+        step.is_of_what_is_there = step.models.iter().all(is_there);
+    }
     let forgotten = known
         .keys()
         .filter(|key| !key.test.is_empty() && !tests.iter().any(|step| step.key == **key))
@@ -245,6 +260,8 @@ fn tests(
             });
             steps.push(TestStep {
                 key,
+                models: reads.models.clone(),
+                is_of_what_is_there: false,
                 test,
                 file,
                 is_due: is_wanted && (is_always || !is_current),

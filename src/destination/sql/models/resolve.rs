@@ -258,6 +258,13 @@ impl<'a> Resolver<'a> {
 
     /// Defines a view, after the models that the database misses for it. Whether it could be defined.
     fn define(&mut self, name: &str, sql: &str, file: &str) -> Result<bool> {
+        for (read, at) in self.engine.names(sql)? {
+            if let Some(other) = self.place_of(&read)
+                && !self.visit_other(other, file, lexer::line_of(sql, at))?
+            {
+                return Ok(false);
+            }
+        }
         // Each round defines one model more.
         for _ in 0..=self.work.project.models.len() {
             let (at, missing) = match self.engine.define(name, sql)? {
