@@ -31,6 +31,7 @@ mod layers;
 mod library;
 mod memory;
 mod order;
+mod password_command;
 mod pending;
 mod recovery;
 mod refusals;
