@@ -35,17 +35,17 @@ impl Calendar {
     }
 
     /// SQL: the first day.
-    pub(crate) fn first(&self) -> String {
+    pub(crate) fn first(self) -> String {
         format!("date '{}'", self.first)
     }
 
     /// SQL: the day before which everything has happened.
-    pub(crate) fn end(&self) -> String {
+    pub(crate) fn end(self) -> String {
         format!("({} + {DAYS})", self.first())
     }
 
     /// SQL: the point in time so many microseconds after the first day began.
-    pub(crate) fn instant(&self, micros: &str) -> String {
+    pub(crate) fn instant(self, micros: &str) -> String {
         format!(
             "timestamptz '{} 00:00:00+00' + {micros} * interval '1 microsecond'",
             self.first
@@ -53,13 +53,13 @@ impl Calendar {
     }
 
     /// SQL: the day of the week of a number of days after the first one, 0 for Sunday.
-    pub(crate) fn weekday(&self, days: &str) -> String {
+    pub(crate) fn weekday(self, days: &str) -> String {
         let offset = self.first.weekday().num_days_from_sunday();
         format!("(({days} + {offset}) % 7)")
     }
 
     /// SQL: a number of days after the first one, moved back to a working day from most weekends.
-    pub(crate) fn working_day(&self, hash: &Hash, days: &str) -> String {
+    pub(crate) fn working_day(self, hash: &Hash, days: &str) -> String {
         let weekday = self.weekday(days);
         format!(
             "CASE WHEN {weekday} IN (0, 6) AND {moved} > 0
@@ -70,7 +70,7 @@ impl Calendar {
     }
 
     /// SQL: bigint arrays of where each month begins among evenly spread moments and in time, and the months' slopes.
-    pub(crate) fn seasons(&self) -> Result<Seasons> {
+    pub(crate) fn seasons(self) -> Result<Seasons> {
         let (mut starts, mut weights, mut total) = (Vec::new(), Vec::new(), 0);
         for number in 0..DAYS {
             let day = self

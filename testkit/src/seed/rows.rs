@@ -92,6 +92,22 @@ impl Story {
             &self.calendar.end(),
             self.seats(),
         );
+        // Products of two uniform numbers: the first ones are met much more often than the last.
+        let comprador = format!(
+            "1 + {} * {} / 1000",
+            hash.below("n", "cliente", self.seed.clientes()),
+            hash.below("n", "afinidad", 1000)
+        );
+        let curso = format!(
+            "{} * {} / 1000",
+            hash.below("n", "curso", self.seed.cursos()),
+            hash.below("n", "demanda", 1000)
+        );
+        let changed = format!(
+            "(creada + ({} & 9223372036854775807) % greatest(least({}, {SPAN} - creada), 1))",
+            hash.bits("n", "actualizada"),
+            90 * DAY
+        );
         Ok(format!(
             "SELECT n, {columns}, {updated}
              FROM (SELECT n, creada, {cliente} AS cliente, curso, {first} + ({day})::integer AS fecha
@@ -101,28 +117,13 @@ impl Story {
                                OFFSET 0) AS repartida
                          OFFSET 0) AS creada
                    OFFSET 0) AS venta",
-            updated = self.calendar.instant(&format!(
-                "(creada + ({} & 9223372036854775807) % greatest(least({}, {SPAN} - creada), 1))",
-                hash.bits("n", "actualizada"),
-                90 * DAY
-            )),
+            updated = self.calendar.instant(&changed),
             cliente = buyer(hash, "comprador"),
             first = self.calendar.first(),
             day = self.calendar.working_day(hash, &format!("(creada / {DAY})")),
             created = seasons.moment("momento", "mes"),
             month = seasons.month("momento"),
             within = hash.below("n", "creada", step),
-            // Products of two uniform numbers: the first ones are met much more often than the last.
-            comprador = format!(
-                "1 + {} * {} / 1000",
-                hash.below("n", "cliente", self.seed.clientes()),
-                hash.below("n", "afinidad", 1000)
-            ),
-            curso = format!(
-                "{} * {} / 1000",
-                hash.below("n", "curso", self.seed.cursos()),
-                hash.below("n", "demanda", 1000)
-            ),
             numbers = numbers(1, rows),
         ))
     }
