@@ -5,6 +5,7 @@
 #   pkg-config                       some crates look for system libraries
 #   PostgreSQL 15+ server binaries   the tests start servers of their own (no running server is needed)
 #   openssl (the command)            a test makes a certificate
+#   chromium                         the tests of the report page read it in a browser
 #   cargo 1.95+                      not installed here, only checked
 #   libduckdb.so                     so that DuckDB need not be compiled; without npm, or elsewhere than on x64 Linux, it is
 #   python3 with venv                for the next two
@@ -52,6 +53,7 @@ look() {
     has_postgres || missing+=(postgresql)
     has openssl || missing+=(openssl)
     has_venv || missing+=(python3-venv)
+    has chromium || missing+=(chromium)
 }
 
 # apt-get as root, without questions.
@@ -69,7 +71,7 @@ install_missing() {
     if ! has apt-get; then
         fail "missing: ${missing[*]} (Debian's names)" \
             "this system has no apt-get: install with its own package manager a C and a C++ compiler (cc, c++), make," \
-            "perl with its standard modules, pkg-config, openssl, python3 with venv, and the PostgreSQL $POSTGRES_MINIMUM+ server" \
+            "perl with its standard modules, pkg-config, openssl, python3 with venv, chromium, and the PostgreSQL $POSTGRES_MINIMUM+ server" \
             "(initdb and postgres, in the folder that 'pg_config --bindir' prints), then run this again"
     fi
     if [ "$(id -u)" -ne 0 ] && ! { has sudo && sudo -n true 2>/dev/null; }; then

@@ -19,9 +19,10 @@ pub mod environment;
 pub mod hubspot;
 pub mod model;
 pub mod postgres;
+pub mod report;
 pub mod resolve;
 pub mod secret_command;
-mod suggest;
+pub(crate) mod suggest;
 mod table_name;
 mod units;
 
@@ -29,6 +30,7 @@ pub use document::Document;
 pub use hubspot::{HubSpotObject, HubSpotSource};
 pub use model::{NullCursor, Reader};
 pub use postgres::{PostgresChanges, PostgresRows, PostgresSource, PostgresUrl, RowsRead};
+pub use report::{Language, Report};
 pub use resolve::Selection;
 pub use secret_command::SecretCommand;
 pub use units::duration;
@@ -50,6 +52,27 @@ pub struct Pipeline {
     pub destination: Destination,
     /// The streams to run, in the order of their names.
     pub streams: Vec<Stream>,
+    /// The models that are built of the streams' tables.
+    pub models: Option<Models>,
+    /// The report page, if the configuration has one.
+    pub report: Option<Report>,
+}
+
+/// Where a pipeline's models are, and what they are made of.
+#[derive(Debug, Clone)]
+pub struct Models {
+    /// The configuration file's folder.
+    pub root: PathBuf,
+    /// The folder of the models.
+    pub path: PathBuf,
+    /// The folder of the tests.
+    pub tests: PathBuf,
+    /// Whether the configuration names the folder of the tests.
+    pub tests_are_named: bool,
+    /// The schema of the destination that their tables are in.
+    pub dataset: String,
+    /// The tables of all streams, selected or not, each with the stream that is loaded into it.
+    pub tables: BTreeMap<String, StreamName>,
 }
 
 /// A destination in use.

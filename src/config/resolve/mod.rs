@@ -18,7 +18,9 @@ use crate::names::StreamName;
 mod address;
 mod crm;
 mod destination;
+mod models;
 mod problems;
+mod report;
 mod source;
 mod storage;
 mod stream;
@@ -102,6 +104,7 @@ impl Document {
         let part_size = self.size(part_size, "[pipeline] part_size", LEAST_PART_SIZE, problems);
         let retention = self.retention(problems);
         let destination = self.destination(selection, problems);
+        let report = self.report(problems);
 
         let selected = self.select(&selection.streams, problems);
         let used: BTreeSet<&str> = selected
@@ -116,6 +119,7 @@ impl Document {
             .flatten()
             .collect();
         self.refuse_shared_tables(&selected, problems);
+        let models = self.models(named, dataset.as_deref().ok(), problems);
         if with_sources {
             problems.extend(of_sources);
         }
@@ -128,6 +132,8 @@ impl Document {
             retention: retention?,
             destination: destination?,
             streams,
+            models: models?,
+            report: report?,
         })
     }
 
@@ -162,8 +168,16 @@ impl Document {
     }
 
     fn dataset(&self, problems: &mut Problems) -> Checked<String> {
-        let place = "[pipeline] dataset";
-        let dataset = self.expand(&self.config.pipeline.dataset, place, problems)?;
+        self.schema(
+            &self.config.pipeline.dataset,
+            "[pipeline] dataset",
+            problems,
+        )
+    }
+
+    /// The name of a schema in the destination.
+    fn schema(&self, name: &str, place: &str, problems: &mut Problems) -> Checked<String> {
+        let dataset = self.expand(name, place, problems)?;
         let lower = dataset.to_lowercase();
         if lower == "information_schema" || lower.starts_with("pg_") {
             let what = "this schema belongs to the database itself";

@@ -6,7 +6,8 @@
 //!
 //! [`session`] connects, runs SQL and translates errors ([`error`]); [`lock`] excludes a second run; [`privileges`] finds
 //! missing privileges. Loads and the ledger are [`crate::destination::sql`]'s; [`engine`] implements what they need, with
-//! its own way to create and alter a [`table`], to maintain its [`index`] and to [`merge`], and its own [`dialect`].
+//! its own way to create and alter a [`table`], to maintain its [`index`], to [`merge`], and to run a [`query`] that people
+//! wrote, and its own [`dialect`].
 
 use crate::config::PostgresUrl;
 use crate::destination::sql::Database;
@@ -21,8 +22,10 @@ mod error;
 mod index;
 mod lock;
 mod merge;
+mod models;
 mod numeric;
 pub(super) mod privileges;
+mod query;
 mod session;
 mod stage;
 mod table;
