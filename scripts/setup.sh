@@ -8,8 +8,9 @@
 #   chromium                         the tests of the report page read it in a browser
 #   cargo 1.95+                      not installed here, only checked
 #   libduckdb.so                     so that DuckDB need not be compiled; without npm, or elsewhere than on x64 Linux, it is
-#   python3 with venv                for the next two
+#   python3 with venv                for the next three
 #   HubSpot's Python client          a test lets it judge the HubSpot of the tests
+#   dbt with dbt-duckdb              a test runs the models of acequia under it
 #   SeaweedFS, PyIceberg, DuckDB's   the tests of the lake: an S3 service with an Iceberg catalog, and another reader of its
 #   extensions for Iceberg           tables; x64 Linux alone
 #   PostgreSQL 14 to 18              with `--matrix`: servers of every version that acequia is tested with
@@ -207,11 +208,27 @@ fetch_lake() {
     fi
 }
 
+# dbt from PyPI, in a virtual environment of its own. Where PyPI cannot be reached, the one test that needs it says so.
+fetch_dbt() {
+    local mark=$DBT_FOLDER/packages
+    [ "$(cat "$mark" 2>/dev/null)" = "${DBT_PACKAGES[*]}" ] && return
+    printf 'setup: installing %s into %s\n' "${DBT_PACKAGES[*]}" "$DBT_FOLDER" >&2
+    mkdir -p "$TOOLS"
+    rm -rf "$DBT_FOLDER"
+    if python3 -m venv "$DBT_FOLDER" && "$DBT_FOLDER/bin/pip" install --quiet --disable-pip-version-check "${DBT_PACKAGES[@]}"; then
+        printf '%s\n' "${DBT_PACKAGES[*]}" >"$mark"
+    else
+        rm -rf "$DBT_FOLDER"
+        printf 'setup: dbt could not be installed\n' >&2
+    fi
+}
+
 if is_x64_linux && has npm; then
     fetch_duckdb
 fi
 fetch_hubspot_client
 fetch_lake
+fetch_dbt
 if [ "${1:-}" = --matrix ]; then
     is_x64_linux && has npm && has node || fail "PostgreSQL's servers of other versions are fetched with npm and node, on x64 Linux"
     fetch_postgres

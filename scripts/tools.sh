@@ -36,3 +36,7 @@ PYTHON_FOLDER=$TOOLS/python
 # Iceberg catalog), bin/python (with PyIceberg, and DuckDB for Python), extensions/*.duckdb_extension (for the DuckDB above).
 LAKE_PACKAGES=lake.txt
 LAKE_FOLDER=$TOOLS/lake
+
+# dbt-duckdb, with the DuckDB above, in a virtual environment: a test runs the same models under it.
+DBT_PACKAGES=(dbt-core==1.11.16 dbt-duckdb==1.11.1 duckdb==1.5.5)
+DBT_FOLDER=$TOOLS/dbt

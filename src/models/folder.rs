@@ -58,7 +58,8 @@ impl Model {
 
     /// Whether it is built by each run.
     pub(crate) fn is_built_always(&self) -> bool {
-        self.header.always || lexer::may_change(&self.sql)
+        let said = self.header.always;
+        said.unwrap_or_else(|| lexer::may_change(&self.sql))
     }
 
     /// An error in a line of its file.

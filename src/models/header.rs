@@ -31,8 +31,8 @@ pub(crate) struct Header {
     pub(crate) description: Option<String>,
     pub(crate) question: Option<String>,
     pub(crate) materialized: Materialized,
-    /// Whether it is built by each run, even if nothing that it reads has changed.
-    pub(crate) always: bool,
+    /// Whether it is built by each run, even if nothing that it reads has changed. Where it is not said, the statement tells.
+    pub(crate) always: Option<bool>,
     /// What must hold of the rows, each with its line.
     pub(crate) tests: Vec<(usize, ColumnTest)>,
     /// Models that it depends on beyond what it reads, each with its line.
@@ -171,8 +171,8 @@ impl Header {
             }
             "always" => {
                 self.always = match value {
-                    "true" => true,
-                    "false" => false,
+                    "true" => Some(true),
+                    "false" => Some(false),
                     _ => return Err(one_of(key, "true", "false")),
                 }
             }
@@ -320,7 +320,7 @@ mod tests {
                 description: Some("One row: a client".to_owned()),
                 question: Some("Who?".to_owned()),
                 materialized: Materialized::View,
-                always: true,
+                always: Some(true),
                 tests: vec![
                     (7, ColumnTest::Unique(names(&["id_cliente"]))),
                     (8, ColumnTest::Unique(names(&["a", "Año, €"]))),

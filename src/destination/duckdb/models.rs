@@ -7,12 +7,15 @@ use serde::Deserialize;
 
 use crate::destination::sql::models::{Build, Kind, ModelEngine, Refused, Relation};
 use crate::destination::sql::{Dialect as _, Engine as _};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 use super::dialect::DuckDbSql;
 use super::error;
 use super::session::Session;
-use super::tree::relations_of;
+use super::tree::{self, Read};
+
+/// Kinds of errors after which a transaction goes on.
+const KEEPS_TRANSACTION: [&str; 4] = ["Catalog", "Parser", "Syntax", "Binder"];
 
 impl ModelEngine for Session {
     fn define(&mut self, name: &str, sql: &str) -> Result<Result<(), Refused>> {
@@ -29,6 +32,10 @@ impl ModelEngine for Session {
             return Err(error::from_duckdb(error));
         };
         if let Some(refused) = refused(&told, head.len()) {
+            if !KEEPS_TRANSACTION.contains(&told.exception_type.as_str()) {
+                // What was defined so far is gone with it.
+                self.batch("ROLLBACK; BEGIN TRANSACTION")?;
+            }
             return Ok(Err(refused));
         }
         // As it would have been told.
@@ -41,8 +48,19 @@ impl ModelEngine for Session {
         }))
     }
 
+    /// A name that is not there yet, and is also that of a WITH around it, is told as a circle when it is bound.
+    fn names(&mut self, sql: &str) -> Result<Vec<(String, usize)>> {
+        let reads = tree::relations_of(self, sql)?
+            .unwrap_or_default()
+            .into_iter();
+        let plain = reads.filter(|read| read.schema.is_none());
+        Ok(plain
+            .filter_map(|read| Some((read.name, read.at?)))
+            .collect())
+    }
+
     fn reads(&mut self, _name: &str, sql: &str) -> Result<Vec<Relation>> {
-        Ok(relations_of(self, sql)?
+        Ok(relations(self, sql)?
             .into_iter()
             .map(|read| Relation {
                 schema: read.schema,
@@ -144,7 +162,7 @@ impl ModelEngine for Session {
         }
         let dataset = self.dataset().to_owned();
         let mut sql = build.sql.to_owned();
-        let mut reads = relations_of(self, build.sql)?;
+        let mut reads = relations(self, build.sql)?;
         reads.sort_by_key(|read| std::cmp::Reverse(read.at));
         for read in reads.iter().filter(|read| read.schema.is_none()) {
             let is_model = |name: &String| name.eq_ignore_ascii_case(&read.name);
@@ -159,6 +177,12 @@ impl ModelEngine for Session {
         }
         self.batch(&format!("CREATE OR REPLACE VIEW {view} AS {sql}\n"))
     }
+}
+
+/// The relations of a statement that DuckDB has taken.
+fn relations(session: &Session, sql: &str) -> Result<Vec<Read>> {
+    tree::relations_of(session, sql)?
+        .ok_or_else(|| Error::internal("DuckDB takes a statement and does not show its tree"))
 }
 
 /// What `errors_as_json` makes of a message.

@@ -5,7 +5,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use crate::destination::sql::Dialect as _;
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 use super::dialect::DuckDbSql;
 use super::session::Session;
@@ -32,8 +32,8 @@ pub(super) struct Read {
     pub(super) at: Option<usize>,
 }
 
-/// The relations that a statement reads; names that a WITH gives are none.
-pub(super) fn relations_of(session: &Session, sql: &str) -> Result<Vec<Read>> {
+/// The relations that a statement reads; names that a WITH gives are none. `None` if it cannot be parsed.
+pub(super) fn relations_of(session: &Session, sql: &str) -> Result<Option<Vec<Read>>> {
     let rows = session.rows(
         &format!(
             "SELECT n.id, n.parent, n.key, CAST(n.atom AS VARCHAR) FROM json_tree(json_serialize_sql(CAST({} AS VARCHAR))) AS n",
@@ -43,12 +43,8 @@ pub(super) fn relations_of(session: &Session, sql: &str) -> Result<Vec<Read>> {
         |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)),
     )?;
     let tree = Tree::of(rows);
-    if tree.root_says("error") != Some("false") {
-        return Err(Error::internal(
-            "DuckDB takes a statement and does not show its tree",
-        ));
-    }
-    Ok(tree.relations(session.catalog()))
+    let is_parsed = tree.root_says("error") == Some("false");
+    Ok(is_parsed.then(|| tree.relations(session.catalog())))
 }
 
 /// A node: its id, its parent, its key there, and its value if it has no nodes below it.

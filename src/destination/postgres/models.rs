@@ -89,7 +89,12 @@ impl ModelEngine for Session {
         if value(&row, 0)? {
             return Ok(());
         }
-        self.batch(&format!("CREATE SCHEMA {}", PostgresSql.identifier(schema)))
+        let name = PostgresSql.identifier(schema);
+        self.batch(&format!("CREATE SCHEMA {name}")).map_err(|error| {
+            error.remedy(format!(
+                "make it as an administrator, for the user that acequia connects as: CREATE SCHEMA {name} AUTHORIZATION USER"
+            ))
+        })
     }
 
     fn qualified(&self, schema: &str, name: &str) -> String {

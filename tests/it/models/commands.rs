@@ -1,6 +1,7 @@
 //! What people see.
 
 use super::{Analysis, Where};
+use crate::json::assert_documented;
 
 #[test]
 fn a_run_shows_the_models_that_it_built() {
@@ -74,4 +75,33 @@ fn a_lake_is_refused_before_anything_is_read() {
             "{output:?}"
         );
     }
+}
+
+#[test]
+fn every_key_of_every_result_is_documented() {
+    let analysis = Analysis::new(
+        "keys",
+        Where::DuckDb,
+        &[
+            (
+                "models/m.sql",
+                "-- not_null: n\nSELECT count(*) AS n FROM ventas",
+            ),
+            ("models/n.sql", "SELECT n FROM m, read_csv('x.csv')"),
+            ("models/vieja.sql", "SELECT 1 AS uno"),
+            ("tests/t.sql", "SELECT 1 FROM m WHERE n < 0"),
+        ],
+    );
+    std::fs::write(analysis.project.path("x.csv"), "a\n1\n").unwrap();
+    analysis.run();
+    analysis.remove("models/vieja.sql");
+    analysis.write(
+        "models/m.sql",
+        "-- not_null: nada\nSELECT count(*) AS n, NULL AS nada FROM ventas",
+    );
+    let failed = analysis.ended(&["models", "run"], 1);
+    assert_documented("models run", &[failed]);
+    assert_documented("models test", &[analysis.ended(&["models", "test"], 0)]);
+    assert_documented("models list", &[analysis.ended(&["models", "list"], 0)]);
+    assert_documented("models graph", &[analysis.ended(&["models", "graph"], 0)]);
 }

@@ -10,77 +10,80 @@ fn error(analysis: &Analysis) -> String {
 
 #[test]
 fn a_mistake_is_told_with_file_line_and_remedy_and_the_loads_stay() {
+    let cases: [(&str, &str); 14] = [
+        (
+            "-- description: x\nSELECT id\nFRM nope FROM ventas",
+            "analisis/models/m.sql:3: syntax error at or near \"nope\"",
+        ),
+        (
+            "-- ñ\n\nSELECT 'ñ', *\nFROM ventass",
+            "analisis/models/m.sql:4: `ventass` is not there; did you mean `ventas`?",
+        ),
+        (
+            "SELECT *\nFROM nada.ventas",
+            "analisis/models/m.sql:2: `nada.ventas` is not there",
+        ),
+        (
+            "SELECT 'ñ',\n  importe\nFROM ventas",
+            "analisis/models/m.sql:2: ",
+        ),
+        (
+            "SELECT *\nFROM m",
+            "analisis/models/m.sql:2: the models read each other in a circle: m -> m",
+        ),
+        ("SELECT *\nFROM analisis.otro", "analisis.otro` is a model"),
+        (
+            "SELECT 1;\nDROP TABLE ventas",
+            "analisis/models/m.sql:2: a second statement begins here",
+        ),
+        ("DELETE FROM ventas", "analisis/models/m.sql:1: "),
+        (
+            "WITH x AS (DELETE FROM ventas RETURNING id) SELECT * FROM x",
+            "analisis/models/m.sql:1: ",
+        ),
+        (
+            "-- not_null: ide\nSELECT id FROM ventas",
+            "analisis/models/m.sql:1: there is no column `ide`; did you mean `id`?",
+        ),
+        (
+            "-- relationships: id -> nadie.id\nSELECT id FROM ventas",
+            "analisis/models/m.sql:1: `nadie` is not there",
+        ),
+        (
+            "-- relationships: id -> otro.ido\nSELECT id FROM ventas",
+            "analisis/models/m.sql:1: there is no column `ido`",
+        ),
+        (
+            "-- depends_on: {{ ref('otra') }}\nSELECT 1 AS uno",
+            "analisis/models/m.sql:1: there is no model `otra`; did you mean `otro`?",
+        ),
+        ("SELECT nofun(id)\nFROM ventas", "analisis/models/m.sql:1: "),
+    ];
     for place in BOTH {
-        for (number, (sql, expected)) in [
-            (
-                "-- description: x\nSELECT id\nFRM nope FROM ventas",
-                "analisis/models/m.sql:3: syntax error at or near \"nope\"",
-            ),
-            (
-                "-- ñ\n\nSELECT 'ñ', *\nFROM ventass",
-                "analisis/models/m.sql:4: `ventass` is not there; did you mean `ventas`?",
-            ),
-            (
-                "SELECT *\nFROM nada.ventas",
-                "analisis/models/m.sql:2: `nada.ventas` is not there",
-            ),
-            (
-                "SELECT 'ñ',\n  importe\nFROM ventas",
-                "analisis/models/m.sql:2: ",
-            ),
-            (
-                "SELECT *\nFROM m",
-                "analisis/models/m.sql:2: the models read each other in a circle: m -> m",
-            ),
-            ("SELECT *\nFROM analisis.otro", "analisis.otro` is a model"),
-            (
-                "SELECT 1;\nDROP TABLE ventas",
-                "analisis/models/m.sql:2: a second statement begins here",
-            ),
-            ("DELETE FROM ventas", "analisis/models/m.sql:1: "),
-            (
-                "WITH x AS (DELETE FROM ventas RETURNING id) SELECT * FROM x",
-                "analisis/models/m.sql:1: ",
-            ),
-            (
-                "-- not_null: ide\nSELECT id FROM ventas",
-                "analisis/models/m.sql:1: there is no column `ide`; did you mean `id`?",
-            ),
-            (
-                "-- relationships: id -> nadie.id\nSELECT id FROM ventas",
-                "analisis/models/m.sql:1: `nadie` is not there",
-            ),
-            (
-                "-- relationships: id -> otro.ido\nSELECT id FROM ventas",
-                "analisis/models/m.sql:1: there is no column `ido`",
-            ),
-            (
-                "-- depends_on: {{ ref('otra') }}\nSELECT 1 AS uno",
-                "analisis/models/m.sql:1: there is no model `otra`; did you mean `otro`?",
-            ),
-            ("SELECT nofun(id)\nFROM ventas", "analisis/models/m.sql:1: "),
-        ]
-        .into_iter()
-        .enumerate()
-        {
-            let analysis = Analysis::new(
-                &format!("wrong{number}"),
-                place,
-                &[("models/otro.sql", "SELECT 1 AS id"), ("models/m.sql", sql)],
-            );
-            let report = error(&analysis);
+        let first = [
+            ("models/otro.sql", "SELECT 1 AS id"),
+            ("models/m.sql", "SELECT * FROM nada"),
+        ];
+        let analysis = Analysis::new("wrong", place, &first);
+        assert!(error(&analysis).contains("analisis/models/m.sql:1: `nada` is not there"));
+        assert_eq!(analysis.rows("SELECT count(*) FROM replica.ventas"), ["3"]);
+        for (sql, expected) in cases {
+            analysis.write("models/m.sql", sql);
+            let output = analysis.acequia(&["models", "run"]);
+            assert_eq!(output.status, Some(2), "{sql}: {output:?}");
+            let report = &output.stderr;
             assert!(report.contains(expected), "{place:?} {sql}\n{report}");
             assert!(report.contains("remedy: "), "{sql}\n{report}");
-            assert_eq!(analysis.rows("SELECT count(*) FROM replica.ventas"), ["3"]);
             let tables =
                 "SELECT count(*) FROM information_schema.tables WHERE table_schema = 'analisis'";
             assert_eq!(analysis.rows(tables), ["0"], "nothing is built");
-            let checked = analysis.acequia(&["check"]);
-            assert_eq!(checked.status, Some(1), "{checked:?}");
-            assert!(checked.stdout.contains(expected), "{checked:?}");
-            let alone = analysis.acequia(&["models", "run"]);
-            assert_eq!(alone.status, Some(2), "{alone:?}");
         }
+        let checked = analysis.acequia(&["check"]);
+        assert_eq!(checked.status, Some(1), "{checked:?}");
+        assert!(
+            checked.stdout.contains("analisis/models/m.sql:1: "),
+            "{checked:?}"
+        );
     }
 }
 

@@ -8,6 +8,7 @@ use crate::support::{Output, Project};
 mod building;
 mod commands;
 mod crashes;
+mod dbt;
 mod following;
 mod mistakes;
 mod reading;

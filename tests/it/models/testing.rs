@@ -163,5 +163,10 @@ fn tests_can_be_run_by_themselves_and_change_nothing() {
             analysis.rows("SELECT count(*) FROM analisis.cliente"),
             ["4"]
         );
+
+        // What was not built since its file was changed is not tested.
+        analysis.write("models/otra.sql", "-- not_null: nueva\nSELECT 1 AS nueva");
+        let skipped = tests(&analysis.ended(&["models", "test", "otra"], 0));
+        assert_eq!(skipped[4], "not_null: nueva skipped 0");
     }
 }

@@ -22,6 +22,12 @@ pub(crate) trait ModelEngine: QueryEngine {
     /// Defines a temporary view, which hides what else has its name, in a transaction that is undone.
     fn define(&mut self, name: &str, sql: &str) -> Result<Result<(), Refused>>;
 
+    /// Names without a schema of relations that a statement reads, each with its offset, if the parser tells them before what they
+    /// name is there.
+    fn names(&mut self, _sql: &str) -> Result<Vec<(String, usize)>> {
+        Ok(Vec::new())
+    }
+
     /// The relations that a statement reads, by the database's own parser; `name` is that of the view that was defined by it.
     fn reads(&mut self, name: &str, sql: &str) -> Result<Vec<Relation>>;
 

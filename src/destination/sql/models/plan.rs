@@ -48,11 +48,15 @@ pub(super) struct ModelStep {
 #[derive(Debug)]
 pub(super) struct TestStep {
     pub(super) key: Key,
+    /// The models that it reads.
+    pub(super) models: BTreeSet<String>,
     /// What it is, for people.
     pub(super) test: String,
     /// Its file, and the line in a header.
     pub(super) file: String,
     pub(super) is_due: bool,
+    /// Whether the models that it reads were built as their files are now.
+    pub(super) is_of_what_is_there: bool,
     pub(super) definition: String,
     pub(super) inputs: String,
     /// The query that counts what should not be.
@@ -121,13 +125,9 @@ pub(super) fn plan(
         };
         let row = known.get(&Key::model(&model.name)).cloned();
         let inputs = ids.of(&described.reads);
-        let kind = match model.header.materialized {
-            Materialized::Table => Kind::Table,
-            Materialized::View => Kind::View,
-        };
         let is_current = row.as_ref().is_some_and(|row| {
             row.definition == definition(model) && Some(&row.inputs) == inputs.as_ref()
-        }) && existing.get(&model.name) == Some(&kind)
+        }) && existing.get(&model.name) == Some(&kind_of(model))
             && !model.is_built_always();
         let is_wanted = wanted
             .as_ref()
@@ -148,7 +148,18 @@ pub(super) fn plan(
             known: row,
         });
     }
-    let tests = tests(engine, work, resolved, &known, &ids, wanted.as_ref());
+    let mut tests = tests(engine, work, resolved, &known, &ids, wanted.as_ref());
+    let is_there = |name: &String| {
+        let model = work.project.model(name);
+        let row = known.get(&Key::model(name));
+        let as_written = row
+            .zip(model)
+            .is_some_and(|(row, model)| row.definition == definition(model));
+        as_written && existing.contains_key(name)
+    };
+    for step in &mut tests {
+        step.is_of_what_is_there = step.models.iter().all(is_there);
+    }
     let forgotten = known
         .keys()
         .filter(|key| !key.test.is_empty() && !tests.iter().any(|step| step.key == **key))
@@ -172,6 +183,14 @@ pub(super) fn plan(
 /// What a model says, with how it is made: a change of either builds it anew.
 pub(super) fn definition(model: &Model) -> String {
     format!("{} {}", model.header.materialized, model.definition())
+}
+
+/// What a model is to be in the destination.
+pub(super) fn kind_of(model: &Model) -> Kind {
+    match model.header.materialized {
+        Materialized::Table => Kind::Table,
+        Materialized::View => Kind::View,
+    }
 }
 
 /// The models that were asked for, and those that they read. `None` for all.
@@ -241,6 +260,8 @@ fn tests(
             });
             steps.push(TestStep {
                 key,
+                models: reads.models.clone(),
+                is_of_what_is_there: false,
                 test,
                 file,
                 is_due: is_wanted && (is_always || !is_current),

@@ -258,6 +258,13 @@ impl<'a> Resolver<'a> {
 
     /// Defines a view, after the models that the database misses for it. Whether it could be defined.
     fn define(&mut self, name: &str, sql: &str, file: &str) -> Result<bool> {
+        for (read, at) in self.engine.names(sql)? {
+            if let Some(other) = self.place_of(&read)
+                && !self.visit_other(other, file, lexer::line_of(sql, at))?
+            {
+                return Ok(false);
+            }
+        }
         // Each round defines one model more.
         for _ in 0..=self.work.project.models.len() {
             let (at, missing) = match self.engine.define(name, sql)? {
@@ -282,6 +289,12 @@ impl<'a> Resolver<'a> {
                     let what = format!("`{}` is a model", missing.join("."));
                     let remedy = "write the model's name without a schema";
                     self.fault(mistake(file, line, &what, remedy));
+                    return Ok(false);
+                }
+                // It was defined, and is gone with a transaction that a mistake told already has ended.
+                Some(other)
+                    if self.sound.get(&other) == Some(&true) && !self.faults.errors.is_empty() =>
+                {
                     return Ok(false);
                 }
                 Some(other) => {
