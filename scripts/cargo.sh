@@ -7,9 +7,9 @@ set -euo pipefail
 
 subcommand=$1
 shift
-features=(--features failpoints,internals)
+features=(--features failpoints,internals,spark)
 if [ -z "${BUNDLED:-}" ] && [ -f "$DUCKDB_FOLDER/libduckdb.so" ]; then
     export DUCKDB_LIB_DIR="$DUCKDB_FOLDER"
-    features=(--no-default-features --features failpoints,internals,connectorx)
+    features=(--no-default-features --features failpoints,internals,connectorx,spark)
 fi
 exec cargo "$subcommand" "${features[@]}" "$@"
