@@ -36,3 +36,7 @@ PYTHON_FOLDER=$TOOLS/python
 # Iceberg catalog), bin/python (with PyIceberg, and DuckDB for Python), extensions/*.duckdb_extension (for the DuckDB above).
 LAKE_PACKAGES=lake.txt
 LAKE_FOLDER=$TOOLS/lake
+
+# Sail, an engine that speaks Spark Connect, likewise: bin/sail.
+SAIL_PACKAGES=sail.txt
+SAIL_FOLDER=$TOOLS/sail

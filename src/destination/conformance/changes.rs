@@ -389,7 +389,8 @@ pub(crate) fn parts_of_one_load_may_differ_in_their_columns<S: Subject>() {
         .extend(first.manifest.schema.column("n").cloned());
     staged.manifest.schema = schema;
     staged.manifest.rows += first.manifest.rows;
-    staged.files.extend(first.files);
+    let files = [&staged.parts, &first.parts].map(Parts::written);
+    staged.parts = Parts::Local(files.concat()).seen_by(fixture.db.reads());
     staged.manifest.parts.extend(first.manifest.parts);
     let outcome = fixture.db.load(&staged).unwrap().outcome;
     assert_eq!((outcome.inserted, outcome.updated), (2, 1));

@@ -9,7 +9,7 @@ use arrow::array::ArrayRef;
 use proptest::test_runner::{Config, TestRunner};
 use tempfile::TempDir;
 
-use crate::destination::{Destination, LoadOutcome, StagedLoad};
+use crate::destination::{Destination, LoadOutcome, Parts, StagedLoad};
 use crate::error::{Error, Result};
 use crate::evolution::SchemaContract;
 use crate::landing::manifest::Manifest;
@@ -145,12 +145,14 @@ impl<S: Subject> Fixture<S> {
             .remove(&load.stream.parse().unwrap())
             .map(|state| state.schema);
         let load_id = load.id.clone().unwrap_or_else(|| LoadId::new(self.db.id()));
-        stage(
+        let mut staged = stage(
             load,
             known.as_ref(),
             load_id,
             &self.folder.path().join("landing"),
-        )
+        );
+        staged.parts = staged.parts.seen_by(self.db.reads());
+        staged
     }
 
     pub(crate) fn try_load(&mut self, load: &Load) -> Result<LoadOutcome> {

@@ -219,7 +219,7 @@ pub(crate) fn a_load_that_fails_leaves_everything_as_it_was<S: Subject>() {
     fixture.load(&Load::full("cursos", &[("n", "int32", ints([1, 2]))]));
     let before = fixture.everything();
     let mut staged = fixture.stage(&Load::full("cursos", &[("n", "int64", longs([3, 4]))]));
-    std::fs::write(&staged.files[1], "torn").unwrap();
+    std::fs::write(&staged.parts.written()[1], "torn").unwrap();
     let error = fixture.db.load(&staged).unwrap_err();
     assert!(error.to_string().contains(staged.manifest.load_id.as_str()));
     assert_eq!(fixture.everything(), before);

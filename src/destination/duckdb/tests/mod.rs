@@ -10,7 +10,7 @@ use duckdb::Connection;
 use tempfile::TempDir;
 
 use super::*;
-use crate::destination::Destination as _;
+use crate::destination::{Destination as _, Parts};
 use crate::destination::conformance::{
     self, Dialect, Fixture, Load, Subject, conformance, ints, longs, texts, write,
 };

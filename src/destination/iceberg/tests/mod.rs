@@ -20,6 +20,8 @@ mod kept;
 mod names;
 mod opening;
 mod refusals;
+#[cfg(feature = "spark")]
+mod sail;
 
 conformance!(Namespace);
 
@@ -222,6 +224,7 @@ fn lake(parts: &[&str]) -> config::Lake {
             endpoint: Some(text(endpoint)),
             by_path: true,
         }),
+        engine: None,
         extensions: Some(PathBuf::from(extensions)),
         memory_limit: Some(256 << 20),
     }
