@@ -23,7 +23,7 @@ mod open;
 pub mod postgres;
 pub(crate) mod sql;
 
-pub use open::{Rights, check, hindrance, open, open_read_only};
+pub use open::{Rights, check, hindrance, open, open_read_only, reads};
 
 /// The column that holds the id of the load that brought a row.
 pub const LOAD_ID_COLUMN: &str = "_acequia_load_id";

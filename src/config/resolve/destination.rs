@@ -189,7 +189,11 @@ impl Document {
             remote if remote.starts_with("sc://") => {
                 if cfg!(not(feature = "spark")) {
                     let what = "this acequia was built without Spark Connect (the feature `spark`)";
-                    return Err(problems.add(&place, what, "use a release, or build with `--features spark`"));
+                    return Err(problems.add(
+                        &place,
+                        what,
+                        "use a release, or build with `--features spark`",
+                    ));
                 }
                 self.refuse_local_landing(&place, problems)?;
                 let catalog = match &config.engine_catalog {

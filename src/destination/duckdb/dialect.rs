@@ -83,11 +83,9 @@ pub(in crate::destination) fn missing_by_join(d: &dyn Dialect, missing: &Missing
         of_table.join(", "),
         pairwise(&identity(NEW), "IS NOT DISTINCT FROM", &counted, " AND "),
     );
-    missing
-        .insert(d, from)
-        .only(format!(
-            "{NEW}._acequia_nth > coalesce({KEY}._acequia_times, 0)"
-        ))
+    missing.insert(d, from).only(format!(
+        "{NEW}._acequia_nth > coalesce({KEY}._acequia_times, 0)"
+    ))
 }
 
 /// The name of the type that holds a column, as DuckDB's own catalog writes it.

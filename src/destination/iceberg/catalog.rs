@@ -402,8 +402,15 @@ impl Catalog {
     ) -> Result<Committed> {
         let mut body = json!({"name": name, "schema": schema, "properties": properties});
         if let (Some(body), Layout { spec, order }) = (body.as_object_mut(), layout) {
-            body.extend(spec.iter().map(|spec| ("partition-spec".to_owned(), spec.clone())));
-            body.extend(order.iter().map(|order| ("write-order".to_owned(), order.clone())));
+            body.extend(
+                spec.iter()
+                    .map(|spec| ("partition-spec".to_owned(), spec.clone())),
+            );
+            body.extend(
+                order
+                    .iter()
+                    .map(|order| ("write-order".to_owned(), order.clone())),
+            );
         }
         let path = format!("{}/tables", self.namespace());
         self.post(name, &path, &body)

@@ -36,6 +36,7 @@ use crate::names::{DestinationId, LoadId, StreamName};
 use crate::position::Position;
 
 mod answer;
+mod attempt_remote;
 mod catalog;
 mod dialect;
 mod layout;
@@ -51,7 +52,6 @@ mod token;
 mod writer;
 
 use catalog::{Committed, TableMetadata};
-use layout::Layout;
 use ledger::Ledger;
 use remote::Remote;
 use state::{Kept, Properties};
@@ -214,7 +214,7 @@ impl Lake {
             return Err(reserved(&shown));
         }
         if self.remote.is_some() {
-            remote::refuse(manifest)?;
+            attempt_remote::refuse(manifest)?;
         }
         if keeps_changes(manifest) && !self.writer.catalog.joins_tables() {
             return Err(Error::destination(format!(
@@ -339,7 +339,12 @@ impl Lake {
 
     /// Where a stream stands. One that went into a table of another name before stands where that one says; one whose table was
     /// dropped stands nowhere.
-    fn state_of(&self, stream: &StreamName, table: &str, own: Option<&Kept>) -> Option<StreamState> {
+    fn state_of(
+        &self,
+        stream: &StreamName,
+        table: &str,
+        own: Option<&Kept>,
+    ) -> Option<StreamState> {
         let elsewhere = self.known.get(stream).filter(|known| known.table != table);
         let kept = own.or(elsewhere.map(|known| &known.kept));
         kept.map(|kept| kept.state.clone())
@@ -544,7 +549,8 @@ impl Destination for Lake {
     }
 }
 
-/// What a catalog does not let a run do with a dataset, and with tables of these names. Changes nothing.
+/// What a catalog does not let a run do with a dataset, and with tables of these names, and an engine elsewhere with a part of
+/// one row that was landed. Changes nothing.
 ///
 /// # Errors
 /// As [`Lake::open`].
@@ -553,8 +559,10 @@ pub(crate) fn check(
     lake: &config::Lake,
     dataset: &str,
     tables: &[String],
+    landed: Option<&str>,
 ) -> Result<Rights> {
-    open::check(lake, dataset, tables).map_err(|error| error.context(open::subject(name, lake)))
+    open::check(name, lake, dataset, tables, landed)
+        .map_err(|error| error.context(open::subject(name, lake)))
 }
 
 /// What a load has left, to be committed.

@@ -44,11 +44,6 @@ impl TableFields {
             fields,
         }
     }
-
-    /// The column of a name.
-    pub(super) fn field(&self, name: &str) -> Option<&Field> {
-        self.fields.iter().find(|field| field.name == name)
-    }
 }
 
 impl Field {

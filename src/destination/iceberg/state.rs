@@ -202,7 +202,10 @@ pub(super) fn claims(table: &TableMetadata) -> impl Iterator<Item = (&str, i64)>
 
 /// The number of the last claim on a table.
 pub(super) fn turn(table: &TableMetadata) -> u64 {
-    let last = table.properties.get(TURN).and_then(|turn| turn.parse().ok());
+    let last = table
+        .properties
+        .get(TURN)
+        .and_then(|turn| turn.parse().ok());
     let claims = claims(table).filter_map(|(name, _)| number(name));
     claims.chain(last).max().unwrap_or(0)
 }
@@ -212,10 +215,10 @@ fn number(claim: &str) -> Option<u64> {
 }
 
 /// Whether a table says of its stream what it said before.
-pub(super) fn stands_as(before: &TableMetadata, now: &TableMetadata) -> bool {
+pub(super) fn stands_as(before: &Properties, now: &Properties) -> bool {
     [LOAD_ID, POSITION, SCHEMA]
         .iter()
-        .all(|key| before.properties.get(*key) == now.properties.get(*key))
+        .all(|key| before.get(*key) == now.get(*key))
 }
 
 impl Compact {

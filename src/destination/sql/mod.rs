@@ -167,8 +167,10 @@ pub(crate) trait SqlEngine: Engine {
     /// Adds a column to a table, given in SQL.
     fn add_column(&mut self, table: &str, name: &str, data_type: &str) -> Result<()> {
         let column = self.dialect().identifier(name);
-        self.execute(&format!("ALTER TABLE {table} ADD COLUMN {column} {data_type}"))
-            .map(drop)
+        self.execute(&format!(
+            "ALTER TABLE {table} ADD COLUMN {column} {data_type}"
+        ))
+        .map(drop)
     }
 
     /// Gives a column of a table, given in SQL, a type, and as its values those of an expression, cast to it.

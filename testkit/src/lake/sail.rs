@@ -99,7 +99,10 @@ impl Sail {
         let deadline = Instant::now() + START_LIMIT;
         while !listens(self.port) {
             if let Some(status) = self.server.try_wait()? {
-                bail!("Sail ended with {status}; its log ends:\n{}", self.log_tail());
+                bail!(
+                    "Sail ended with {status}; its log ends:\n{}",
+                    self.log_tail()
+                );
             }
             if Instant::now() > deadline {
                 bail!(

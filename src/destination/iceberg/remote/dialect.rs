@@ -220,7 +220,9 @@ fn time(expression: &str, times: Times) -> String {
     match times {
         Times::Time => {
             let text = SparkSql.cast_text(expression);
-            format!("rpad(concat({text}, CASE WHEN instr({text}, '.') = 0 THEN '.' ELSE '' END), 15, '0')")
+            format!(
+                "rpad(concat({text}, CASE WHEN instr({text}, '.') = 0 THEN '.' ELSE '' END), 15, '0')"
+            )
         }
         Times::Microseconds => {
             let digits = |divisor: u64, modulus: u64, width: u8| {

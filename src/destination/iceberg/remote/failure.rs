@@ -45,10 +45,18 @@ const OF_VALUES: [&str; 12] = [
 ];
 
 /// What an engine at an address said, with its class where it told one. The code is gRPC's.
-pub(super) fn of_engine(address: &str, class: Option<&str>, code: Option<i32>, message: &str) -> Error {
+pub(super) fn of_engine(
+    address: &str,
+    class: Option<&str>,
+    code: Option<i32>,
+    message: &str,
+) -> Error {
     if let Some((_, column)) = message.split_once(INFINITE) {
         let end = column.find(['\n', '\r', '\'', '"', ';']);
-        let column = column.get(..end.unwrap_or(column.len())).unwrap_or_default().trim();
+        let column = column
+            .get(..end.unwrap_or(column.len()))
+            .unwrap_or_default()
+            .trim();
         return Error::data(format!(
             "column `{column}` has a date or time that is infinite or not of the years 1 to 9999, which Spark does not have"
         ))
@@ -62,8 +70,16 @@ pub(super) fn of_engine(address: &str, class: Option<&str>, code: Option<i32>, m
             .any(|word| message.contains(word) || class.is_some_and(|class| class.contains(word)))
     };
     let class = class.map(str::to_owned).or_else(|| bracketed(message));
-    let named = class.as_ref().map_or_else(String::new, |class| format!(" [{class}]"));
-    if says(&["OPERATION_CANCELED", "was canceled", "operation canceled", "INTERRUPTED"]) || code == Some(1) {
+    let named = class
+        .as_ref()
+        .map_or_else(String::new, |class| format!(" [{class}]"));
+    if says(&[
+        "OPERATION_CANCELED",
+        "was canceled",
+        "operation canceled",
+        "INTERRUPTED",
+    ]) || code == Some(1)
+    {
         return Error::Interrupted;
     }
     match code {
@@ -88,7 +104,13 @@ pub(super) fn of_engine(address: &str, class: Option<&str>, code: Option<i32>, m
         .of_kind(Kind::Storage)
         .remedy("run again; keep others from writing tables of acequia's");
     }
-    if says(&["TABLE_OR_VIEW_NOT_FOUND", "NoSuchTable", "SCHEMA_NOT_FOUND", "CATALOG_NOT_FOUND", "REQUIRES_SINGLE_PART_NAMESPACE"]) {
+    if says(&[
+        "TABLE_OR_VIEW_NOT_FOUND",
+        "NoSuchTable",
+        "SCHEMA_NOT_FOUND",
+        "CATALOG_NOT_FOUND",
+        "REQUIRES_SINGLE_PART_NAMESPACE",
+    ]) {
         return Error::destination(format!(
             "the engine at {address} does not find the table that the catalog has{named}"
         ))
@@ -138,9 +160,9 @@ fn bracketed(message: &str) -> Option<String> {
     let rest = message.get(start + 1..)?;
     let (class, _) = rest.split_once(']')?;
     let is_class = !class.is_empty()
-        && class
-            .chars()
-            .all(|letter| letter.is_ascii_uppercase() || letter.is_ascii_digit() || "_.".contains(letter));
+        && class.chars().all(|letter| {
+            letter.is_ascii_uppercase() || letter.is_ascii_digit() || "_.".contains(letter)
+        });
     is_class.then(|| class.to_owned())
 }
 
@@ -157,7 +179,10 @@ mod tests {
             "[CAST_INVALID_INPUT] The value 'secreto' of the type \"STRING\" cannot be cast",
         );
         let report = error.report();
-        assert!(report.contains("[CAST_INVALID_INPUT]") && !report.contains("secreto"), "{report}");
+        assert!(
+            report.contains("[CAST_INVALID_INPUT]") && !report.contains("secreto"),
+            "{report}"
+        );
         assert!(matches!(error, Error::Data(_)));
     }
 

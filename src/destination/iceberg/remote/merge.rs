@@ -86,7 +86,9 @@ impl<'a> Written<'a> {
             .filter(|(name, _)| names.contains(name.as_str()))
             .collect();
         if used.len() != names.len() {
-            return Err(Error::internal("a merge writes a column that its table lacks"));
+            return Err(Error::internal(
+                "a merge writes a column that its table lacks",
+            ));
         }
         let mut written = Self {
             target,
@@ -132,8 +134,7 @@ impl<'a> Written<'a> {
                     }
                 };
                 let condition = matched.condition.as_ref();
-                let condition =
-                    condition.map_or_else(String::new, |only| format!(" WHERE {only}"));
+                let condition = condition.map_or_else(String::new, |only| format!(" WHERE {only}"));
                 let select = format!(
                     "{} FROM {} AS {NEW} JOIN {reads} AS {OLD} ON {}{condition}",
                     self.row(OLD, &set),
@@ -281,7 +282,10 @@ impl<'a> Written<'a> {
             let key = d.of(OLD, name);
             let bound = |text: &str| format!("CAST({} AS {data_type})", d.literal(text));
             let [lowest, highest] = [
-                spans.iter().map(|(lowest, _)| bound(lowest)).collect::<Vec<_>>(),
+                spans
+                    .iter()
+                    .map(|(lowest, _)| bound(lowest))
+                    .collect::<Vec<_>>(),
                 spans.iter().map(|(_, highest)| bound(highest)).collect(),
             ];
             if let ([lowest], [highest]) = (lowest.as_slice(), highest.as_slice()) {
@@ -300,7 +304,9 @@ impl<'a> Written<'a> {
             self.source()
         );
         if has(GONE) {
-            sql.push_str(&format!(" WHEN MATCHED AND {NEW}.{WHAT} = {GONE} THEN DELETE"));
+            sql.push_str(&format!(
+                " WHEN MATCHED AND {NEW}.{WHAT} = {GONE} THEN DELETE"
+            ));
         }
         for (what, set) in self.changed().filter(|(what, _)| has(*what)) {
             sql.push_str(&format!(
@@ -346,7 +352,11 @@ impl<'a> Written<'a> {
     /// What becomes of rows that are written whole: what the load does not have of them is NULL.
     fn whole(&self, insert: &Insert) -> String {
         let d: &dyn Dialect = &SparkSql;
-        let given: Vec<&str> = insert.columns.iter().map(|(name, _)| name.as_str()).collect();
+        let given: Vec<&str> = insert
+            .columns
+            .iter()
+            .map(|(name, _)| name.as_str())
+            .collect();
         let others = self.target.columns.iter();
         let others: Vec<String> = others
             .filter(|(name, _)| !given.contains(&name.as_str()))
@@ -378,13 +388,19 @@ fn added(target: Target<'_>, inserts: &[Insert]) -> Result<(Vec<String>, String)
         found.map(|(_, value)| value.clone())
     };
     let has = |name: &str| inserts.iter().any(|insert| of(insert, name).is_some());
-    let columns: Vec<&(String, String)> = target.columns.iter().filter(|(name, _)| has(name)).collect();
+    let columns: Vec<&(String, String)> = target
+        .columns
+        .iter()
+        .filter(|(name, _)| has(name))
+        .collect();
     let names: BTreeSet<&String> = inserts
         .iter()
         .flat_map(|insert| insert.columns.iter().map(|(name, _)| name))
         .collect();
     if columns.len() != names.len() {
-        return Err(Error::internal("an insert has a column that its table lacks"));
+        return Err(Error::internal(
+            "an insert has a column that its table lacks",
+        ));
     }
     let selects: Vec<String> = inserts
         .iter()

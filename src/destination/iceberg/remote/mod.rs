@@ -3,7 +3,7 @@
 //!
 //! The plan of a load is [`crate::destination::sql`]'s. [`run`] is the plan's database for one load: it asks the engine through
 //! a [`channel`], gathers what the plan writes into one statement ([`merge`], in the SQL of [`dialect`]), and changes the table
-//! otherwise through the catalog. [`attempt`] is what makes of it one load, applied once:
+//! otherwise through the catalog. A load is applied once in three steps:
 //!
 //! 1. **Claim.** One commit of the catalog puts a mark at the snapshot that the load begins on: a branch, where the engine
 //!    writes branches, else a tag; and takes away the mark of whoever was at it before. Only one of two can.
@@ -18,10 +18,11 @@ use crate::config;
 use crate::destination::sql::Dialect as _;
 use crate::error::{Error, Result};
 
+use super::catalog::TableMetadata;
 use super::state::LEDGER;
 
-mod attempt;
 mod channel;
+mod claim;
 pub(super) mod dialect;
 mod failure;
 mod merge;
@@ -29,10 +30,11 @@ mod run;
 #[cfg(feature = "spark")]
 mod spark;
 mod stage;
+mod views;
 
-pub(super) use attempt::refuse;
-pub(super) use channel::Channel;
+use channel::Channel;
 use dialect::SparkSql;
+pub(super) use run::Run;
 
 /// A session of an engine, and what the engine can do.
 pub(super) struct Remote {
@@ -79,6 +81,66 @@ impl Remote {
         Ok(remote)
     }
 
+    /// Looks at the engine that the destination names: whether it answers, sees the catalog's table of loads where there is one,
+    /// and reads a part of one row that was landed. What it is, for people; none where DuckDB writes.
+    ///
+    /// # Errors
+    /// Where it does not.
+    pub(super) fn look(
+        name: &str,
+        lake: &config::Lake,
+        dataset: &str,
+        ledger: Option<&TableMetadata>,
+        landed: Option<&str>,
+    ) -> Result<Option<String>> {
+        let Some(engine) = &lake.engine else {
+            return Ok(None);
+        };
+        let catalog = engine.catalog.clone().unwrap_or_else(|| name.to_owned());
+        let mut channel = connect(engine)?;
+        if let Some(url) = landed {
+            let part = format!("parquet.{}", SparkSql.identifier(url));
+            let mut rows = Vec::new();
+            let read = channel.run(&format!("SELECT count(*) FROM {part}"), &mut |row| {
+                rows.extend(row);
+                Ok(())
+            });
+            let finds = read.map(|()| rows == [Some("1".to_owned())]);
+            if !matches!(finds, Ok(true)) {
+                let error = Error::destination(format!(
+                    "the engine at {} does not read {url}",
+                    channel.address()
+                ));
+                let error = match finds {
+                    Err(cause) => error.cause(cause),
+                    Ok(_) => error,
+                };
+                return Err(error.remedy(
+                    "give the engine the right to read the landing area, and the address of its storage",
+                ));
+            }
+        }
+        let Some(ledger) = ledger else {
+            return Ok(Some(format!("the engine at {}", channel.address())));
+        };
+        let mut remote = Self::of(channel, catalog, dataset)?;
+        if let Some(now) = ledger.snapshot() {
+            let sees = remote.ask(&format!(
+                "SELECT count(*) FROM {} VERSION AS OF {now}",
+                remote.name(LEDGER)
+            ));
+            sees.map_err(|error| {
+                Error::destination(format!(
+                    "the table {dataset}.{LEDGER} of the engine at {} is not the catalog's",
+                    remote.channel.address()
+                ))
+                .cause(error)
+                .remedy("name the catalog as the engine calls it with `engine_catalog` of the destination, and see that it is the same one")
+            })?;
+        }
+        Ok(Some(remote.described()))
+    }
+
     /// The full name of a table, in SQL.
     fn name(&self, table: &str) -> String {
         [&self.catalog, &self.dataset, table]
@@ -97,7 +159,7 @@ impl Remote {
     }
 
     /// What it is, for people.
-    pub(super) fn described(&self) -> String {
+    fn described(&self) -> String {
         let how = if self.branches {
             "writes branches"
         } else {
@@ -134,6 +196,7 @@ fn connect(_: &config::Engine) -> Result<Box<dyn Channel>> {
 /// What is said by an acequia that was built without Spark Connect.
 #[cfg_attr(feature = "spark", expect(dead_code))]
 fn without() -> Error {
-    Error::config("this acequia was built without Spark Connect (the feature `spark`)")
-        .remedy("use a release, or build with `--features spark`; or leave `engine` of the destination out")
+    Error::config("this acequia was built without Spark Connect (the feature `spark`)").remedy(
+        "use a release, or build with `--features spark`; or leave `engine` of the destination out",
+    )
 }

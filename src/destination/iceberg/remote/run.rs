@@ -3,18 +3,18 @@
 
 use std::collections::HashMap;
 
-use serde_json::{Value, json};
-
 use crate::destination::StagedLoad;
-use crate::destination::iceberg::catalog::{Catalog, Committed, TableMetadata, asserted};
+use crate::destination::duckdb;
+use crate::destination::iceberg::catalog::{Catalog, TableMetadata};
 use crate::destination::iceberg::layout::Layout;
-use crate::destination::iceberg::schema::{Field, TableFields};
-use crate::destination::iceberg::state::{self, Intent, LEDGER, Properties};
+use crate::destination::iceberg::schema::Field;
+use crate::destination::iceberg::state::{self, LEDGER, Properties};
 use crate::destination::sql::statement::{Insert, Merge, Written as Counts};
 use crate::destination::sql::table::not_ours;
-use crate::destination::sql::{Dialect, Engine, Index, Rows, SqlEngine, Table, TempTables, TextRow};
-use crate::destination::{LOAD_ID_COLUMN, duckdb};
-use crate::error::{Error, Kind, Result};
+use crate::destination::sql::{
+    Dialect, Engine, Index, Rows, SqlEngine, Table, TempTables, TextRow,
+};
+use crate::error::{Error, Result};
 use crate::evolution::TableSchema;
 use crate::failpoint;
 use crate::landing::manifest::Manifest;
@@ -22,71 +22,55 @@ use crate::schema::Column;
 
 use super::dialect::SparkSql;
 use super::merge::{self, Counted, Target, Written};
+use super::views::Views;
 use super::{Remote, stage};
 
 /// One load at work.
-pub(super) struct Run<'a> {
+pub(in crate::destination::iceberg) struct Run<'a> {
     pub(super) remote: &'a mut Remote,
     pub(super) catalog: &'a mut Catalog,
     pub(super) work: Work,
-    views: Views,
+    pub(super) views: Views,
 }
 
 /// What a load does.
 pub(super) struct Work {
-    table: String,
-    load_id: String,
-    at_creation: Properties,
-    layout: Layout,
+    pub(super) table: String,
+    pub(super) load_id: String,
+    pub(super) at_creation: Properties,
+    pub(super) layout: Layout,
     /// The table as the catalog has it.
     pub(super) seen: Option<TableMetadata>,
     /// The mark, a branch or a tag, by which the load claims the table; and its number.
-    claim: String,
-    turn: u64,
+    pub(super) claim: String,
+    pub(super) turn: u64,
+    /// What it said when the load began.
+    pub(super) begun: Properties,
     /// The snapshot that it begins on, once it is claimed.
     pub(super) from: Option<i64>,
+    /// Whether the load was begun before, and may have been written.
+    pub(super) resumed: bool,
     /// The table's columns as the load wants them.
-    columns: Vec<Wanted>,
-    altered: bool,
-    anew: bool,
-    inserts: Vec<Insert>,
-    statement: Option<String>,
+    pub(super) columns: Vec<Wanted>,
+    pub(super) altered: bool,
+    pub(super) anew: bool,
+    pub(super) inserts: Vec<Insert>,
+    pub(super) statement: Option<String>,
     /// Whether the statement was sent.
-    sent: bool,
-    streams: HashMap<String, String>,
+    pub(super) sent: bool,
+    pub(super) streams: HashMap<String, String>,
 }
 
 /// A column of the table.
-struct Wanted {
-    name: String,
-    data_type: String,
+pub(super) struct Wanted {
+    pub(super) name: String,
+    pub(super) data_type: String,
     /// As the table has it now; none where it is new.
-    field: Option<Field>,
-}
-
-/// Views of the session, which are dropped with the load.
-#[derive(Default)]
-pub(super) struct Views(Vec<String>);
-
-impl Views {
-    /// Makes a view of a query. Its full name.
-    pub(super) fn make(&mut self, remote: &mut Remote, name: &str, query: &str) -> Result<String> {
-        self.declare(remote, name, &format!("AS {query}"))
-    }
-
-    /// Makes a view of what follows its name. No two views of a session have one name: one that was made before would read the
-    /// other.
-    pub(super) fn declare(&mut self, remote: &mut Remote, name: &str, rest: &str) -> Result<String> {
-        remote.views += 1;
-        let view = SparkSql.identifier(&format!("{name}_{}", remote.views));
-        remote.ask(&format!("CREATE OR REPLACE TEMPORARY VIEW {view} {rest}"))?;
-        self.0.push(view.clone());
-        Ok(view)
-    }
+    pub(super) field: Option<Field>,
 }
 
 impl<'a> Run<'a> {
-    pub(super) fn new(
+    pub(in crate::destination::iceberg) fn new(
         remote: &'a mut Remote,
         catalog: &'a mut Catalog,
         load: &StagedLoad,
@@ -104,10 +88,15 @@ impl<'a> Run<'a> {
                 load_id: load.manifest.load_id.to_string(),
                 at_creation,
                 layout,
+                begun: seen
+                    .as_ref()
+                    .map(|seen| seen.properties.clone())
+                    .unwrap_or_default(),
                 seen,
                 claim: state::claim(turn),
                 turn,
                 from: None,
+                resumed: false,
                 columns: Vec::new(),
                 altered: false,
                 anew: false,
@@ -152,148 +141,8 @@ impl<'a> Run<'a> {
             .collect()
     }
 
-    fn seen(&self) -> Result<&TableMetadata> {
-        let seen = self.work.seen.as_ref();
-        seen.ok_or_else(|| again(format!("table {} is gone", self.work.table)))
-    }
-
-    fn look(&mut self) -> Result<()> {
-        self.work.seen = self.catalog.table(&self.work.table)?;
-        self.seen().map(drop)
-    }
-
-    fn commit(&mut self, requirements: Vec<Value>, updates: Vec<Value>) -> Result<Committed> {
-        let seen = self.seen()?.clone();
-        self.catalog
-            .commit(&self.work.table, &seen, requirements, updates)
-    }
-
-    /// Claims the table for the load, once it is there and has the load's columns.
-    pub(super) fn settle(&mut self) -> Result<()> {
-        if self.work.from.is_some() {
-            return Ok(());
-        }
-        self.bring_schema()?;
-        let begun = self.seen()?.clone();
-        // The load was begun, and may have been written: it is written again on what it began on.
-        let resumed = Intent::read(&begun.properties)
-            .filter(|intent| !self.remote.branches && intent.load == self.work.load_id)
-            .and_then(|intent| begun.reference(&intent.claim));
-        let from = match resumed {
-            Some(from) => from,
-            None => self.snapshot_of_schema()?,
-        };
-        let claim = self.work.claim.clone();
-        let mut requirements = vec![asserted(&claim, None)];
-        if resumed.is_none() {
-            requirements.push(asserted("main", Some(from)));
-        }
-        let mut updates = Vec::new();
-        for (dead, at) in state::claims(self.seen()?) {
-            requirements.push(asserted(dead, Some(at)));
-            updates.push(json!({"action": "remove-snapshot-ref", "ref-name": dead}));
-        }
-        let kind = if self.remote.branches { "branch" } else { "tag" };
-        updates.push(json!({
-            "action": "set-snapshot-ref", "ref-name": claim, "type": kind, "snapshot-id": from
-        }));
-        let intent = Intent {
-            load: self.work.load_id.clone(),
-            claim: claim.clone(),
-        };
-        updates.push(json!({
-            "action": "set-properties", "updates": intent.write(self.work.turn)?
-        }));
-        done(self.commit(requirements, updates)?)?;
-        fail::fail_point!("iceberg.claimed", failpoint::abort);
-        self.look()?;
-        let now = self.seen()?;
-        if now.reference(&claim) != Some(from) || !state::stands_as(&begun, now) {
-            return Err(again(format!("another run is at table {}", self.work.table)));
-        }
-        self.work.from = Some(from);
-        Ok(())
-    }
-
-    /// Makes the table, or gives it the columns that the load wants.
-    fn bring_schema(&mut self) -> Result<()> {
-        let Some(seen) = self.work.seen.clone() else {
-            let mut last = 0;
-            let fields = self.fields(&mut last)?;
-            let made = self.catalog.create_table(
-                &self.work.table,
-                &TableFields::of(fields),
-                &self.work.layout,
-                &self.work.at_creation,
-            )?;
-            done(made)?;
-            return self.look();
-        };
-        if !self.work.altered {
-            return Ok(());
-        }
-        let mut last = seen.last_column_id;
-        let fields = self.fields(&mut last)?;
-        let requirements = vec![
-            seen.assert_schema(),
-            asserted("main", seen.snapshot()),
-            json!({"type": "assert-last-assigned-field-id", "last-assigned-field-id": seen.last_column_id}),
-        ];
-        let updates = vec![
-            json!({"action": "add-schema", "schema": TableFields::of(fields), "last-column-id": last}),
-            json!({"action": "set-current-schema", "schema-id": -1}),
-        ];
-        done(self.commit(requirements, updates)?)?;
-        self.work.altered = false;
-        self.look()
-    }
-
-    fn fields(&self, last: &mut i32) -> Result<Vec<Field>> {
-        let columns = self.work.columns.iter();
-        columns
-            .map(|wanted| {
-                let kind = SparkSql.parse_type(&wanted.data_type);
-                match (&wanted.field, kind) {
-                    (Some(field), Some(kind)) if field.column_type() != Some(kind.clone()) => {
-                        Ok(field.promoted(&kind))
-                    }
-                    (Some(field), _) => Ok(field.clone()),
-                    (None, Some(kind)) => Ok(Field::new(&wanted.name, &kind, last)),
-                    (None, None) => Err(Error::internal("a column of a type that Iceberg lacks")),
-                }
-            })
-            .collect()
-    }
-
-    /// The table's snapshot, which has to have its columns: what is read at a snapshot has those that it was made with.
-    fn snapshot_of_schema(&mut self) -> Result<i64> {
-        let seen = self.seen()?;
-        if let Some(now) = seen.snapshot().filter(|now| seen.is_of_this_schema(*now)) {
-            return Ok(now);
-        }
-        let d: &dyn Dialect = &SparkSql;
-        let id = d.identifier(LOAD_ID_COLUMN);
-        // One that changes no row.
-        self.remote.ask(&format!(
-            "MERGE INTO {} AS _acequia_old USING (SELECT CAST(NULL AS STRING) AS {id} WHERE 1 = 0) AS _acequia_new \
-             ON _acequia_old.{id} = _acequia_new.{id} WHEN NOT MATCHED THEN INSERT ({id}) VALUES (_acequia_new.{id})",
-            self.remote.name(&self.work.table)
-        ))?;
-        self.look()?;
-        let seen = self.seen()?;
-        let now = seen.snapshot().filter(|now| seen.is_of_this_schema(*now));
-        now.ok_or_else(|| {
-            again(format!(
-                "the engine at {} wrote table {}, and the catalog does not have it",
-                self.remote.channel.address(),
-                self.work.table
-            ))
-            .remedy("name the catalog as the engine calls it with `engine_catalog` of the destination, and see that it is the same one")
-        })
-    }
-
     /// Has the engine write what the plan gathered.
-    pub(super) fn carry_out(&mut self) -> Result<()> {
+    pub(in crate::destination::iceberg) fn carry_out(&mut self) -> Result<()> {
         if !self.work.inserts.is_empty() {
             let (writes, reads, columns) = (self.writes(), self.reads(), self.columns());
             let target = Target {
@@ -312,7 +161,11 @@ impl<'a> Run<'a> {
         } else if self.work.anew && self.work.statement.is_none() {
             // A table that is made anew without rows.
             let sql = format!("DELETE FROM {} WHERE 1 = 1", self.writes());
-            let sql = if self.remote.branches { sql } else { merge::empty(&self.writes()) };
+            let sql = if self.remote.branches {
+                sql
+            } else {
+                merge::empty(&self.writes())
+            };
             self.gather(Some(sql))?;
         }
         self.settle()?;
@@ -332,95 +185,6 @@ impl<'a> Run<'a> {
         self.work.statement = self.work.statement.take().or(statement);
         Ok(())
     }
-
-    /// Sets the properties and takes the mark away, and brings a branch's snapshot into the table: one commit.
-    ///
-    /// # Errors
-    /// Where the table is not where the load has left it.
-    pub(super) fn publish(&mut self, properties: &Properties) -> Result<Committed> {
-        let begun = self.seen()?.clone();
-        let Some(from) = self.work.from else {
-            return Err(Error::internal("a load is published that has not claimed its table"));
-        };
-        self.look()?;
-        let seen = self.seen()?;
-        let claim = self.work.claim.clone();
-        let elsewhere = || again(format!("another run is at table {}", self.work.table));
-        let at = seen.reference(&claim).ok_or_else(elsewhere)?;
-        if !state::stands_as(&begun, seen) {
-            return Err(elsewhere());
-        }
-        let main = seen.snapshot();
-        let mut requirements = vec![asserted(&claim, Some(at))];
-        let mut updates = Vec::new();
-        if self.remote.branches {
-            // An engine that repeated its commit would have made two.
-            let is_next = seen.parent(at) == Some(from);
-            if self.work.sent != (at != from) || (self.work.sent && !is_next) {
-                return Err(elsewhere());
-            }
-            requirements.push(asserted("main", Some(from)));
-            if at != from {
-                updates.push(json!({
-                    "action": "set-snapshot-ref", "ref-name": "main", "type": "branch", "snapshot-id": at
-                }));
-            }
-        } else {
-            if self.work.sent && main == Some(from) {
-                return Err(again(format!(
-                    "the engine at {} wrote table {}, and the catalog does not have it",
-                    self.remote.channel.address(),
-                    self.work.table
-                )));
-            }
-            requirements.push(asserted("main", main));
-        }
-        updates.push(json!({"action": "set-properties", "updates": properties}));
-        updates.push(json!({"action": "remove-properties", "removals": [state::INTENT]}));
-        updates.push(json!({"action": "remove-snapshot-ref", "ref-name": claim}));
-        fail::fail_point!("iceberg.before_commit", failpoint::abort);
-        self.commit(requirements, updates)
-    }
-
-    /// Drops the views; and gives the claim up, where nothing was written for it.
-    pub(super) fn close(&mut self, gives_up: bool) {
-        for view in std::mem::take(&mut self.views.0) {
-            if let Err(error) = self.remote.ask(&format!("DROP VIEW IF EXISTS {view}")) {
-                tracing::debug!("a view stays: {error}");
-                break;
-            }
-        }
-        let Some(from) = self.work.from.filter(|_| gives_up && !self.work.sent) else {
-            return;
-        };
-        let claim = self.work.claim.clone();
-        let given_up = self.commit(
-            vec![asserted(&claim, Some(from))],
-            vec![
-                json!({"action": "remove-properties", "removals": [state::INTENT]}),
-                json!({"action": "remove-snapshot-ref", "ref-name": claim}),
-            ],
-        );
-        tracing::debug!(?given_up, "a claim is given up");
-    }
-}
-
-fn again(what: String) -> Error {
-    Error::destination(what)
-        .for_now()
-        .of_kind(Kind::Storage)
-        .remedy("run again; keep others from writing tables of acequia's")
-}
-
-/// A commit that has to be done before the load goes on. What became of one whose answer was lost is seen when the load is begun
-/// anew.
-fn done(committed: Committed) -> Result<()> {
-    match committed {
-        Committed::Done => Ok(()),
-        Committed::Conflict(error) | Committed::Unknown(error) => {
-            Err(error.for_now().of_kind(Kind::Storage))
-        }
-    }
 }
 
 impl Engine for Run<'_> {
@@ -429,7 +193,9 @@ impl Engine for Run<'_> {
     }
 
     fn execute(&mut self, _: &str) -> Result<u64> {
-        Err(Error::internal("the plan of a load has a statement that a remote engine is not given"))
+        Err(Error::internal(
+            "the plan of a load has a statement that a remote engine is not given",
+        ))
     }
 
     fn make(&mut self, sql: &str) -> Result<u64> {

@@ -10,7 +10,7 @@ use crate::schema::{Column, ColumnType};
 
 use super::Remote;
 use super::dialect::{SparkSql, Times, value};
-use super::run::Views;
+use super::views::Views;
 
 /// The rows of the parts, each of the type given.
 ///
@@ -23,7 +23,9 @@ pub(super) fn of_parts(
     columns: Vec<Column>,
 ) -> Result<Rows> {
     let Parts::Remote(urls) = &load.parts else {
-        return Err(Error::internal("a load's parts are where the engine does not see them"));
+        return Err(Error::internal(
+            "a load's parts are where the engine does not see them",
+        ));
     };
     let d: &dyn Dialect = &SparkSql;
     let mut selects = Vec::new();
@@ -116,14 +118,21 @@ fn lacking(
     if manifest.mode != Mode::Cdc {
         return Ok(Vec::new());
     }
-    let found = remote.channel.columns(&format!("SELECT * FROM {relation}"))?;
+    let found = remote
+        .channel
+        .columns(&format!("SELECT * FROM {relation}"))?;
     let lacking = columns
         .iter()
         .filter(|column| !found.contains(&column.name))
         .map(|column| column.name.clone());
     let lacking: Vec<String> = lacking.collect();
-    if let Some(name) = lacking.iter().find(|name| change::is_of_change(name) && name.as_str() != change::UNCHANGED) {
-        return Err(Error::internal(format!("a part of changes has no column `{name}`")));
+    if let Some(name) = lacking
+        .iter()
+        .find(|name| change::is_of_change(name) && name.as_str() != change::UNCHANGED)
+    {
+        return Err(Error::internal(format!(
+            "a part of changes has no column `{name}`"
+        )));
     }
     Ok(lacking)
 }

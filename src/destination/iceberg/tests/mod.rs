@@ -22,6 +22,8 @@ mod opening;
 mod refusals;
 #[cfg(feature = "spark")]
 mod sail;
+#[cfg(feature = "spark")]
+mod sail_failures;
 
 conformance!(Namespace);
 

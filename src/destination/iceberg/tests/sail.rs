@@ -6,7 +6,7 @@ use crate::config::Engine;
 conformance!(OnSail);
 
 /// A namespace whose tables Sail writes, and a DuckDB reads.
-struct OnSail(Namespace);
+pub(super) struct OnSail(pub(super) Namespace);
 
 impl Subject for OnSail {
     type Destination = Lake;
@@ -89,7 +89,7 @@ impl Subject for OnSail {
     }
 }
 
-fn engine(url: &str) -> Engine {
+pub(super) fn engine(url: &str) -> Engine {
     Engine {
         url: Secret::new(url),
         catalog: Some(testkit::Sail::CATALOG.to_owned()),

@@ -266,11 +266,7 @@ fn count_living(
 }
 
 /// The first truncate after a number, in SQL: the truncates are few, and stand in it.
-fn first_truncate_after(
-    engine: &mut dyn Engine,
-    log: &Log<'_>,
-    number: &str,
-) -> Result<String> {
+fn first_truncate_after(engine: &mut dyn Engine, log: &Log<'_>, number: &str) -> Result<String> {
     let d = log.d;
     let ordinal = d.of(NEW, ORDINAL);
     let truncates = engine.texts(&format!(

@@ -1,8 +1,5 @@
 //! One load by way of an engine that runs elsewhere: claimed, written, published.
 
-use crate::destination::iceberg::catalog::{Committed, TableMetadata};
-use crate::destination::iceberg::state::{self, Intent, Kept};
-use crate::destination::iceberg::{Attempt, Lake, Layout};
 use crate::destination::sql::ledger::stands_elsewhere;
 use crate::destination::sql::load as plan;
 use crate::destination::{Loaded, StagedLoad};
@@ -11,13 +8,17 @@ use crate::failpoint;
 use crate::landing::manifest::Manifest;
 use crate::mode::{Disposition, Mode};
 
-use super::run::Run;
+use super::catalog::{Committed, TableMetadata};
+use super::layout::Layout;
+use super::remote::Run;
+use super::state::{self, Intent, Kept};
+use super::{Attempt, Lake, prepared};
 
 /// Refuses a load that a remote engine does not apply.
 ///
 /// # Errors
 /// [`Error::Config`] with the remedy.
-pub(in crate::destination::iceberg) fn refuse(manifest: &Manifest) -> Result<()> {
+pub(super) fn refuse(manifest: &Manifest) -> Result<()> {
     if manifest.mode == Mode::Cdc && manifest.primary_key.is_empty() {
         return Err(Error::config(
             "a stream of changes without a key is not applied by an engine elsewhere",
@@ -35,10 +36,7 @@ pub(in crate::destination::iceberg) fn refuse(manifest: &Manifest) -> Result<()>
 
 impl Lake {
     /// Applies a load by way of the remote engine.
-    pub(in crate::destination::iceberg) fn attempt_remotely(
-        &mut self,
-        load: &StagedLoad,
-    ) -> Result<Attempt> {
+    pub(super) fn attempt_remotely(&mut self, load: &StagedLoad) -> Result<Attempt> {
         let manifest = &load.manifest;
         let (stream, table) = (&manifest.stream, &manifest.table);
         let seen = self.writer.catalog.table(table)?;
@@ -68,8 +66,8 @@ impl Lake {
                 return Err(error);
             }
         };
-        let prepared = crate::destination::iceberg::prepared(manifest, outcome, schema, own, &self.ledger)?;
-        let published = run.publish(&prepared.properties);
+        let left = prepared(manifest, outcome, schema, own, &self.ledger)?;
+        let published = run.publish(&left.properties);
         run.close(false);
         let failure = match published? {
             Committed::Done => None,
@@ -81,10 +79,10 @@ impl Lake {
             return Ok(Attempt::Again(error));
         }
         fail::fail_point!("iceberg.after_commit", failpoint::abort);
-        let state = prepared.kept.state.clone();
-        self.remember(manifest, prepared.kept);
+        let state = left.kept.state.clone();
+        self.remember(manifest, left.kept);
         Ok(Attempt::Done(Box::new(Loaded {
-            outcome: prepared.outcome,
+            outcome: left.outcome,
             state,
         })))
     }
@@ -98,7 +96,9 @@ fn refuse_unfinished(manifest: &Manifest, seen: &TableMetadata) -> Result<()> {
     };
     let began = seen.reference(&intent.claim);
     let is_unfinished = intent.load != manifest.load_id.as_str() && began != seen.snapshot();
-    let adds = manifest.disposition == Disposition::Append && !manifest.rebuilds() && !manifest.full_refresh;
+    let adds = manifest.disposition == Disposition::Append
+        && !manifest.rebuilds()
+        && !manifest.full_refresh;
     if is_unfinished && adds && Kept::read(&manifest.table, &seen.properties)?.is_some() {
         return Err(Error::destination(format!(
             "load {} of table {} was begun and never finished, and is not there to be finished",
