@@ -96,6 +96,11 @@ pub(crate) trait Dialect: fmt::Debug + Sync {
     /// Whether a list of text has that element. NULL or false where the list is NULL.
     fn contains(&self, list: &str, literal: &str) -> String;
 
+    /// The elements of a list, each in a row of its own, within a select list.
+    fn elements(&self, list: &str) -> String {
+        format!("unnest({list})")
+    }
+
     /// The full name of a temporary table.
     fn temporary(&self, name: &str) -> String;
 

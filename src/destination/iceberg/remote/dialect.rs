@@ -13,6 +13,9 @@ use crate::schema::{Column, ColumnType};
 
 /// A list's element within an expression.
 const ELEMENT: &str = "_acequia_element";
+/// The days from 1970 to the first of 4713 BC, before which PostgreSQL has no dates, and to the last of 9999.
+const FIRST_DAY: i64 = -2_440_588;
+const LAST_DAY: i64 = 2_932_896;
 
 /// Spark's SQL.
 #[derive(Debug)]
@@ -77,6 +80,10 @@ impl Dialect for SparkSql {
 
     fn contains(&self, list: &str, literal: &str) -> String {
         format!("array_contains({list}, {literal})")
+    }
+
+    fn elements(&self, list: &str) -> String {
+        format!("explode({list})")
     }
 
     /// A view: Spark has no temporary tables.
@@ -188,7 +195,11 @@ fn of_type(expression: &str, column_type: &ColumnType, name: &str, times: Times)
                 .map(|(from, length)| format!("substring({hex}, {from}, {length})"));
             format!("concat({})", pieces.join(", '-', "))
         }
-        ColumnType::Date => bounded(expression, column_type, name, ["0001-01-01", "9999-12-31"]),
+        ColumnType::Date => {
+            let value = d.cast(expression, column_type);
+            let outside = format!("unix_date({value}) NOT BETWEEN {FIRST_DAY} AND {LAST_DAY}");
+            refused(&value, &outside, column_type, name)
+        }
         ColumnType::Timestamp => bounded(
             expression,
             column_type,
@@ -248,14 +259,21 @@ fn bounded(
     [lowest, highest]: [&str; 2],
 ) -> String {
     let d: &dyn Dialect = &SparkSql;
-    let refused = format!("raise_error({})", d.literal(&format!("{INFINITE}{name}")));
     let value = d.cast(expression, column_type);
-    format!(
-        "CASE WHEN {value} < {} OR {value} > {} THEN {} ELSE {value} END",
+    let outside = format!(
+        "{value} < {} OR {value} > {}",
         d.value(lowest, column_type),
         d.value(highest, column_type),
-        d.cast(&refused, column_type),
-    )
+    );
+    refused(&value, &outside, column_type, name)
+}
+
+/// A value, of which a condition is an error that names its column.
+fn refused(value: &str, outside: &str, column_type: &ColumnType, name: &str) -> String {
+    let d: &dyn Dialect = &SparkSql;
+    let error = d.literal(&format!("{INFINITE}{name}"));
+    let error = d.cast(&format!("raise_error({error})"), column_type);
+    format!("CASE WHEN {outside} THEN {error} ELSE {value} END")
 }
 
 impl SparkSql {

@@ -58,7 +58,7 @@ pub(super) fn of_engine(
             .unwrap_or_default()
             .trim();
         return Error::data(format!(
-            "column `{column}` has a date or time that is infinite or not of the years 1 to 9999, which Spark does not have"
+            "column `{column}` has a date or time that is infinite, or out of the years 1 to 9999 that Spark has"
         ))
         .remedy(format!(
             "keep it as text: `{column} = \"text\"` under [streams.STREAM.types]; or leave such rows out with `where`"

@@ -195,7 +195,8 @@ impl<'a> Written<'a> {
                 format!("SELECT {what} AS {WHAT}, {names} FROM ({select}) AS {NEW}")
             })
             .collect();
-        format!("({})", sources.join(" UNION ALL "))
+        let typed = typed(self.target, &self.used, Some(WHAT));
+        format!("({}{typed})", sources.join(" UNION ALL "))
     }
 
     /// The query that counts the source's rows of each kind, and tells between which keys they lie; none where there are none.
@@ -417,8 +418,30 @@ fn added(target: Target<'_>, inserts: &[Insert]) -> Result<(Vec<String>, String)
             format!("SELECT {} FROM {}{only}", values.join(", "), insert.from)
         })
         .collect();
+    let source = format!(
+        "{}{}",
+        selects.join(" UNION ALL "),
+        typed(target, &columns, None)
+    );
     let columns = columns.into_iter().map(|(name, _)| name.clone()).collect();
-    Ok((columns, selects.join(" UNION ALL ")))
+    Ok((columns, source))
+}
+
+/// No row of the table, to be added to a source: Sail has two types of bytes, and takes the wrong one for those of a cast.
+fn typed(target: Target<'_>, columns: &[&(String, String)], what: Option<&str>) -> String {
+    let d: &dyn Dialect = &SparkSql;
+    if !columns
+        .iter()
+        .any(|(_, data_type)| data_type.contains("BINARY"))
+    {
+        return String::new();
+    }
+    let what = what.map_or_else(String::new, |what| format!("{WHOLE} AS {what}, "));
+    format!(
+        " UNION ALL SELECT {what}{} FROM {} AS {OLD} WHERE 1 = 0",
+        d.list_of(OLD, columns.iter().map(|(name, _)| name.as_str())),
+        target.reads
+    )
 }
 
 /// The statement that adds rows, unless a row of the load is there; or that puts them into the place of all that is there.

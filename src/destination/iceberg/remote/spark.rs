@@ -115,6 +115,9 @@ impl Spark {
         if self.is_interrupted.load(Ordering::Relaxed) {
             return Error::Interrupted;
         }
+        if std::env::var_os("ACEQUIA_DEBUG_ENGINE").is_some() {
+            eprintln!("ENGINE: {:?} {}", error.grpc_code, error.message);
+        }
         let class = Some(error.error_class.as_str()).filter(|class| !class.is_empty());
         failure::of_engine(&self.address, class, error.grpc_code, &error.message)
     }
@@ -160,7 +163,12 @@ impl Channel for Spark {
             let answer = spark_connect_core::block_on(answers.message())
                 .map_err(|status| self.failed(&SparkError::from_grpc_status(status)))?;
             let Some(answer) = answer else {
-                return Ok(());
+                // An engine ends what is interrupted without a word.
+                return if self.is_interrupted.load(Ordering::Relaxed) {
+                    Err(Error::Interrupted)
+                } else {
+                    Ok(())
+                };
             };
             if let Some(ResponseType::ArrowBatch(batch)) = answer.response_type {
                 for batch in decoded(&batch.data)? {

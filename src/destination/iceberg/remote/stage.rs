@@ -12,6 +12,9 @@ use super::Remote;
 use super::dialect::{SparkSql, Times, value};
 use super::views::Views;
 
+/// What makes a pattern of a path.
+const PATTERN: [char; 4] = ['*', '?', '[', '{'];
+
 /// The rows of the parts, each of the type given.
 ///
 /// # Errors
@@ -30,6 +33,12 @@ pub(super) fn of_parts(
     let d: &dyn Dialect = &SparkSql;
     let mut selects = Vec::new();
     for url in urls {
+        if url.contains(PATTERN) {
+            return Err(Error::config(format!(
+                "the engine takes {url} for a pattern of names, not for a file"
+            ))
+            .remedy("choose a `landing` under [pipeline] without `*`, `?`, `[` and `{`"));
+        }
         let (relation, lacking, times) = if remote.branches {
             let relation = declared(remote, views, url, &columns)?;
             (relation, Vec::new(), Times::Microseconds)

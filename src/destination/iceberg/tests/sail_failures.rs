@@ -6,7 +6,7 @@ use testkit::{Proxy, Sail};
 use super::sail::{OnSail, engine};
 use super::*;
 use crate::config::Engine;
-use crate::destination::StagedLoad;
+use crate::destination::{Parts, StagedLoad};
 use crate::names::LoadId;
 
 const ROWS: &str = "SELECT id, importe FROM replica.ventas ORDER BY id";
@@ -223,6 +223,11 @@ fn of_two_runs_that_apply_one_load_at_once_one_does() {
 
 #[test]
 fn what_an_engine_elsewhere_does_not_do_is_refused_with_a_remedy() {
+    let mut fixture = Fixture::<OnSail>::new();
+    let mut staged = fixture.stage(&Load::full("cursos", &[("n", "int32", ints([1, 2]))]));
+    staged.parts = Parts::Remote(vec!["s3://landing/a*/part.parquet".to_owned()]);
+    let error = fixture.db.load(&staged).unwrap_err().report();
+    assert!(error.contains("choose a `landing`"), "{error}");
     let mut place = OnSail::new();
     place.0.lake.engine = Some(Engine {
         catalog: Some("otro".to_owned()),

@@ -107,7 +107,8 @@ impl Whole {
 fn lacking<'a>(engine: &mut dyn Engine, log: &'a Log<'_>) -> Result<Vec<&'a str>> {
     let unchanged = log.d.of(NEW, UNCHANGED);
     let names = engine.texts(&format!(
-        "SELECT DISTINCT unnest({unchanged}) FROM {} AS {NEW} WHERE {unchanged} IS NOT NULL",
+        "SELECT DISTINCT {} FROM {} AS {NEW} WHERE {unchanged} IS NOT NULL",
+        log.d.elements(&unchanged),
         log.relation
     ))?;
     if let Some(column) = log
