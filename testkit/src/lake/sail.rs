@@ -73,6 +73,8 @@ impl Sail {
             .current_dir(folder.path())
             .envs(lake.env())
             .env("TMPDIR", folder.path())
+            // It does not heed SIGQUIT.
+            .env("ending", "KILL")
             .env("SAIL_CATALOG__DEFAULT_CATALOG", name)
             .env("SAIL_CATALOG__LIST", catalogs);
         let arguments = ["spark", "server", "--ip", "127.0.0.1", "--port"];

@@ -196,7 +196,7 @@ impl<'a> Written<'a> {
             })
             .collect();
         let typed = typed(self.target, &self.used, Some(WHAT));
-        format!("({}{typed})", sources.join(" UNION ALL "))
+        format!("({typed}{})", sources.join(" UNION ALL "))
     }
 
     /// The query that counts the source's rows of each kind, and tells between which keys they lie; none where there are none.
@@ -418,16 +418,13 @@ fn added(target: Target<'_>, inserts: &[Insert]) -> Result<(Vec<String>, String)
             format!("SELECT {} FROM {}{only}", values.join(", "), insert.from)
         })
         .collect();
-    let source = format!(
-        "{}{}",
-        selects.join(" UNION ALL "),
-        typed(target, &columns, None)
-    );
+    let typed = typed(target, &columns, None);
+    let source = format!("{typed}{}", selects.join(" UNION ALL "));
     let columns = columns.into_iter().map(|(name, _)| name.clone()).collect();
     Ok((columns, source))
 }
 
-/// No row of the table, to be added to a source: Sail has two types of bytes, and takes the wrong one for those of a cast.
+/// No row of the table, with which a source begins: Sail has two types of bytes, and a union has those of its first part.
 fn typed(target: Target<'_>, columns: &[&(String, String)], what: Option<&str>) -> String {
     let d: &dyn Dialect = &SparkSql;
     if !columns
@@ -438,7 +435,7 @@ fn typed(target: Target<'_>, columns: &[&(String, String)], what: Option<&str>) 
     }
     let what = what.map_or_else(String::new, |what| format!("{WHOLE} AS {what}, "));
     format!(
-        " UNION ALL SELECT {what}{} FROM {} AS {OLD} WHERE 1 = 0",
+        "SELECT {what}{} FROM {} AS {OLD} WHERE 1 = 0 UNION ALL ",
         d.list_of(OLD, columns.iter().map(|(name, _)| name.as_str())),
         target.reads
     )

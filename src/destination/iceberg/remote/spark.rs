@@ -115,9 +115,6 @@ impl Spark {
         if self.is_interrupted.load(Ordering::Relaxed) {
             return Error::Interrupted;
         }
-        if std::env::var_os("ACEQUIA_DEBUG_ENGINE").is_some() {
-            eprintln!("ENGINE: {:?} {}", error.grpc_code, error.message);
-        }
         let class = Some(error.error_class.as_str()).filter(|class| !class.is_empty());
         failure::of_engine(&self.address, class, error.grpc_code, &error.message)
     }
