@@ -106,8 +106,8 @@ pub struct DestinationConfig {
     /// clear.
     #[serde(default)]
     pub insecure_http: Option<bool>,
-    /// Iceberg: who writes the rows: "duckdb" (default), within acequia itself; or the address of a Spark or Sail that speaks
-    /// Spark Connect, as in "sc://spark.example.com:15002/;use_ssl=true;token=${SPARK_TOKEN}".
+    /// Iceberg: who writes the rows: "duckdb" (default), within acequia itself; or the address of a Sail that speaks
+    /// Spark Connect, as in "sc://sail.example.com:50051/;use_ssl=true;token=${SAIL_TOKEN}".
     #[serde(default)]
     pub engine: Option<String>,
     /// Iceberg, with an engine elsewhere: what the engine calls the catalog. Default: the destination's name.

@@ -176,7 +176,7 @@ impl Document {
             Some(engine) => self.expand(engine, &place, problems)?,
         };
         let remedy = "write engine = \"duckdb\" or leave it out; or the address of an engine that speaks Spark Connect, as in \
-                      engine = \"sc://spark.example.com:15002/;use_ssl=true;token=${SPARK_TOKEN}\"";
+                      engine = \"sc://sail.example.com:50051/;use_ssl=true;token=${SAIL_TOKEN}\"";
         match engine.as_str() {
             "duckdb" => {
                 if config.engine_catalog.is_some() {

@@ -9,7 +9,6 @@ use crate::landing::manifest::Manifest;
 use crate::mode::{Disposition, Mode};
 
 use super::catalog::{Committed, TableMetadata};
-use super::layout::Layout;
 use super::remote::Run;
 use super::state::{self, Intent, Kept};
 use super::{Attempt, Lake, prepared};
@@ -52,9 +51,8 @@ impl Lake {
         let Some(remote) = &mut self.remote else {
             return Err(Error::internal("a remote load without a remote engine"));
         };
-        let layout = Layout::default();
         let catalog = &mut self.writer.catalog;
-        let mut run = Run::new(remote, catalog, load, at_creation, layout, seen);
+        let mut run = Run::new(remote, catalog, load, at_creation, seen);
         let written = plan::apply(&mut run, load, state).and_then(|(outcome, schema)| {
             run.carry_out()?;
             Ok((outcome, schema))

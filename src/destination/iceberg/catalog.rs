@@ -17,7 +17,6 @@ use crate::error::{Error, Result};
 use crate::http;
 
 use super::answer::{Answer, encoded};
-use super::layout::Layout;
 use super::schema::TableFields;
 use super::token::Tokens;
 
@@ -93,8 +92,6 @@ pub(super) struct Reference {
 #[serde(rename_all = "kebab-case")]
 struct Snapshot {
     snapshot_id: i64,
-    #[serde(default)]
-    parent_snapshot_id: Option<i64>,
     #[serde(default)]
     schema_id: Option<i32>,
 }
@@ -397,21 +394,9 @@ impl Catalog {
         &mut self,
         name: &str,
         schema: &TableFields,
-        layout: &Layout,
         properties: &BTreeMap<String, String>,
     ) -> Result<Committed> {
-        let mut body = json!({"name": name, "schema": schema, "properties": properties});
-        if let (Some(body), Layout { spec, order }) = (body.as_object_mut(), layout) {
-            body.extend(
-                spec.iter()
-                    .map(|spec| ("partition-spec".to_owned(), spec.clone())),
-            );
-            body.extend(
-                order
-                    .iter()
-                    .map(|order| ("write-order".to_owned(), order.clone())),
-            );
-        }
+        let body = json!({"name": name, "schema": schema, "properties": properties});
         let path = format!("{}/tables", self.namespace());
         self.post(name, &path, &body)
     }
@@ -511,11 +496,6 @@ impl TableMetadata {
     /// The snapshot that a branch or tag is at.
     pub(super) fn reference(&self, name: &str) -> Option<i64> {
         self.refs.get(name).map(|of| of.snapshot_id)
-    }
-
-    /// The snapshot before one, where it is known.
-    pub(super) fn parent(&self, snapshot: i64) -> Option<i64> {
-        self.known(snapshot)?.parent_snapshot_id
     }
 
     /// Whether a snapshot has the schema that the table has now.

@@ -39,7 +39,6 @@ mod answer;
 mod attempt_remote;
 mod catalog;
 mod dialect;
-mod layout;
 mod ledger;
 mod open;
 mod remote;

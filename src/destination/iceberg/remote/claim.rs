@@ -40,7 +40,7 @@ impl Run<'_> {
         let begun = self.seen()?.clone();
         // The load was begun, and may have been written: it is written again on what it began on.
         let resumed = Intent::read(&begun.properties)
-            .filter(|intent| !self.remote.branches && intent.load == self.work.load_id)
+            .filter(|intent| intent.load == self.work.load_id)
             .and_then(|intent| begun.reference(&intent.claim));
         let from = match resumed {
             Some(from) => from,
@@ -56,13 +56,8 @@ impl Run<'_> {
             requirements.push(asserted(dead, Some(at)));
             updates.push(json!({"action": "remove-snapshot-ref", "ref-name": dead}));
         }
-        let kind = if self.remote.branches {
-            "branch"
-        } else {
-            "tag"
-        };
         updates.push(json!({
-            "action": "set-snapshot-ref", "ref-name": claim, "type": kind, "snapshot-id": from
+            "action": "set-snapshot-ref", "ref-name": claim, "type": "tag", "snapshot-id": from
         }));
         let intent = Intent {
             load: self.work.load_id.clone(),
@@ -96,7 +91,6 @@ impl Run<'_> {
             let made = self.catalog.create_table(
                 &self.work.table,
                 &TableFields::of(fields),
-                &self.work.layout,
                 &self.work.at_creation,
             )?;
             done(made)?;
@@ -165,7 +159,7 @@ impl Run<'_> {
         })
     }
 
-    /// Sets the properties and takes the mark away, and brings a branch's snapshot into the table: one commit.
+    /// Sets the properties and takes the mark away: one commit.
     ///
     /// # Errors
     /// Where the table is not where the load has left it.
@@ -173,11 +167,6 @@ impl Run<'_> {
         &mut self,
         properties: &Properties,
     ) -> Result<Committed> {
-        let Some(from) = self.work.from else {
-            return Err(Error::internal(
-                "a load is published that has not claimed its table",
-            ));
-        };
         self.look()?;
         let seen = self.seen()?;
         let claim = self.work.claim.clone();
@@ -189,28 +178,14 @@ impl Run<'_> {
         let main = seen.snapshot();
         let mut requirements = vec![asserted(&claim, Some(at))];
         let mut updates = Vec::new();
-        if self.remote.branches {
-            // An engine that repeated its commit would have made two.
-            let is_next = seen.parent(at) == Some(from);
-            if self.work.sent != (at != from) || (self.work.sent && !is_next) {
-                return Err(elsewhere());
-            }
-            requirements.push(asserted("main", Some(from)));
-            if at != from {
-                updates.push(json!({
-                    "action": "set-snapshot-ref", "ref-name": "main", "type": "branch", "snapshot-id": at
-                }));
-            }
-        } else {
-            if self.work.sent && main == Some(from) {
-                return Err(again(format!(
-                    "the engine at {} wrote table {}, and the catalog does not have it",
-                    self.remote.channel.address(),
-                    self.work.table
-                )));
-            }
-            requirements.push(asserted("main", main));
+        if self.work.sent && main == self.work.from {
+            return Err(again(format!(
+                "the engine at {} wrote table {}, and the catalog does not have it",
+                self.remote.channel.address(),
+                self.work.table
+            )));
         }
+        requirements.push(asserted("main", main));
         updates.push(json!({"action": "set-properties", "updates": properties}));
         updates.push(json!({"action": "remove-properties", "removals": [state::INTENT]}));
         updates.push(json!({"action": "remove-snapshot-ref", "ref-name": claim}));

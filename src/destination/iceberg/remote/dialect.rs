@@ -169,26 +169,17 @@ fn parse_type(name: &str) -> Option<ColumnType> {
     })
 }
 
-/// A part's value as the table keeps it. `times` says what the engine reads a time of a part as.
-pub(super) fn value(expression: &str, column: &Column, times: Times) -> String {
-    of_type(expression, &column.column_type, &column.name, times)
-}
-
-/// What an engine reads a time of a Parquet file as.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Times {
-    /// Sail: as a time.
-    Time,
-    /// Spark 3.5, which has no such type: as microseconds, where it is told so.
-    Microseconds,
+/// A part's value as the table keeps it.
+pub(super) fn value(expression: &str, column: &Column) -> String {
+    of_type(expression, &column.column_type, &column.name)
 }
 
 /// Times with six digits after the second, so that text orders them; UUIDs as they are written; no date or time beyond the
 /// years that Spark's SQL has, nor an infinite one; and zero without a sign, as the other writer keeps it.
-fn of_type(expression: &str, column_type: &ColumnType, name: &str, times: Times) -> String {
+fn of_type(expression: &str, column_type: &ColumnType, name: &str) -> String {
     let d: &dyn Dialect = &SparkSql;
     match column_type {
-        ColumnType::Time => time(expression, times),
+        ColumnType::Time => time(expression),
         ColumnType::Uuid => {
             let hex = format!("lower(hex({expression}))");
             let pieces = [(1, 8), (9, 4), (13, 4), (17, 4), (21, 12)]
@@ -220,36 +211,17 @@ fn of_type(expression: &str, column_type: &ColumnType, name: &str, times: Times)
             )
         }
         ColumnType::List(element) if changes(element) || **element == ColumnType::Uuid => {
-            let element = of_type(ELEMENT, element, name, times);
+            let element = of_type(ELEMENT, element, name);
             format!("transform({expression}, {ELEMENT} -> {element})")
         }
         other => d.cast(expression, other),
     }
 }
 
-fn time(expression: &str, times: Times) -> String {
-    match times {
-        Times::Time => {
-            let text = SparkSql.cast_text(expression);
-            format!(
-                "rpad(concat({text}, CASE WHEN instr({text}, '.') = 0 THEN '.' ELSE '' END), 15, '0')"
-            )
-        }
-        Times::Microseconds => {
-            let digits = |divisor: u64, modulus: u64, width: u8| {
-                format!(
-                    "lpad(CAST(({expression} div {divisor}) % {modulus} AS STRING), {width}, '0')"
-                )
-            };
-            format!(
-                "concat({}, ':', {}, ':', {}, '.', {})",
-                digits(3_600_000_000, 100, 2),
-                digits(60_000_000, 60, 2),
-                digits(1_000_000, 60, 2),
-                digits(1, 1_000_000, 6),
-            )
-        }
-    }
+fn time(expression: &str) -> String {
+    let d: &dyn Dialect = &SparkSql;
+    let text = d.cast(expression, &ColumnType::Text);
+    format!("rpad(concat({text}, CASE WHEN instr({text}, '.') = 0 THEN '.' ELSE '' END), 15, '0')")
 }
 
 fn bounded(
@@ -274,13 +246,6 @@ fn refused(value: &str, outside: &str, column_type: &ColumnType, name: &str) -> 
     let error = d.literal(&format!("{INFINITE}{name}"));
     let error = d.cast(&format!("raise_error({error})"), column_type);
     format!("CASE WHEN {outside} THEN {error} ELSE {value} END")
-}
-
-impl SparkSql {
-    fn cast_text(&self, expression: &str) -> String {
-        let d: &dyn Dialect = self;
-        d.cast(expression, &ColumnType::Text)
-    }
 }
 
 #[cfg(test)]

@@ -465,18 +465,6 @@ pub(super) fn insert(target: Target<'_>, inserts: &[Insert], load_id: &str) -> R
     ))
 }
 
-/// The statement that adds rows to a branch, or puts them into the place of all that it has.
-pub(super) fn insert_into_branch(target: Target<'_>, inserts: &[Insert]) -> Result<String> {
-    let d: &dyn Dialect = &SparkSql;
-    let (columns, source) = added(target, inserts)?;
-    let verb = if target.anew { "OVERWRITE" } else { "INTO" };
-    Ok(format!(
-        "INSERT {verb} {} ({}) {source}",
-        target.writes,
-        d.list(columns.iter().map(String::as_str))
-    ))
-}
-
 /// The statement that takes every row away.
 pub(super) fn empty(writes: &str) -> String {
     let id = SparkSql.identifier(LOAD_ID_COLUMN);

@@ -1,22 +1,21 @@
-//! An engine that runs elsewhere, Spark or Sail, as what writes the rows. It reads landed parts where they are, and nothing of
-//! them passes through this process.
+//! An engine that runs elsewhere, Sail, as what writes the rows. It reads landed parts where they are, and nothing of them passes
+//! through this process.
 //!
 //! The plan of a load is [`crate::destination::sql`]'s. [`run`] is the plan's database for one load: it asks the engine through
 //! a [`channel`], gathers what the plan writes into one statement ([`merge`], in the SQL of [`dialect`]), and changes the table
-//! otherwise through the catalog. A load is applied once in three steps:
+//! otherwise through the catalog. A load is applied once in three steps ([`claim`]):
 //!
-//! 1. **Claim.** One commit of the catalog puts a mark at the snapshot that the load begins on: a branch, where the engine
-//!    writes branches, else a tag; and takes away the mark of whoever was at it before. Only one of two can.
-//! 2. **Write.** The engine runs one statement. On a branch nobody sees it. Without one it goes to the table itself, and can be
-//!    repeated: all that it needs of the table it reads at the tag. Where the tag is gone, the engine refuses the statement.
-//! 3. **Publish.** One commit sets the position, load and schema, takes the mark away, and brings the branch's snapshot into the
-//!    table, if the mark is still there and the table is where it was.
+//! 1. **Claim.** One commit of the catalog puts a tag at the snapshot that the load begins on, and takes away the tag of whoever
+//!    was at it before. Only one of two can.
+//! 2. **Write.** The engine runs one statement. It can be repeated: all that it needs of the table it reads at the tag. Where the
+//!    table changed meanwhile, or the tag is gone, the engine refuses the statement.
+//! 3. **Publish.** One commit sets the position, load and schema, and takes the tag away, if it is still there.
 //!
-//! What an engine says of a failure is read in [`failure`], and [`spark`] is the channel that there is (feature `spark`).
+//! What an engine says of a failure is read in [`failure`], and `spark` is the channel that there is (feature `spark`).
 
 use crate::config;
 use crate::destination::sql::Dialect as _;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 
 use super::catalog::TableMetadata;
 use super::state::LEDGER;
@@ -42,8 +41,6 @@ pub(super) struct Remote {
     /// What the engine calls the catalog.
     catalog: String,
     dataset: String,
-    /// Whether it writes branches of tables.
-    branches: bool,
     /// How many views were made.
     views: u64,
 }
@@ -68,16 +65,16 @@ impl Remote {
             channel,
             catalog,
             dataset: dataset.to_owned(),
-            branches: false,
             views: 0,
         };
         let ledger = remote.name(LEDGER);
         remote.ask(&format!("SELECT count(*) FROM {ledger}"))?;
-        remote.branches = match remote.ask(&format!("SELECT count(*) FROM {ledger}.`refs`")) {
-            Ok(_) => true,
-            Err(error) if error.kind() == crate::error::Kind::Storage => return Err(error),
-            Err(_) => false,
-        };
+        // Sail has no names of so many parts, and Spark has.
+        match remote.ask(&format!("SELECT count(*) FROM {ledger}.`refs`")) {
+            Ok(_) => return Err(is_spark(remote.channel.address())),
+            Err(error) if error.kind() == Kind::Storage => return Err(error),
+            Err(_) => {}
+        }
         Ok(remote)
     }
 
@@ -138,7 +135,7 @@ impl Remote {
                 .remedy("name the catalog as the engine calls it with `engine_catalog` of the destination, and see that it is the same one")
             })?;
         }
-        Ok(Some(remote.described()))
+        Ok(Some(format!("the engine at {}", remote.channel.address())))
     }
 
     /// The full name of a table, in SQL.
@@ -158,16 +155,6 @@ impl Remote {
         Ok(found)
     }
 
-    /// What it is, for people.
-    fn described(&self) -> String {
-        let how = if self.branches {
-            "writes branches"
-        } else {
-            "writes tables directly, as it has no branches"
-        };
-        format!("{}, which {how}", self.channel.address())
-    }
-
     /// What ends what runs, from another thread.
     pub(super) fn interrupter(&self) -> crate::destination::Interrupter {
         self.channel.interrupter()
@@ -178,9 +165,16 @@ impl std::fmt::Debug for Remote {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Remote")
             .field("address", &self.channel.address())
-            .field("branches", &self.branches)
             .finish_non_exhaustive()
     }
+}
+
+/// Spark adds rows on top of what others have committed meanwhile, so that what a dead run left running could write a load again.
+fn is_spark(address: &str) -> Error {
+    Error::config(format!(
+        "the engine at {address} is Spark, whose commits acequia cannot yet make exact"
+    ))
+    .remedy("use Sail as the engine, or have DuckDB write the rows: leave `engine` of the destination out")
 }
 
 #[cfg(feature = "spark")]

@@ -6,7 +6,6 @@ use std::collections::HashMap;
 use crate::destination::StagedLoad;
 use crate::destination::duckdb;
 use crate::destination::iceberg::catalog::{Catalog, TableMetadata};
-use crate::destination::iceberg::layout::Layout;
 use crate::destination::iceberg::schema::Field;
 use crate::destination::iceberg::state::{self, LEDGER, Properties};
 use crate::destination::sql::statement::{Insert, Merge, Written as Counts};
@@ -38,10 +37,9 @@ pub(super) struct Work {
     pub(super) table: String,
     pub(super) load_id: String,
     pub(super) at_creation: Properties,
-    pub(super) layout: Layout,
     /// The table as the catalog has it.
     pub(super) seen: Option<TableMetadata>,
-    /// The mark, a branch or a tag, by which the load claims the table; and its number.
+    /// The tag by which the load claims the table; and its number.
     pub(super) claim: String,
     pub(super) turn: u64,
     /// What it said when the load began.
@@ -75,7 +73,6 @@ impl<'a> Run<'a> {
         catalog: &'a mut Catalog,
         load: &StagedLoad,
         at_creation: Properties,
-        layout: Layout,
         seen: Option<TableMetadata>,
     ) -> Self {
         let turn = seen.as_ref().map_or(0, state::turn) + 1;
@@ -87,7 +84,6 @@ impl<'a> Run<'a> {
                 table: load.manifest.table.clone(),
                 load_id: load.manifest.load_id.to_string(),
                 at_creation,
-                layout,
                 begun: seen
                     .as_ref()
                     .map(|seen| seen.properties.clone())
@@ -110,23 +106,13 @@ impl<'a> Run<'a> {
 
     /// What is written to, in SQL.
     fn writes(&self) -> String {
-        let table = self.remote.name(&self.work.table);
-        if self.remote.branches {
-            let branch = SparkSql.identifier(&format!("branch_{}", self.work.claim));
-            format!("{table}.{branch}")
-        } else {
-            table
-        }
+        self.remote.name(&self.work.table)
     }
 
     /// What is read, in SQL: the table as it was when the load began.
     fn reads(&self) -> String {
-        let table = if self.remote.branches {
-            self.writes()
-        } else {
-            let tag = SparkSql.literal(&self.work.claim);
-            format!("{} VERSION AS OF {tag}", self.writes())
-        };
+        let tag = SparkSql.literal(&self.work.claim);
+        let table = format!("{} VERSION AS OF {tag}", self.writes());
         if self.work.anew {
             format!("(SELECT * FROM {table} WHERE 1 = 0)")
         } else {
@@ -152,20 +138,11 @@ impl<'a> Run<'a> {
                 anew: self.work.anew,
             };
             let inserts = std::mem::take(&mut self.work.inserts);
-            let sql = if self.remote.branches {
-                merge::insert_into_branch(target, &inserts)?
-            } else {
-                merge::insert(target, &inserts, &self.work.load_id)?
-            };
+            let sql = merge::insert(target, &inserts, &self.work.load_id)?;
             self.gather(Some(sql))?;
         } else if self.work.anew && self.work.statement.is_none() {
             // A table that is made anew without rows.
-            let sql = format!("DELETE FROM {} WHERE 1 = 1", self.writes());
-            let sql = if self.remote.branches {
-                sql
-            } else {
-                merge::empty(&self.writes())
-            };
+            let sql = merge::empty(&self.writes());
             self.gather(Some(sql))?;
         }
         self.settle()?;

@@ -1,4 +1,4 @@
-//! An engine that speaks Spark Connect: Spark, or Sail.
+//! An engine that speaks Spark Connect.
 //!
 //! The official client is used below its data frames: those send a statement again where its answer is lost.
 
@@ -46,7 +46,7 @@ impl Spark {
     pub(in crate::destination::iceberg) fn open(url: &str) -> Result<Self> {
         let builder = ChannelBuilder::parse(url).map_err(|_| {
             Error::config("`engine` of the destination is no address of Spark Connect")
-                .remedy("write engine = \"sc://host:15002/;use_ssl=true;token=${SPARK_TOKEN}\"")
+                .remedy("write engine = \"sc://host:50051/;use_ssl=true;token=${SAIL_TOKEN}\"")
         })?;
         let address = format!("sc://{}", builder.endpoint());
         reach(&builder, &address)?;

@@ -6,10 +6,10 @@ use crate::destination::{Parts, StagedLoad};
 use crate::error::{Error, Result};
 use crate::landing::manifest::Manifest;
 use crate::mode::Mode;
-use crate::schema::{Column, ColumnType};
+use crate::schema::Column;
 
 use super::Remote;
-use super::dialect::{SparkSql, Times, value};
+use super::dialect::{SparkSql, value};
 use super::views::Views;
 
 /// What makes a pattern of a path.
@@ -39,14 +39,8 @@ pub(super) fn of_parts(
             ))
             .remedy("choose a `landing` under [pipeline] without `*`, `?`, `[` and `{`"));
         }
-        let (relation, lacking, times) = if remote.branches {
-            let relation = declared(remote, views, url, &columns)?;
-            (relation, Vec::new(), Times::Microseconds)
-        } else {
-            let relation = format!("parquet.{}", d.identifier(url));
-            let lacking = lacking(remote, &load.manifest, &relation, &columns)?;
-            (relation, lacking, Times::Time)
-        };
+        let relation = format!("parquet.{}", d.identifier(url));
+        let lacking = lacking(remote, &load.manifest, &relation, &columns)?;
         let values: Vec<String> = columns
             .iter()
             .map(|column| {
@@ -54,7 +48,7 @@ pub(super) fn of_parts(
                 let value = if lacking.contains(&column.name) {
                     d.cast("NULL", &column.column_type)
                 } else {
-                    value(&name, column, times)
+                    value(&name, column)
                 };
                 format!("{value} AS {name}")
             })
@@ -82,39 +76,6 @@ fn check(remote: &mut Remote, manifest: &Manifest, relation: &str) -> Result<()>
     ))
     .for_now()
     .remedy("give the engine the right to read the landing area, and the address of its storage"))
-}
-
-/// A view of a part whose columns are told: Spark 3.5 reads no file whose times it has to find by itself. A column that the
-/// part lacks is NULL.
-fn declared(
-    remote: &mut Remote,
-    views: &mut Views,
-    url: &str,
-    columns: &[Column],
-) -> Result<String> {
-    let d: &dyn Dialect = &SparkSql;
-    let kinds: Vec<String> = columns.iter().map(|of| raw(&of.column_type)).collect();
-    let defined = columns
-        .iter()
-        .zip(&kinds)
-        .map(|(column, kind)| (column.name.as_str(), kind.as_str()));
-    let using = format!(
-        "({}) USING parquet OPTIONS (path {})",
-        d.definitions(defined),
-        d.literal(url)
-    );
-    views.declare(remote, "_acequia_part", &using)
-}
-
-/// The type of a part's values.
-fn raw(column_type: &ColumnType) -> String {
-    match column_type {
-        ColumnType::Int16 => "SMALLINT".to_owned(),
-        ColumnType::Time => "BIGINT".to_owned(),
-        ColumnType::Uuid => "BINARY".to_owned(),
-        ColumnType::List(element) => format!("ARRAY<{}>", raw(element)),
-        other => SparkSql.type_name(other),
-    }
 }
 
 /// The columns that a part of changes does not have, as they were added or dropped in the midst of the load.
