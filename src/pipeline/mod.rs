@@ -122,9 +122,7 @@ async fn run_streams(
         loader.call(|destination| destination.states()),
     )
     .await?;
-    let models = pipeline.models.as_ref().filter(|_| options.models);
-    let models = models.map(|models| ModelsStep::of(models, &loader, &options.interrupt));
-    let models = models.map(Arc::new);
+    let models = ModelsStep::of(&pipeline, &options, &loader).map(Arc::new);
     let pipeline = Arc::new(pipeline);
     let mut alone = Vec::new();
     let mut by_source: BTreeMap<&str, Vec<(usize, &PostgresChanges, StreamRun)>> = BTreeMap::new();
@@ -190,20 +188,9 @@ async fn run_streams(
     let looking = join_all(without_changes.iter().copied().map(look));
     let (mut reports, left) = tokio::join!(working, looking);
     reports.sort_by_key(|(place, _)| *place);
-    if let Some((_, report)) = reports.first_mut() {
-        report.warnings.extend(warnings);
-    }
-    for (source, warnings) in without_changes.iter().zip(left) {
-        let of_source =
-            |(place, _): &&mut (usize, StreamReport)| source_of(&pipeline, *place) == *source;
-        if let Some((_, report)) = reports.iter_mut().find(of_source) {
-            report.warnings.extend(warnings);
-        }
-    }
-    if let Some(models) = models
-        .as_ref()
-        .filter(|_| !options.interrupt.is_cancelled())
-    {
+    let found = without_changes.iter().copied().zip(left);
+    warn(&pipeline, &mut reports, warnings, found);
+    if let Some(models) = &models {
         models.build().await;
     }
     let ended = !options.interrupt.is_cancelled();
@@ -220,6 +207,25 @@ async fn run_streams(
         models: models.and_then(|models| models.last()),
         seconds: began.elapsed().as_secs_f64(),
     })
+}
+
+/// Adds the destination's warnings to the first report, and what was found on each source to that of one of its streams.
+fn warn<'a>(
+    pipeline: &Pipeline,
+    reports: &mut [(usize, StreamReport)],
+    warnings: Vec<String>,
+    found: impl Iterator<Item = (&'a str, Vec<String>)>,
+) {
+    if let Some((_, report)) = reports.first_mut() {
+        report.warnings.extend(warnings);
+    }
+    for (source, warnings) in found {
+        let of_source =
+            |(place, _): &&mut (usize, StreamReport)| source_of(pipeline, *place) == source;
+        if let Some((_, report)) = reports.iter_mut().find(of_source) {
+            report.warnings.extend(warnings);
+        }
+    }
 }
 
 /// The name of the source of the stream with that index.
