@@ -199,6 +199,10 @@ pub(crate) struct SelectionArgs {
                         go on with the changes until Ctrl-C\n  acequia run --output json \
                         | jq .    the report, for programs"
 )]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of the command line"
+)]
 pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) selection: SelectionArgs,

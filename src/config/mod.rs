@@ -21,6 +21,7 @@ pub mod model;
 pub mod postgres;
 pub mod report;
 pub mod resolve;
+pub mod secret_command;
 pub(crate) mod suggest;
 mod table_name;
 mod units;
@@ -28,9 +29,10 @@ mod units;
 pub use document::Document;
 pub use hubspot::{HubSpotObject, HubSpotSource};
 pub use model::{NullCursor, Reader};
-pub use postgres::{PostgresChanges, PostgresRows, PostgresSource, RowsRead};
+pub use postgres::{PostgresChanges, PostgresRows, PostgresSource, PostgresUrl, RowsRead};
 pub use report::{Language, Report};
 pub use resolve::Selection;
+pub use secret_command::SecretCommand;
 pub use units::duration;
 
 /// A pipeline, ready to run: its names are looked up, its variables expanded, its paths absolute, and its keys checked.
@@ -96,8 +98,8 @@ pub enum Target {
     },
     /// A PostgreSQL database.
     Postgres {
-        /// The connection URI.
-        url: Secret,
+        /// How it is reached.
+        url: PostgresUrl,
     },
     /// Tables of Apache Iceberg behind a REST catalog.
     Iceberg(Box<Lake>),

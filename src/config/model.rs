@@ -105,6 +105,9 @@ pub struct DestinationConfig {
     /// PostgreSQL: the connection URI, as in `postgres://user@host:5432/database?sslmode=verify-full`.
     #[serde(default)]
     pub url: Option<String>,
+    /// PostgreSQL: a shell command that prints the password, such as a token of a cloud's IAM. It is run again when that expires.
+    #[serde(default)]
+    pub password_command: Option<String>,
     /// Iceberg: the REST catalog's address, without `/v1`, as in `https://catalog.example.com/api/catalog`.
     #[serde(default)]
     pub catalog: Option<String>,
@@ -166,6 +169,9 @@ pub struct SourceConfig {
     /// PostgreSQL: the connection URI, as in `postgres://user@host:5432/database?sslmode=verify-full`.
     #[serde(default)]
     pub url: Option<String>,
+    /// PostgreSQL: a shell command that prints the password, such as a token of a cloud's IAM. It is run again when that expires.
+    #[serde(default)]
+    pub password_command: Option<String>,
     /// PostgreSQL: the names that streams with mode = "cdc" use on the server.
     #[serde(default)]
     pub replication: Option<ReplicationConfig>,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
@@ -248,7 +248,7 @@ fn sql_files(folder: &Path, root: &Path, is_needed: bool) -> Result<Vec<File>> {
     Ok(files)
 }
 
-fn unreadable(path: &PathBuf, root: &Path, error: io::Error) -> Error {
+fn unreadable(path: &Path, root: &Path, error: io::Error) -> Error {
     let what = match error.kind() {
         io::ErrorKind::NotFound => "it is not there",
         io::ErrorKind::InvalidData => "its text is not UTF-8",

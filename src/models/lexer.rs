@@ -164,7 +164,7 @@ pub(crate) fn only_statement(text: &str) -> Result<&str, NotOne> {
     let mut end = text.len();
     let mut is_empty = true;
     let mut before = ' ';
-    while let Some((at, token)) = tokens.next() {
+    for (at, token) in tokens.by_ref() {
         match token {
             Token::Sign(';') => {
                 end = at;
@@ -229,8 +229,7 @@ pub(crate) fn may_change(sql: &str) -> bool {
 
 /// The line, from 1, of an offset.
 pub(crate) fn line_of(text: &str, offset: usize) -> usize {
-    let before = text.as_bytes().get(..offset).unwrap_or(text.as_bytes());
-    before.iter().filter(|byte| **byte == b'\n').count() + 1
+    text.get(..offset).unwrap_or(text).matches('\n').count() + 1
 }
 
 /// The parts of the name that begins at an offset: `schema.name` has two. A part without quotes is in lower case.
@@ -275,16 +274,12 @@ mod tests {
                 Ok("SELECT 'it''s;', E'\\';' /* ; /* ; */ ; */"),
             ),
             ("SELECT 1; SELECT 2", Err(NotOne::Several(10))),
-            (
-                "-- nothing\n /* at all */ ;",
-                Ok("-- nothing\n /* at all */ "),
-            ),
+            ("-- nothing\n /* at all */ ;", Err(NotOne::None)),
             ("-- nothing\n", Err(NotOne::None)),
             ("SELECT * FROM {{ ref('x') }}", Err(NotOne::Template(14))),
             ("{% if x %}", Err(NotOne::Template(0))),
             ("SELECT {'a': {'b': 1}}", Ok("SELECT {'a': {'b': 1}}")),
         ] {
-            // A semicolon alone is no statement, but it is the engine's to say so.
             assert_eq!(only_statement(text), expected, "{text}");
         }
     }

@@ -125,9 +125,7 @@ async fn run_streams(
         loader.call(|destination| destination.states()),
     )
     .await?;
-    let models = pipeline.models.as_ref().filter(|_| options.models);
-    let models = models.map(|models| ModelsStep::of(models, &loader, &options.interrupt));
-    let models = models.map(Arc::new);
+    let models = ModelsStep::of(&pipeline, &options, &loader).map(Arc::new);
     let pipeline = Arc::new(pipeline);
     let page = PageStep::of(&pipeline, &loader, &options.interrupt).map(Arc::new);
     let mut alone = Vec::new();
@@ -195,20 +193,10 @@ async fn run_streams(
     let looking = join_all(without_changes.iter().copied().map(look));
     let (mut reports, left) = tokio::join!(working, looking);
     reports.sort_by_key(|(place, _)| *place);
-    if let Some((_, report)) = reports.first_mut() {
-        report.warnings.extend(warnings);
-    }
-    for (source, warnings) in without_changes.iter().zip(left) {
-        let of_source =
-            |(place, _): &&mut (usize, StreamReport)| source_of(&pipeline, *place) == *source;
-        if let Some((_, report)) = reports.iter_mut().find(of_source) {
-            report.warnings.extend(warnings);
-        }
-    }
+    let found = without_changes.iter().copied().zip(left);
+    warn(&pipeline, &mut reports, warnings, found);
+    make_of_loads(models.as_deref(), page.as_deref()).await;
     let ended = !options.interrupt.is_cancelled();
-    if ended {
-        make_of_loads(models.as_deref(), page.as_deref()).await;
-    }
     if let Some(retention) = pipeline.retention.filter(|_| ended) {
         for (_, report) in &mut reports {
             prune_after(&pipeline, retention, &landing, &loader, report).await;
@@ -232,6 +220,25 @@ async fn make_of_loads(models: Option<&ModelsStep>, page: Option<&PageStep>) {
     }
     if let Some(page) = page {
         page.make().await;
+    }
+}
+
+/// Adds the destination's warnings to the first report, and what was found on each source to that of one of its streams.
+fn warn<'a>(
+    pipeline: &Pipeline,
+    reports: &mut [(usize, StreamReport)],
+    warnings: Vec<String>,
+    found: impl Iterator<Item = (&'a str, Vec<String>)>,
+) {
+    if let Some((_, report)) = reports.first_mut() {
+        report.warnings.extend(warnings);
+    }
+    for (source, warnings) in found {
+        let of_source =
+            |(place, _): &&mut (usize, StreamReport)| source_of(pipeline, *place) == source;
+        if let Some((_, report)) = reports.iter_mut().find(of_source) {
+            report.warnings.extend(warnings);
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
+use super::RunOptions;
 use super::loader::Loader;
 use crate::config::{Models, Pipeline, Target};
 use crate::destination::{self, Destination};
@@ -26,19 +27,23 @@ pub(super) struct ModelsStep {
 }
 
 impl ModelsStep {
-    /// The models of a pipeline.
-    pub(super) fn of(models: &Models, loader: &Loader, stop: &CancellationToken) -> Self {
-        Self {
+    /// The models of a run, if it is to build any.
+    pub(super) fn of(pipeline: &Pipeline, options: &RunOptions, loader: &Loader) -> Option<Self> {
+        let models = pipeline.models.as_ref().filter(|_| options.models)?;
+        Some(Self {
             dataset: models.dataset.clone(),
             work: work(models, Vec::new()),
             loader: loader.clone(),
-            stop: stop.clone(),
+            stop: options.interrupt.clone(),
             last: Mutex::default(),
-        }
+        })
     }
 
     /// Builds what is due. A failure is told in the report, as the loads are committed; `None` after a stop.
     pub(super) async fn build(&self) -> Option<ModelsReport> {
+        if self.stop.is_cancelled() {
+            return None;
+        }
         let built = match self.work.clone() {
             Ok(work) => build_work(work, &self.loader, &self.stop).await,
             Err(error) => Err(error),

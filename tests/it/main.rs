@@ -32,6 +32,7 @@ mod library;
 mod memory;
 mod models;
 mod order;
+mod password_command;
 mod pending;
 mod recovery;
 mod refusals;

@@ -9,7 +9,7 @@
 //! its own way to create and alter a [`table`], to maintain its [`index`], to [`merge`], and to run a [`query`] that people
 //! wrote, and its own [`dialect`].
 
-use crate::config::Secret;
+use crate::config::PostgresUrl;
 use crate::destination::sql::Database;
 use crate::error::{Error, Result};
 use crate::postgres::connection::{Role, Server};
@@ -45,7 +45,7 @@ impl Postgres {
     /// # Errors
     /// [`Error::Destination`] if the server cannot be reached or refuses the user, another run holds the dataset, or a
     /// privilege is missing; [`Error::Config`] if the URI cannot be parsed.
-    pub fn open(name: &str, url: &Secret, dataset: &str) -> Result<Self> {
+    pub fn open(name: &str, url: &PostgresUrl, dataset: &str) -> Result<Self> {
         let server =
             Server::parse_as(Role::Destination, url).map_err(|error| error.context(place(name)))?;
         let opened = || {
@@ -62,7 +62,7 @@ impl Postgres {
     ///
     /// # Errors
     /// As [`Postgres::open`].
-    pub fn open_read_only(name: &str, url: &Secret, dataset: &str) -> Result<Option<Self>> {
+    pub fn open_read_only(name: &str, url: &PostgresUrl, dataset: &str) -> Result<Option<Self>> {
         let server =
             Server::parse_as(Role::Destination, url).map_err(|error| error.context(place(name)))?;
         let opened = || {
@@ -79,7 +79,7 @@ impl Postgres {
 ///
 /// # Errors
 /// As [`Postgres::open`].
-pub(super) fn hindrance(name: &str, url: &Secret, dataset: &str) -> Result<Option<String>> {
+pub(super) fn hindrance(name: &str, url: &PostgresUrl, dataset: &str) -> Result<Option<String>> {
     let server =
         Server::parse_as(Role::Destination, url).map_err(|error| error.context(place(name)))?;
     let looked = || lock::hindrance(&mut Session::open(&server, dataset)?);

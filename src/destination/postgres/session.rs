@@ -211,7 +211,7 @@ impl Transactional for Session {
     fn interrupter(&self) -> Interrupter {
         let interruption = Arc::clone(&self.interruption);
         let token = self.client.cancel_token();
-        let (_, tls) = self.server.blocking();
+        let tls = self.server.tls_connector();
         Arc::new(move || {
             interruption.stopped.store(true, Ordering::SeqCst);
             let interruption = Arc::clone(&interruption);

@@ -85,10 +85,12 @@ impl Ids {
         }
         let mut told = String::new();
         for model in &reads.models {
-            told += &format!("model {model} {}\n", self.builds.get(model)?);
+            let build = self.builds.get(model)?;
+            told.extend(["model ", model, " ", build, "\n"]);
         }
         for table in &reads.tables {
-            told += &format!("table {table:?} {}\n", self.loads.get(table)?);
+            let load = self.loads.get(table)?;
+            told.extend(["table ", table, " ", load, "\n"]);
         }
         if reads.loads {
             told += &self.all_loads;
@@ -221,7 +223,13 @@ fn ids(engine: &mut dyn ModelEngine, work: &ModelWork) -> Result<Ids> {
     let states = loads::states(engine)?;
     let mut all_loads = String::new();
     for (stream, state) in &states {
-        all_loads += &format!("stream {stream} {}\n", state.load_id);
+        all_loads.extend([
+            "stream ",
+            stream.as_str(),
+            " ",
+            state.load_id.as_str(),
+            "\n",
+        ]);
     }
     let contents = loads::contents(engine)?;
     let loads = work

@@ -324,7 +324,7 @@ impl<'a> Resolver<'a> {
         let work = self.work;
         let stream = work.tables.iter().find(|(table, _)| {
             let known = self.engine.dialect().is_same_name(table, own);
-            known && (missing.len() == 1 || missing.iter().any(|part| *part == self.dataset))
+            known && (missing.len() == 1 || missing.contains(&self.dataset))
         });
         if let Some((table, stream)) = stream {
             self.faults.errors.push(mistake(
