@@ -265,6 +265,7 @@ fn stations(criterion: &mut Criterion) {
                 interrupt: CancellationToken::new(),
                 progress: Progress::default(),
                 follow: None,
+                models: false,
             };
             let report = bench
                 .runtime
