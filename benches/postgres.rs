@@ -72,6 +72,7 @@ impl Bench {
         let options = RunOptions {
             full_refresh: false,
             follow: None,
+            models: false,
             jobs: NonZeroUsize::MIN,
             interrupt: CancellationToken::new(),
             progress: Progress::default(),

@@ -83,8 +83,9 @@ class RunReport:
 
     @property
     def ok(self) -> bool:
-        """Whether every stream is, and the models, if there are any, are as they should be."""
-        return all(stream.status == "ok" for stream in self.streams) and not self.model_failures
+        """Whether every stream is, and the models and the report page, if there are any, are as they should be."""
+        well = all(stream.status == "ok" for stream in self.streams)
+        return well and not self.model_failures and self.page_error is None
 
     @property
     def model_failures(self) -> list[str]:
@@ -93,6 +94,12 @@ class RunReport:
         failed = [test for test in models.get("tests", []) if test["status"] == "failed"]
         errors = [f"{test['model'] or 'test'}: {test['test']} ({test['file']}): failed by {test['rows']}" for test in failed]
         return errors + ([models["error"]] if models.get("error") else [])
+
+    @property
+    def page_error(self) -> str | None:
+        """Why the report page could not be made, if it could not."""
+        error: str | None = (self.raw.get("page") or {}).get("error")
+        return error
 
     @classmethod
     def _of(cls, raw: Mapping[str, Any], pipeline: Pipeline) -> RunReport:

@@ -64,6 +64,19 @@ def test_models_that_fail_raise_with_what_failed(pipeline: Path) -> None:
     assert acequia.run(pipeline).model_failures == []
 
 
+def test_a_report_page_that_cannot_be_made_raises_with_why(pipeline: Path) -> None:
+    parts = pipeline.parent / "report"
+    parts.mkdir()
+    (parts / "10-mal.sql").write_text("-- title: T\n-- description: D\nSELECT nada FROM ventas")
+    pipeline.write_text(pipeline.read_text() + '\n[report]\npath = "report"\n')
+    with pytest.raises(acequia.RunFailed, match="the report page: .*10-mal.sql") as raised:
+        acequia.run(pipeline)
+    assert raised.value.report["ventas"].status == "ok"
+    (parts / "10-mal.sql").write_text("-- title: T\n-- description: D\nSELECT count(*) AS n FROM ventas")
+    assert acequia.run(pipeline).page_error is None
+    assert "<h2" in (pipeline.parent / "report.html").read_text()
+
+
 def test_a_configuration_that_is_wrong_raises_with_its_remedy(pipeline: Path) -> None:
     with pytest.raises(acequia.ConfigError, match="there is no stream"):
         acequia.run(pipeline, "nope")

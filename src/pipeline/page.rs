@@ -91,6 +91,9 @@ impl PageStep {
     /// Makes the page out of the destination that the run has open. A failure is told in the report, as the loads are
     /// committed and the page before stays; `None` after a stop.
     pub(super) async fn make(&self) -> Option<PageReport> {
+        if self.stop.is_cancelled() {
+            return None;
+        }
         let began = Instant::now();
         let error = match self.try_make().await {
             Err(Error::Interrupted) => return None,

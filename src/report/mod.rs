@@ -2,7 +2,7 @@
 //!
 //! [`folder`] reads the parts: [`markdown`], [`chart`], [`table`], [`filters`]; what is wrong with them are [`problems`] with
 //! file, line ([`json_lines`]) and remedy. [`Report`] asks for the rows of each [`query`] ([`rows`]), and [`page`] composes the
-//! page of them, of the page's own [`words`] and of [`assets`]. [`write`] puts it in its place, and [`server`] shows it while
+//! page of them, of the page's own [`words`] and of [`assets`]. [`mod@write`] puts it in its place, and [`server`] shows it while
 //! it changes. Nothing here knows of destinations: who makes a report hands in what runs its queries.
 
 use serde_json::value::RawValue;

@@ -1,4 +1,4 @@
-//! A browser without a window, driven by the DevTools protocol.
+//! A browser without a window, driven by its debugging protocol (<https://chromedevtools.github.io/devtools-protocol/>).
 
 use std::io::{BufRead, BufReader};
 use std::net::TcpStream;
@@ -12,7 +12,7 @@ use tungstenite::stream::MaybeTlsStream;
 use tungstenite::{Message, WebSocket};
 
 /// How long a page may take to do what is asked of it.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A browser with one page.
 pub struct Browser {
@@ -74,20 +74,20 @@ impl Browser {
             events: Vec::new(),
             _profile: profile,
         };
-        let target = browser.send("Target.createTarget", json!({"url": "about:blank"}));
+        let target = browser.send("Target.createTarget", &json!({"url": "about:blank"}));
         let session = browser.send(
             "Target.attachToTarget",
-            json!({"targetId": target["targetId"], "flatten": true}),
+            &json!({"targetId": target["targetId"], "flatten": true}),
         );
         browser.session = Some(session["sessionId"].as_str().unwrap().to_owned());
         for domain in ["Page", "Runtime", "Log", "Network"] {
-            browser.send(&format!("{domain}.enable"), json!({}));
+            browser.send(&format!("{domain}.enable"), &json!({}));
         }
         browser
     }
 
     /// Sends a command, and returns its result.
-    pub fn send(&mut self, method: &str, params: Value) -> Value {
+    pub fn send(&mut self, method: &str, params: &Value) -> Value {
         self.last += 1;
         let mut command = json!({"id": self.last, "method": method, "params": params});
         if let Some(session) = &self.session {
@@ -122,7 +122,7 @@ impl Browser {
     pub fn width(&mut self, width: u32) {
         self.send(
             "Emulation.setDeviceMetricsOverride",
-            json!({"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}),
+            &json!({"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}),
         );
     }
 
@@ -130,14 +130,14 @@ impl Browser {
     pub fn media(&mut self, media: &str, scheme: &str) {
         self.send(
             "Emulation.setEmulatedMedia",
-            json!({"media": media, "features": [{"name": "prefers-color-scheme", "value": scheme}]}),
+            &json!({"media": media, "features": [{"name": "prefers-color-scheme", "value": scheme}]}),
         );
     }
 
     /// Opens an address, and waits until the page is there.
     pub fn open(&mut self, url: &str) {
         self.events.clear();
-        self.send("Page.navigate", json!({"url": url}));
+        self.send("Page.navigate", &json!({"url": url}));
         self.until("document.readyState === 'complete' && location.href !== 'about:blank'");
     }
 
@@ -145,7 +145,7 @@ impl Browser {
     pub fn eval(&mut self, expression: &str) -> Value {
         let evaluated = self.send(
             "Runtime.evaluate",
-            json!({"expression": expression, "awaitPromise": true, "returnByValue": true}),
+            &json!({"expression": expression, "awaitPromise": true, "returnByValue": true}),
         );
         assert!(
             evaluated["exceptionDetails"].is_null(),
@@ -173,7 +173,7 @@ impl Browser {
         for kind in ["keyDown", "keyUp"] {
             self.send(
                 "Input.dispatchKeyEvent",
-                json!({"type": kind, "key": key, "code": key, "windowsVirtualKeyCode": code, "text": text}),
+                &json!({"type": kind, "key": key, "code": key, "windowsVirtualKeyCode": code, "text": text}),
             );
         }
     }
@@ -181,7 +181,7 @@ impl Browser {
     /// What the page complained of since it was opened: exceptions, and errors and warnings of its console.
     pub fn complaints(&mut self) -> Vec<String> {
         // Events that came in the meantime are read with the answer.
-        self.send("Runtime.evaluate", json!({"expression": "1"}));
+        self.send("Runtime.evaluate", &json!({"expression": "1"}));
         let told = |event: &Value| {
             let params = &event["params"];
             match event["method"].as_str().unwrap() {
@@ -206,7 +206,7 @@ impl Browser {
 
     /// The addresses that the page asked for since it was opened.
     pub fn requests(&mut self) -> Vec<String> {
-        self.send("Runtime.evaluate", json!({"expression": "1"}));
+        self.send("Runtime.evaluate", &json!({"expression": "1"}));
         let requests = self
             .events
             .iter()
@@ -223,12 +223,12 @@ impl Browser {
 
     /// Draws the whole page, or as much of it as is at most so high, into a PNG file.
     pub fn screenshot(&mut self, path: &Path, most: f64) {
-        let size = self.send("Page.getLayoutMetrics", json!({}));
+        let size = self.send("Page.getLayoutMetrics", &json!({}));
         let size = &size["cssContentSize"];
         let height = size["height"].as_f64().unwrap().min(most);
         let shot = self.send(
             "Page.captureScreenshot",
-            json!({
+            &json!({
                 "captureBeyondViewport": true,
                 "clip": {"x": 0, "y": 0, "width": size["width"], "height": height, "scale": 1},
             }),

@@ -285,7 +285,7 @@ fn text_from_the_destination_is_shown_and_not_obeyed() {
     );
     browser.send(
         "Input.dispatchMouseEvent",
-        json!({"type": "mouseMoved", "x": place[0], "y": place[1]}),
+        &json!({"type": "mouseMoved", "x": place[0], "y": place[1]}),
     );
     browser.until("document.querySelector('#vg-tooltip-element.visible') !== null");
     let told = browser.eval(
@@ -347,7 +347,10 @@ fn a_day_is_the_same_day_wherever_its_reader_is() {
     let mut browser = Browser::start();
     browser.width(820);
     for zone in ["America/Los_Angeles", "Pacific/Auckland", "UTC"] {
-        browser.send("Emulation.setTimezoneOverride", json!({"timezoneId": zone}));
+        browser.send(
+            "Emulation.setTimezoneOverride",
+            &json!({"timezoneId": zone}),
+        );
         browser.open(&super::address(&project));
         drawn(&mut browser);
         let marks = marks(&mut browser, "10-dia");
