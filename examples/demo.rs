@@ -24,6 +24,8 @@ const ACTIVIDADES: u64 = 800_000;
 /// Companies in the CRM that nobody has sold anything to.
 const PROSPECTS: u64 = 60;
 const SEED: u64 = 42;
+/// What a lake is loaded by: `acequia.toml` without models and report.
+const LAKE_CONFIGURATION: &str = "acequia.lake.toml";
 
 /// Changes of rows that were carried already, and of one that was not.
 const CORRECTIONS: &str = "\
@@ -111,6 +113,12 @@ fn main() -> Result<()> {
         "{} clientes (and as many companies in the CRM, with {PROSPECTS} prospects), {} cursos, {} ventas, {} participantes, {} actividades",
         seeded.clientes, seeded.cursos, seeded.ventas, seeded.participantes, seeded.actividades
     );
+    let configuration = if lake.is_some() {
+        without_models(root)?;
+        LAKE_CONFIGURATION
+    } else {
+        "acequia.toml"
+    };
     let run = |arguments: &[&str]| -> Result<()> {
         let mut arguments = arguments.to_vec();
         if destination != "duckdb" {
@@ -121,6 +129,7 @@ fn main() -> Result<()> {
             .envs(lake.iter().flat_map(Lake::variables))
             .args(&arguments)
             .current_dir(root)
+            .env("ACEQUIA_CONFIG", configuration)
             .env("OPERATIVA_URL", source.url())
             .env("WAREHOUSE_URL", warehouse.url())
             .env("HUBSPOT_URL", crm.url())
@@ -136,15 +145,8 @@ fn main() -> Result<()> {
     say("Could the pipeline of acequia.toml run?");
     run(&["check"])?;
 
-    // Models are not built in a lake.
-    let go: &[&str] = if lake.is_some() {
-        &["run", "--no-models"]
-    } else {
-        &["run"]
-    };
-
     say("The first run: everything");
-    run(go)?;
+    run(&["run"])?;
 
     say("A day passes");
     let changed = Changes {
@@ -158,7 +160,7 @@ fn main() -> Result<()> {
     println!("and somebody corrected the activities:\n{CORRECTIONS}");
 
     say("The second run: of ventas, actividades_participantes and companies, only what changed");
-    run(go)?;
+    run(&["run"])?;
     run(&["status"])?;
 
     say(&format!("What the analysts see in {destination}"));
@@ -197,6 +199,24 @@ fn main() -> Result<()> {
     Ok(())
 }
 
+/// Writes the configuration without its models and report, which a lake has not.
+fn without_models(root: &Path) -> Result<()> {
+    let text = std::fs::read_to_string(root.join("acequia.toml"))?;
+    let mut kept = String::new();
+    let mut skipping = false;
+    for line in text.lines() {
+        if line.starts_with('[') {
+            skipping = line.starts_with("[models]") || line.starts_with("[report]");
+        }
+        if !skipping {
+            kept.push_str(line);
+            kept.push('\n');
+        }
+    }
+    std::fs::write(root.join(LAKE_CONFIGURATION), kept)?;
+    Ok(())
+}
+
 /// Runs a query in the destination and lays its rows out as a table.
 type Answer<'a> = Box<dyn FnMut(&str) -> Result<String> + 'a>;
 
@@ -227,7 +247,12 @@ fn binary() -> Result<PathBuf> {
 
 /// Removes what an earlier demo left.
 fn clean(root: &Path) -> Result<()> {
-    for file in ["formacion.duckdb", "formacion.duckdb.wal", "informe.html"] {
+    for file in [
+        "formacion.duckdb",
+        "formacion.duckdb.wal",
+        "informe.html",
+        LAKE_CONFIGURATION,
+    ] {
         let path = root.join(file);
         if path.exists() {
             std::fs::remove_file(&path).with_context(|| {
