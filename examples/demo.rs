@@ -181,8 +181,14 @@ fn main() -> Result<()> {
         ask(&mut answer, &FIGURES)?;
     }
 
+    left_to_look_at(root, &destination);
+    Ok(())
+}
+
+/// Tells what the demo leaves.
+fn left_to_look_at(root: &Path, destination: &str) {
     say("Left to look at");
-    if lake.is_none() {
+    if destination != "lake" {
         println!(
             "informe.html       the report page, for a browser: {}",
             root.join("informe.html").display()
@@ -196,7 +202,6 @@ fn main() -> Result<()> {
     println!(
         "landing/           the Parquet parts and manifests: acequia inspect landing/formacion/ventas/<load>"
     );
-    Ok(())
 }
 
 /// Writes the configuration without its models and report, which a lake has not.
