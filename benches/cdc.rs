@@ -57,7 +57,6 @@ impl Bench {
             interrupt: CancellationToken::new(),
             progress: Progress::default(),
             follow: None,
-            models: false,
         };
         let ran = pipeline::run(self.pipeline(), options);
         let report = self.runtime.block_on(ran).unwrap();
