@@ -76,7 +76,6 @@ impl Bench {
             jobs: NonZeroUsize::MIN,
             interrupt: CancellationToken::new(),
             progress: Progress::default(),
-            models: false,
         };
         self.runtime.block_on(async {
             let report = pipeline::run(pipeline, options).await.unwrap();
