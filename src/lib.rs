@@ -51,6 +51,7 @@ pub mod pipeline;
 pub mod position;
 mod postgres;
 pub mod progress;
+pub mod report;
 mod row_set;
 pub mod schema;
 mod seen;

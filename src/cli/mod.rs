@@ -25,6 +25,7 @@ mod printer;
 mod progress;
 pub(crate) mod replay;
 pub(crate) mod replication;
+pub(crate) mod report;
 pub(crate) mod run;
 pub(crate) mod status;
 
@@ -41,6 +42,7 @@ Examples:
   acequia landing list          see what is in the landing area
   acequia replay --destination NAME   build a destination from it
   acequia models list           see the models, and when they were built
+  acequia report                make one HTML page of what the destination has
 
 Exit status:
   0 all well, 1 a stream, a model, a test or a check failed, 2 the command line or the configuration is wrong,
@@ -126,6 +128,11 @@ pub(crate) enum Command {
     /// `acequia run` builds them after its loads. docs/models.md tells how they are written.
     #[command(subcommand)]
     Models(ModelsCommand),
+    /// Make the report: one HTML page of what the destination has
+    ///
+    /// The page is made of the folder that [report] names: texts (.md), charts of Vega-Lite (.vl.json) and tables (.sql). It
+    /// holds all it needs and opens offline.
+    Report(ReportArgs),
     /// See what is in the landing area, and remove what is not needed
     #[command(subcommand)]
     Landing(LandingCommand),
@@ -243,6 +250,26 @@ pub(crate) struct ReplayArgs {
     /// Apply this load alone; may be given several times
     #[arg(long = "load", value_name = "ID")]
     pub(crate) loads: Vec<LoadId>,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  acequia report                      the page that [report] names\n  acequia report --page \
+                        /srv/www/informe.html\n  acequia report --serve              on http://127.0.0.1:8080, as fresh as the destination"
+)]
+pub(crate) struct ReportArgs {
+    /// The page's file [default: `output` under [report], or report.html beside the configuration]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) page: Option<PathBuf>,
+    /// Show the page on this machine's loopback address until Ctrl-C, and keep it fresh; no file is written
+    #[arg(long, conflicts_with = "page")]
+    pub(crate) serve: bool,
+    /// The port to show it on; 0 takes a free one
+    #[arg(long, value_name = "N", default_value_t = 8080, requires = "serve")]
+    pub(crate) port: u16,
+    /// The destination, instead of the one that [pipeline] names
+    #[arg(long, value_name = "NAME")]
+    pub(crate) destination: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]

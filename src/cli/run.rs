@@ -52,6 +52,11 @@ pub(super) fn tell_failures(report: &RunReport, context: &Context) {
     for failure in failures(report).into_iter().chain(of_models) {
         context.notices.failure(&failure);
     }
+    if let Some(error) = report.page_error() {
+        context
+            .notices
+            .failure(&format!("the report page: {error}"));
+    }
 }
 
 /// What failed, each cause once, with the streams that it stopped. What an interruption has skipped needs no word more.
@@ -130,6 +135,10 @@ fn told(followed: &FollowEvent) -> String {
                 "the first of them was"
             },
         ),
+        FollowEvent::Page { error: Some(error) } => {
+            format!("the report page stays as it was: {error}")
+        }
+        FollowEvent::Page { error: None } => "the report page is made again".to_owned(),
     }
 }
 
@@ -140,7 +149,10 @@ pub(super) fn exit(report: &RunReport, interrupted: bool) -> Exit {
     let of_models = report.models.as_ref();
     if interrupted && !all(Status::Ok) {
         Exit::Interrupted
-    } else if any(Status::Failed) || of_models.is_some_and(|models| !models.is_ok()) {
+    } else if any(Status::Failed)
+        || of_models.is_some_and(|models| !models.is_ok())
+        || report.page_error().is_some()
+    {
         Exit::Failed
     } else {
         Exit::Ok
@@ -183,6 +195,16 @@ pub(super) fn print_report(report: &RunReport, how: &str, printer: &Printer) -> 
     }
     for failure in failures(report) {
         printer.marked(Mark::Bad, &indented(&failure))?;
+    }
+    if let Some(page) = &report.page {
+        let name = page.path.display();
+        match &page.error {
+            Some(error) => {
+                let text = format!("the report page {name} stays as it was: {error}");
+                printer.marked(Mark::Bad, &indented(&text))?;
+            }
+            None => printer.marked(Mark::Good, &format!("the report page {name}"))?,
+        }
     }
     let count = |status: Status| {
         let streams = report
@@ -308,6 +330,7 @@ mod tests {
                 failed("c", "the server is away"),
             ],
             models: None,
+            page: None,
             seconds: 1.0,
         };
         assert_eq!(
@@ -332,6 +355,7 @@ mod tests {
                 })
                 .collect(),
             models: None,
+            page: None,
             seconds: 1.0,
         };
         for (statuses, interrupted, expected) in [

@@ -9,6 +9,7 @@ use serde::de::{self, MapAccess, Visitor, value::MapAccessDeserializer};
 use serde_json::{Value, json};
 
 use super::hubspot::ApiVersion;
+use super::report::ReportConfig;
 use crate::evolution::SchemaContract;
 use crate::mode::{Deletes, Disposition, Mode};
 use crate::names::StreamName;
@@ -31,6 +32,9 @@ pub struct Config {
     /// Tables and views that are made of the streams' tables, each one SELECT in a file.
     #[serde(default)]
     pub models: Option<ModelsConfig>,
+    /// The report page that is made of what the destination has.
+    #[serde(default)]
+    pub report: Option<ReportConfig>,
 }
 
 /// Tables and views that are made of the streams' tables in the destination, after the loads of a run.
@@ -126,9 +130,13 @@ pub struct DestinationConfig {
     /// clear.
     #[serde(default)]
     pub insecure_http: Option<bool>,
-    /// Iceberg: who writes the rows: "duckdb" (default), within acequia itself.
+    /// Iceberg: who writes the rows: "duckdb" (default), within acequia itself; or the address of a Sail that speaks
+    /// Spark Connect, as in "sc://sail.example.com:50051/;use_ssl=true;token=${SAIL_TOKEN}".
     #[serde(default)]
     pub engine: Option<String>,
+    /// Iceberg, with an engine elsewhere: what the engine calls the catalog. Default: the destination's name.
+    #[serde(default)]
+    pub engine_catalog: Option<String>,
     /// Iceberg: a folder with DuckDB's extensions `httpfs`, `avro` and `iceberg`, relative to the configuration file. Default: those
     /// that DuckDB has installed.
     #[serde(default)]

@@ -10,8 +10,9 @@ use super::slot_owner::Reader;
 use super::status::DestinationView;
 use super::stream::start_position;
 use crate::config::{self, Pipeline, PostgresSource, StreamSource};
-use crate::destination::{self, Rights};
+use crate::destination::{self, Reads, Rights};
 use crate::error::{Error, Result};
+use crate::report::Report;
 use crate::source::postgres::Postgres;
 use crate::source::postgres::replication::preflight::{self, Found};
 use crate::source::{OpenStream, Source};
@@ -147,6 +148,7 @@ pub async fn check(pipeline: &Pipeline) -> Vec<Finding> {
         }
     }
     findings.extend(check_models(pipeline).await);
+    findings.extend(check_report(pipeline).await);
     findings
 }
 
@@ -191,6 +193,35 @@ async fn check_models(pipeline: &Pipeline) -> Vec<Finding> {
         ));
     }
     findings
+}
+
+/// Checks the parts of the report, and their queries where something was loaded that they can be asked of.
+async fn check_report(pipeline: &Pipeline) -> Option<Finding> {
+    let subject = "report";
+    let settings = pipeline.report.as_ref()?;
+    if super::page::refuse_lake(&pipeline.destination).is_err() {
+        return None;
+    }
+    if let Err(error) = Report::read(settings) {
+        return Some(Finding::failed(subject, &error));
+    }
+    let finding = match contained(super::page::look(pipeline, settings)).await {
+        Ok(Some(())) => Finding::ok(
+            subject,
+            "written as it should be, and its queries are answered",
+        ),
+        Ok(None) => Finding::ok(
+            subject,
+            "written as it should be; its queries are asked once the streams were loaded",
+        ),
+        Err(error) => Finding::failed(subject, &error),
+    };
+    // The next run builds models that the queries may be waiting for.
+    let verdict = match finding.verdict {
+        Verdict::Failed if pipeline.models.is_some() => Verdict::Warning,
+        verdict => verdict,
+    };
+    Some(Finding { verdict, ..finding })
 }
 
 /// Checks whether a source can replicate the changes of the pipeline's streams.
@@ -310,11 +341,23 @@ async fn check_destination(pipeline: &Pipeline) -> (Vec<Finding>, DestinationVie
 
 /// The user's privileges in a destination that has users.
 async fn look_at_rights(pipeline: &Pipeline) -> Result<Option<Rights>> {
+    if destination::reads(&pipeline.destination) == Reads::Local {
+        return look_with(pipeline, None).await;
+    }
+    let landing = super::open_landing(pipeline)?;
+    let part = landing.land_probe().await?;
+    let looked = look_with(pipeline, Some(part.url.clone())).await;
+    landing.remove_probe(part).await?;
+    looked
+}
+
+async fn look_with(pipeline: &Pipeline, landed: Option<String>) -> Result<Option<Rights>> {
     let pipeline = pipeline.clone();
     let looked = tokio::task::spawn_blocking(move || {
         let streams = pipeline.streams.iter();
         let tables: Vec<&str> = streams.map(|stream| stream.table.as_str()).collect();
-        destination::check(&pipeline.destination, &pipeline.dataset, &tables)
+        let landed = landed.as_deref();
+        destination::check(&pipeline.destination, &pipeline.dataset, &tables, landed)
     });
     looked
         .await

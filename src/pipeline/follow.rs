@@ -46,4 +46,9 @@ pub enum FollowEvent {
         /// What failed: tests, or the models themselves. Their tables are as they were before.
         failures: Vec<String>,
     },
+    /// The report page could not be made, unlike before, or can be made again.
+    Page {
+        /// Why it cannot be made. The page before stays.
+        error: Option<String>,
+    },
 }

@@ -26,9 +26,11 @@ pub mod check;
 mod contained;
 mod follow;
 pub mod landed_loads;
+pub mod live_page;
 mod load_step;
 mod loader;
 pub mod models;
+pub mod page;
 pub mod plan;
 pub mod prune;
 mod reconnect;
@@ -48,6 +50,7 @@ use crate::progress::Progress;
 pub use follow::{FollowEvent, FollowObserver};
 use loader::Loader;
 use models::ModelsStep;
+use page::PageStep;
 use record::Record;
 use replication::ReplicationRun;
 use report::{RunReport, StreamReport};
@@ -124,6 +127,7 @@ async fn run_streams(
     .await?;
     let models = ModelsStep::of(&pipeline, &options, &loader).map(Arc::new);
     let pipeline = Arc::new(pipeline);
+    let page = PageStep::of(&pipeline, &loader, &options.interrupt).map(Arc::new);
     let mut alone = Vec::new();
     let mut by_source: BTreeMap<&str, Vec<(usize, &PostgresChanges, StreamRun)>> = BTreeMap::new();
     for (place, stream) in pipeline.streams.iter().enumerate() {
@@ -169,6 +173,7 @@ async fn run_streams(
             jobs: options.jobs.get(),
             follow: options.follow.clone(),
             models: models.clone(),
+            page: page.clone(),
             stop: options.interrupt.child_token(),
         };
         work.push(Box::pin(async move {
@@ -190,9 +195,7 @@ async fn run_streams(
     reports.sort_by_key(|(place, _)| *place);
     let found = without_changes.iter().copied().zip(left);
     warn(&pipeline, &mut reports, warnings, found);
-    if let Some(models) = &models {
-        models.build().await;
-    }
+    make_of_loads(models.as_deref(), page.as_deref()).await;
     let ended = !options.interrupt.is_cancelled();
     if let Some(retention) = pipeline.retention.filter(|_| ended) {
         for (_, report) in &mut reports {
@@ -205,8 +208,19 @@ async fn run_streams(
         destination: pipeline.destination.name.clone(),
         streams: reports.into_iter().map(|(_, report)| report).collect(),
         models: models.and_then(|models| models.last()),
+        page: page.and_then(|page| page.last()),
         seconds: began.elapsed().as_secs_f64(),
     })
+}
+
+/// What is made of the destination's rows once the streams are loaded: the models, then the page, which may show them.
+async fn make_of_loads(models: Option<&ModelsStep>, page: Option<&PageStep>) {
+    if let Some(models) = models {
+        models.build().await;
+    }
+    if let Some(page) = page {
+        page.make().await;
+    }
 }
 
 /// Adds the destination's warnings to the first report, and what was found on each source to that of one of its streams.

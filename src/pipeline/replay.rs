@@ -104,6 +104,7 @@ pub async fn replay(pipeline: Pipeline, options: ReplayOptions) -> Result<RunRep
         destination: pipeline.destination.name,
         streams,
         models: None,
+        page: None,
         seconds: began.elapsed().as_secs_f64(),
     })
 }

@@ -19,6 +19,7 @@ use super::contained::contained;
 use super::follow::{FollowEvent, FollowObserver};
 use super::loader::Loader;
 use super::models::ModelsStep;
+use super::page::PageStep;
 use super::report::StreamReport;
 use super::slot_owner::Reader;
 use super::stream::{ATTEMPTS, Expected, Landed, StreamRun, gave_way};
@@ -52,6 +53,8 @@ pub(super) struct ReplicationRun {
     pub(super) follow: Option<FollowObserver>,
     /// The models that are built after each batch of a run that follows.
     pub(super) models: Option<Arc<ModelsStep>>,
+    /// The report page that is made after each batch of a run that follows.
+    pub(super) page: Option<Arc<PageStep>>,
     pub(super) stop: CancellationToken,
 }
 
@@ -457,8 +460,10 @@ impl ReplicationRun {
         told: &FollowObserver,
     ) -> Result<()> {
         let mut failures = Vec::new();
+        let mut page_failed = None;
         while tasks.iter().any(StreamTask::resumes) {
             self.build_models(replication, told, &mut failures).await?;
+            self.make_page(replication, told, &mut page_failed).await?;
             self.loader.release().await?;
             let summary = match self.read(replication, tasks, StopAt::FirstBatch).await {
                 Ok(summary) => summary,
@@ -522,6 +527,29 @@ impl ReplicationRun {
             });
         }
         *before = failures;
+        Ok(())
+    }
+
+    /// Makes the report page. Tells where it fails otherwise than before.
+    async fn make_page(
+        &self,
+        replication: &mut Replication,
+        told: &FollowObserver,
+        before: &mut Option<String>,
+    ) -> Result<()> {
+        let Some(page) = &self.page else {
+            return Ok(());
+        };
+        let made = tokio::select! {
+            made = page.make() => made,
+            error = replication.keep_alive() => return Err(error),
+        };
+        let error = made.and_then(|made| made.error);
+        if error != *before {
+            let error = error.clone();
+            (told.0)(&FollowEvent::Page { error });
+        }
+        *before = error;
         Ok(())
     }
 }

@@ -1,5 +1,7 @@
 //! The report of a run: the object that `run --output json` prints.
 
+use std::path::PathBuf;
+
 use serde::Serialize;
 
 use crate::error::Error;
@@ -19,8 +21,22 @@ pub struct RunReport {
     pub streams: Vec<StreamReport>,
     /// What was done with the models, if the pipeline has any and they were come to.
     pub models: Option<ModelsReport>,
+    /// What became of the report page, if the configuration has one that is made after each run, and it was come to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub page: Option<PageReport>,
     /// The wall time, in seconds.
     pub seconds: f64,
+}
+
+/// What became of the report page.
+#[derive(Debug, Clone, Serialize)]
+pub struct PageReport {
+    /// The page's file.
+    pub path: PathBuf,
+    /// How long it took to make, in seconds.
+    pub seconds: f64,
+    /// The error, with its causes and the remedy. The page before stays then.
+    pub error: Option<String>,
 }
 
 /// The result of a stream.
@@ -71,11 +87,17 @@ pub struct StreamReport {
 }
 
 impl RunReport {
-    /// Whether every stream succeeded, and the models are as they should be.
+    /// Whether every stream succeeded, the models are as they should be, and the page was made.
     pub fn is_ok(&self) -> bool {
         let streams = &mut self.streams.iter();
         streams.all(|stream| stream.status == Status::Ok)
             && self.models.as_ref().is_none_or(ModelsReport::is_ok)
+            && self.page_error().is_none()
+    }
+
+    /// Why the report page could not be made.
+    pub fn page_error(&self) -> Option<&str> {
+        self.page.as_ref()?.error.as_deref()
     }
 }
 

@@ -122,7 +122,7 @@ fn every_key_of_every_result_is_documented_and_there() {
     assert_documented("run --dry-run", &[object(&project, &["run", "--dry-run"])]);
     let run = object(&project, &["run"]);
     assert_documented("run", std::slice::from_ref(&run));
-    assert_documented("replay", &[run, object(&project, &["replay"])]);
+    assert_documented("replay", &[run.clone(), object(&project, &["replay"])]);
     assert_documented("check", &[object(&project, &["check"])]);
     let load = project.loads("u").pop().unwrap().display().to_string();
     assert_documented("inspect", &[object(&project, &["inspect", &load])]);
@@ -138,6 +138,13 @@ fn every_key_of_every_result_is_documented_and_there() {
     project.configure(&format!("{config}{both}"));
     assert_documented("status", &[pending, object(&project, &["status"])]);
     assert_documented("landing list", &[object(&project, &["landing", "list"])]);
+
+    std::fs::create_dir(project.path("informe")).unwrap();
+    std::fs::write(project.path("informe/10-a.md"), "# A\n").unwrap();
+    project.configure(&format!("{config}{both}\n[report]\npath = \"informe\"\n"));
+    assert_documented("report", &[object(&project, &["report"])]);
+    assert_documented("run", &[object(&project, &["run"]), run]);
+    project.configure(&format!("{config}{both}"));
 
     for _ in 0..2 {
         project.acequia(&["run", "u", "--full-refresh"]);

@@ -12,6 +12,7 @@
     clippy::format_push_string
 )]
 
+mod analysis;
 mod bad_input;
 mod cdc;
 mod commands;
@@ -38,6 +39,7 @@ mod recovery;
 mod refusals;
 mod remote_landing;
 mod replay;
+mod report;
 mod screens;
 mod strange_server;
 mod support;

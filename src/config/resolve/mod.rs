@@ -20,6 +20,7 @@ mod crm;
 mod destination;
 mod models;
 mod problems;
+mod report;
 mod source;
 mod storage;
 mod stream;
@@ -103,6 +104,7 @@ impl Document {
         let part_size = self.size(part_size, "[pipeline] part_size", LEAST_PART_SIZE, problems);
         let retention = self.retention(problems);
         let destination = self.destination(selection, problems);
+        let report = self.report(problems);
 
         let selected = self.select(&selection.streams, problems);
         let used: BTreeSet<&str> = selected
@@ -131,6 +133,7 @@ impl Document {
             destination: destination?,
             streams,
             models: models?,
+            report: report?,
         })
     }
 
