@@ -1,5 +1,5 @@
-//! Models in a database: what each reads ([`resolve`]), which have changed ([`plan`], by the [`ledger`]), and how they are built
-//! and tested in one transaction ([`build`], [`checks`]).
+//! Models in a database: what each [`reads`] ([`resolve`]), which have changed ([`plan`], by the [`ledger`]), and how they are built
+//! and tested in one transaction ([`build`], [`checks`], [`outcome`]).
 //!
 //! What a database has of its own is in [`ModelEngine`]: its parser and its catalog, and how a table is filled anew.
 
@@ -12,7 +12,9 @@ use super::query::QueryEngine;
 mod build;
 mod checks;
 mod ledger;
+mod outcome;
 mod plan;
+mod reads;
 mod resolve;
 
 pub(crate) use build::{look, run, test};

@@ -15,7 +15,7 @@ use crate::models::{Materialized, Model, ModelWork, lexer};
 use crate::names::hex;
 
 use super::ledger::{self, Key, Row};
-use super::resolve::{Reads, Resolved};
+use super::reads::{Reads, Resolved};
 use super::{Kind, ModelEngine, checks};
 
 /// What is to be done.
