@@ -10,9 +10,9 @@ subcommand=$1
 shift
 tests=failpoints,internals
 [ -z "${RELEASED:-}" ] || tests=connectorx
-features=(--features "$tests")
+features=(--features "$tests,spark")
 if [ -z "${BUNDLED:-}" ] && [ -f "$DUCKDB_FOLDER/libduckdb.so" ]; then
     export DUCKDB_LIB_DIR="$DUCKDB_FOLDER"
-    features=(--no-default-features --features "$tests,connectorx")
+    features=(--no-default-features --features "$tests,connectorx,spark")
 fi
 exec cargo "$subcommand" "${features[@]}" "$@"

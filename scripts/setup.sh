@@ -13,6 +13,8 @@
 #   dbt with dbt-duckdb              a test runs the models of acequia under it
 #   SeaweedFS, PyIceberg, DuckDB's   the tests of the lake: an S3 service with an Iceberg catalog, and another reader of its
 #   extensions for Iceberg           tables; x64 Linux alone
+#   protoc                           building acequia with Spark Connect (the feature `spark`)
+#   Sail                             the tests of a lake whose rows an engine elsewhere writes; x64 Linux alone
 #   PostgreSQL 14 to 18              with `--matrix`: servers of every version that acequia is tested with
 # The S3 service of the tests is a Rust crate: nothing to install for it.
 set -euo pipefail
@@ -53,6 +55,7 @@ look() {
     has pkg-config || missing+=(pkg-config)
     has_postgres || missing+=(postgresql)
     has openssl || missing+=(openssl)
+    has protoc || missing+=(protobuf-compiler libprotobuf-dev)
     has_venv || missing+=(python3-venv)
     has chromium || missing+=(chromium)
 }
@@ -72,7 +75,7 @@ install_missing() {
     if ! has apt-get; then
         fail "missing: ${missing[*]} (Debian's names)" \
             "this system has no apt-get: install with its own package manager a C and a C++ compiler (cc, c++), make," \
-            "perl with its standard modules, pkg-config, openssl, python3 with venv, chromium, and the PostgreSQL $POSTGRES_MINIMUM+ server" \
+            "perl with its standard modules, pkg-config, openssl, protoc with its standard files, python3 with venv, chromium, and the PostgreSQL $POSTGRES_MINIMUM+ server" \
             "(initdb and postgres, in the folder that 'pg_config --bindir' prints), then run this again"
     fi
     if [ "$(id -u)" -ne 0 ] && ! { has sudo && sudo -n true 2>/dev/null; }; then
@@ -223,12 +226,32 @@ fetch_dbt() {
     fi
 }
 
+# Sail from PyPI, likewise.
+fetch_sail() {
+    local packages
+    packages=$(dirname "$0")/$SAIL_PACKAGES
+    cmp -s "$packages" "$SAIL_FOLDER/$SAIL_PACKAGES" && return
+    is_x64_linux || return 0
+    printf 'setup: installing Sail into %s\n' "$SAIL_FOLDER" >&2
+    mkdir -p "$TOOLS"
+    rm -rf "$SAIL_FOLDER"
+    if python3 -m venv "$SAIL_FOLDER" &&
+        "$SAIL_FOLDER/bin/pip" install --quiet --disable-pip-version-check --only-binary :all: --require-hashes -r "$packages"; then
+        chmod -R a+rX "$SAIL_FOLDER"
+        cp "$packages" "$SAIL_FOLDER/$SAIL_PACKAGES"
+    else
+        rm -rf "$SAIL_FOLDER"
+        printf 'setup: Sail could not be installed\n' >&2
+    fi
+}
+
 if is_x64_linux && has npm; then
     fetch_duckdb
 fi
 fetch_hubspot_client
 fetch_lake
 fetch_dbt
+fetch_sail
 if [ "${1:-}" = --matrix ]; then
     is_x64_linux && has npm && has node || fail "PostgreSQL's servers of other versions are fetched with npm and node, on x64 Linux"
     fetch_postgres

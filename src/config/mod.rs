@@ -135,10 +135,21 @@ pub struct Lake {
     pub access: CatalogAccess,
     /// Where its files are, for what the catalog vends no credentials for.
     pub storage: Option<ObjectStorage>,
+    /// Who writes the rows, where that is not DuckDB.
+    pub engine: Option<Engine>,
     /// The folder of DuckDB's extensions, where not those that DuckDB has installed.
     pub extensions: Option<PathBuf>,
     /// How much memory DuckDB may use, in bytes, where the configuration says.
     pub memory_limit: Option<u64>,
+}
+
+/// An engine that writes a lake's rows elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Engine {
+    /// Its address, as Spark Connect writes it: it may have a token.
+    pub url: Secret,
+    /// What it calls the catalog, where not as the destination is called.
+    pub catalog: Option<String>,
 }
 
 /// S3, or what speaks as it does, as the usual variables of the environment tell of it.

@@ -130,9 +130,13 @@ pub struct DestinationConfig {
     /// clear.
     #[serde(default)]
     pub insecure_http: Option<bool>,
-    /// Iceberg: who writes the rows: "duckdb" (default), within acequia itself.
+    /// Iceberg: who writes the rows: "duckdb" (default), within acequia itself; or the address of a Sail that speaks
+    /// Spark Connect, as in "sc://sail.example.com:50051/;use_ssl=true;token=${SAIL_TOKEN}".
     #[serde(default)]
     pub engine: Option<String>,
+    /// Iceberg, with an engine elsewhere: what the engine calls the catalog. Default: the destination's name.
+    #[serde(default)]
+    pub engine_catalog: Option<String>,
     /// Iceberg: a folder with DuckDB's extensions `httpfs`, `avro` and `iceberg`, relative to the configuration file. Default: those
     /// that DuckDB has installed.
     #[serde(default)]

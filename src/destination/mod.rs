@@ -26,7 +26,7 @@ mod open;
 pub mod postgres;
 pub(crate) mod sql;
 
-pub use open::{Rights, check, hindrance, open, open_read_only};
+pub use open::{Rights, check, hindrance, open, open_read_only, reads};
 
 /// The column that holds the id of the load that brought a row.
 pub const LOAD_ID_COLUMN: &str = "_acequia_load_id";
@@ -81,6 +81,11 @@ pub trait Destination: Send {
     /// A function that interrupts the load in progress.
     fn interrupter(&self) -> Interrupter;
 
+    /// Where it reads a load's parts.
+    fn reads(&self) -> Reads {
+        Reads::Local
+    }
+
     /// Warnings that arose when the destination was opened.
     fn warnings(&self) -> Vec<String> {
         Vec::new()
@@ -116,8 +121,7 @@ pub trait Destination: Send {
     fn last_loads(&mut self) -> Result<Vec<LedgerRow>>;
 
     /// Applies a load: data, ledger row and position, in one transaction. A load that the ledger has is not applied again.
-    /// The parts are local files whose checksums match the manifest; the destination may read them until this method
-    /// returns.
+    /// The parts' checksums match the manifest; the destination may read them until this method returns.
     ///
     /// The new position is the manifest's `position_after` or, if that is `None`, the position that the load began at: a
     /// load never removes a position. The returned state is the one that [`states`](Self::states) would return now.
@@ -203,13 +207,74 @@ pub struct StreamState {
     pub updated_at: DateTime<Utc>,
 }
 
-/// A load whose parts are local files with the checksums of the manifest.
+/// Where a destination reads a load's parts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reads {
+    /// From local files.
+    Local,
+    /// Where they were landed, by an engine of its own.
+    Landed,
+}
+
+/// A load's parts, in the manifest's order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Parts {
+    /// As local files.
+    Local(Vec<PathBuf>),
+    /// As the landing area has them: their URLs.
+    Remote(Vec<String>),
+}
+
+impl Parts {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        match self {
+            Self::Local(files) => files.is_empty(),
+            Self::Remote(urls) => urls.is_empty(),
+        }
+    }
+
+    /// The files of parts that tests have written to this machine.
+    #[cfg(test)]
+    pub(crate) fn written(&self) -> Vec<PathBuf> {
+        match self {
+            Self::Local(files) => files.clone(),
+            Self::Remote(urls) => urls.iter().map(PathBuf::from).collect(),
+        }
+    }
+
+    /// The same parts, for an engine of this machine that reads them where they are.
+    #[cfg(test)]
+    pub(crate) fn seen_by(self, reads: Reads) -> Self {
+        let urls = |files: Vec<PathBuf>| {
+            let files = files.into_iter();
+            files.map(|file| file.display().to_string()).collect()
+        };
+        match reads {
+            Reads::Local => Self::Local(self.written()),
+            Reads::Landed => Self::Remote(urls(self.written())),
+        }
+    }
+
+    /// The local files, for a destination that reads such.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] where they are elsewhere.
+    pub(crate) fn local(&self) -> Result<&[PathBuf]> {
+        match self {
+            Self::Local(files) => Ok(files),
+            Self::Remote(_) => Err(Error::internal("a load's parts are no local files")),
+        }
+    }
+}
+
+/// A load whose parts have the checksums of the manifest.
 #[derive(Debug)]
 pub struct StagedLoad {
     /// The manifest.
     pub manifest: Manifest,
-    /// The parts' files, in the manifest's order.
-    pub files: Vec<PathBuf>,
+    /// Its parts, where the destination [`reads`](Destination::reads) them.
+    pub parts: Parts,
     /// Which changes of the source's schema the stream allows.
     pub contract: SchemaContract,
 }

@@ -3,11 +3,11 @@
 use crate::config::{self, Target};
 use crate::error::Result;
 
-use super::Destination;
 use super::duckdb::{DuckDb, MemoryLimit};
 use super::iceberg::{self, Lake};
 use super::postgres::{self, Postgres, privileges};
 use super::sql::changes::changelog;
+use super::{Destination, Reads};
 
 /// Opens a destination to load into a dataset, and creates the dataset's ledger if it is missing. Blocks.
 ///
@@ -49,6 +49,14 @@ pub fn open_read_only(
     })
 }
 
+/// Where the destination reads the parts of loads.
+pub fn reads(destination: &config::Destination) -> Reads {
+    match &destination.target {
+        Target::Iceberg(lake) if lake.engine.is_some() => Reads::Landed,
+        Target::DuckDb { .. } | Target::Postgres { .. } | Target::Iceberg(_) => Reads::Local,
+    }
+}
+
 /// The session that keeps the run waiting for a destination that is open, if the destination can tell. Blocks.
 ///
 /// # Errors
@@ -69,8 +77,9 @@ pub struct Rights {
     pub missing: Vec<(String, String)>,
 }
 
-/// Checks the user's privileges on the dataset, and on the tables of these names in it. Returns `None` if the destination
-/// has no users. Changes nothing. Blocks.
+/// Checks the user's privileges on the dataset, and on the tables of these names in it; and where an engine elsewhere reads the
+/// landing area, whether it finds the one row of the part at that URL. Returns `None` if the destination has no users. Changes
+/// nothing. Blocks.
 ///
 /// # Errors
 /// As [`open`], except that missing privileges are not an error.
@@ -78,6 +87,7 @@ pub fn check(
     destination: &config::Destination,
     dataset: &str,
     tables: &[&str],
+    landed: Option<&str>,
 ) -> Result<Option<Rights>> {
     let name = &destination.name;
     let tables: Vec<String> = tables
@@ -87,6 +97,6 @@ pub fn check(
     match &destination.target {
         Target::DuckDb { .. } => Ok(None),
         Target::Postgres { url } => privileges::look(name, url, dataset, &tables).map(Some),
-        Target::Iceberg(lake) => iceberg::check(name, lake, dataset, &tables).map(Some),
+        Target::Iceberg(lake) => iceberg::check(name, lake, dataset, &tables, landed).map(Some),
     }
 }

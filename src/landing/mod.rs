@@ -34,6 +34,7 @@ pub(crate) mod lineage;
 pub mod manifest;
 pub(crate) mod part;
 mod parts;
+mod probe;
 mod process;
 pub(crate) mod slot;
 pub(crate) mod writer;

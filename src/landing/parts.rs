@@ -59,7 +59,7 @@ impl Landing {
         })?;
         for (number, part) in manifest.parts.iter().enumerate() {
             let file = copies.path().join(format!("{number}.parquet"));
-            self.download(&address.file(&part.path), part, &file)
+            self.fetch(&address.file(&part.path), part, Some(&file))
                 .await?;
             files.push(file);
         }
@@ -67,6 +67,37 @@ impl Landing {
             files,
             _copies: Some(copies),
         })
+    }
+
+    /// Verifies the parts of a load where they are: their URLs, in the manifest's order, for an engine that reads them there.
+    ///
+    /// # Errors
+    /// As [`local_parts`](Self::local_parts); [`Error::Config`] where the landing area is a folder of this machine.
+    pub async fn remote_parts(
+        &self,
+        address: &LoadAddress,
+        manifest: &Manifest,
+    ) -> Result<Vec<String>> {
+        manifest.check(address).map_err(|fault| {
+            Error::damaged(format!(
+                "the manifest of {}: {fault}",
+                self.describe(address)
+            ))
+        })?;
+        if self.folder.is_some() {
+            return Err(Error::config(format!(
+                "the landing area {} is a folder of this machine, which the destination's engine does not see",
+                self.location
+            ))
+            .remedy("set `landing` under [pipeline] to object storage that the engine can read, as in \"s3://bucket/acequia\""));
+        }
+        let mut urls = Vec::with_capacity(manifest.parts.len());
+        for part in &manifest.parts {
+            let path = address.file(&part.path);
+            self.fetch(&path, part, None).await?;
+            urls.push(self.describe_file(&path));
+        }
+        Ok(urls)
     }
 
     /// The file of a local part.
@@ -105,8 +136,10 @@ impl Landing {
         Ok(file)
     }
 
-    async fn download(&self, path: &Path, part: &Part, file: &FilePath) -> Result<()> {
+    /// Reads a part, compares it with what the manifest says of it, and copies it into a file where one is named.
+    async fn fetch(&self, path: &Path, part: &Part, file: Option<&FilePath>) -> Result<()> {
         let failed = |error: std::io::Error| {
+            let file = file.unwrap_or(FilePath::new(""));
             Error::landing(format!("cannot copy a part to {}", file.display())).cause(error)
         };
         let found = self.store.get(path).await.map_err(|error| match error {
@@ -116,7 +149,10 @@ impl Landing {
         // A part that is larger than the manifest says is damaged, and need not be read.
         self.check_size(part, path, found.meta.size)?;
         let mut stream = found.into_stream();
-        let mut copy = tokio::fs::File::create(file).await.map_err(failed)?;
+        let mut copy = match file {
+            Some(file) => Some(tokio::fs::File::create(file).await.map_err(failed)?),
+            None => None,
+        };
         let mut hash = Sha256::new();
         while let Some(chunk) = stream
             .try_next()
@@ -124,9 +160,13 @@ impl Landing {
             .map_err(|error| self.fault("cannot read the part", path, error))?
         {
             hash.update(&chunk);
-            copy.write_all(&chunk).await.map_err(failed)?;
+            if let Some(copy) = &mut copy {
+                copy.write_all(&chunk).await.map_err(failed)?;
+            }
         }
-        copy.flush().await.map_err(failed)?;
+        if let Some(copy) = &mut copy {
+            copy.flush().await.map_err(failed)?;
+        }
         self.check_sum(part, path, &hex(&hash.finalize()))
     }
 

@@ -10,7 +10,7 @@ use super::slot_owner::Reader;
 use super::status::DestinationView;
 use super::stream::start_position;
 use crate::config::{self, Pipeline, PostgresSource, StreamSource};
-use crate::destination::{self, Rights};
+use crate::destination::{self, Reads, Rights};
 use crate::error::{Error, Result};
 use crate::report::Report;
 use crate::source::postgres::Postgres;
@@ -341,11 +341,23 @@ async fn check_destination(pipeline: &Pipeline) -> (Vec<Finding>, DestinationVie
 
 /// The user's privileges in a destination that has users.
 async fn look_at_rights(pipeline: &Pipeline) -> Result<Option<Rights>> {
+    if destination::reads(&pipeline.destination) == Reads::Local {
+        return look_with(pipeline, None).await;
+    }
+    let landing = super::open_landing(pipeline)?;
+    let part = landing.land_probe().await?;
+    let looked = look_with(pipeline, Some(part.url.clone())).await;
+    landing.remove_probe(part).await?;
+    looked
+}
+
+async fn look_with(pipeline: &Pipeline, landed: Option<String>) -> Result<Option<Rights>> {
     let pipeline = pipeline.clone();
     let looked = tokio::task::spawn_blocking(move || {
         let streams = pipeline.streams.iter();
         let tables: Vec<&str> = streams.map(|stream| stream.table.as_str()).collect();
-        destination::check(&pipeline.destination, &pipeline.dataset, &tables)
+        let landed = landed.as_deref();
+        destination::check(&pipeline.destination, &pipeline.dataset, &tables, landed)
     });
     looked
         .await

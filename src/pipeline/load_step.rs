@@ -4,7 +4,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::loader::Loader;
 use super::report::StreamReport;
-use crate::destination::{Loaded, StagedLoad, StreamState};
+use crate::destination::{Loaded, Parts, Reads, StagedLoad, StreamState};
 use crate::error::Result;
 use crate::evolution::SchemaContract;
 use crate::landing::manifest::Manifest;
@@ -35,13 +35,22 @@ impl LoadStep {
         report: &mut StreamReport,
     ) -> Result<Option<StreamState>> {
         self.counters.enter(Phase::Loading);
-        let parts = self.landing.local_parts(address, &manifest).await?;
+        // Copies of remote parts are there as long as this is.
+        let mut copies = None;
+        let parts = match self.loader.reads() {
+            Reads::Local => {
+                let local = self.landing.local_parts(address, &manifest).await?;
+                Parts::Local(copies.insert(local).files.clone())
+            }
+            Reads::Landed => Parts::Remote(self.landing.remote_parts(address, &manifest).await?),
+        };
         let load = StagedLoad {
             manifest,
-            files: parts.files.clone(),
+            parts,
             contract: self.contract,
         };
         let Loaded { outcome, state } = self.hand_over(load).await?;
+        drop(copies);
         report.load_id = Some(address.load_id.clone());
         report.inserted += outcome.inserted;
         report.updated += outcome.updated;

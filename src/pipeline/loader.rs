@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::wait::{PARTING, given_up_after_a_stop};
 use crate::config::{self, Pipeline};
-use crate::destination::{self, Destination, Interrupter};
+use crate::destination::{self, Destination, Interrupter, Reads};
 use crate::error::{Error, Result};
 use crate::landing::Landing;
 use crate::landing::lease::Lease;
@@ -34,6 +34,7 @@ type Request = Box<dyn FnOnce(&mut dyn Destination) + Send>;
 pub(super) struct Loader {
     shared: Arc<Shared>,
     id: DestinationId,
+    reads: Reads,
 }
 
 struct Shared {
@@ -59,6 +60,7 @@ struct Place {
 struct Open {
     requests: mpsc::Sender<Request>,
     id: DestinationId,
+    reads: Reads,
     interrupter: Interrupter,
     warnings: Vec<String>,
     thread: JoinHandle<()>,
@@ -92,6 +94,7 @@ impl Loader {
         let warnings = std::mem::take(&mut open.warnings);
         let loader = Self {
             id: open.id.clone(),
+            reads: open.reads,
             shared: Arc::new(Shared {
                 place,
                 stop: stop.clone(),
@@ -106,6 +109,11 @@ impl Loader {
     /// The destination's id.
     pub(super) fn id(&self) -> &DestinationId {
         &self.id
+    }
+
+    /// Where the destination reads a load's parts.
+    pub(super) fn reads(&self) -> Reads {
+        self.reads
     }
 
     /// Interrupts the destination, without changes. Never waits.
@@ -315,6 +323,7 @@ impl Open {
             };
             let _ = opened.send(Ok((
                 destination.id().clone(),
+                destination.reads(),
                 destination.interrupter(),
                 destination.warnings(),
             )));
@@ -323,10 +332,11 @@ impl Open {
             }
             destination.finish();
         });
-        let (id, interrupter, warnings) = is_open.await.map_err(|_| ended())??;
+        let (id, reads, interrupter, warnings) = is_open.await.map_err(|_| ended())??;
         Ok(Self {
             requests,
             id,
+            reads,
             interrupter,
             warnings,
             thread,

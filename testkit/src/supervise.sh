@@ -13,7 +13,7 @@ trap '' HUP INT TERM
 {
     read -r _ <&3
     : >"$mark"
-    kill -QUIT "$program"
+    kill -s "${ending-QUIT}" "$program"
 } &
 watcher=$!
 exec 3<&-

@@ -6,7 +6,7 @@ use super::problems::{Checked, Problems};
 use super::{Selection, address, storage, table};
 use crate::config::document::Document;
 use crate::config::model::{DestinationConfig, DestinationKind};
-use crate::config::{CatalogAccess, Destination, Lake, Secret, Target, units};
+use crate::config::{CatalogAccess, Destination, Engine, Lake, Secret, Target, units};
 
 /// How long others are waited for that have the destination open, where the configuration does not say.
 const DEFAULT_WAIT: Duration = Duration::from_mins(1);
@@ -153,38 +153,77 @@ impl Document {
             Ok(catalog) => self.access(&table, catalog, config, problems),
             Err(reported) => Err(*reported),
         };
-        engine?;
         Ok(Lake {
             catalog: catalog?,
             warehouse: warehouse?,
             access: access?,
             storage: storage::from_environment(&|name| self.environment.get(name).ok()),
+            engine: engine?,
             extensions: extensions?,
             memory_limit: memory_limit?,
         })
     }
 
-    /// Who writes the rows: DuckDB is the one that there is.
+    /// Who writes the rows; none where that is DuckDB.
     fn engine(
         &self,
         table: &str,
         config: &DestinationConfig,
         problems: &mut Problems,
-    ) -> Checked<()> {
+    ) -> Checked<Option<Engine>> {
         let place = format!("{table} engine");
-        let Some(engine) = &config.engine else {
-            return Ok(());
+        let engine = match &config.engine {
+            None => "duckdb".to_owned(),
+            Some(engine) => self.expand(engine, &place, problems)?,
         };
-        let engine = self.expand(engine, &place, problems)?;
-        let remedy = "write engine = \"duckdb\", or leave it out";
+        let remedy = "write engine = \"duckdb\" or leave it out; or the address of an engine that speaks Spark Connect, as in \
+                      engine = \"sc://sail.example.com:50051/;use_ssl=true;token=${SAIL_TOKEN}\"";
         match engine.as_str() {
-            "duckdb" => Ok(()),
+            "duckdb" => {
+                if config.engine_catalog.is_some() {
+                    let what = "it has no meaning where DuckDB writes the rows";
+                    let place = format!("{table} engine_catalog");
+                    return Err(problems.add(&place, what, "leave it out, or name an `engine`"));
+                }
+                Ok(None)
+            }
             remote if remote.starts_with("sc://") => {
-                let what = "this acequia does not write by way of Spark Connect";
-                Err(problems.add(&place, what, remedy))
+                if cfg!(not(feature = "spark")) {
+                    let what = "this acequia was built without Spark Connect (the feature `spark`)";
+                    return Err(problems.add(
+                        &place,
+                        what,
+                        "use a release, or build with `--features spark`",
+                    ));
+                }
+                self.refuse_local_landing(&place, problems)?;
+                let catalog = match &config.engine_catalog {
+                    None => None,
+                    Some(name) => {
+                        Some(self.expand(name, &format!("{table} engine_catalog"), problems)?)
+                    }
+                };
+                Ok(Some(Engine {
+                    url: Secret::new(remote),
+                    catalog,
+                }))
             }
             _ => Err(problems.add(&place, "there is no such engine", remedy)),
         }
+    }
+
+    /// An engine elsewhere reads the landing area by itself.
+    fn refuse_local_landing(&self, place: &str, problems: &mut Problems) -> Checked<()> {
+        // What else is wrong with it is told where it stands.
+        let landing = &self.config.pipeline.landing;
+        let is_url = landing.contains("://") && !landing.starts_with("file://");
+        if is_url || landing.contains("${") {
+            return Ok(());
+        }
+        let what = "the engine does not see the landing area, which is a folder of this machine";
+        let remedy = "set `landing` under [pipeline] to object storage that the engine can read, as in \
+                      landing = \"s3://bucket/acequia\"";
+        Err(problems.add(place, what, remedy))
     }
 
     /// What the catalog is shown.
@@ -299,6 +338,7 @@ fn refuse_keys_of_others(
         ("scope", lake, config.scope.is_some()),
         ("insecure_http", lake, config.insecure_http.is_some()),
         ("engine", lake, config.engine.is_some()),
+        ("engine_catalog", lake, config.engine_catalog.is_some()),
         ("extensions", lake, config.extensions.is_some()),
     ];
     let mut refused = Ok(());

@@ -196,11 +196,19 @@ fn keys_of_a_lake_that_do_not_go_together_are_refused_with_a_remedy() {
         ),
         (
             &format!("{least}engine = \"sc://spark:15002\""),
-            "[destinations.lake] engine: this acequia does not write by way of Spark Connect",
+            if cfg!(feature = "spark") {
+                "[destinations.lake] engine: the engine does not see the landing area"
+            } else {
+                "[destinations.lake] engine: this acequia was built without Spark Connect"
+            },
         ),
         (
             &format!("{least}engine = \"spark\""),
             "there is no such engine",
+        ),
+        (
+            &format!("{least}engine_catalog = \"lake\""),
+            "engine_catalog: it has no meaning where DuckDB writes the rows",
         ),
         (
             &format!("{least}credential = \"id\""),

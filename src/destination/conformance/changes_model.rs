@@ -6,10 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 
-use super::log::{Change, HARD, Log, SOFT, seconds};
+use super::log::{Change, HARD, Log, SOFT, kept, seconds};
 use super::*;
 use crate::change::{self, Op};
-use crate::mode::{Changes, Deletes};
+use crate::mode::Deletes;
 
 /// What is done in the source. Keys and values are drawn from few; what makes no sense for a table is not done.
 #[derive(Debug, Clone)]
@@ -318,14 +318,7 @@ pub(crate) fn a_table_is_what_its_source_was_however_the_log_is_cut<S: Subject>(
     let number = std::cell::Cell::new(0);
     let property = |acts: Vec<Act>| {
         let mut fixture = fixture.borrow_mut();
-        for changes in [
-            HARD,
-            SOFT,
-            Changes {
-                changelog: true,
-                ..HARD
-            },
-        ] {
+        for changes in [HARD, SOFT, kept::<S>(HARD)] {
             number.set(number.get() + 1);
             let mut model = Model::new(changes.deletes == Deletes::Soft);
             let mut stream = Log::new(&format!("s{}", number.get()), changes);

@@ -9,8 +9,8 @@ use chrono::Utc;
 use parquet::arrow::ArrowWriter;
 
 use super::{
-    ArrayRef, CursorPosition, CursorValue, Disposition, LoadId, Manifest, Position, SchemaContract,
-    StagedLoad,
+    ArrayRef, CursorPosition, CursorValue, Disposition, LoadId, Manifest, Parts, Position,
+    SchemaContract, StagedLoad,
 };
 use crate::evolution::{TableSchema, assign_field_ids};
 use crate::landing::manifest::{FORMAT_VERSION, Part};
@@ -221,7 +221,7 @@ pub(crate) fn stage(
             extracted_at: Utc::now(),
             acequia_version: "0.1.0".to_owned(),
         },
-        files,
+        parts: Parts::Local(files),
         contract: load.contract,
     }
 }

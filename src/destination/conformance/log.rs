@@ -42,6 +42,14 @@ pub(crate) const SOFT: Changes = Changes {
     changelog: false,
 };
 
+/// The same, and a table of changes where the destination keeps such.
+pub(crate) fn kept<S: Subject>(changes: Changes) -> Changes {
+    Changes {
+        changelog: S::KEEPS_CHANGELOG,
+        ..changes
+    }
+}
+
 impl Change {
     pub(crate) fn new(op: Op, lsn: i64, seq: i64) -> Self {
         Self {

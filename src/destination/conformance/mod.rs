@@ -9,7 +9,7 @@ use arrow::array::ArrayRef;
 use proptest::test_runner::{Config, TestRunner};
 use tempfile::TempDir;
 
-use crate::destination::{Destination, LoadOutcome, StagedLoad};
+use crate::destination::{Destination, LoadOutcome, Parts, StagedLoad};
 use crate::error::{Error, Result};
 use crate::evolution::SchemaContract;
 use crate::landing::manifest::Manifest;
@@ -73,6 +73,8 @@ pub(crate) trait Subject: Sized {
 
     /// Whether it tells -0.0 from 0.0; else it keeps 0.0.
     const KEEPS_SIGN_OF_ZERO: bool = true;
+    /// Whether it keeps a table of changes where that is asked for.
+    const KEEPS_CHANGELOG: bool = true;
     /// The tests, as `module::test`, that it does not pass by its nature, each with why; what it does instead is tested beside
     /// it.
     const EXCEPTIONS: &'static [(&'static str, &'static str)] = &[];
@@ -146,12 +148,14 @@ impl<S: Subject> Fixture<S> {
             .remove(&load.stream.parse().unwrap())
             .map(|state| state.schema);
         let load_id = load.id.clone().unwrap_or_else(|| LoadId::new(self.db.id()));
-        stage(
+        let mut staged = stage(
             load,
             known.as_ref(),
             load_id,
             &self.folder.path().join("landing"),
-        )
+        );
+        staged.parts = staged.parts.seen_by(self.db.reads());
+        staged
     }
 
     pub(crate) fn try_load(&mut self, load: &Load) -> Result<LoadOutcome> {

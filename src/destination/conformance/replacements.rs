@@ -206,7 +206,8 @@ pub(crate) fn parts_lie_wherever_they_lie<S: Subject>() {
     let mut fixture = Fixture::<S>::new();
     let landing = fixture.folder.path().join("it's/key=value/[a-z]*?");
     let load = Load::full("cursos", &[("n", "int32", ints([1, 2]))]);
-    let staged = stage(&load, None, LoadId::new(fixture.db.id()), &landing);
+    let mut staged = stage(&load, None, LoadId::new(fixture.db.id()), &landing);
+    staged.parts = staged.parts.seen_by(fixture.db.reads());
     fixture.db.load(&staged).unwrap();
     assert_eq!(
         fixture.query("SELECT n FROM replica.cursos ORDER BY 1"),
@@ -219,7 +220,7 @@ pub(crate) fn a_load_that_fails_leaves_everything_as_it_was<S: Subject>() {
     fixture.load(&Load::full("cursos", &[("n", "int32", ints([1, 2]))]));
     let before = fixture.everything();
     let mut staged = fixture.stage(&Load::full("cursos", &[("n", "int64", longs([3, 4]))]));
-    std::fs::write(&staged.files[1], "torn").unwrap();
+    std::fs::write(&staged.parts.written()[1], "torn").unwrap();
     let error = fixture.db.load(&staged).unwrap_err();
     assert!(error.to_string().contains(staged.manifest.load_id.as_str()));
     assert_eq!(fixture.everything(), before);

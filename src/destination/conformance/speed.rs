@@ -103,7 +103,7 @@ fn staged<S: Subject>(
     load.after = Some(at(before.unwrap_or(0) + 1));
     let mut staged = fixture.stage(&load);
     staged.manifest.rows = rows.unsigned_abs();
-    let file = staged.files[0].clone();
+    let file = staged.parts.local().unwrap()[0].clone();
     let arrow = staged.manifest.schema.arrow();
     let mut writer = ArrowWriter::try_new(File::create(&file).unwrap(), arrow, None).unwrap();
     for start in (0..rows).step_by(usize::try_from(BATCH).unwrap()) {
@@ -115,7 +115,7 @@ fn staged<S: Subject>(
         writer.flush().unwrap();
     }
     writer.close().unwrap();
-    staged.files = vec![file];
+    staged.parts = Parts::Local(vec![file]);
     staged
 }
 

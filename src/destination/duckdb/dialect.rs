@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use crate::destination::sql::dialect::{INNER, KEY, NEW, OLD, pairwise};
-use crate::destination::sql::statement::{Clause, Merge};
+use crate::destination::sql::statement::Insert;
 use crate::destination::sql::system_columns::SystemColumn;
 use crate::destination::sql::{Dialect, Missing};
 use crate::error::{Error, Result};
@@ -21,7 +21,7 @@ impl Dialect for DuckDbSql {
     }
 
     fn check_names(&self, schema: &TableSchema, own: &[SystemColumn]) -> Result<()> {
-        check_names(schema, own)
+        check_names(schema, own, "DuckDB", |name| name.to_ascii_lowercase())
     }
 
     fn type_name(&self, column_type: &ColumnType) -> String {
@@ -56,17 +56,13 @@ impl Dialect for DuckDbSql {
         format!("temp.{}", self.identifier(name))
     }
 
-    fn merge(&self, merge: &Merge<'_>) -> Vec<(Clause, String)> {
-        merge.statements(self)
-    }
-
-    fn insert_missing(&self, missing: &Missing<'_>) -> String {
-        insert_missing(self, missing)
+    fn missing(&self, missing: &Missing<'_>) -> Insert {
+        missing_by_join(self, missing)
     }
 }
 
 /// What adds the rows of an overlap that a table does not have: by a join, which is hashed.
-pub(in crate::destination) fn insert_missing(d: &dyn Dialect, missing: &Missing<'_>) -> String {
+pub(in crate::destination) fn missing_by_join(d: &dyn Dialect, missing: &Missing<'_>) -> Insert {
     let identity = |alias: &str| d.identity_of(&missing.compared, alias);
     let of_table = identity(OLD);
     let places = 0..of_table.len();
@@ -87,12 +83,9 @@ pub(in crate::destination) fn insert_missing(d: &dyn Dialect, missing: &Missing<
         of_table.join(", "),
         pairwise(&identity(NEW), "IS NOT DISTINCT FROM", &counted, " AND "),
     );
-    missing
-        .insert(d, from)
-        .only(format!(
-            "{NEW}._acequia_nth > coalesce({KEY}._acequia_times, 0)"
-        ))
-        .sql(d, missing.table)
+    missing.insert(d, from).only(format!(
+        "{NEW}._acequia_nth > coalesce({KEY}._acequia_times, 0)"
+    ))
 }
 
 /// The name of the type that holds a column, as DuckDB's own catalog writes it.
@@ -152,18 +145,23 @@ fn identity(expression: &str, column_type: &ColumnType) -> Vec<String> {
     }
 }
 
-/// Refuses columns that are one to DuckDB, which does not distinguish `A` from `a`.
-fn check_names(schema: &TableSchema, own: &[SystemColumn]) -> Result<()> {
+/// Refuses columns that are one to an engine which does not distinguish `A` from `a`; `folded` is a name as it compares it.
+pub(in crate::destination) fn check_names(
+    schema: &TableSchema,
+    own: &[SystemColumn],
+    engine: &str,
+    folded: impl Fn(&str) -> String,
+) -> Result<()> {
     let mut seen: HashMap<String, Option<&TableColumn>> =
         own.iter().map(|own| (own.name.to_owned(), None)).collect();
     for column in &schema.columns {
         let name = &column.column.name;
-        match seen.insert(name.to_ascii_lowercase(), Some(column)) {
+        match seen.insert(folded(name), Some(column)) {
             None => {}
             Some(None) => {
                 return Err(Error::data(format!(
                     "the source's column `{name}` has the name of acequia's own column `{}`",
-                    name.to_ascii_lowercase()
+                    folded(name)
                 ))
                 .remedy(format!(
                     "leave it out with exclude = [\"{name}\"], or rename it in a `query`"
@@ -173,7 +171,7 @@ fn check_names(schema: &TableSchema, own: &[SystemColumn]) -> Result<()> {
                 let retired = column.retired || other.retired;
                 let other = &other.column.name;
                 return Err(Error::data(format!(
-                    "the columns `{other}` and `{name}` differ only in their letters' case, which DuckDB does not tell \
+                    "the columns `{other}` and `{name}` differ only in their letters' case, which {engine} does not tell \
                      apart"
                 ))
                 .remedy(if retired {

@@ -16,7 +16,8 @@ pub(in crate::destination) fn of_parts(
 ) -> Result<Rows> {
     let d: &dyn Dialect = &DuckDbSql;
     let files = load
-        .files
+        .parts
+        .local()?
         .iter()
         .map(|file| {
             file.to_str().map(|file| d.literal(file)).ok_or_else(|| {

@@ -17,6 +17,7 @@ use crate::error::{Error, Result};
 use crate::http;
 
 use super::answer::{Answer, encoded};
+use super::schema::TableFields;
 use super::token::Tokens;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
@@ -59,12 +60,40 @@ pub(super) struct Catalog {
 pub(super) struct TableMetadata {
     /// What tells it from another of its name.
     table_uuid: String,
+    #[serde(default)]
+    schemas: Vec<TableFields>,
+    #[serde(default)]
+    current_schema_id: i32,
+    /// The highest number that one of its columns was given.
+    #[serde(default)]
+    pub(super) last_column_id: i32,
+    /// Branches and tags.
+    #[serde(default)]
+    pub(super) refs: BTreeMap<String, Reference>,
+    /// The snapshots that branches and tags are of.
+    #[serde(default)]
+    snapshots: Vec<Snapshot>,
     /// Its properties.
     #[serde(default)]
     pub(super) properties: BTreeMap<String, String>,
     /// The snapshot that it is now; none or -1 where it has none yet.
     #[serde(default)]
     current_snapshot_id: Option<i64>,
+}
+
+/// A branch or a tag.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) struct Reference {
+    pub(super) snapshot_id: i64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct Snapshot {
+    snapshot_id: i64,
+    #[serde(default)]
+    schema_id: Option<i32>,
 }
 
 /// What became of a commit.
@@ -332,16 +361,49 @@ impl Catalog {
         seen: &TableMetadata,
         properties: &BTreeMap<String, String>,
     ) -> Result<Committed> {
-        let body = json!({
-            "requirements": [
-                {"type": "assert-table-uuid", "uuid": seen.table_uuid},
-                {"type": "assert-ref-snapshot-id", "ref": "main", "snapshot-id": seen.snapshot()},
-            ],
-            "updates": [{"action": "set-properties", "updates": properties}],
-        });
+        let requirements = vec![asserted("main", seen.snapshot())];
+        let updates = vec![json!({"action": "set-properties", "updates": properties})];
+        self.commit(name, seen, requirements, updates)
+    }
+
+    /// Changes a table, if it is the one that `seen` says and the requirements hold. Sent once.
+    ///
+    /// # Errors
+    /// Where the catalog refuses: nothing was done.
+    pub(super) fn commit(
+        &mut self,
+        name: &str,
+        seen: &TableMetadata,
+        mut requirements: Vec<Value>,
+        updates: Vec<Value>,
+    ) -> Result<Committed> {
+        requirements.insert(
+            0,
+            json!({"type": "assert-table-uuid", "uuid": seen.table_uuid}),
+        );
+        let body = json!({"requirements": requirements, "updates": updates});
         let path = self.table_path(name);
+        self.post(name, &path, &body)
+    }
+
+    /// Makes a table.
+    ///
+    /// # Errors
+    /// As [`commit`](Self::commit).
+    pub(super) fn create_table(
+        &mut self,
+        name: &str,
+        schema: &TableFields,
+        properties: &BTreeMap<String, String>,
+    ) -> Result<Committed> {
+        let body = json!({"name": name, "schema": schema, "properties": properties});
+        let path = format!("{}/tables", self.namespace());
+        self.post(name, &path, &body)
+    }
+
+    fn post(&mut self, name: &str, path: &str, body: &Value) -> Result<Committed> {
         // What a catalog answers before it looks at the request says that nothing was done; a lost answer says nothing.
-        let answer = match self.ask(&Method::POST, &path, Some(&body)) {
+        let answer = match self.ask(&Method::POST, path, Some(body)) {
             Ok(answer) => answer,
             Err(error) => return Ok(Committed::Unknown(error)),
         };
@@ -420,8 +482,41 @@ impl Catalog {
     }
 }
 
+/// The requirement that a branch or tag is at a snapshot, or is not there.
+pub(super) fn asserted(reference: &str, snapshot: Option<i64>) -> Value {
+    json!({"type": "assert-ref-snapshot-id", "ref": reference, "snapshot-id": snapshot})
+}
+
 impl TableMetadata {
-    fn snapshot(&self) -> Option<i64> {
+    /// The snapshot that it is now.
+    pub(super) fn snapshot(&self) -> Option<i64> {
         self.current_snapshot_id.filter(|id| *id >= 0)
+    }
+
+    /// The snapshot that a branch or tag is at.
+    pub(super) fn reference(&self, name: &str) -> Option<i64> {
+        self.refs.get(name).map(|of| of.snapshot_id)
+    }
+
+    /// Whether a snapshot has the schema that the table has now.
+    pub(super) fn is_of_this_schema(&self, snapshot: i64) -> bool {
+        let schema = self.known(snapshot).and_then(|of| of.schema_id);
+        schema == Some(self.current_schema_id)
+    }
+
+    fn known(&self, snapshot: i64) -> Option<&Snapshot> {
+        self.snapshots.iter().find(|of| of.snapshot_id == snapshot)
+    }
+
+    /// Its schema now.
+    pub(super) fn schema(&self) -> Option<&TableFields> {
+        let id = self.current_schema_id;
+        self.schemas.iter().find(|schema| schema.schema_id == id)
+    }
+
+    /// The requirement that it has the schema that it has now.
+    pub(super) fn assert_schema(&self) -> Value {
+        let id = self.current_schema_id;
+        json!({"type": "assert-current-schema-id", "current-schema-id": id})
     }
 }

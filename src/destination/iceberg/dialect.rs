@@ -1,8 +1,8 @@
 //! DuckDB's SQL over tables of Iceberg, whose types are fewer. No I/O.
 
-use crate::destination::duckdb::dialect::{DuckDbSql, insert_missing};
+use crate::destination::duckdb::dialect::{DuckDbSql, missing_by_join};
 use crate::destination::duckdb::error::INFINITE;
-use crate::destination::sql::statement::{Clause, Merge};
+use crate::destination::sql::statement::Insert;
 use crate::destination::sql::system_columns::SystemColumn;
 use crate::destination::sql::{Dialect, Missing};
 use crate::error::Result;
@@ -33,18 +33,9 @@ impl Dialect for LakeSql {
         DuckDbSql.parse_type(name)
     }
 
-    /// What Iceberg promotes (specification, "Schema Evolution"): int to long, float to double, and a decimal to more digits.
     fn can_change(&self, from: &str, to: &str) -> bool {
         match (self.parse_type(from), self.parse_type(to)) {
-            (Some(ColumnType::Int32), Some(ColumnType::Int64))
-            | (Some(ColumnType::Float32), Some(ColumnType::Float64)) => true,
-            (
-                Some(ColumnType::Decimal { precision, scale }),
-                Some(ColumnType::Decimal {
-                    precision: wider,
-                    scale: same,
-                }),
-            ) => scale == same && precision <= wider,
+            (Some(from), Some(to)) => promotes(&from, &to),
             _ => false,
         }
     }
@@ -73,18 +64,29 @@ impl Dialect for LakeSql {
         DuckDbSql.temporary(name)
     }
 
-    fn merge(&self, merge: &Merge<'_>) -> Vec<(Clause, String)> {
-        merge.statements(self)
+    fn missing(&self, missing: &Missing<'_>) -> Insert {
+        missing_by_join(self, missing)
     }
+}
 
-    fn insert_missing(&self, missing: &Missing<'_>) -> String {
-        insert_missing(self, missing)
+/// What Iceberg promotes (specification, "Schema Evolution"): int to long, float to double, and a decimal to more digits.
+pub(super) fn promotes(from: &ColumnType, to: &ColumnType) -> bool {
+    match (from, to) {
+        (ColumnType::Int32, ColumnType::Int64) | (ColumnType::Float32, ColumnType::Float64) => true,
+        (
+            ColumnType::Decimal { precision, scale },
+            ColumnType::Decimal {
+                precision: wider,
+                scale: same,
+            },
+        ) => scale == same && precision <= wider,
+        _ => false,
     }
 }
 
 /// The type that a table has for values of a type: Iceberg has no integer of two bytes and no JSON, a `time` column keeps
 /// Spark 3.5 from loading the table, and engines disagree on what a `uuid` is read as.
-fn kept(column_type: &ColumnType) -> ColumnType {
+pub(super) fn kept(column_type: &ColumnType) -> ColumnType {
     match column_type {
         ColumnType::Int16 => ColumnType::Int32,
         ColumnType::Json | ColumnType::Uuid | ColumnType::Time => ColumnType::Text,
@@ -133,7 +135,7 @@ fn of_type(expression: &str, column_type: &ColumnType, name: &str) -> String {
 }
 
 /// Whether [`of_type`] does more with values of a type than to cast them.
-fn changes(column_type: &ColumnType) -> bool {
+pub(super) fn changes(column_type: &ColumnType) -> bool {
     matches!(
         column_type,
         ColumnType::Time

@@ -25,20 +25,24 @@ use crate::destination::sql::loads::LoadRow;
 use crate::destination::sql::table::reserved;
 use crate::destination::sql::{SqlEngine as _, live_ids, load as plan};
 use crate::destination::{
-    Destination, Interrupter, LedgerRow, LoadOutcome, Loaded, Rights, StagedLoad, StreamState,
+    Destination, Interrupter, LedgerRow, LoadOutcome, Loaded, Reads, Rights, StagedLoad,
+    StreamState,
 };
 use crate::error::{Error, Kind, Result};
-
+use crate::evolution::TableSchema;
 use crate::landing::manifest::Manifest;
 use crate::mode::Disposition;
 use crate::names::{DestinationId, LoadId, StreamName};
 use crate::position::Position;
 
 mod answer;
+mod attempt_remote;
 mod catalog;
 mod dialect;
 mod ledger;
 mod open;
+mod remote;
+mod schema;
 mod state;
 mod storage;
 #[cfg(test)]
@@ -48,6 +52,7 @@ mod writer;
 
 use catalog::{Committed, TableMetadata};
 use ledger::Ledger;
+use remote::Remote;
 use state::{Kept, Looked, Properties};
 use writer::{Work, Writer};
 
@@ -68,6 +73,8 @@ const MOST_PENDING: usize = 20;
 #[derive(Debug)]
 pub(crate) struct Lake {
     writer: Writer,
+    /// Who writes the rows, where that is not the writer.
+    remote: Option<Remote>,
     ledger: Ledger,
     /// What is known of each stream, and the table that keeps it.
     known: BTreeMap<StreamName, Known>,
@@ -109,7 +116,8 @@ impl Lake {
                 writer.create_schema()?;
             }
             let ledger = Ledger::prepare(&mut writer)?;
-            Self::of(writer, ledger, false)
+            let remote = Remote::open(name, lake, dataset)?;
+            Self::of(writer, remote, ledger, false)
         };
         let mut opened = opened().map_err(|error| error.context(open::subject(name, lake)))?;
         opened.finish();
@@ -131,14 +139,19 @@ impl Lake {
                 return Ok(None);
             }
             match Ledger::find(&mut writer)? {
-                Some(ledger) => Self::of(writer, ledger, true).map(Some),
+                Some(ledger) => Self::of(writer, None, ledger, true).map(Some),
                 None => Ok(None),
             }
         };
         opened().map_err(|error: Error| error.context(open::subject(name, lake)))
     }
 
-    fn of(mut writer: Writer, ledger: Ledger, read_only: bool) -> Result<Self> {
+    fn of(
+        mut writer: Writer,
+        remote: Option<Remote>,
+        ledger: Ledger,
+        read_only: bool,
+    ) -> Result<Self> {
         let tables = writer.catalog.tables()?;
         let mut known: BTreeMap<StreamName, Known> = BTreeMap::new();
         for (table, metadata) in writer.catalog.each_table(&tables)? {
@@ -159,6 +172,7 @@ impl Lake {
         }
         Ok(Self {
             writer,
+            remote,
             ledger,
             known,
             looked: BTreeMap::new(),
@@ -219,6 +233,9 @@ impl Lake {
             let shown = format!("{}.{}", self.writer.dataset(), manifest.table);
             return Err(reserved(&shown));
         }
+        if self.remote.is_some() {
+            attempt_remote::refuse(manifest)?;
+        }
         if keeps_changes(manifest) && !self.writer.catalog.joins_tables() {
             return Err(Error::destination(format!(
                 "{} does not commit two tables at once, and `changelog` needs a table of changes that agrees with the table",
@@ -231,7 +248,10 @@ impl Lake {
             let done = with_enough(
                 self,
                 |lake| lake.writer.session(),
-                |lake| lake.attempt(load),
+                |lake| match lake.remote {
+                    Some(_) => lake.attempt_remotely(load),
+                    None => lake.attempt(load),
+                },
             );
             let error = match done {
                 Ok(Attempt::Done(loaded)) => return Ok(*loaded),
@@ -288,13 +308,7 @@ impl Lake {
         }
         fail::fail_point!("iceberg.after_commit", crate::failpoint::abort);
         let state = prepared.kept.state.clone();
-        self.known.insert(
-            manifest.stream.clone(),
-            Known {
-                table: manifest.table.clone(),
-                kept: prepared.kept,
-            },
-        );
+        self.remember(manifest, prepared.kept);
         Ok(Attempt::Done(Box::new(Loaded {
             outcome: prepared.outcome,
             state,
@@ -315,50 +329,61 @@ impl Lake {
                 if properties != seen.properties {
                     return Ok(None);
                 }
-                match state::stream_of(&properties) {
-                    Some(of) if of == stream.as_str() => Kept::read(table, &properties)?,
-                    // The plan refuses it.
-                    _ => None,
-                }
+                self.own(stream, table, Some(&properties))?
             }
             None => None,
         };
         if own.as_ref().is_some_and(|own| own.has(&manifest.load_id)) {
             return Err(stands_elsewhere(stream));
         }
-        // A stream that went into a table of another name before stands where that one says; one whose table was dropped stands
-        // nowhere.
-        let elsewhere = self.known.get(stream).filter(|known| known.table != *table);
-        let state = own.as_ref().or(elsewhere.map(|known| &known.kept));
-        let state = state.map(|kept| kept.state.clone());
+        let state = self.state_of(stream, table, own.as_ref());
         let (outcome, schema) = plan::apply(&mut self.writer, load, state)?;
-        let state = state_after(manifest, schema);
-        let row = LoadRow::of(
-            manifest,
-            &outcome,
-            state.position.as_ref(),
-            state.updated_at,
-        );
-        let mut loads = own
-            .as_ref()
-            .map_or_else(Vec::new, |own| self.ledger.pending(stream, own).to_vec());
-        loads.push(row);
-        let looked = match self.looked.get(stream) {
+        let looked = self.looked_since(stream, own.as_ref());
+        prepared(manifest, outcome, schema, own, looked, &self.ledger).map(Some)
+    }
+
+    /// What a table keeps of a stream, where its properties say that it is the stream's.
+    fn own(
+        &self,
+        stream: &StreamName,
+        table: &str,
+        properties: Option<&Properties>,
+    ) -> Result<Option<Kept>> {
+        match properties {
+            Some(properties) if state::stream_of(properties) == Some(stream.as_str()) => {
+                Kept::read(table, properties)
+            }
+            // Where there is another's, the plan refuses it.
+            _ => Ok(None),
+        }
+    }
+
+    /// Where a stream stands. One that went into a table of another name before stands where that one says; one whose table was
+    /// dropped stands nowhere.
+    fn state_of(
+        &self,
+        stream: &StreamName,
+        table: &str,
+        own: Option<&Kept>,
+    ) -> Option<StreamState> {
+        let elsewhere = self.known.get(stream).filter(|known| known.table != table);
+        let kept = own.or(elsewhere.map(|known| &known.kept));
+        kept.map(|kept| kept.state.clone())
+    }
+
+    /// Keeps in mind what a load has left.
+    fn remember(&mut self, manifest: &Manifest, kept: Kept) {
+        let table = manifest.table.clone();
+        self.known
+            .insert(manifest.stream.clone(), Known { table, kept });
+    }
+
+    /// What was found of the loads in the landing area when they were last compared with the table of loads.
+    fn looked_since(&self, stream: &StreamName, own: Option<&Kept>) -> Option<Looked> {
+        match self.looked.get(stream) {
             Some(looked) => looked.clone(),
-            None => own.and_then(|own| own.looked),
-        };
-        let looked = looked.map(|looked| looked.with(&manifest.load_id));
-        let kept = Kept {
-            state,
-            loads,
-            looked,
-        };
-        let properties = kept.write(stream, &self.ledger.id)?;
-        Ok(Some(Prepared {
-            kept,
-            properties,
-            outcome,
-        }))
+            None => own.and_then(|own| own.looked.clone()),
+        }
     }
 
     /// Commits what the plan did and the properties that say so.
@@ -435,7 +460,21 @@ impl Destination for Lake {
     }
 
     fn interrupter(&self) -> Interrupter {
-        self.writer.interrupter()
+        let writer = self.writer.interrupter();
+        match self.remote.as_ref().map(Remote::interrupter) {
+            None => writer,
+            Some(remote) => std::sync::Arc::new(move || {
+                remote();
+                writer();
+            }),
+        }
+    }
+
+    fn reads(&self) -> Reads {
+        match self.remote {
+            Some(_) => Reads::Landed,
+            None => Reads::Local,
+        }
     }
 
     fn states(&mut self) -> Result<BTreeMap<StreamName, StreamState>> {
@@ -567,7 +606,8 @@ impl Destination for Lake {
     }
 }
 
-/// What a catalog does not let a run do with a dataset, and with tables of these names. Changes nothing.
+/// What a catalog does not let a run do with a dataset, and with tables of these names, and an engine elsewhere with a part of
+/// one row that was landed. Changes nothing.
 ///
 /// # Errors
 /// As [`Lake::open`].
@@ -576,8 +616,42 @@ pub(crate) fn check(
     lake: &config::Lake,
     dataset: &str,
     tables: &[String],
+    landed: Option<&str>,
 ) -> Result<Rights> {
-    open::check(lake, dataset, tables).map_err(|error| error.context(open::subject(name, lake)))
+    open::check(name, lake, dataset, tables, landed)
+        .map_err(|error| error.context(open::subject(name, lake)))
+}
+
+/// What a load has left, to be committed.
+fn prepared(
+    manifest: &Manifest,
+    outcome: LoadOutcome,
+    schema: TableSchema,
+    own: Option<Kept>,
+    looked: Option<Looked>,
+    ledger: &Ledger,
+) -> Result<Prepared> {
+    let stream = &manifest.stream;
+    let state = state_after(manifest, schema);
+    let row = LoadRow::of(
+        manifest,
+        &outcome,
+        state.position.as_ref(),
+        state.updated_at,
+    );
+    let mut loads = own.map_or_else(Vec::new, |own| ledger.pending(stream, &own).to_vec());
+    loads.push(row);
+    let kept = Kept {
+        state,
+        loads,
+        looked: looked.map(|looked| looked.with(&manifest.load_id)),
+    };
+    let properties = kept.write(stream, &ledger.id)?;
+    Ok(Prepared {
+        kept,
+        properties,
+        outcome,
+    })
 }
 
 /// Whether a load goes into a table of changes as well.

@@ -17,7 +17,7 @@ use super::catalog::Catalog;
 use super::dialect::LakeSql;
 use super::state::LEDGER;
 use super::writer::{ATTACHED, Writer};
-use super::{Ledger, storage};
+use super::{Ledger, Remote, storage};
 
 /// The extensions that DuckDB needs, in the order that they are loaded in.
 const EXTENSIONS: [&str; 3] = ["httpfs", "avro", "iceberg"];
@@ -128,7 +128,13 @@ fn version(connection: &Connection) -> Result<String> {
 }
 
 /// What the catalog would not let a run do. Changes nothing.
-pub(super) fn check(lake: &Lake, dataset: &str, tables: &[String]) -> Result<Rights> {
+pub(super) fn check(
+    name: &str,
+    lake: &Lake,
+    dataset: &str,
+    tables: &[String],
+    landed: Option<&str>,
+) -> Result<Rights> {
     let mut writer = writer(lake, dataset)?;
     let mut missing = Vec::new();
     let mut told = |error: &Error| {
@@ -137,7 +143,9 @@ pub(super) fn check(lake: &Lake, dataset: &str, tables: &[String]) -> Result<Rig
         let what = report.split("\n  remedy: ").next().unwrap_or_default();
         missing.push((what.to_owned(), remedy));
     };
+    let mut ledger = None;
     if writer.catalog.has_namespace()? {
+        ledger = writer.catalog.table(LEDGER)?;
         for table in tables {
             if let Err(error) = writer.catalog.table(table) {
                 told(&error);
@@ -151,8 +159,11 @@ pub(super) fn check(lake: &Lake, dataset: &str, tables: &[String]) -> Result<Rig
             told(&error);
         }
     }
-    Ok(Rights {
-        server: format!("{}, {}", lake.catalog, lake.warehouse),
-        missing,
-    })
+    let mut server = format!("{}, {}", lake.catalog, lake.warehouse);
+    match Remote::look(name, lake, dataset, ledger.as_ref(), landed) {
+        Ok(None) => {}
+        Ok(Some(engine)) => server = format!("{server}, written by {engine}"),
+        Err(error) => told(&error),
+    }
+    Ok(Rights { server, missing })
 }

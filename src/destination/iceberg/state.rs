@@ -16,6 +16,8 @@ use crate::evolution::{TableColumn, TableSchema};
 use crate::names::{DestinationId, LoadId, StreamName};
 use crate::schema::{Column, ColumnType};
 
+use super::catalog::TableMetadata;
+
 /// The stream whose rows are in the table: what makes it acequia's.
 pub(super) const STREAM: &str = "acequia.stream";
 /// The destination that loaded it last.
@@ -26,6 +28,12 @@ const UPDATED_AT: &str = "acequia.updated-at";
 const SCHEMA: &str = "acequia.schema";
 const LOADS: &str = "acequia.loads";
 const LOOKED: &str = "acequia.looked";
+/// A load that another engine writes, and has perhaps written.
+pub(super) const INTENT: &str = "acequia.intent";
+/// The number of the last claim.
+const TURN: &str = "acequia.turn";
+/// What the names of claims begin with.
+const CLAIM: &str = "acequia_";
 /// The table of loads. Its name does not begin with `_`, because not all catalogs accept that.
 pub(super) const LEDGER: &str = "acequia_loads";
 
@@ -202,6 +210,65 @@ impl Looked {
         self.absent.remove(load_id);
         self
     }
+}
+
+/// A load that claims a table, until it is published.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Intent {
+    pub(super) load: String,
+    /// The branch or tag by which it does.
+    pub(super) claim: String,
+}
+
+impl Intent {
+    /// What a table's properties tell.
+    pub(super) fn read(properties: &Properties) -> Option<Self> {
+        from_json(properties.get(INTENT)?)
+    }
+
+    /// The properties that tell it.
+    pub(super) fn write(&self, turn: u64) -> Result<Properties> {
+        let pairs = [(INTENT, to_json(self)?), (TURN, turn.to_string())];
+        Ok(pairs
+            .into_iter()
+            .map(|(key, value)| (key.to_owned(), value))
+            .collect())
+    }
+}
+
+/// The name of the claim of a number.
+pub(super) fn claim(turn: u64) -> String {
+    format!("{CLAIM}{turn}")
+}
+
+/// The claims on a table, and the snapshots that they are at.
+pub(super) fn claims(table: &TableMetadata) -> impl Iterator<Item = (&str, i64)> {
+    table
+        .refs
+        .iter()
+        .filter(|(name, _)| number(name).is_some())
+        .map(|(name, of)| (name.as_str(), of.snapshot_id))
+}
+
+/// The number of the last claim on a table.
+pub(super) fn turn(table: &TableMetadata) -> u64 {
+    let last = table
+        .properties
+        .get(TURN)
+        .and_then(|turn| turn.parse().ok());
+    let claims = claims(table).filter_map(|(name, _)| number(name));
+    claims.chain(last).max().unwrap_or(0)
+}
+
+fn number(claim: &str) -> Option<u64> {
+    claim.strip_prefix(CLAIM)?.parse().ok()
+}
+
+/// Whether a table says of its stream what it said before.
+pub(super) fn stands_as(before: &Properties, now: &Properties) -> bool {
+    [LOAD_ID, POSITION, SCHEMA]
+        .iter()
+        .all(|key| before.get(*key) == now.get(*key))
 }
 
 impl Compact {

@@ -41,6 +41,7 @@ pub(super) fn copy(
     load: &StagedLoad,
 ) -> Result<u64> {
     let encoder = Encoder::new(columns, load_id)?;
+    let files = load.parts.local()?;
     let names = columns.iter().map(|column| column.name.as_str());
     let d: &dyn Dialect = session.dialect();
     let names = d.list(names.chain(load_id.map(|_| LOAD_ID_COLUMN)));
@@ -56,7 +57,7 @@ pub(super) fn copy(
                 chunks: &chunks,
                 chunk: Vec::with_capacity(CHUNK_BYTES + CHUNK_BYTES / 8),
             })
-            .read(&load.files)
+            .read(files)
             {
                 let _ = chunks.send(Err(error));
             }

@@ -1,7 +1,7 @@
 //! PostgreSQL's SQL. No I/O.
 
 use crate::destination::sql::dialect::{GROUPED, KEY, NEW, OLD};
-use crate::destination::sql::statement::{Clause, Merge};
+use crate::destination::sql::statement::Insert;
 use crate::destination::sql::system_columns::SystemColumn;
 use crate::destination::sql::{Dialect, Missing};
 use crate::error::{Error, Result};
@@ -99,13 +99,9 @@ impl Dialect for PostgresSql {
         Some(format!("ANALYZE {table}"))
     }
 
-    fn merge(&self, merge: &Merge<'_>) -> Vec<(Clause, String)> {
-        merge.statements(self)
-    }
-
     /// Sorted rather than joined: a join by what may be NULL is not hashed. The rows of the load are a table, in which each
     /// has a place of its own.
-    fn insert_missing(&self, missing: &Missing<'_>) -> String {
+    fn missing(&self, missing: &Missing<'_>) -> Insert {
         let d: &dyn Dialect = self;
         let named = |alias: &str| {
             let identity = d.identity_of(&missing.compared, alias).into_iter();
@@ -133,7 +129,7 @@ impl Dialect for PostgresSql {
             table = missing.table,
             in_table = missing.in_table,
         );
-        missing.insert(self, from).sql(self, missing.table)
+        missing.insert(self, from)
     }
 }
 

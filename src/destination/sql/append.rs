@@ -46,10 +46,10 @@ pub(super) fn append(
             in_table: &in_table,
             compared: comparable(&rows.columns, steps),
         };
-        inserted += engine.execute(&d.insert_missing(&missing))?;
+        inserted += engine.insert(&table.sql, &d.missing(&missing))?;
     }
     let above = rows.insert(d).load_id(d, manifest).only(&overlap.above);
-    inserted += engine.execute(&above.sql(d, &table.sql))?;
+    inserted += engine.insert(&table.sql, &above)?;
     Ok(LoadOutcome {
         inserted,
         ..LoadOutcome::default()

@@ -116,13 +116,15 @@ fn settle_duplicates(
     let (winners, taken) = temp.make(
         engine,
         WINNERS,
-        &format!(
-            "SELECT DISTINCT ON ({}) {} FROM (SELECT {INNER}.*, {place} AS {PLACE} FROM {} AS {INNER} JOIN {twice} AS {KEY} \
-             ON {}) AS {NEW} WHERE {NEW}.{PLACE} = 1",
-            rows.identity(d, NEW).join(", "),
-            d.list_of(NEW, rows.names()),
-            rows.relation,
-            d.equal(key, INNER, KEY)
+        &d.distinct(
+            &rows.identity(d, NEW),
+            &d.list_of(NEW, rows.names()),
+            &format!(
+                "(SELECT {INNER}.*, {place} AS {PLACE} FROM {} AS {INNER} JOIN {twice} AS {KEY} ON {}) AS {NEW} \
+                 WHERE {NEW}.{PLACE} = 1",
+                rows.relation,
+                d.equal(key, INNER, KEY)
+            ),
         ),
     )?;
     if taken > keys_twice {

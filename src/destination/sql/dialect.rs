@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::evolution::TableSchema;
 use crate::schema::{Column, ColumnType};
 
-use super::statement::{Clause, Merge, Missing};
+use super::statement::{Insert, Missing};
 use super::system_columns::SystemColumn;
 
 // The names of relations within a statement. Where a column holds records, `n.id` may mean a field of the column `n`;
@@ -96,6 +96,11 @@ pub(crate) trait Dialect: fmt::Debug + Sync {
     /// Whether a list of text has that element. NULL or false where the list is NULL.
     fn contains(&self, list: &str, literal: &str) -> String;
 
+    /// The elements of a list, each in a row of its own, within a select list.
+    fn elements(&self, list: &str) -> String {
+        format!("unnest({list})")
+    }
+
     /// The full name of a temporary table.
     fn temporary(&self, name: &str) -> String;
 
@@ -105,11 +110,21 @@ pub(crate) trait Dialect: fmt::Debug + Sync {
         None
     }
 
-    /// The statements that execute a merge, in order, each with the clause whose rows it counts.
-    fn merge(&self, merge: &Merge<'_>) -> Vec<(Clause, String)>;
+    /// Those rows of an overlap that the table does not have, or has fewer times.
+    fn missing(&self, missing: &Missing<'_>) -> Insert;
 
-    /// The statement that adds those rows of an overlap that the table does not have, or has fewer times.
-    fn insert_missing(&self, missing: &Missing<'_>) -> String;
+    /// A query of these columns of what follows `FROM`, without rows that are the same by `identity`.
+    fn distinct(&self, identity: &[String], columns: &str, from: &str) -> String {
+        format!(
+            "SELECT DISTINCT ON ({}) {columns} FROM {from}",
+            identity.join(", ")
+        )
+    }
+
+    /// Whether an expression may have a query in it that reads the row it is of.
+    fn correlates(&self) -> bool {
+        true
+    }
 }
 
 impl dyn Dialect + '_ {

@@ -72,7 +72,7 @@ fn fill(
     columns: Vec<Column>,
 ) -> Result<LoadOutcome> {
     let manifest = &load.manifest;
-    if load.files.is_empty() {
+    if load.parts.is_empty() {
         return Ok(LoadOutcome::default());
     }
     let own = system_columns::columns(manifest);
@@ -98,7 +98,7 @@ fn fill(
         }
         let d = engine.dialect();
         let insert = rows.insert(d).own(d, &own);
-        engine.execute(&insert.sql(d, &table.sql))?
+        engine.insert(&table.sql, &insert)?
     };
     if !may_drop_rows {
         check_rows(inserted, manifest)?;
@@ -120,7 +120,7 @@ fn add(
 ) -> Result<LoadOutcome> {
     let manifest = &load.manifest;
     let mut temp = TempTables::new();
-    let rows = if load.files.is_empty() {
+    let rows = if load.parts.is_empty() {
         None
     } else {
         let rows = engine.stage(load, columns)?;

@@ -43,7 +43,7 @@ pub(super) fn complete(
         })
         .collect();
     // A table of its own, as the rows that the values come from are about to be replaced.
-    let (marks, _) = temp.make(
+    let marks = temp.put(
         engine,
         MARKS,
         &format!(

@@ -52,6 +52,7 @@ pub(crate) use dialect::Dialect;
 pub(crate) use marks::live_ids;
 pub(crate) use rows::{Rows, check_rows};
 pub(crate) use statement::Missing;
+use statement::{Insert, Merge, Written};
 pub(crate) use table::Table;
 
 /// What runs statements: a destination's connection, within its transaction.
@@ -76,6 +77,44 @@ pub(crate) trait Engine {
             Ok(())
         })?;
         Ok(rows)
+    }
+
+    /// Makes a temporary table of a query: its full name and, where that is asked for, its number of rows.
+    fn make_temporary(&mut self, name: &str, query: &str, _counted: bool) -> Result<(String, u64)> {
+        let table = self.dialect().temporary(name);
+        self.execute(&format!("DROP TABLE IF EXISTS {table}"))?;
+        let rows = self.make(&format!("CREATE TEMPORARY TABLE {table} AS {query}"))?;
+        if let Some(analyze) = self.dialect().analyze(&table) {
+            self.execute(&analyze)?;
+        }
+        Ok((table, rows))
+    }
+
+    /// Drops a temporary table.
+    fn drop_temporary(&mut self, table: &str) -> Result<()> {
+        self.execute(&format!("DROP TABLE IF EXISTS {table}"))
+            .map(drop)
+    }
+
+    /// Adds rows to a table; how many.
+    fn insert(&mut self, table: &str, insert: &Insert) -> Result<u64> {
+        let sql = insert.sql(self.dialect(), table);
+        self.execute(&sql)
+    }
+
+    /// Carries out a merge; how many rows each part of it wrote.
+    fn write(&mut self, merge: &Merge<'_>) -> Result<Written> {
+        let mut written = merge.nothing();
+        for (clause, sql) in merge.statements(self.dialect()) {
+            let rows = self.execute(&sql)?;
+            written.count(clause, rows);
+        }
+        Ok(written)
+    }
+
+    /// Whether all that a load does to a table is one statement, so that none finds what another wrote.
+    fn writes_once(&self) -> bool {
+        false
     }
 
     /// The only column of a query, text without NULL.
@@ -135,6 +174,30 @@ pub(crate) trait SqlEngine: Engine {
         known: Option<&TableSchema>,
     ) -> Result<Vec<Index>>;
 
+    /// Adds a column to a table, given in SQL.
+    fn add_column(&mut self, table: &str, name: &str, data_type: &str) -> Result<()> {
+        let column = self.dialect().identifier(name);
+        self.execute(&format!(
+            "ALTER TABLE {table} ADD COLUMN {column} {data_type}"
+        ))
+        .map(drop)
+    }
+
+    /// Gives a column of a table, given in SQL, a type, and as its values those of an expression, cast to it.
+    fn change_column(
+        &mut self,
+        table: &str,
+        name: &str,
+        data_type: &str,
+        value: &str,
+    ) -> Result<()> {
+        let column = self.dialect().identifier(name);
+        self.execute(&format!(
+            "ALTER TABLE {table} ALTER COLUMN {column} SET DATA TYPE {data_type} USING CAST({value} AS {data_type})"
+        ))
+        .map(drop)
+    }
+
     /// The columns of a load with the types that the table has for them; `schema` is the table's.
     fn load_columns(
         &mut self,
@@ -183,7 +246,7 @@ pub(crate) trait SqlEngine: Engine {
         manifest: &'a Manifest,
         schema: &TableSchema,
         rows: &Rows,
-    ) -> Result<statement::Merge<'a>>;
+    ) -> Result<Merge<'a>>;
 }
 
 impl dyn Engine + '_ {
@@ -242,20 +305,27 @@ impl TempTables {
         name: &str,
         query: &str,
     ) -> Result<(String, u64)> {
-        let table = engine.dialect().temporary(name);
-        engine.execute(&format!("DROP TABLE IF EXISTS {table}"))?;
-        let rows = engine.make(&format!("CREATE TEMPORARY TABLE {table} AS {query}"))?;
-        if let Some(analyze) = engine.dialect().analyze(&table) {
-            engine.execute(&analyze)?;
-        }
+        let (table, rows) = engine.make_temporary(name, query, true)?;
         self.made.push(table.clone());
         Ok((table, rows))
+    }
+
+    /// Makes a temporary table whose rows nobody counts. Its full name.
+    pub(crate) fn put(
+        &mut self,
+        engine: &mut dyn Engine,
+        name: &str,
+        query: &str,
+    ) -> Result<String> {
+        let (table, _) = engine.make_temporary(name, query, false)?;
+        self.made.push(table.clone());
+        Ok(table)
     }
 
     /// Drops what was made.
     pub(crate) fn drop_all(self, engine: &mut dyn Engine) -> Result<()> {
         for table in self.made {
-            engine.execute(&format!("DROP TABLE IF EXISTS {table}"))?;
+            engine.drop_temporary(&table)?;
         }
         Ok(())
     }

@@ -34,7 +34,10 @@ pub(super) fn apply(
         Some(rows) => Some(dedup::deduplicate(engine, temp, manifest, rows)?),
         None => None,
     };
-    let mut merge = Merge::new(table, &manifest.primary_key);
+    let mut merge = Merge {
+        keeps_versions: true,
+        ..Merge::new(table, &manifest.primary_key)
+    };
     let d = engine.dialect();
     let closing = d.value(&instant(manifest.extracted_at), &ColumnType::TimestampTz);
     let is_current = format!("{} IS NULL", d.of(OLD, VALID_TO));

@@ -10,11 +10,11 @@ use super::Rows;
 #[derive(Debug, Clone)]
 pub(crate) struct Insert {
     /// Each column with the expression of its value.
-    pub(super) columns: Vec<(String, String)>,
+    pub(crate) columns: Vec<(String, String)>,
     /// The relation of the values, which follows `FROM`.
-    pub(super) from: String,
-    pub(super) condition: Option<String>,
-    pub(super) is_only_new: bool,
+    pub(crate) from: String,
+    pub(crate) condition: Option<String>,
+    pub(crate) is_only_new: bool,
 }
 
 /// The changes of a table's rows, which are identified by a key: of rows whose key is not in any relation, of rows whose
@@ -27,6 +27,9 @@ pub(crate) struct Merge<'a> {
     pub(crate) key: &'a [String],
     /// Whether every row of the table is deleted first.
     pub(crate) empties: bool,
+    /// Whether a key has several rows, which are versions of one: the one that is changed is the current one, and one that comes
+    /// stands beside it.
+    pub(crate) keeps_versions: bool,
     /// The change of rows whose key is not in the relations.
     pub(crate) unmatched: Option<Unmatched>,
     /// The change of rows whose key is in a relation: each relation has keys of its own.
@@ -115,6 +118,7 @@ impl<'a> Merge<'a> {
             table,
             key,
             empties: false,
+            keeps_versions: false,
             unmatched: None,
             matched: Vec::new(),
             insert: None,

@@ -216,8 +216,7 @@ impl Table {
         name: &str,
         data_type: &str,
     ) -> Result<()> {
-        let column = self.dialect.identifier(name);
-        self.change(engine, &format!("ADD COLUMN {column} {data_type}"))?;
+        engine.add_column(&self.sql, name, data_type)?;
         self.columns.push((name.to_owned(), data_type.to_owned()));
         Ok(())
     }
@@ -255,14 +254,9 @@ impl Table {
         data_type: &str,
         value: &str,
     ) -> Result<()> {
-        let column = self.dialect.identifier(name);
-        self.change(
-            engine,
-            &format!(
-                "ALTER COLUMN {column} SET DATA TYPE {data_type} USING CAST({value} AS {data_type})"
-            ),
-        )
-        .map_err(|error| error.context(format!("column `{name}` of table {}", self.shown)))?;
+        engine
+            .change_column(&self.sql, name, data_type, value)
+            .map_err(|error| error.context(format!("column `{name}` of table {}", self.shown)))?;
         for (known, of_known) in &mut self.columns {
             if self.dialect.is_same_name(known, name) {
                 data_type.clone_into(of_known);

@@ -93,6 +93,22 @@ impl Insert {
     }
 }
 
+impl Written {
+    /// Counts the rows of a clause.
+    pub(crate) fn count(&mut self, clause: Clause, rows: u64) {
+        match clause {
+            Clause::Empties => {}
+            Clause::Unmatched => self.unmatched = rows,
+            Clause::Matched(place) => {
+                if let Some(matched) = self.matched.get_mut(place) {
+                    *matched = rows;
+                }
+            }
+            Clause::Insert => self.inserted = rows,
+        }
+    }
+}
+
 impl Missing<'_> {
     /// The statement that adds the rows of the load, [`NEW`] of the relation that follows `FROM`.
     pub(crate) fn insert(&self, d: &dyn Dialect, from: String) -> Insert {
@@ -105,24 +121,15 @@ impl Missing<'_> {
 impl Merge<'_> {
     /// Carries it out.
     pub(crate) fn run(&self, engine: &mut dyn Engine) -> Result<Written> {
-        let mut written = Written {
+        engine.write(self)
+    }
+
+    /// What it has written before it began.
+    pub(crate) fn nothing(&self) -> Written {
+        Written {
             matched: vec![0; self.matched.len()],
             ..Written::default()
-        };
-        for (clause, sql) in engine.dialect().merge(self) {
-            let rows = engine.execute(&sql)?;
-            match clause {
-                Clause::Empties => {}
-                Clause::Unmatched => written.unmatched = rows,
-                Clause::Matched(place) => {
-                    if let Some(matched) = written.matched.get_mut(place) {
-                        *matched = rows;
-                    }
-                }
-                Clause::Insert => written.inserted = rows,
-            }
         }
-        Ok(written)
     }
 
     /// Carries it out, and counts: a row that is replaced or changed is updated, and one that takes another's place is not

@@ -22,8 +22,10 @@ use tempfile::TempDir;
 use crate::host::{free_ports, log_tail, supervise, wait};
 
 mod pyiceberg;
+mod sail;
 
 use pyiceberg::PyIceberg;
+pub use sail::Sail;
 
 const WAREHOUSE: &str = "lake";
 const LANDING: &str = "landing";
@@ -495,9 +497,16 @@ impl Drop for Lake {
 
 /// The folder of what the lake needs, where `scripts/setup.sh` puts it.
 fn tools() -> Result<PathBuf> {
+    let what = "SeaweedFS, PyIceberg and DuckDB's extensions";
+    installed("LAKE_FOLDER", "lake.txt", what)
+}
+
+/// A folder of tools, which a variable of `scripts/tools.sh` names, and which holds what a list says.
+fn installed(variable: &str, list: &str, what: &str) -> Result<PathBuf> {
     let project = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let script = format!(". scripts/tools.sh && printf %s \"${variable}\"");
     let output = Command::new("bash")
-        .args(["-c", ". scripts/tools.sh && printf %s \"$LAKE_FOLDER\""])
+        .args(["-c", &script])
         .current_dir(&project)
         .stdin(Stdio::null())
         .output()
@@ -508,12 +517,12 @@ fn tools() -> Result<PathBuf> {
     );
     let folder = PathBuf::from(String::from_utf8(output.stdout)?);
     // Written last, so that what is there is whole; and of other versions where the lists differ.
-    let wanted = fs::read(project.join("scripts/lake.txt"))?;
-    if fs::read(folder.join("lake.txt")).is_ok_and(|installed| installed == wanted) {
+    let wanted = fs::read(project.join("scripts").join(list))?;
+    if fs::read(folder.join(list)).is_ok_and(|installed| installed == wanted) {
         Ok(folder)
     } else {
         bail!(
-            "{} does not hold SeaweedFS, PyIceberg and DuckDB's extensions as scripts/lake.txt lists them: run scripts/setup.sh",
+            "{} does not hold {what} as scripts/{list} lists them: run scripts/setup.sh",
             folder.display()
         )
     }

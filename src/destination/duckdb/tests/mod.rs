@@ -10,12 +10,12 @@ use duckdb::Connection;
 use tempfile::TempDir;
 
 use super::*;
-use crate::destination::Destination as _;
 use crate::destination::conformance::{
     self, Dialect, Fixture, Load, Subject, conformance, ints, longs, texts, write,
 };
 use crate::destination::sql::Dialect as _;
 use crate::destination::sql::Engine as _;
+use crate::destination::{Destination as _, Parts};
 use crate::evolution::assign_field_ids;
 use crate::mode::Disposition;
 use crate::position::{CursorPosition, CursorValue, Position};

@@ -101,9 +101,11 @@ fn how_fast() {
     };
     for run in ["first", "again"] {
         let mut staged = fixture.stage(&Load::full("ventas", &many(2, 0)));
-        staged.files = (0..millions)
-            .map(|million| folder.join(format!("{million}.parquet")))
-            .collect();
+        staged.parts = Parts::Local(
+            (0..millions)
+                .map(|million| folder.join(format!("{million}.parquet")))
+                .collect(),
+        );
         staged.manifest.rows = millions.unsigned_abs() * 1_000_000;
         let start = Instant::now();
         let outcome = fixture.db.load(&staged).unwrap().outcome;
@@ -120,9 +122,11 @@ fn how_fast() {
             .by_cursor(Disposition::Merge, "updated_at", None, Some(value(last)))
             .key_not_unique(),
     );
-    staged.files = (0..millions)
-        .map(|million| folder.join(format!("{million}.parquet")))
-        .collect();
+    staged.parts = Parts::Local(
+        (0..millions)
+            .map(|million| folder.join(format!("{million}.parquet")))
+            .collect(),
+    );
     let start = Instant::now();
     let outcome = fixture.db.load(&staged).unwrap().outcome;
     eprintln!(

@@ -20,6 +20,10 @@ mod kept;
 mod names;
 mod opening;
 mod refusals;
+#[cfg(feature = "spark")]
+mod sail;
+#[cfg(feature = "spark")]
+mod sail_failures;
 
 conformance!(Namespace);
 
@@ -234,6 +238,7 @@ fn lake(parts: &[&str]) -> config::Lake {
             endpoint: Some(text(endpoint)),
             by_path: true,
         }),
+        engine: None,
         extensions: Some(PathBuf::from(extensions)),
         memory_limit: Some(256 << 20),
     }

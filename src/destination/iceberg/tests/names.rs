@@ -7,9 +7,15 @@ fn names_that_the_catalog_does_not_take_are_told_beforehand() {
     let fixture = Fixture::<Namespace>::new();
     let check = |tables: &[&str]| {
         let tables: Vec<String> = tables.iter().map(|table| (*table).to_owned()).collect();
-        super::super::check("lake", &fixture.place.lake, &fixture.place.name, &tables)
-            .unwrap()
-            .missing
+        super::super::check(
+            "lake",
+            &fixture.place.lake,
+            &fixture.place.name,
+            &tables,
+            None,
+        )
+        .unwrap()
+        .missing
     };
     assert_eq!(check(&["ventas", "ventas__changes", "a-b"]), []);
     let missing = check(&["ventas", "Mi Tabla", "_x"]);

@@ -9,6 +9,7 @@ use crate::destination::sql::statement::{Action, Insert, Matched, Merge, Unmatch
 use crate::destination::sql::{Engine, TempTables};
 use crate::destination::{LOAD_ID_COLUMN, LoadOutcome};
 use crate::error::Result;
+use crate::schema::ColumnType;
 
 use super::log::{END, Log, ORDINAL, ROW, STORED};
 use super::toast::Whole;
@@ -58,6 +59,10 @@ pub(super) fn find_last(
     let (brought, gone) = (d.of(GROUPED, ROW), d.of(GROUPED, END));
     let deleted = format!("CASE WHEN {gone} > coalesce({brought}, -1) THEN {gone} END");
     let ended = match &ends {
+        Some(_) if log.counts.truncates > 0 && !d.correlates() => {
+            let first = first_truncate_after(engine, log, &format!("coalesce({brought}, -1)"))?;
+            format!("least({deleted}, {first})")
+        }
         Some(ends) if log.counts.truncates > 0 => {
             let truncates = make_truncates(engine, temp, log, ends)?;
             format!(
@@ -260,6 +265,23 @@ fn count_living(
     Ok((living, updated, deleted))
 }
 
+/// The first truncate after a number, in SQL: the truncates are few, and stand in it.
+fn first_truncate_after(engine: &mut dyn Engine, log: &Log<'_>, number: &str) -> Result<String> {
+    let d = log.d;
+    let ordinal = d.of(NEW, ORDINAL);
+    let truncates = engine.texts(&format!(
+        "SELECT {} FROM {} AS {NEW} WHERE {} ORDER BY {ordinal}",
+        d.cast(&ordinal, &ColumnType::Text),
+        log.relation,
+        log.is(NEW, &[Op::Truncate])
+    ))?;
+    let cases: Vec<String> = truncates
+        .iter()
+        .map(|truncate| format!(" WHEN {number} < {truncate} THEN {truncate}"))
+        .collect();
+    Ok(format!("CASE{} END", cases.concat()))
+}
+
 /// Deletes and truncates with their place and time.
 fn make_ends(engine: &mut dyn Engine, temp: &mut TempTables, log: &Log<'_>) -> Result<String> {
     let query = format!(
@@ -268,7 +290,7 @@ fn make_ends(engine: &mut dyn Engine, temp: &mut TempTables, log: &Log<'_>) -> R
         log.relation,
         log.is(NEW, &[Op::Delete, Op::Truncate])
     );
-    Ok(temp.make(engine, ENDS, &query)?.0)
+    temp.put(engine, ENDS, &query)
 }
 
 /// The truncates alone: few, as each key is compared with all of them.
@@ -283,7 +305,7 @@ fn make_truncates(
         log.d.of(OF, ORDINAL),
         log.d.of(OF, OP)
     );
-    Ok(temp.make(engine, TRUNCATES, &query)?.0)
+    temp.put(engine, TRUNCATES, &query)
 }
 
 /// What marks a row as deleted, from the change [`NEW`].

@@ -54,7 +54,7 @@ pub(super) fn load(
         _ => None,
     };
     let changelog = changelog.as_ref().map(|changelog| changelog.sql.as_str());
-    if load.files.is_empty() {
+    if load.parts.is_empty() {
         if let Some(changelog) = changelog.filter(|_| anew) {
             changelog::mark_new_snapshot(engine, changelog, manifest, None)?;
         }
@@ -83,17 +83,20 @@ fn apply(
     let mut log = Log::survey(engine, manifest, rows)?;
     check_rows(u64::try_from(log.counts.all).unwrap_or(u64::MAX), manifest)?;
     let mut outcome = LoadOutcome::default();
-    if target.is_new && log.counts.snapshot > 0 {
+    let is_snapshot = log.counts.snapshot == log.counts.all;
+    if target.is_new && log.counts.snapshot > 0 && (is_snapshot || !engine.writes_once()) {
         outcome.inserted = insert_snapshot(engine, target, &log)?;
         if let Some(changelog) = target.changelog {
             let snapshot = log.only(&log.is(INNER, &[Op::Snapshot]));
             changelog::mark_new_snapshot(engine, changelog, manifest, Some(&snapshot))?;
             changelog::append(engine, changelog, &log, &snapshot)?;
         }
-        if log.counts.snapshot == log.counts.all {
+        if is_snapshot {
             return Ok(outcome);
         }
         log = log.without_snapshot();
+    } else if target.is_new && log.counts.snapshot > 0 {
+        refuse_twice(engine, &log)?;
     }
     let folded = if manifest.primary_key.is_empty() {
         whole_rows(engine, &mut temp, target, &log)
@@ -148,6 +151,18 @@ fn whole_rows(
 
 /// Puts the rows of a snapshot into the empty table.
 fn insert_snapshot(engine: &mut dyn Engine, target: Target<'_>, log: &Log<'_>) -> Result<u64> {
+    refuse_twice(engine, log)?;
+    let d = engine.dialect();
+    let snapshot = log.is(NEW, &[Op::Snapshot]);
+    let insert = Insert::rows(&log.relation)
+        .columns(d, NEW, log.stored())
+        .own(d, &system_columns::columns(log.manifest))
+        .only(snapshot);
+    engine.insert(&target.table.sql, &insert)
+}
+
+/// Refuses a snapshot with two rows of one key.
+fn refuse_twice(engine: &mut dyn Engine, log: &Log<'_>) -> Result<()> {
     let d = engine.dialect();
     let snapshot = log.is(NEW, &[Op::Snapshot]);
     if !log.manifest.primary_key.is_empty() && !log.manifest.key_is_unique {
@@ -165,11 +180,7 @@ fn insert_snapshot(engine: &mut dyn Engine, target: Target<'_>, log: &Log<'_>) -
             .remedy("name columns that are unique together with `primary_key`"));
         }
     }
-    let insert = Insert::rows(&log.relation)
-        .columns(d, NEW, log.stored())
-        .own(d, &system_columns::columns(log.manifest))
-        .only(snapshot);
-    engine.execute(&insert.sql(d, &target.table.sql))
+    Ok(())
 }
 
 impl Log<'_> {

@@ -73,7 +73,7 @@ impl Tracer<'_> {
             d.of(OF, UNCHANGED),
             joins = joins.concat(),
         );
-        Ok(temp.make(engine, SOURCES, &query)?.0)
+        temp.put(engine, SOURCES, &query)
     }
 
     /// Fetches the values.
@@ -129,7 +129,7 @@ impl Tracer<'_> {
             table = self.table,
             same_key = d.equal(&self.log.manifest.primary_key, OLD, KEY),
         );
-        let (filled, _) = temp.make(engine, FILLED, &query)?;
+        let filled = temp.put(engine, FILLED, &query)?;
         self.refuse_lost(engine, &filled)?;
         Ok(filled)
     }

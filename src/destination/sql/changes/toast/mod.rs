@@ -107,7 +107,8 @@ impl Whole {
 fn lacking<'a>(engine: &mut dyn Engine, log: &'a Log<'_>) -> Result<Vec<&'a str>> {
     let unchanged = log.d.of(NEW, UNCHANGED);
     let names = engine.texts(&format!(
-        "SELECT DISTINCT unnest({unchanged}) FROM {} AS {NEW} WHERE {unchanged} IS NOT NULL",
+        "SELECT DISTINCT {} FROM {} AS {NEW} WHERE {unchanged} IS NOT NULL",
+        log.d.elements(&unchanged),
         log.relation
     ))?;
     if let Some(column) = log
@@ -201,7 +202,7 @@ impl Tracer<'_> {
             of_born = d.of(GROUPED, BORN),
             born = d.identifier(BORN),
         );
-        Ok(temp.make(engine, TRACE, &query)?.0)
+        temp.put(engine, TRACE, &query)
     }
 
     /// The keys to look at: usually few of those that changed.
@@ -226,7 +227,7 @@ impl Tracer<'_> {
             d.list_of(NEW, log.key()),
             log.relation
         );
-        Ok(temp.make(engine, KEYS, &query)?.0)
+        temp.put(engine, KEYS, &query)
     }
 
     /// The changes with the columns that separate lives, [`CLEARED`] included.
@@ -274,7 +275,7 @@ impl Tracer<'_> {
             })
             .collect();
         let [mut this, mut other] = LINKS;
-        let mut links = temp.make(engine, this, &first.join(" UNION ALL "))?.0;
+        let mut links = temp.put(engine, this, &first.join(" UNION ALL "))?;
         let pending = |links: &str| {
             format!("SELECT count(*) FROM {links} AS {OF} WHERE {OF}.via IS NOT NULL")
         };
@@ -285,7 +286,7 @@ impl Tracer<'_> {
                  coalesce({NEW}.home, {OF}.home) AS home FROM {links} AS {NEW} LEFT JOIN {links} AS {OF} \
                  ON {OF}.place = {NEW}.place AND {OF}.moved = {NEW}.via"
             );
-            links = temp.make(engine, this, &further)?.0;
+            links = temp.put(engine, this, &further)?;
         }
         Ok(links)
     }

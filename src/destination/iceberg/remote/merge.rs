@@ -1,0 +1,484 @@
+//! A load's change of a table as one statement, which may be repeated. No I/O.
+//!
+//! The rows of the source say each what becomes of one row of the table, which is found by the key, and where a key has
+//! several versions by when one began. What the source needs of the table it reads from the snapshot that the load began on; so
+//! the statement does the same however often it is run, whatever it has done before.
+
+use std::collections::BTreeSet;
+
+use crate::destination::LOAD_ID_COLUMN;
+use crate::destination::sql::Dialect;
+use crate::destination::sql::dialect::{NEW, OLD};
+use crate::destination::sql::statement::{Action, Clause, Insert, Merge};
+use crate::destination::sql::system_columns::VALID_FROM;
+use crate::error::{Error, Result};
+use crate::schema::ColumnType;
+
+use super::dialect::SparkSql;
+
+/// What becomes of a row.
+const WHAT: &str = "_acequia_what";
+/// Rows that are written whole.
+const WHOLE: usize = 0;
+/// Rows that are deleted.
+const GONE: usize = 1;
+/// Rows of which columns change: the first of several kinds.
+const CHANGED: usize = 2;
+
+/// The table of a load.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Target<'a> {
+    /// What is written to, in SQL.
+    pub(super) writes: &'a str,
+    /// What is read, in SQL: no rows where the table is made anew.
+    pub(super) reads: &'a str,
+    /// Its columns: names, and types in SQL.
+    pub(super) columns: &'a [(String, String)],
+    /// Whether it is made anew: what it has goes.
+    pub(super) anew: bool,
+}
+
+/// The statement that a merge is.
+#[derive(Debug)]
+pub(super) struct Written<'a> {
+    target: Target<'a>,
+    merge: &'a Merge<'a>,
+    identity: Vec<String>,
+    /// The columns of the source's rows.
+    used: Vec<&'a (String, String)>,
+    /// The queries of the source's rows, each with the clause that it stands for and what becomes of its rows.
+    sources: Vec<(Clause, usize, String)>,
+}
+
+/// How many rows the source has of a kind, and between which keys they lie.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Counted {
+    pub(super) what: usize,
+    pub(super) rows: u64,
+    pub(super) span: Option<(String, String)>,
+}
+
+impl<'a> Written<'a> {
+    /// What a merge comes to.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] where it writes a column that the table does not have.
+    pub(super) fn of(target: Target<'a>, merge: &'a Merge<'a>) -> Result<Self> {
+        let mut identity = merge.key.to_vec();
+        if merge.keeps_versions {
+            identity.push(VALID_FROM.to_owned());
+        }
+        let mut names: BTreeSet<&str> = identity.iter().map(String::as_str).collect();
+        if let Some(insert) = &merge.insert {
+            names.extend(insert.columns.iter().map(|(name, _)| name.as_str()));
+        }
+        if let Some(unmatched) = &merge.unmatched {
+            names.extend(unmatched.set.iter().map(|(name, _)| *name));
+        }
+        for matched in &merge.matched {
+            if let Action::Update(set) = &matched.action {
+                names.extend(set.iter().map(|(name, _)| name.as_str()));
+            }
+        }
+        let used: Vec<&(String, String)> = target
+            .columns
+            .iter()
+            .filter(|(name, _)| names.contains(name.as_str()))
+            .collect();
+        if used.len() != names.len() {
+            return Err(Error::internal(
+                "a merge writes a column that its table lacks",
+            ));
+        }
+        let mut written = Self {
+            target,
+            merge,
+            identity,
+            used,
+            sources: Vec::new(),
+        };
+        written.sources = written.sources();
+        Ok(written)
+    }
+
+    fn sources(&self) -> Vec<(Clause, usize, String)> {
+        let d: &dyn Dialect = &SparkSql;
+        let mut sources = Vec::new();
+        let (merge, reads) = (self.merge, self.target.reads);
+        if !self.target.anew {
+            if let Some(unmatched) = &merge.unmatched {
+                let set = unmatched.set.iter();
+                let set: Vec<_> = set.map(|(name, value)| (*name, value.as_str())).collect();
+                let of = unmatched.from.as_ref();
+                let of = of.map_or_else(String::new, |from| format!(" CROSS JOIN {from} AS {NEW}"));
+                let missing = unmatched.keys.as_ref();
+                let missing = missing.map_or_else(String::new, |keys| {
+                    format!(" AND {}", not_among(d, merge.key, keys, OLD))
+                });
+                let select = format!(
+                    "{} FROM {reads} AS {OLD}{of} WHERE {}{missing}",
+                    self.row(OLD, &set),
+                    unmatched.condition
+                );
+                sources.push((Clause::Unmatched, CHANGED, select));
+            }
+            for (place, matched) in merge.matched.iter().enumerate() {
+                let (what, set) = match &matched.action {
+                    // The rows that come say so themselves.
+                    Action::Replace => continue,
+                    Action::Delete => (GONE, Vec::new()),
+                    Action::Update(set) => {
+                        let set = set.iter();
+                        let set = set.map(|(name, value)| (name.as_str(), value.as_str()));
+                        (CHANGED + 1 + place, set.collect())
+                    }
+                };
+                let condition = matched.condition.as_ref();
+                let condition = condition.map_or_else(String::new, |only| format!(" WHERE {only}"));
+                let select = format!(
+                    "{} FROM {} AS {NEW} JOIN {reads} AS {OLD} ON {}{condition}",
+                    self.row(OLD, &set),
+                    matched.keys,
+                    d.equal(merge.key, NEW, OLD)
+                );
+                sources.push((Clause::Matched(place), what, select));
+            }
+        }
+        if let Some(insert) = &merge.insert {
+            let values: Vec<_> = insert
+                .columns
+                .iter()
+                .map(|(name, value)| (name.as_str(), value.as_str()))
+                .collect();
+            let is_new = insert.is_only_new && !self.target.anew;
+            let is_new = is_new.then(|| not_among(d, merge.key, reads, NEW));
+            let conditions: Vec<&str> = [insert.condition.as_deref(), is_new.as_deref()]
+                .into_iter()
+                .flatten()
+                .collect();
+            let mut select = format!("{} FROM {}", self.row(NEW, &values), insert.from);
+            if !conditions.is_empty() {
+                select = format!("{select} WHERE {}", conditions.join(" AND "));
+            }
+            sources.push((Clause::Insert, WHOLE, select));
+        }
+        sources
+    }
+
+    /// The columns of a source's row: the values that are given, the identity of the row of that alias, NULL for the rest.
+    fn row(&self, alias: &str, values: &[(&str, &str)]) -> String {
+        let d: &dyn Dialect = &SparkSql;
+        let columns: Vec<String> = self
+            .used
+            .iter()
+            .map(|(name, data_type)| {
+                let given = values.iter().find(|(of, _)| of == name);
+                let value = match given {
+                    Some((_, value)) => (*value).to_owned(),
+                    None if self.identity.contains(name) => d.of(alias, name),
+                    None => "NULL".to_owned(),
+                };
+                format!("CAST({value} AS {data_type}) AS {}", d.identifier(name))
+            })
+            .collect();
+        format!("SELECT {}", columns.join(", "))
+    }
+
+    /// The source's rows, each with what becomes of it.
+    fn source(&self) -> String {
+        let d: &dyn Dialect = &SparkSql;
+        let names = d.list(self.used.iter().map(|(name, _)| name.as_str()));
+        let sources: Vec<String> = self
+            .sources
+            .iter()
+            .map(|(_, what, select)| {
+                format!("SELECT {what} AS {WHAT}, {names} FROM ({select}) AS {NEW}")
+            })
+            .collect();
+        let typed = typed(self.target, &self.used, Some(WHAT));
+        format!("({typed}{})", sources.join(" UNION ALL "))
+    }
+
+    /// The query that counts the source's rows of each kind, and tells between which keys they lie; none where there are none.
+    pub(super) fn count(&self) -> Option<String> {
+        let d: &dyn Dialect = &SparkSql;
+        if self.sources.is_empty() {
+            return None;
+        }
+        let span = self.spanned().map_or_else(
+            || "NULL, NULL".to_owned(),
+            |(name, _)| {
+                let key = d.of(NEW, name);
+                format!("CAST(min({key}) AS STRING), CAST(max({key}) AS STRING)")
+            },
+        );
+        Some(format!(
+            "SELECT CAST({NEW}.{WHAT} AS STRING), CAST(count(*) AS STRING), {span} FROM {} AS {NEW} GROUP BY {NEW}.{WHAT}",
+            self.source()
+        ))
+    }
+
+    /// The query that counts the rows that come whose key the table has, where rows are replaced.
+    pub(super) fn count_replaced(&self) -> Option<String> {
+        let d: &dyn Dialect = &SparkSql;
+        let replaces = |matched: &crate::destination::sql::statement::Matched| {
+            matches!(matched.action, Action::Replace)
+        };
+        if self.target.anew || !self.merge.matched.iter().any(replaces) {
+            return None;
+        }
+        let (_, _, whole) = self.sources.iter().find(|(_, what, _)| *what == WHOLE)?;
+        Some(format!(
+            "SELECT count(*) FROM ({whole}) AS {NEW} JOIN {} AS {OLD} ON {}",
+            self.target.reads,
+            d.equal(&self.identity, NEW, OLD)
+        ))
+    }
+
+    /// The clauses that rows of a kind stand for.
+    pub(super) fn clauses(&self, what: usize) -> impl Iterator<Item = Clause> {
+        self.sources
+            .iter()
+            .filter(move |(_, of, _)| *of == what)
+            .map(|(clause, _, _)| *clause)
+    }
+
+    /// The places of the parts by which rows are replaced.
+    pub(super) fn replacing(&self) -> impl Iterator<Item = Clause> {
+        let matched = self.merge.matched.iter().enumerate();
+        matched
+            .filter(|(_, matched)| matches!(matched.action, Action::Replace))
+            .map(|(place, _)| Clause::Matched(place))
+    }
+
+    /// The key's first column, where its values are ordered as their literals are read.
+    fn spanned(&self) -> Option<&'a (String, String)> {
+        let name = self.merge.key.first()?;
+        let column = self.target.columns.iter().find(|(of, _)| of == name)?;
+        matches!(
+            SparkSql.parse_type(&column.1)?,
+            ColumnType::Int32
+                | ColumnType::Int64
+                | ColumnType::Date
+                | ColumnType::Timestamp
+                | ColumnType::TimestampTz
+                | ColumnType::Decimal { .. }
+                | ColumnType::Text
+        )
+        .then_some(column)
+    }
+
+    /// The statement; none where nothing is to be done. Between which keys the source's rows lie stands in it as literals, so
+    /// that files without such keys are not read.
+    pub(super) fn sql(&self, counted: &[Counted]) -> Option<String> {
+        let d: &dyn Dialect = &SparkSql;
+        let empties = self.merge.empties || self.target.anew;
+        let has = |what: usize| counted.iter().any(|of| of.what == what && of.rows > 0);
+        if !empties && counted.iter().all(|of| of.rows == 0) {
+            return None;
+        }
+        let mut on = d.equal(&self.identity, OLD, NEW);
+        let spans: Option<Vec<_>> = counted.iter().map(|of| of.span.as_ref()).collect();
+        if let (Some((name, data_type)), Some(spans)) = (self.spanned(), spans) {
+            let key = d.of(OLD, name);
+            let bound = |text: &str| format!("CAST({} AS {data_type})", d.literal(text));
+            let [lowest, highest] = [
+                spans
+                    .iter()
+                    .map(|(lowest, _)| bound(lowest))
+                    .collect::<Vec<_>>(),
+                spans.iter().map(|(_, highest)| bound(highest)).collect(),
+            ];
+            if let ([lowest], [highest]) = (lowest.as_slice(), highest.as_slice()) {
+                on = format!("{on} AND {key} >= {lowest} AND {key} <= {highest}");
+            } else if !lowest.is_empty() {
+                on = format!(
+                    "{on} AND {key} >= least({}) AND {key} <= greatest({})",
+                    lowest.join(", "),
+                    highest.join(", ")
+                );
+            }
+        }
+        let mut sql = format!(
+            "MERGE INTO {} AS {OLD} USING {} AS {NEW} ON {on}",
+            self.target.writes,
+            self.source()
+        );
+        if has(GONE) {
+            sql.push_str(&format!(
+                " WHEN MATCHED AND {NEW}.{WHAT} = {GONE} THEN DELETE"
+            ));
+        }
+        for (what, set) in self.changed().filter(|(what, _)| has(*what)) {
+            sql.push_str(&format!(
+                " WHEN MATCHED AND {NEW}.{WHAT} = {what} THEN UPDATE SET {}",
+                self.assigned(&set)
+            ));
+        }
+        if let Some(insert) = self.merge.insert.as_ref().filter(|_| has(WHOLE)) {
+            sql.push_str(&self.whole(insert));
+        }
+        if empties {
+            sql.push_str(" WHEN NOT MATCHED BY SOURCE THEN DELETE");
+        }
+        Some(sql)
+    }
+
+    /// Which columns change of the rows of each kind of which columns change.
+    fn changed(&self) -> impl Iterator<Item = (usize, Vec<&str>)> {
+        let unmatched = self.merge.unmatched.iter().map(|unmatched| {
+            let set = unmatched.set.iter().map(|(name, _)| *name);
+            (CHANGED, set.collect())
+        });
+        let matched = self.merge.matched.iter().enumerate();
+        let matched = matched.filter_map(|(place, matched)| match &matched.action {
+            Action::Update(set) => {
+                let set = set.iter().map(|(name, _)| name.as_str());
+                Some((CHANGED + 1 + place, set.collect()))
+            }
+            Action::Delete | Action::Replace => None,
+        });
+        unmatched.chain(matched)
+    }
+
+    fn assigned(&self, names: &[&str]) -> String {
+        let d: &dyn Dialect = &SparkSql;
+        let assigned: Vec<String> = names
+            .iter()
+            .map(|name| format!("{} = {}", d.identifier(name), d.of(NEW, name)))
+            .collect();
+        assigned.join(", ")
+    }
+
+    /// What becomes of rows that are written whole: what the load does not have of them is NULL.
+    fn whole(&self, insert: &Insert) -> String {
+        let d: &dyn Dialect = &SparkSql;
+        let given: Vec<&str> = insert
+            .columns
+            .iter()
+            .map(|(name, _)| name.as_str())
+            .collect();
+        let others = self.target.columns.iter();
+        let others: Vec<String> = others
+            .filter(|(name, _)| !given.contains(&name.as_str()))
+            .map(|(name, data_type)| {
+                format!(", {} = CAST(NULL AS {data_type})", d.identifier(name))
+            })
+            .collect();
+        let changed: Vec<&str> = given
+            .iter()
+            .copied()
+            .filter(|name| !self.identity.iter().any(|of| of == name))
+            .collect();
+        format!(
+            " WHEN MATCHED AND {NEW}.{WHAT} = {WHOLE} THEN UPDATE SET {}{} WHEN NOT MATCHED AND {NEW}.{WHAT} = {WHOLE} THEN \
+             INSERT ({}) VALUES ({})",
+            self.assigned(&changed),
+            others.concat(),
+            d.list(given.iter().copied()),
+            d.list_of(NEW, given.iter().copied()),
+        )
+    }
+}
+
+/// The rows that are added, those of all these inserts: the columns that they have, and the query.
+fn added(target: Target<'_>, inserts: &[Insert]) -> Result<(Vec<String>, String)> {
+    let d: &dyn Dialect = &SparkSql;
+    let of = |insert: &Insert, name: &str| {
+        let found = insert.columns.iter().find(|(of, _)| of == name);
+        found.map(|(_, value)| value.clone())
+    };
+    let has = |name: &str| inserts.iter().any(|insert| of(insert, name).is_some());
+    let columns: Vec<&(String, String)> = target
+        .columns
+        .iter()
+        .filter(|(name, _)| has(name))
+        .collect();
+    let names: BTreeSet<&String> = inserts
+        .iter()
+        .flat_map(|insert| insert.columns.iter().map(|(name, _)| name))
+        .collect();
+    if columns.len() != names.len() {
+        return Err(Error::internal(
+            "an insert has a column that its table lacks",
+        ));
+    }
+    let selects: Vec<String> = inserts
+        .iter()
+        .map(|insert| {
+            let values: Vec<String> = columns
+                .iter()
+                .map(|(name, data_type)| {
+                    let value = of(insert, name).unwrap_or_else(|| "NULL".to_owned());
+                    format!("CAST({value} AS {data_type}) AS {}", d.identifier(name))
+                })
+                .collect();
+            let only = insert.condition.as_ref();
+            let only = only.map_or_else(String::new, |only| format!(" WHERE {only}"));
+            format!("SELECT {} FROM {}{only}", values.join(", "), insert.from)
+        })
+        .collect();
+    let typed = typed(target, &columns, None);
+    let source = format!("{typed}{}", selects.join(" UNION ALL "));
+    let columns = columns.into_iter().map(|(name, _)| name.clone()).collect();
+    Ok((columns, source))
+}
+
+/// No row of the table, with which a source begins: Sail has two types of bytes, and a union has those of its first part.
+fn typed(target: Target<'_>, columns: &[&(String, String)], what: Option<&str>) -> String {
+    let d: &dyn Dialect = &SparkSql;
+    if !columns
+        .iter()
+        .any(|(_, data_type)| data_type.contains("BINARY"))
+    {
+        return String::new();
+    }
+    let what = what.map_or_else(String::new, |what| format!("{WHOLE} AS {what}, "));
+    format!(
+        "SELECT {what}{} FROM {} AS {OLD} WHERE 1 = 0 UNION ALL ",
+        d.list_of(OLD, columns.iter().map(|(name, _)| name.as_str())),
+        target.reads
+    )
+}
+
+/// The statement that adds rows, unless a row of the load is there; or that puts them into the place of all that is there.
+pub(super) fn insert(target: Target<'_>, inserts: &[Insert], load_id: &str) -> Result<String> {
+    let d: &dyn Dialect = &SparkSql;
+    let (columns, source) = added(target, inserts)?;
+    let (source, others) = if target.anew {
+        (source, " WHEN NOT MATCHED BY SOURCE THEN DELETE")
+    } else {
+        let unless = format!(
+            "SELECT {NEW}.* FROM ({source}) AS {NEW} WHERE NOT EXISTS (SELECT 1 FROM {} AS {OLD} WHERE {} = {})",
+            target.writes,
+            d.of(OLD, LOAD_ID_COLUMN),
+            d.literal(load_id)
+        );
+        (unless, "")
+    };
+    let names = columns.iter().map(String::as_str);
+    Ok(format!(
+        "MERGE INTO {} AS {OLD} USING ({source}) AS {NEW} ON 1 = 0 WHEN NOT MATCHED THEN INSERT ({}) VALUES ({}){others}",
+        target.writes,
+        d.list(names.clone()),
+        d.list_of(NEW, names),
+    ))
+}
+
+/// The statement that takes every row away.
+pub(super) fn empty(writes: &str) -> String {
+    let id = SparkSql.identifier(LOAD_ID_COLUMN);
+    format!(
+        "MERGE INTO {writes} AS {OLD} USING (SELECT CAST(NULL AS STRING) AS {id} WHERE 1 = 0) AS {NEW} \
+         ON {OLD}.{id} = {NEW}.{id} WHEN NOT MATCHED BY SOURCE THEN DELETE"
+    )
+}
+
+/// The condition that no row of a relation has the key of `alias`.
+fn not_among(d: &dyn Dialect, key: &[String], relation: &str, alias: &str) -> String {
+    use crate::destination::sql::dialect::KEY;
+    format!(
+        "NOT EXISTS (SELECT 1 FROM {relation} AS {KEY} WHERE {})",
+        d.equal(key, alias, KEY)
+    )
+}

@@ -1,0 +1,196 @@
+//! An engine that runs elsewhere, Sail, as what writes the rows. It reads landed parts where they are, and nothing of them passes
+//! through this process.
+//!
+//! The plan of a load is [`crate::destination::sql`]'s. [`run`] is the plan's database for one load: it asks the engine through
+//! a [`channel`], gathers what the plan writes into one statement ([`merge`], in the SQL of [`dialect`]), and changes the table
+//! otherwise through the catalog. A load is applied once in three steps ([`claim`]):
+//!
+//! 1. **Claim.** One commit of the catalog puts a tag at the snapshot that the load begins on, and takes away the tag of whoever
+//!    was at it before. Only one of two can.
+//! 2. **Write.** The engine runs one statement. It can be repeated: all that it needs of the table it reads at the tag. Where the
+//!    table changed meanwhile, or the tag is gone, the engine refuses the statement.
+//! 3. **Publish.** One commit sets the position, load and schema, and takes the tag away, if it is still there.
+//!
+//! What an engine says of a failure is read in [`failure`], and `spark` is the channel that there is (feature `spark`).
+
+use crate::config;
+use crate::destination::sql::Dialect as _;
+use crate::error::{Error, Kind, Result};
+
+use super::catalog::TableMetadata;
+use super::state::LEDGER;
+
+mod channel;
+mod claim;
+pub(super) mod dialect;
+mod failure;
+mod merge;
+mod run;
+#[cfg(feature = "spark")]
+mod spark;
+mod stage;
+mod views;
+
+use channel::Channel;
+use dialect::SparkSql;
+pub(super) use run::Run;
+
+/// A session of an engine, and what the engine can do.
+pub(super) struct Remote {
+    channel: Box<dyn Channel>,
+    /// What the engine calls the catalog.
+    catalog: String,
+    dataset: String,
+    /// How many views were made.
+    views: u64,
+}
+
+impl Remote {
+    /// Opens a session of the engine that the destination names; none where that is DuckDB.
+    ///
+    /// # Errors
+    /// Where it does not answer, or does not see the catalog's tables.
+    pub(super) fn open(name: &str, lake: &config::Lake, dataset: &str) -> Result<Option<Self>> {
+        let Some(engine) = &lake.engine else {
+            return Ok(None);
+        };
+        let catalog = engine.catalog.clone().unwrap_or_else(|| name.to_owned());
+        let channel = connect(engine)?;
+        Self::of(channel, catalog, dataset).map(Some)
+    }
+
+    /// Takes a session, of an engine that sees the dataset's table of loads.
+    pub(super) fn of(channel: Box<dyn Channel>, catalog: String, dataset: &str) -> Result<Self> {
+        let mut remote = Self {
+            channel,
+            catalog,
+            dataset: dataset.to_owned(),
+            views: 0,
+        };
+        let ledger = remote.name(LEDGER);
+        remote.ask(&format!("SELECT count(*) FROM {ledger}"))?;
+        // Sail has no names of so many parts, and Spark has.
+        match remote.ask(&format!("SELECT count(*) FROM {ledger}.`refs`")) {
+            Ok(_) => return Err(is_spark(remote.channel.address())),
+            Err(error) if error.kind() == Kind::Storage => return Err(error),
+            Err(_) => {}
+        }
+        Ok(remote)
+    }
+
+    /// Looks at the engine that the destination names: whether it answers, sees the catalog's table of loads where there is one,
+    /// and reads a part of one row that was landed. What it is, for people; none where DuckDB writes.
+    ///
+    /// # Errors
+    /// Where it does not.
+    pub(super) fn look(
+        name: &str,
+        lake: &config::Lake,
+        dataset: &str,
+        ledger: Option<&TableMetadata>,
+        landed: Option<&str>,
+    ) -> Result<Option<String>> {
+        let Some(engine) = &lake.engine else {
+            return Ok(None);
+        };
+        let catalog = engine.catalog.clone().unwrap_or_else(|| name.to_owned());
+        let mut channel = connect(engine)?;
+        if let Some(url) = landed {
+            let part = format!("parquet.{}", SparkSql.identifier(url));
+            let mut rows = Vec::new();
+            let read = channel.run(&format!("SELECT count(*) FROM {part}"), &mut |row| {
+                rows.extend(row);
+                Ok(())
+            });
+            let finds = read.map(|()| rows == [Some("1".to_owned())]);
+            if !matches!(finds, Ok(true)) {
+                let error = Error::destination(format!(
+                    "the engine at {} does not read {url}",
+                    channel.address()
+                ));
+                let error = match finds {
+                    Err(cause) => error.cause(cause),
+                    Ok(_) => error,
+                };
+                return Err(error.remedy(
+                    "give the engine the right to read the landing area, and the address of its storage",
+                ));
+            }
+        }
+        let Some(ledger) = ledger else {
+            return Ok(Some(format!("the engine at {}", channel.address())));
+        };
+        let mut remote = Self::of(channel, catalog, dataset)?;
+        if let Some(now) = ledger.snapshot() {
+            let sees = remote.ask(&format!(
+                "SELECT count(*) FROM {} VERSION AS OF {now}",
+                remote.name(LEDGER)
+            ));
+            sees.map_err(|error| {
+                Error::destination(format!(
+                    "the table {dataset}.{LEDGER} of the engine at {} is not the catalog's",
+                    remote.channel.address()
+                ))
+                .cause(error)
+                .remedy("name the catalog as the engine calls it with `engine_catalog` of the destination, and see that it is the same one")
+            })?;
+        }
+        Ok(Some(format!("the engine at {}", remote.channel.address())))
+    }
+
+    /// The full name of a table, in SQL.
+    fn name(&self, table: &str) -> String {
+        [&self.catalog, &self.dataset, table]
+            .map(|part| SparkSql.identifier(part))
+            .join(".")
+    }
+
+    /// The only value of a query, where it has one.
+    fn ask(&mut self, sql: &str) -> Result<Option<String>> {
+        let mut found = None;
+        self.channel.run(sql, &mut |row| {
+            found = row.into_iter().next().flatten();
+            Ok(())
+        })?;
+        Ok(found)
+    }
+
+    /// What ends what runs, from another thread.
+    pub(super) fn interrupter(&self) -> crate::destination::Interrupter {
+        self.channel.interrupter()
+    }
+}
+
+impl std::fmt::Debug for Remote {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Remote")
+            .field("address", &self.channel.address())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Spark adds rows on top of what others have committed meanwhile, so that what a dead run left running could write a load again.
+fn is_spark(address: &str) -> Error {
+    Error::config(format!(
+        "the engine at {address} is Spark, whose commits acequia cannot yet make exact"
+    ))
+    .remedy("use Sail as the engine, or have DuckDB write the rows: leave `engine` of the destination out")
+}
+
+#[cfg(feature = "spark")]
+fn connect(engine: &config::Engine) -> Result<Box<dyn Channel>> {
+    Ok(Box::new(spark::Spark::open(engine.url.reveal())?))
+}
+
+#[cfg(not(feature = "spark"))]
+fn connect(_: &config::Engine) -> Result<Box<dyn Channel>> {
+    Err(without())
+}
+
+/// What is said by an acequia that was built without Spark Connect.
+#[cfg_attr(feature = "spark", expect(dead_code))]
+fn without() -> Error {
+    Error::config("this acequia was built without Spark Connect (the feature `spark`)").remedy(
+        "use a release, or build with `--features spark`; or leave `engine` of the destination out",
+    )
+}
