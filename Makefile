@@ -5,7 +5,7 @@ CARGO := scripts/cargo.sh
 # Where the demo loads: duckdb, postgres or lake.
 DESTINATION ?= duckdb
 
-.PHONY: demo test lint doc deny fuzz format bench setup matrix soak
+.PHONY: demo test lint doc deny fuzz format bench setup matrix soak wheel wheel-test
 
 # How many minutes each soak and fuzz runs.
 MINUTES ?= 60
@@ -28,6 +28,7 @@ soak: setup
 lint: setup
 	cargo fmt --all --check
 	$(CARGO) clippy --release --workspace --all-targets -- -D warnings
+	RELEASED=1 $(CARGO) clippy --release -- -D warnings
 
 # The documentation of all items, private ones included; a link that leads nowhere is an error.
 doc: setup
@@ -40,6 +41,14 @@ deny:
 # Each fuzz target for a minute, or for FUZZ_SECONDS.
 fuzz: setup
 	scripts/fuzz.sh
+
+# The wheel for PyPI, in target/wheels: the command, and a Python package that drives it.
+wheel: setup
+	scripts/wheel.sh
+
+# The same with the tests' profile, installed into a clean environment and tried there.
+wheel-test: setup
+	scripts/wheel_test.sh
 
 format:
 	cargo fmt --all

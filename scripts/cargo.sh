@@ -1,15 +1,18 @@
 #!/usr/bin/env bash
 # cargo, for building and testing acequia here: with crash points, and with DuckDB as the shared library that setup.sh has
-# fetched. Where there is none, DuckDB is compiled into the binary, as it is in releases; BUNDLED=1 asks for that.
+# fetched. Where there is none, DuckDB is compiled into the binary, as it is in releases; BUNDLED=1 asks for that. RELEASED=1 leaves
+# out what is for the tests alone.
 #   scripts/cargo.sh test --release --workspace
 set -euo pipefail
 . "$(dirname "$0")/tools.sh"
 
 subcommand=$1
 shift
-features=(--features failpoints,internals,spark)
+tests=failpoints,internals,spark
+[ -z "${RELEASED:-}" ] || tests=connectorx,spark
+features=(--features "$tests")
 if [ -z "${BUNDLED:-}" ] && [ -f "$DUCKDB_FOLDER/libduckdb.so" ]; then
     export DUCKDB_LIB_DIR="$DUCKDB_FOLDER"
-    features=(--no-default-features --features failpoints,internals,connectorx,spark)
+    features=(--no-default-features --features "$tests,connectorx")
 fi
 exec cargo "$subcommand" "${features[@]}" "$@"

@@ -2,7 +2,7 @@
 //! ([`resolve`]).
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -78,6 +78,25 @@ pub enum Target {
     },
     /// Tables of Apache Iceberg behind a REST catalog.
     Iceberg(Box<Lake>),
+}
+
+impl Target {
+    /// Its kind, as in the configuration.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::DuckDb { .. } => "duckdb",
+            Self::Postgres { .. } => "postgres",
+            Self::Iceberg(_) => "iceberg",
+        }
+    }
+
+    /// The file that it is, if it is one.
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            Self::DuckDb { path, .. } => Some(path),
+            Self::Postgres { .. } | Self::Iceberg(_) => None,
+        }
+    }
 }
 
 /// Tables of Apache Iceberg behind a REST catalog.

@@ -1,7 +1,7 @@
 //! The destinations of loads. A destination applies a landed load, its ledger row and the stream's new position in one
 //! transaction, and remembers which loads it has.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -99,6 +99,17 @@ pub trait Destination: Send {
     /// # Errors
     /// As [`states`](Self::states).
     fn loaded(&mut self, stream: &StreamName) -> Result<HashSet<LoadId>>;
+
+    /// Of loads of a stream that are in the landing area, those that the ledger lacks. A destination whose ledger is slow to
+    /// read may keep what it answered, so a folder that somebody copies there later, among older ones, may be missing.
+    ///
+    /// # Errors
+    /// As [`states`](Self::states).
+    fn unloaded(&mut self, stream: &StreamName, landed: &[LoadId]) -> Result<BTreeSet<LoadId>> {
+        let loaded = self.loaded(stream)?;
+        let unloaded = landed.iter().filter(|load_id| !loaded.contains(load_id));
+        Ok(unloaded.cloned().collect())
+    }
 
     /// The last ledger row of each stream, in the order of the streams' names.
     ///

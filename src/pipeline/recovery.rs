@@ -69,18 +69,14 @@ pub(super) async fn find(
     pipeline: &StreamName,
     stream: &StreamName,
 ) -> Result<Leftovers> {
-    let asked = stream.clone();
-    let done = loader
-        .call(move |destination| destination.loaded(&asked))
+    let mut landed = landing.loads(pipeline, stream).await?;
+    landed.retain(|load_id| load_id.is_for(loader.id()));
+    let (asked, of) = (landed.clone(), stream.clone());
+    let unloaded = loader
+        .call(move |destination| destination.unloaded(&of, &asked))
         .await?;
-    look(
-        landing,
-        loader.id(),
-        &|load_id| done.contains(load_id),
-        pipeline,
-        stream,
-    )
-    .await
+    let done = |load_id: &LoadId| !unloaded.contains(load_id);
+    among(landing, landed, &done, pipeline, stream).await
 }
 
 /// Finds the loads of a destination that are not `done`.
@@ -91,11 +87,21 @@ pub(super) async fn look(
     pipeline: &StreamName,
     stream: &StreamName,
 ) -> Result<Leftovers> {
+    let mut landed = landing.loads(pipeline, stream).await?;
+    landed.retain(|load_id| load_id.is_for(destination));
+    among(landing, landed, done, pipeline, stream).await
+}
+
+/// Reads the manifests of those of the loads that are not `done`.
+async fn among(
+    landing: &Landing,
+    landed: Vec<LoadId>,
+    done: &(dyn Fn(&LoadId) -> bool + Sync),
+    pipeline: &StreamName,
+    stream: &StreamName,
+) -> Result<Leftovers> {
     let mut leftovers = Leftovers::default();
-    for load_id in landing.loads(pipeline, stream).await? {
-        if !load_id.is_for(destination) {
-            continue;
-        }
+    for load_id in landed {
         leftovers.newest = leftovers.newest.max(Some(load_id.clone()));
         if done(&load_id) {
             continue;

@@ -1,6 +1,7 @@
 //! The status of each stream: what the ledger says, and what the landing area holds. Nothing is changed.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
@@ -25,6 +26,12 @@ pub struct StatusReport {
     pub pipeline: StreamName,
     /// The destination's name.
     pub destination: String,
+    /// The destination's kind, as in the configuration.
+    pub kind: &'static str,
+    /// The schema or namespace of the destination that the tables are in.
+    pub dataset: String,
+    /// The destination's file, if it is one.
+    pub path: Option<PathBuf>,
     /// The status of each stream.
     pub streams: Vec<StreamStatus>,
     /// Streams that are no longer in the configuration and have left something behind. Empty unless every stream was
@@ -199,6 +206,9 @@ pub async fn status(pipeline: &Pipeline, every_stream: bool) -> Result<StatusRep
         left_behind,
         pipeline: pipeline.name.clone(),
         destination: pipeline.destination.name.clone(),
+        kind: pipeline.destination.target.kind(),
+        dataset: pipeline.dataset.clone(),
+        path: pipeline.destination.target.file().map(Path::to_owned),
         streams,
         slots: Vec::new(),
     })

@@ -1,5 +1,7 @@
 //! TLS as in libpq: `sslmode`, certificates, and channel binding (manual, section 34.19).
 
+use std::sync::OnceLock;
+
 use openssl::hash::MessageDigest;
 use openssl::nid::Nid;
 use openssl::ssl::{Ssl, SslConnector, SslFiletype, SslMethod, SslRef, SslVerifyMode};
@@ -52,6 +54,11 @@ impl TlsParameters {
         Ok(true)
     }
 
+    fn names_no_file(&self) -> bool {
+        let files = [&self.root_certificate, &self.certificate, &self.key];
+        files.iter().all(|file| file.is_none())
+    }
+
     fn uses_system(&self) -> bool {
         self.root_certificate.as_deref() == Some(SYSTEM)
     }
@@ -84,10 +91,12 @@ impl Tls {
             return Err(Error::config("the connection URI has sslrootcert=system with a weaker sslmode")
                 .remedy("use sslmode=verify-full with it: any server has a certificate that the system trusts"));
         }
-        Ok(Self {
-            mode,
-            connector: connector(mode, parameters)?,
-        })
+        let connector = if mode <= TlsMode::Require && parameters.names_no_file() {
+            unverified()?
+        } else {
+            connector(mode, parameters)?
+        };
+        Ok(Self { mode, connector })
     }
 
     /// The mode for `tokio_postgres`.
@@ -128,6 +137,17 @@ pub(super) fn server_end_point(session: &SslRef) -> Option<Vec<u8>> {
         digest => MessageDigest::from_nid(digest)?,
     };
     certificate.digest(digest).ok().map(|hash| hash.to_vec())
+}
+
+/// The connector that verifies nothing. One serves all connections, since OpenSSL reads the system's certificates for each
+/// connector, which takes longer than connecting.
+fn unverified() -> Result<SslConnector> {
+    static MADE: OnceLock<SslConnector> = OnceLock::new();
+    if let Some(made) = MADE.get() {
+        return Ok(made.clone());
+    }
+    let made = connector(TlsMode::Prefer, &TlsParameters::default())?;
+    Ok(MADE.get_or_init(|| made).clone())
 }
 
 fn connector(mode: TlsMode, parameters: &TlsParameters) -> Result<SslConnector> {

@@ -3,10 +3,11 @@
 use duckdb::params;
 
 use crate::destination::sql::table::not_a_table;
-use crate::destination::sql::{Dialect as _, Engine as _, Index, Table};
+use crate::destination::sql::{Dialect as _, Engine as _, Index, SqlEngine as _, Table};
 use crate::error::Result;
 
 use super::dialect::DuckDbSql;
+use super::error;
 use super::session::Session;
 
 /// Names and types of the columns of a table. Empty if there is no such table.
@@ -42,6 +43,22 @@ pub(super) fn columns(session: &Session, name: &str) -> Result<Vec<(String, Stri
         .filter(|(table, ..)| table.eq_ignore_ascii_case(name))
         .map(|(_, column, data_type)| (column, data_type))
         .collect())
+}
+
+/// Whether there is a table of that name.
+///
+/// The functions that list the catalog make DuckDB read the definitions of all views that it has built in, which takes longer
+/// than a run that finds nothing new. A name in a query is looked up by itself; what has no row ids is a view.
+pub(super) fn has_table(session: &Session, name: &str) -> Result<bool> {
+    let sql = format!("SELECT rowid FROM {}", session.table(name));
+    match session.connection.prepare(&sql) {
+        Ok(_) => Ok(true),
+        Err(failed) => match error::message(&failed).map(error::kind) {
+            Some("Catalog") => Ok(false),
+            Some("Binder") => Err(not_a_table(session.dataset(), name, "a view")),
+            _ => Err(error::from_duckdb(failed)),
+        },
+    }
 }
 
 /// Rebuilds a table. Indices that people made on it are dropped with it, and must be created again.

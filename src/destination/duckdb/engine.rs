@@ -32,6 +32,10 @@ impl SqlEngine for Session {
         catalog::columns(self, name)
     }
 
+    fn has_table(&mut self, name: &str) -> Result<bool> {
+        catalog::has_table(self, name)
+    }
+
     fn stream_of_rows(&mut self, table: &str) -> Result<Option<String>> {
         ledger::stream_of_rows(self, table)
     }

@@ -6,7 +6,6 @@ use std::sync::atomic::Ordering;
 use crate::destination::sql::{Engine as _, Transactional, ledger};
 use crate::destination::{Interrupter, Loaded, StagedLoad};
 use crate::error::{Error, Kind, Result};
-use crate::failpoint;
 
 use super::open;
 use super::session::Session;
@@ -76,9 +75,9 @@ pub(in crate::destination) fn with_enough<E, T>(
 fn load_once(session: &mut Session, load: &StagedLoad) -> Result<Loaded> {
     let loaded = session.transaction(|session| {
         let loaded = ledger::load(session, load)?;
-        fail::fail_point!("duckdb.before_commit", failpoint::abort);
+        fail::fail_point!("duckdb.before_commit", crate::failpoint::abort);
         Ok(loaded)
     })?;
-    fail::fail_point!("duckdb.after_commit", failpoint::abort);
+    fail::fail_point!("duckdb.after_commit", crate::failpoint::abort);
     Ok(loaded)
 }

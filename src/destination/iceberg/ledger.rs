@@ -10,7 +10,7 @@ use crate::destination::sql::loads::{self, LoadRow};
 use crate::destination::sql::table::not_ours;
 use crate::destination::sql::{Engine as _, SqlEngine as _};
 use crate::error::{Error, Result};
-use crate::failpoint;
+
 use crate::names::{DestinationId, LoadId, StreamName};
 
 use super::catalog::Committed;
@@ -89,7 +89,7 @@ impl Ledger {
         if rows.is_empty() {
             return Ok(());
         }
-        fail::fail_point!("iceberg.before_ledger", failpoint::abort);
+        fail::fail_point!("iceberg.before_ledger", crate::failpoint::abort);
         let mut since = self.recorded.clone();
         for row in rows {
             since.insert(row.told.stream.clone(), row.told.load_id.clone());

@@ -11,7 +11,7 @@
 //!
 //! A commit is sent once. Where nothing tells what became of it, the table does.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::thread;
 use std::time::Duration;
 
@@ -29,7 +29,6 @@ use crate::destination::{
 };
 use crate::error::{Error, Kind, Result};
 use crate::evolution::TableSchema;
-use crate::failpoint;
 use crate::landing::manifest::Manifest;
 use crate::mode::Disposition;
 use crate::names::{DestinationId, LoadId, StreamName};
@@ -53,7 +52,7 @@ mod writer;
 use catalog::{Committed, TableMetadata};
 use ledger::Ledger;
 use remote::Remote;
-use state::{Kept, Properties};
+use state::{Kept, Looked, Properties};
 use writer::{Work, Writer};
 
 /// How often a load is begun where its commit is not taken.
@@ -78,6 +77,8 @@ pub(crate) struct Lake {
     ledger: Ledger,
     /// What is known of each stream, and the table that keeps it.
     known: BTreeMap<StreamName, Known>,
+    /// What was answered of the loads in the landing area. It is kept with the next load.
+    looked: BTreeMap<StreamName, Option<Looked>>,
     read_only: bool,
 }
 
@@ -173,6 +174,7 @@ impl Lake {
             remote,
             ledger,
             known,
+            looked: BTreeMap::new(),
             read_only,
         })
     }
@@ -186,19 +188,37 @@ impl Lake {
         Ok(())
     }
 
-    /// Whether the load was applied. The table of loads is not read for one that was extracted after the last that was: what
-    /// is handed over again because nobody knows what became of it is the last, which the stream's table has.
+    /// Whether the load was applied. The table of loads is not read for one that was extracted after all that were: what is
+    /// handed over again because nobody knows what became of it is the last, which the stream's table has.
     fn has(&mut self, stream: &StreamName, load_id: &LoadId) -> Result<bool> {
-        if let Some(Known { kept, .. }) = self.known.get(stream) {
-            if kept.has(load_id) {
-                return Ok(true);
-            }
-            if *load_id > kept.state.load_id {
-                return Ok(false);
-            }
+        match self.lacks(stream, load_id) {
+            Some(true) => Ok(false),
+            // That one was applied is told by its row alone.
+            _ => Ok(self.knows(stream, load_id)
+                || self
+                    .ledger
+                    .loaded(&mut self.writer, stream)?
+                    .contains(load_id)),
         }
-        let loaded = self.ledger.loaded(&mut self.writer, stream)?;
-        Ok(loaded.contains(load_id))
+    }
+
+    /// Whether the stream's table itself says that a load was applied.
+    fn knows(&self, stream: &StreamName, load_id: &LoadId) -> bool {
+        let known = self.known.get(stream);
+        known.is_some_and(|known| known.kept.has(load_id))
+    }
+
+    /// Whether a load was never applied, as far as that is known without the table of loads.
+    fn lacks(&self, stream: &StreamName, load_id: &LoadId) -> Option<bool> {
+        let Known { kept, .. } = self.known.get(stream)?;
+        if kept.has(load_id) {
+            return Some(false);
+        }
+        let looked = kept.looked.as_ref();
+        match looked.and_then(|looked| looked.lacks(load_id)) {
+            None if load_id > kept.newest() => Some(true),
+            lacks => lacks,
+        }
     }
 
     fn apply(&mut self, load: &StagedLoad) -> Result<Loaded> {
@@ -269,7 +289,7 @@ impl Lake {
                 return Err(error);
             }
         };
-        fail::fail_point!("iceberg.before_commit", failpoint::abort);
+        fail::fail_point!("iceberg.before_commit", crate::failpoint::abort);
         let committed = self.commit(manifest, seen.as_ref(), &prepared.properties);
         let failure = match committed {
             Ok(Committed::Done) => None,
@@ -285,7 +305,7 @@ impl Lake {
                 Err(error)
             };
         }
-        fail::fail_point!("iceberg.after_commit", failpoint::abort);
+        fail::fail_point!("iceberg.after_commit", crate::failpoint::abort);
         let state = prepared.kept.state.clone();
         self.remember(manifest, prepared.kept);
         Ok(Attempt::Done(Box::new(Loaded {
@@ -308,7 +328,7 @@ impl Lake {
                 if properties != seen.properties {
                     return Ok(None);
                 }
-                self.own(stream, table, Some(&properties))?
+                Self::own(stream, table, Some(&properties))?
             }
             None => None,
         };
@@ -317,12 +337,20 @@ impl Lake {
         }
         let state = self.state_of(stream, table, own.as_ref());
         let (outcome, schema) = plan::apply(&mut self.writer, load, state)?;
-        prepared(manifest, outcome, schema, own, &self.ledger).map(Some)
+        let looked = self.looked_of(stream, own.as_ref());
+        prepared(
+            manifest,
+            outcome,
+            schema,
+            own.as_ref(),
+            looked,
+            &self.ledger,
+        )
+        .map(Some)
     }
 
     /// What a table keeps of a stream, where its properties say that it is the stream's.
     fn own(
-        &self,
         stream: &StreamName,
         table: &str,
         properties: Option<&Properties>,
@@ -347,6 +375,14 @@ impl Lake {
         let elsewhere = self.known.get(stream).filter(|known| known.table != table);
         let kept = own.or(elsewhere.map(|known| &known.kept));
         kept.map(|kept| kept.state.clone())
+    }
+
+    /// What is known of the landed loads that a stream's ledger lacks.
+    fn looked_of(&self, stream: &StreamName, own: Option<&Kept>) -> Option<Looked> {
+        match self.looked.get(stream) {
+            Some(looked) => looked.clone(),
+            None => own.and_then(|own| own.looked.clone()),
+        }
     }
 
     /// Keeps in mind what a load has left.
@@ -463,6 +499,27 @@ impl Destination for Lake {
         Ok(loaded)
     }
 
+    fn unloaded(&mut self, stream: &StreamName, landed: &[LoadId]) -> Result<BTreeSet<LoadId>> {
+        let answers: Vec<Option<bool>> = landed
+            .iter()
+            .map(|load_id| self.lacks(stream, load_id))
+            .collect();
+        let loaded = if answers.contains(&None) {
+            self.loaded(stream)?
+        } else {
+            HashSet::new()
+        };
+        let unloaded = landed
+            .iter()
+            .zip(answers)
+            .filter(|(load_id, lacks)| lacks.unwrap_or_else(|| !loaded.contains(load_id)))
+            .map(|(load_id, _)| load_id.clone())
+            .collect();
+        let looked = Looked::of(landed, &unloaded);
+        self.looked.insert(stream.clone(), looked);
+        Ok(unloaded)
+    }
+
     fn last_loads(&mut self) -> Result<Vec<LedgerRow>> {
         let last = self
             .known
@@ -569,7 +626,8 @@ fn prepared(
     manifest: &Manifest,
     outcome: LoadOutcome,
     schema: TableSchema,
-    own: Option<Kept>,
+    own: Option<&Kept>,
+    looked: Option<Looked>,
     ledger: &Ledger,
 ) -> Result<Prepared> {
     let stream = &manifest.stream;
@@ -580,9 +638,14 @@ fn prepared(
         state.position.as_ref(),
         state.updated_at,
     );
-    let mut loads = own.map_or_else(Vec::new, |own| ledger.pending(stream, &own).to_vec());
+    let mut loads = own.map_or_else(Vec::new, |own| ledger.pending(stream, own).to_vec());
     loads.push(row);
-    let kept = Kept { state, loads };
+    let looked = looked.map(|looked| looked.with(&manifest.load_id));
+    let kept = Kept {
+        state,
+        loads,
+        looked,
+    };
     let properties = kept.write(stream, &ledger.id)?;
     Ok(Prepared {
         kept,

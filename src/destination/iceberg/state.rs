@@ -3,7 +3,7 @@
 //! They change in the commit that changes the rows, so neither can be ahead of the other. Whoever writes the rows, the
 //! properties are these.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::de::DeserializeOwned;
@@ -33,6 +33,7 @@ pub(super) const INTENT: &str = "acequia.intent";
 const TURN: &str = "acequia.turn";
 /// What the names of claims begin with.
 const CLAIM: &str = "acequia_";
+const LOOKED: &str = "acequia.looked";
 /// The table of loads. Its name does not begin with `_`, because not all catalogs accept that.
 pub(super) const LEDGER: &str = "acequia_loads";
 
@@ -60,7 +61,22 @@ pub(super) struct Kept {
     pub(super) state: StreamState,
     /// Its last loads, in order: those that the table of loads may not have yet. The last one is always there.
     pub(super) loads: Vec<LoadRow>,
+    /// What was found of the loads in the landing area when they were last compared with the table of loads.
+    pub(super) looked: Option<Looked>,
 }
+
+/// Which loads of the landing area the table of loads had, at some time. So it need not be read again for them: it grows by a
+/// file with each run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(super) struct Looked {
+    /// The newest load that was there. Of a newer one nothing is known.
+    through: LoadId,
+    /// Those that it lacked.
+    absent: BTreeSet<LoadId>,
+}
+
+/// How many loads that were never applied are remembered. With more of them, the table of loads is read in each run.
+const MOST_ABSENT: usize = 100;
 
 /// The schema, short: a table of a thousand columns has some 70 kB of it, in every version of its metadata.
 #[derive(Serialize, Deserialize)]
@@ -123,6 +139,11 @@ impl Kept {
                 updated_at: updated_at.with_timezone(&Utc),
             },
             loads: text(LOADS).and_then(|text| from_json(text).ok_or_else(damaged))?,
+            // An older acequia wrote none.
+            looked: match properties.get(LOOKED) {
+                Some(text) => from_json(text).ok_or_else(damaged)?,
+                None => None,
+            },
         }))
     }
 
@@ -152,6 +173,7 @@ impl Kept {
         all.insert(POSITION.to_owned(), to_json(&state.position)?);
         all.insert(SCHEMA.to_owned(), to_json(&schema)?);
         all.insert(LOADS.to_owned(), to_json(&self.loads)?);
+        all.insert(LOOKED.to_owned(), to_json(&self.looked)?);
         Ok(all)
     }
 
@@ -159,6 +181,34 @@ impl Kept {
     pub(super) fn has(&self, load_id: &LoadId) -> bool {
         self.state.load_id == *load_id
             || self.loads.iter().any(|load| load.told.load_id == *load_id)
+    }
+
+    /// The newest of the loads that it has. The last that was applied is an older one where it was landed and left before.
+    pub(super) fn newest(&self) -> &LoadId {
+        let loads = self.loads.iter().map(|load| &load.told.load_id);
+        loads.fold(&self.state.load_id, Ord::max)
+    }
+}
+
+impl Looked {
+    /// What was found of these loads; none where there are none, or too many that were never applied.
+    pub(super) fn of(landed: &[LoadId], absent: &BTreeSet<LoadId>) -> Option<Self> {
+        let through = landed.iter().max()?.clone();
+        (absent.len() <= MOST_ABSENT).then(|| Self {
+            through,
+            absent: absent.clone(),
+        })
+    }
+
+    /// Whether the table of loads lacks a load; none where that is not known.
+    pub(super) fn lacks(&self, load_id: &LoadId) -> Option<bool> {
+        (*load_id <= self.through).then(|| self.absent.contains(load_id))
+    }
+
+    /// The same, after a load was applied.
+    pub(super) fn with(mut self, load_id: &LoadId) -> Self {
+        self.absent.remove(load_id);
+        self
     }
 }
 

@@ -12,7 +12,7 @@ use postgres::{Client, Row, SimpleQueryMessage};
 use crate::destination::sql::{Dialect, Engine, TextRow, Transactional, ledger};
 use crate::destination::{Interrupter, Loaded, StagedLoad};
 use crate::error::{Error, Result};
-use crate::failpoint;
+
 use crate::postgres::connection::Server;
 
 use super::dialect::PostgresSql;
@@ -210,10 +210,10 @@ impl Transactional for Session {
     fn load(&mut self, load: &StagedLoad) -> Result<Loaded> {
         let loaded = self.transaction(|session| {
             let loaded = ledger::load(session, load)?;
-            fail::fail_point!("postgres.before_commit", failpoint::abort);
+            fail::fail_point!("postgres.before_commit", crate::failpoint::abort);
             Ok(loaded)
         })?;
-        fail::fail_point!("postgres.after_commit", failpoint::abort);
+        fail::fail_point!("postgres.after_commit", crate::failpoint::abort);
         Ok(loaded)
     }
 }

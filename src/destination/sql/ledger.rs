@@ -78,7 +78,7 @@ pub(crate) fn seen_id(engine: &mut dyn SqlEngine, here: &str) -> Result<Option<D
 
 /// Where the ledger was last, if that was ever noted.
 fn known_place(engine: &mut dyn SqlEngine) -> Result<Option<String>> {
-    if engine.columns_of(PLACE)?.is_empty() {
+    if !engine.has_table(PLACE)? {
         return Ok(None);
     }
     let places = engine.texts(&format!("SELECT place FROM {}", engine.table(PLACE)))?;
@@ -163,7 +163,7 @@ fn create(engine: &mut dyn SqlEngine) -> Result<()> {
 
 /// The destination's id, where the dataset has a ledger.
 fn find_id(engine: &mut dyn SqlEngine) -> Result<Option<DestinationId>> {
-    if engine.columns_of(DESTINATION)?.is_empty() {
+    if !engine.has_table(DESTINATION)? {
         return Ok(None);
     }
     let ids = engine.texts(&format!("SELECT id FROM {}", engine.table(DESTINATION)))?;

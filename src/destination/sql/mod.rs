@@ -152,6 +152,14 @@ pub(crate) trait SqlEngine: Engine {
     /// [`table::not_a_table`] if the name is that of something else.
     fn columns_of(&mut self, name: &str) -> Result<Vec<(String, String)>>;
 
+    /// Whether the dataset has a table of that name.
+    ///
+    /// # Errors
+    /// As [`columns_of`](Self::columns_of).
+    fn has_table(&mut self, name: &str) -> Result<bool> {
+        Ok(!self.columns_of(name)?.is_empty())
+    }
+
     /// The stream that brought the rows of a table, given in SQL, where it holds any that the ledger knows.
     fn stream_of_rows(&mut self, table: &str) -> Result<Option<String>>;
 

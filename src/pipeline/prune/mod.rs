@@ -106,29 +106,41 @@ pub(super) async fn after_run(
     loader: &Loader,
     retention: TimeDelta,
 ) -> Result<()> {
-    let asked = stream.clone();
-    let (done, state) = loader
+    let cutoff = ago(retention);
+    let mut landed = landing.loads(pipeline, stream).await?;
+    landed.retain(|load_id| load_id.is_for(loader.id()));
+    let (asked, of) = (landed.clone(), stream.clone());
+    let (unloaded, state) = loader
         .call(move |destination| {
-            let state = destination.states()?.remove(&asked);
-            Ok((destination.loaded(&asked)?, state))
+            let state = destination.states()?.remove(&of);
+            Ok((destination.unloaded(&of, &asked)?, state))
         })
         .await?;
-    let cutoff = ago(retention);
-    let may_be_old = |load_id: &LoadId| {
-        done.contains(load_id) && load_id.began_at().is_some_and(|time| time < cutoff)
-    };
+    landed.retain(|load_id| !unloaded.contains(load_id));
+    let is_old = |load_id: &LoadId| load_id.began_at().is_some_and(|time| time < cutoff);
     // Listing the folders is cheap; the manifests of all loads are read only if one of them may be removed.
-    let folders = landing.loads(pipeline, stream).await?;
-    if !folders.iter().any(may_be_old) {
+    if !landed.iter().any(is_old) {
         return Ok(());
     }
     let landed_loads = landing.inventory(pipeline, stream).await?;
-    let ledger = Ledger {
-        destination: Some(loader.id()),
-        stands_at: state.as_ref().map(|state| &state.load_id),
-        loaded: &done,
+    let stands_at = state.as_ref().map(|state| &state.load_id);
+    let removable = |loaded: &HashSet<LoadId>| {
+        let ledger = Ledger {
+            destination: Some(loader.id()),
+            stands_at,
+            loaded,
+        };
+        prunable(&landed_loads, &ledger, cutoff, false)
     };
-    for holding in prunable(&landed_loads, &ledger, cutoff, false) {
+    if removable(&landed.into_iter().collect()).is_empty() {
+        return Ok(());
+    }
+    // What is removed is gone: so the ledger itself is asked.
+    let of = stream.clone();
+    let done = loader
+        .call(move |destination| destination.loaded(&of))
+        .await?;
+    for holding in removable(&done) {
         tracing::info!(load = %holding.load_id(), bytes = holding.bytes, "removing a load that is past its retention");
         landing.discard(&holding.address).await?;
     }

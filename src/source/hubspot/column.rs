@@ -104,13 +104,8 @@ impl ColumnBuilder {
     }
 
     /// How many rows it has.
-    pub fn len(&self) -> usize {
+    pub fn rows(&self) -> usize {
         self.valid.len()
-    }
-
-    /// Whether it has no row.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     /// Appends a value's text.
@@ -150,7 +145,7 @@ impl ColumnBuilder {
 
     /// Appends NULL until there are that many rows.
     pub fn pad(&mut self, rows: usize) {
-        let missing = rows.saturating_sub(self.len());
+        let missing = rows.saturating_sub(self.rows());
         if missing == 0 {
             return;
         }
@@ -172,7 +167,7 @@ impl ColumnBuilder {
 
     /// Removes all rows but the first ones.
     pub fn truncate(&mut self, rows: usize) {
-        if rows >= self.len() {
+        if rows >= self.rows() {
             return;
         }
         match &mut self.values {
@@ -320,10 +315,10 @@ mod tests {
             column.push(value).unwrap();
             let array = column.finish().unwrap();
             assert_eq!((array.len(), array.null_count()), (3, 1), "{column_type}");
-            assert!(array.is_null(1) && column.is_empty(), "{column_type}");
+            assert!(array.is_null(1) && column.rows() == 0, "{column_type}");
             if column_type != "text" {
                 assert_eq!(column.push("\u{1f600}"), Err(Misfit), "{column_type}");
-                assert!(column.is_empty(), "{column_type}");
+                assert!(column.rows() == 0, "{column_type}");
             }
         }
     }

@@ -77,6 +77,23 @@ fn a_new_file_is_for_older_readers_too_and_an_old_one_keeps_its_format() {
 }
 
 #[test]
+fn a_view_where_a_table_of_the_ledger_should_be_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("x.duckdb");
+    let user = Connection::open(&file).unwrap();
+    user.execute_batch(
+        "CREATE SCHEMA replica; CREATE VIEW replica._acequia_destination AS SELECT 'x' AS id",
+    )
+    .unwrap();
+    drop(user);
+    let report = refused(&file);
+    assert!(
+        report.contains("_acequia_destination") && report.contains("a view"),
+        "{report}"
+    );
+}
+
+#[test]
 fn a_missing_file_is_an_empty_status_and_is_not_made() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("x.duckdb");

@@ -1,7 +1,7 @@
 //! One commit for each load, sent once: what others do meanwhile, and answers that are lost.
 
 use testkit::Proxy;
-use testkit::proxy::Loss;
+use testkit::proxy::{Exchange, Loss};
 
 use super::*;
 
@@ -304,6 +304,47 @@ fn a_new_load_does_not_have_the_table_of_loads_read_and_an_old_one_is_found_ther
     assert_eq!(reads(), 0);
     assert!(fixture.try_load(&first).unwrap().already_loaded);
     assert_ne!(reads(), 0);
+}
+
+#[test]
+fn what_the_landing_area_holds_does_not_have_the_table_of_loads_read_in_each_run() {
+    let Behind { proxy, mut fixture } = behind();
+    let stream = "ventas".parse().unwrap();
+    let reads = || {
+        let exchanges = proxy.exchanges();
+        let of_table = |exchange: &&Exchange| exchange.path.ends_with("/tables/acequia_loads");
+        exchanges.iter().filter(of_table).count()
+    };
+    let mut landed = vec![LoadId::new(fixture.db.id()), LoadId::new(fixture.db.id())];
+    let mut reads_of_runs = Vec::new();
+    for position in 2..7 {
+        proxy.reset();
+        // As a run does: it asks first, and loads.
+        let unloaded = fixture.db.unloaded(&stream, &landed).unwrap();
+        let mut load = Load::sales(
+            Disposition::Merge,
+            Some(position),
+            &[(position, 1, position + 1)],
+        );
+        load.id = Some(LoadId::new(fixture.db.id()));
+        fixture.load(&load);
+        landed.extend(load.id);
+        reads_of_runs.push((reads(), unloaded.len()));
+        fixture.db.finish();
+        fixture = fixture.reopen();
+    }
+    assert_eq!(reads_of_runs[2..], [(0, 2); 3], "{reads_of_runs:?}");
+    // One that was never applied is found to be so, and applied all the same where it fits.
+    let stood = fixture.db.unloaded(&stream, &landed).unwrap();
+    assert_eq!(stood, landed[..2].iter().cloned().collect());
+    let mut late = Load::sales(Disposition::Merge, Some(7), &[(20, 1, 8)]);
+    late.id = Some(landed[0].clone());
+    fixture.load(&late);
+    let stood = fixture.db.unloaded(&stream, &landed).unwrap();
+    assert_eq!(stood, landed[1..2].iter().cloned().collect());
+    let mut fixture = fixture.reopen();
+    let stood = fixture.db.unloaded(&stream, &landed).unwrap();
+    assert_eq!(stood, landed[1..2].iter().cloned().collect());
 }
 
 #[test]

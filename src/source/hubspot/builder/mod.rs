@@ -273,7 +273,7 @@ impl RecordBuilder {
         }
         // Live records of some objects do not have `archived`.
         if let Some(column) = self.columns.get_mut(archived)
-            && column.len() == row
+            && column.rows() == row
         {
             column.push("false").map_err(|_| malformed)?;
         }
