@@ -24,7 +24,7 @@ fn tables_read_in_full_and_by_cursor_are_as_their_sources_whoever_writes() {
     shore.assert_same("ventas");
     shore.assert_same("cursos");
     let change = "UPDATE ventas SET estado = 'cancelado', updated_at = now() WHERE id <= 20; \
-                  UPDATE cursos SET titulo = titulo || '!'";
+                  UPDATE cursos SET precio_base = precio_base + 1";
     shore.source.batch(change).unwrap();
     let report = shore.run(&[]);
     assert_eq!(counts(&report, "ventas").2, 20);
@@ -43,7 +43,7 @@ fn tables_read_in_full_and_by_cursor_are_as_their_sources_whoever_writes() {
     shore.write();
     shore
         .source
-        .batch("UPDATE ventas SET estado = 'pagado', updated_at = now() WHERE id > 290")
+        .batch("UPDATE ventas SET estado = 'cancelado', updated_at = now() WHERE id > 290")
         .unwrap();
     assert_eq!(counts(&shore.run(&[]), "ventas").2, 10);
     shore.assert_same("ventas");
