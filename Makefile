@@ -5,7 +5,7 @@ CARGO := scripts/cargo.sh
 # Where the demo loads: duckdb, postgres or lake.
 DESTINATION ?= duckdb
 
-.PHONY: demo test lint doc deny fuzz format bench setup matrix soak wheel wheel-test
+.PHONY: demo test lint doc deny fuzz format bench setup matrix soak wheel wheel-test screenshots
 
 # How many minutes each soak and fuzz runs.
 MINUTES ?= 60
@@ -13,6 +13,10 @@ MINUTES ?= 60
 demo: setup
 	$(CARGO) build --release --bin acequia --example demo
 	DESTINATION=$(DESTINATION) $(CARGO) run --release --quiet --example demo
+
+# The picture of the report page in docs/images, of the page that the demo makes.
+screenshots: demo
+	scripts/screenshots.sh
 
 test: setup
 	$(CARGO) test --release --workspace

@@ -51,6 +51,7 @@ impl Bench {
 
     fn run(&self) {
         let options = RunOptions {
+            models: false,
             full_refresh: false,
             jobs: NonZeroUsize::MIN,
             interrupt: CancellationToken::new(),

@@ -1,11 +1,11 @@
 //! `make demo`: a throw-away PostgreSQL with the company's schema and a throw-away CRM that answers as HubSpot does, the
-//! pipeline of `acequia.toml` run against them, a day of changes, the pipeline again, and a few analytical queries on what
-//! arrived.
+//! pipeline of `acequia.toml` run against them, a day of changes, the pipeline again, a few queries on what arrived, and what
+//! the models of `analisis/` and their page tell of it.
 //!
 //! It loads DuckDB; with `DESTINATION=postgres` in the environment, a PostgreSQL database instead; with `DESTINATION=lake`, a
-//! throw-away Iceberg catalog, which DuckDB and PyIceberg are both asked.
+//! throw-away Iceberg catalog, which DuckDB and PyIceberg are both asked; a lake has neither models nor page.
 //!
-//! It leaves `formacion.duckdb` and `landing/` to look at. The servers and their data go when it ends.
+//! It leaves `formacion.duckdb`, `informe.html` and `landing/` to look at. The servers and their data go when it ends.
 
 #![allow(clippy::print_stdout)]
 
@@ -18,16 +18,21 @@ use duckdb::types::Value;
 use postgres::SimpleQueryMessage;
 use testkit::{Changes, Cluster, HUBSPOT_TOKEN, HubSpotServer, Lake, Seed};
 
-const VENTAS: u64 = 50_000;
+const VENTAS: u64 = 6_000;
+const PARTICIPANTES: u64 = 48_000;
+const ACTIVIDADES: u64 = 800_000;
+/// Companies in the CRM that nobody has sold anything to.
+const PROSPECTS: u64 = 60;
 const SEED: u64 = 42;
 
 /// Changes of rows that were carried already, and of one that was not.
 const CORRECTIONS: &str = "\
 UPDATE actividades_participantes SET tipo_actividad = 'corregida' WHERE id = 7;
 DELETE FROM actividades_participantes WHERE id = 8;
-INSERT INTO actividades_participantes (participante_id, tipo_actividad) SELECT min(id), 'inicio_sesion' FROM participantes;";
+INSERT INTO actividades_participantes (participante_id, tipo_actividad)
+    SELECT max(participante_id), 'sesion_iniciada' FROM actividades_participantes;";
 
-const QUESTIONS: [(&str, &str); 6] = [
+const QUESTIONS: [(&str, &str); 4] = [
     (
         "What happened to the activities since the first run, in the order of commits?",
         "SELECT _acequia_op AS op, count(*) AS cambios, min(id) AS primero, max(id) AS último,
@@ -47,26 +52,31 @@ const QUESTIONS: [(&str, &str); 6] = [
          FROM replica.ventas GROUP BY 1 ORDER BY 1",
     ),
     (
-        "Which clients' people are the most active?",
-        "SELECT cl.nombre AS cliente, count(DISTINCT p.id) AS participantes, count(*) AS actividades
-         FROM replica.actividades_participantes a
-         JOIN replica.participantes p ON p.id = a.participante_id
-         JOIN replica.ventas v ON v.id = p.venta_id
-         JOIN replica.clientes cl ON cl.id = v.cliente_id
-         GROUP BY 1 ORDER BY 3 DESC, 1 LIMIT 5",
-    ),
-    (
-        "What do the CRM's stages of a customer bring in?",
-        "SELECT co.lifecyclestage AS etapa, count(DISTINCT co.id) AS empresas, sum(v.precio_total) AS ingresos
-         FROM replica.companies co
-         JOIN replica.clientes cl ON cl.dominio = co.domain
-         JOIN replica.ventas v ON v.cliente_id = cl.id
-         WHERE NOT co.archived AND v.estado <> 'cancelado' GROUP BY 1 ORDER BY 3 DESC",
-    ),
-    (
         "What did each run do? (the ledger)",
         "SELECT stream, mode, disposition, rows_extracted, inserted, updated, deleted
          FROM replica._acequia_loads ORDER BY loaded_at, stream",
+    ),
+];
+
+/// What the models of `analisis/` answer.
+const FIGURES: [(&str, &str); 4] = [
+    (
+        "How is the company doing? (now, and in the period before)",
+        "SELECT indicador, unidad, round(valor, 3) AS valor, round(antes, 3) AS antes FROM analisis.resumen ORDER BY orden",
+    ),
+    (
+        "Which courses lose their people?",
+        "SELECT curso, participantes, abandono, nota_media FROM analisis.curso_resultado
+         WHERE participantes >= 100 ORDER BY abandono DESC NULLS LAST LIMIT 3",
+    ),
+    (
+        "Whom must the tutors call this week?",
+        "SELECT motivo, count(*) AS personas, count(DISTINCT curso) AS cursos FROM analisis.engagement_participante
+         WHERE en_riesgo GROUP BY motivo ORDER BY 2 DESC",
+    ),
+    (
+        "Where does the funnel leak?",
+        "SELECT nombre AS paso, empresas, del_anterior FROM analisis.embudo ORDER BY 2 DESC, 1",
     ),
 ];
 
@@ -88,13 +98,17 @@ fn main() -> Result<()> {
     let warehouse = cluster.database("almacen")?;
     let mut client = source.client()?;
     let lake = (destination == "lake").then(Lake::start).transpose()?;
-    let seed = Seed::new(SEED, VENTAS);
+    let seed = Seed::new(SEED, VENTAS)
+        .participantes(PARTICIPANTES)
+        .actividades(ACTIVIDADES)
+        .until_today();
     let seeded = seed.apply(&mut client)?;
     let crm = HubSpotServer::options()
         .companies(seed.clientes())
+        .prospects(PROSPECTS)
         .start()?;
     println!(
-        "{} clientes (and as many companies in the CRM), {} cursos, {} ventas, {} participantes, {} actividades",
+        "{} clientes (and as many companies in the CRM, with {PROSPECTS} prospects), {} cursos, {} ventas, {} participantes, {} actividades",
         seeded.clientes, seeded.cursos, seeded.ventas, seeded.participantes, seeded.actividades
     );
     let run = |arguments: &[&str]| -> Result<()> {
@@ -122,21 +136,33 @@ fn main() -> Result<()> {
     say("Could the pipeline of acequia.toml run?");
     run(&["check"])?;
 
+    // Models are not built in a lake.
+    let go: &[&str] = if lake.is_some() {
+        &["run", "--no-models"]
+    } else {
+        &["run"]
+    };
+
     say("The first run: everything");
-    run(&["run"])?;
+    run(go)?;
 
     say("A day passes");
-    let changed = Changes::day(SEED).apply(&mut client)?;
+    let changed = Changes {
+        insert_actividades: 600,
+        recent_actividades: true,
+        ..Changes::day(SEED)
+    }
+    .apply(&mut client)?;
     println!("{changed:?}");
     client.batch_execute(CORRECTIONS)?;
     println!("and somebody corrected the activities:\n{CORRECTIONS}");
 
     say("The second run: of ventas, actividades_participantes and companies, only what changed");
-    run(&["run"])?;
+    run(go)?;
     run(&["status"])?;
 
     say(&format!("What the analysts see in {destination}"));
-    let answer: Answer<'_> = if destination == "duckdb" {
+    let mut answer: Answer<'_> = if destination == "duckdb" {
         let connection = duckdb::Connection::open(root.join("formacion.duckdb"))?;
         Box::new(move |sql| Ok(answer_of_duckdb(&connection, sql)?.to_string()))
     } else if let Some(lake) = &lake {
@@ -147,12 +173,22 @@ fn main() -> Result<()> {
         let mut client = warehouse.client()?;
         Box::new(move |sql| answer_of_postgres(&mut client, sql))
     };
-    ask(answer)?;
+    ask(&mut answer, &QUESTIONS)?;
+    if lake.is_none() {
+        say("What the models of analisis/ tell");
+        ask(&mut answer, &FIGURES)?;
+    }
 
     say("Left to look at");
+    if lake.is_none() {
+        println!(
+            "informe.html       the report page, for a browser: {}",
+            root.join("informe.html").display()
+        );
+    }
     if destination == "duckdb" {
         println!(
-            "formacion.duckdb   with the DuckDB shell, or any client that reads it: schema `replica`"
+            "formacion.duckdb   with the DuckDB shell, or any client that reads it: schemas `replica` and `analisis`"
         );
     }
     println!(
@@ -164,8 +200,8 @@ fn main() -> Result<()> {
 /// Runs a query in the destination and lays its rows out as a table.
 type Answer<'a> = Box<dyn FnMut(&str) -> Result<String> + 'a>;
 
-fn ask(mut answer: Answer<'_>) -> Result<()> {
-    for (question, sql) in QUESTIONS {
+fn ask(answer: &mut Answer<'_>, questions: &[(&str, &str)]) -> Result<()> {
+    for (question, sql) in questions {
         println!("\n{question}");
         println!("{}", answer(sql)?);
     }
@@ -191,7 +227,7 @@ fn binary() -> Result<PathBuf> {
 
 /// Removes what an earlier demo left.
 fn clean(root: &Path) -> Result<()> {
-    for file in ["formacion.duckdb", "formacion.duckdb.wal"] {
+    for file in ["formacion.duckdb", "formacion.duckdb.wal", "informe.html"] {
         let path = root.join(file);
         if path.exists() {
             std::fs::remove_file(&path).with_context(|| {

@@ -5,10 +5,12 @@
 #   pkg-config                       some crates look for system libraries
 #   PostgreSQL 15+ server binaries   the tests start servers of their own (no running server is needed)
 #   openssl (the command)            a test makes a certificate
+#   chromium                         the tests of the report page read it in a browser
 #   cargo 1.95+                      not installed here, only checked
 #   libduckdb.so                     so that DuckDB need not be compiled; without npm, or elsewhere than on x64 Linux, it is
-#   python3 with venv                for the next two
+#   python3 with venv                for the next three
 #   HubSpot's Python client          a test lets it judge the HubSpot of the tests
+#   dbt with dbt-duckdb              a test runs the models of acequia under it
 #   SeaweedFS, PyIceberg, DuckDB's   the tests of the lake: an S3 service with an Iceberg catalog, and another reader of its
 #   extensions for Iceberg           tables; x64 Linux alone
 #   protoc                           building acequia with Spark Connect (the feature `spark`)
@@ -55,6 +57,7 @@ look() {
     has openssl || missing+=(openssl)
     has protoc || missing+=(protobuf-compiler libprotobuf-dev)
     has_venv || missing+=(python3-venv)
+    has chromium || missing+=(chromium)
 }
 
 # apt-get as root, without questions.
@@ -72,7 +75,7 @@ install_missing() {
     if ! has apt-get; then
         fail "missing: ${missing[*]} (Debian's names)" \
             "this system has no apt-get: install with its own package manager a C and a C++ compiler (cc, c++), make," \
-            "perl with its standard modules, pkg-config, openssl, protoc with its standard files, python3 with venv, and the PostgreSQL $POSTGRES_MINIMUM+ server" \
+            "perl with its standard modules, pkg-config, openssl, protoc with its standard files, python3 with venv, chromium, and the PostgreSQL $POSTGRES_MINIMUM+ server" \
             "(initdb and postgres, in the folder that 'pg_config --bindir' prints), then run this again"
     fi
     if [ "$(id -u)" -ne 0 ] && ! { has sudo && sudo -n true 2>/dev/null; }; then
@@ -208,6 +211,21 @@ fetch_lake() {
     fi
 }
 
+# dbt from PyPI, in a virtual environment of its own. Where PyPI cannot be reached, the one test that needs it says so.
+fetch_dbt() {
+    local mark=$DBT_FOLDER/packages
+    [ "$(cat "$mark" 2>/dev/null)" = "${DBT_PACKAGES[*]}" ] && return
+    printf 'setup: installing %s into %s\n' "${DBT_PACKAGES[*]}" "$DBT_FOLDER" >&2
+    mkdir -p "$TOOLS"
+    rm -rf "$DBT_FOLDER"
+    if python3 -m venv "$DBT_FOLDER" && "$DBT_FOLDER/bin/pip" install --quiet --disable-pip-version-check "${DBT_PACKAGES[@]}"; then
+        printf '%s\n' "${DBT_PACKAGES[*]}" >"$mark"
+    else
+        rm -rf "$DBT_FOLDER"
+        printf 'setup: dbt could not be installed\n' >&2
+    fi
+}
+
 # Sail from PyPI, likewise.
 fetch_sail() {
     local packages
@@ -232,6 +250,7 @@ if is_x64_linux && has npm; then
 fi
 fetch_hubspot_client
 fetch_lake
+fetch_dbt
 fetch_sail
 if [ "${1:-}" = --matrix ]; then
     is_x64_linux && has npm && has node || fail "PostgreSQL's servers of other versions are fetched with npm and node, on x64 Linux"

@@ -37,6 +37,10 @@ PYTHON_FOLDER=$TOOLS/python
 LAKE_PACKAGES=lake.txt
 LAKE_FOLDER=$TOOLS/lake
 
+# dbt-duckdb, with the DuckDB above, in a virtual environment: a test runs the same models under it.
+DBT_PACKAGES=(dbt-core==1.11.16 dbt-duckdb==1.11.1 duckdb==1.5.5)
+DBT_FOLDER=$TOOLS/dbt
+
 # Sail, an engine that speaks Spark Connect, likewise: bin/sail.
 SAIL_PACKAGES=sail.txt
 SAIL_FOLDER=$TOOLS/sail

@@ -21,6 +21,8 @@ fn main() -> ExitCode {
         Command::Inspect(args) => cli::inspect::run(&args, &mut context),
         Command::Replication(command) => cli::replication::run(command, &mut context),
         Command::Replay(args) => cli::replay::run(args, &mut context),
+        Command::Models(command) => cli::models::run(command, &mut context),
+        Command::Report(args) => cli::report::run(&args, &mut context),
         Command::Landing(command) => cli::landing::run(command, &mut context),
         Command::Completions(args) => cli::completions::run(&args, &mut context),
         Command::ConfigSchema => cli::config_schema::run(&mut context),

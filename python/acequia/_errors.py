@@ -21,10 +21,11 @@ class Interrupted(AcequiaError):
 
 
 class RunFailed(AcequiaError):
-    """Streams of a run failed. What the others loaded is there."""
+    """Streams or models of a run failed. What the other streams loaded is there."""
 
     def __init__(self, report: RunReport) -> None:
         errors = [f"{stream.stream}: {stream.error}" for stream in report.streams if stream.error]
+        errors += [f"models: {failure}" for failure in report.model_failures]
         super().__init__("\n".join(errors) or "the run failed")
         self.report = report
         """The report of the whole run."""

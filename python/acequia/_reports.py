@@ -83,8 +83,16 @@ class RunReport:
 
     @property
     def ok(self) -> bool:
-        """Whether every stream is."""
-        return all(stream.status == "ok" for stream in self.streams)
+        """Whether every stream is, and the models, if there are any, are as they should be."""
+        return all(stream.status == "ok" for stream in self.streams) and not self.model_failures
+
+    @property
+    def model_failures(self) -> list[str]:
+        """What is wrong with the models: tests that failed, or what kept them from being built."""
+        models = self.raw.get("models") or {}
+        failed = [test for test in models.get("tests", []) if test["status"] == "failed"]
+        errors = [f"{test['model'] or 'test'}: {test['test']} ({test['file']}): failed by {test['rows']}" for test in failed]
+        return errors + ([models["error"]] if models.get("error") else [])
 
     @classmethod
     def _of(cls, raw: Mapping[str, Any], pipeline: Pipeline) -> RunReport:

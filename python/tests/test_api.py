@@ -52,6 +52,18 @@ def test_a_stream_that_fails_raises_with_the_report(pipeline: Path) -> None:
     assert failure is not None and failure.runs == 2 and "no_such_table" in failure.error
 
 
+def test_models_that_fail_raise_with_what_failed(pipeline: Path) -> None:
+    models = pipeline.parent / "models"
+    models.mkdir()
+    (models / "total.sql").write_text("-- not_null: nada\nSELECT count(*) AS n, NULL AS nada FROM ventas")
+    pipeline.write_text(pipeline.read_text() + '\n[models]\npath = "models"\n')
+    with pytest.raises(acequia.RunFailed, match="total: not_null: nada") as raised:
+        acequia.run(pipeline)
+    assert raised.value.report["ventas"].status == "ok"
+    (models / "total.sql").write_text("SELECT count(*) AS n FROM ventas")
+    assert acequia.run(pipeline).model_failures == []
+
+
 def test_a_configuration_that_is_wrong_raises_with_its_remedy(pipeline: Path) -> None:
     with pytest.raises(acequia.ConfigError, match="there is no stream"):
         acequia.run(pipeline, "nope")

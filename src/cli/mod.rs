@@ -20,10 +20,12 @@ pub(crate) mod inspect;
 mod interrupt;
 pub(crate) mod landing;
 mod logging;
+pub(crate) mod models;
 mod printer;
 mod progress;
 pub(crate) mod replay;
 pub(crate) mod replication;
+pub(crate) mod report;
 pub(crate) mod run;
 pub(crate) mod status;
 
@@ -39,9 +41,11 @@ Examples:
   acequia inspect LOAD_ID       see what a load consists of
   acequia landing list          see what is in the landing area
   acequia replay --destination NAME   build a destination from it
+  acequia models list           see the models, and when they were built
+  acequia report                make one HTML page of what the destination has
 
 Exit status:
-  0 all well, 1 a stream or a check failed, 2 the command line or the configuration is wrong,
+  0 all well, 1 a stream, a model, a test or a check failed, 2 the command line or the configuration is wrong,
   130 interrupted";
 
 /// Copies rows from PostgreSQL and HubSpot, through a Parquet landing area, into DuckDB or PostgreSQL.
@@ -119,6 +123,16 @@ pub(crate) enum Command {
     /// Of each stream, applies the newest complete chain of loads, from the last one that made the table anew, or what
     /// follows on the loads that the destination has. The next run goes on from there.
     Replay(ReplayArgs),
+    /// Build, test and show the models: tables that are made of the streams' tables
+    ///
+    /// `acequia run` builds them after its loads. docs/models.md tells how they are written.
+    #[command(subcommand)]
+    Models(ModelsCommand),
+    /// Make the report: one HTML page of what the destination has
+    ///
+    /// The page is made of the folder that [report] names: texts (.md), charts of Vega-Lite (.vl.json) and tables (.sql). It
+    /// holds all it needs and opens offline.
+    Report(ReportArgs),
     /// See what is in the landing area, and remove what is not needed
     #[command(subcommand)]
     Landing(LandingCommand),
@@ -197,6 +211,9 @@ pub(crate) struct RunArgs {
     /// Print the plan and touch nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// Leave the models as they are
+    #[arg(long)]
+    pub(crate) no_models: bool,
     /// How many streams are copied at once [default: the number of processors, 4 at most]
     #[arg(long, value_name = "N")]
     pub(crate) jobs: Option<NonZeroUsize>,
@@ -229,6 +246,69 @@ pub(crate) struct ReplayArgs {
     /// Apply this load alone; may be given several times
     #[arg(long = "load", value_name = "ID")]
     pub(crate) loads: Vec<LoadId>,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  acequia report                      the page that [report] names\n  acequia report --page \
+                        /srv/www/informe.html\n  acequia report --serve              on http://127.0.0.1:8080, as fresh as the destination"
+)]
+pub(crate) struct ReportArgs {
+    /// The page's file [default: `output` under [report], or report.html beside the configuration]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) page: Option<PathBuf>,
+    /// Show the page on this machine's loopback address until Ctrl-C, and keep it fresh; no file is written
+    #[arg(long, conflicts_with = "page")]
+    pub(crate) serve: bool,
+    /// The port to show it on; 0 takes a free one
+    #[arg(long, value_name = "N", default_value_t = 8080, requires = "serve")]
+    pub(crate) port: u16,
+    /// The destination, instead of the one that [pipeline] names
+    #[arg(long, value_name = "NAME")]
+    pub(crate) destination: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ModelsCommand {
+    /// Build the models that are new or changed, or that read what has changed, and run their tests
+    ///
+    /// In one transaction: where a model cannot be built or a test fails, all tables stay as they were. Models that are named
+    /// are built in any case, after those that they read and that have changed.
+    Run(ModelsArgs),
+    /// Run all tests on the models as they are
+    Test(ModelsArgs),
+    /// List the models: when they were built, their rows and tests, and whether the next run builds them
+    List(DestinationArgs),
+    /// Show what each model reads
+    Graph(GraphArgs),
+}
+
+/// Which models, in which destination.
+#[derive(Debug, Args)]
+pub(crate) struct ModelsArgs {
+    /// The models; all of them if none is named
+    #[arg(value_name = "MODEL")]
+    pub(crate) models: Vec<String>,
+    /// The destination, instead of the one that [pipeline] names
+    #[arg(long, value_name = "NAME")]
+    pub(crate) destination: Option<String>,
+}
+
+/// In which destination.
+#[derive(Debug, Args)]
+pub(crate) struct DestinationArgs {
+    /// The destination, instead of the one that [pipeline] names
+    #[arg(long, value_name = "NAME")]
+    pub(crate) destination: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GraphArgs {
+    #[command(flatten)]
+    pub(crate) destination: DestinationArgs,
+    /// As a flowchart of Mermaid
+    #[arg(long)]
+    pub(crate) mermaid: bool,
 }
 
 #[derive(Debug, Subcommand)]

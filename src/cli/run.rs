@@ -13,7 +13,7 @@ use acequia::{Error, Result};
 
 use super::printer::{Mark, Printer};
 use super::progress::ProgressDisplay;
-use super::{Context, Exit, RunArgs, block_on, figures, interrupt};
+use super::{Context, Exit, RunArgs, block_on, figures, interrupt, models};
 
 pub(crate) fn run(args: &RunArgs, context: &mut Context) -> Result<Exit> {
     let document = Document::read(&context.global.config)?;
@@ -48,8 +48,14 @@ pub(super) fn tell_failures(report: &RunReport, context: &Context) {
     if context.printer.is_seen() {
         return;
     }
-    for failure in failures(report) {
+    let of_models = report.models.iter().flat_map(models::failures);
+    for failure in failures(report).into_iter().chain(of_models) {
         context.notices.failure(&failure);
+    }
+    if let Some(error) = report.page_error() {
+        context
+            .notices
+            .failure(&format!("the report page: {error}"));
     }
 }
 
@@ -102,6 +108,7 @@ async fn run_pipeline(
         interrupt: interrupt.clone(),
         progress,
         follow: args.follow.then_some(told),
+        models: !args.no_models,
     };
     let report = pipeline::run(pipeline, options).await;
     display.finish().await;
@@ -116,6 +123,7 @@ fn told(followed: &FollowEvent) -> String {
             "the connection to the source was lost; trying again in {}",
             figures::elapsed(*wait)
         ),
+        FollowEvent::Models { built, failures } => models::told(*built, failures),
         FollowEvent::Connected => "connected to the source again; following the changes".to_owned(),
         FollowEvent::Batch { changes, lag } => format!(
             "{}, in the destination {} after {} committed",
@@ -127,6 +135,10 @@ fn told(followed: &FollowEvent) -> String {
                 "the first of them was"
             },
         ),
+        FollowEvent::Page { error: Some(error) } => {
+            format!("the report page stays as it was: {error}")
+        }
+        FollowEvent::Page { error: None } => "the report page is made again".to_owned(),
     }
 }
 
@@ -134,9 +146,13 @@ fn told(followed: &FollowEvent) -> String {
 pub(super) fn exit(report: &RunReport, interrupted: bool) -> Exit {
     let all = |status: Status| report.streams.iter().all(|stream| stream.status == status);
     let any = |status: Status| report.streams.iter().any(|stream| stream.status == status);
+    let of_models = report.models.as_ref();
     if interrupted && !all(Status::Ok) {
         Exit::Interrupted
-    } else if any(Status::Failed) {
+    } else if any(Status::Failed)
+        || of_models.is_some_and(|models| !models.is_ok())
+        || report.page_error().is_some()
+    {
         Exit::Failed
     } else {
         Exit::Ok
@@ -180,6 +196,16 @@ pub(super) fn print_report(report: &RunReport, how: &str, printer: &Printer) -> 
     for failure in failures(report) {
         printer.marked(Mark::Bad, &indented(&failure))?;
     }
+    if let Some(page) = &report.page {
+        let name = page.path.display();
+        match &page.error {
+            Some(error) => {
+                let text = format!("the report page {name} stays as it was: {error}");
+                printer.marked(Mark::Bad, &indented(&text))?;
+            }
+            None => printer.marked(Mark::Good, &format!("the report page {name}"))?,
+        }
+    }
     let count = |status: Status| {
         let streams = report
             .streams
@@ -201,7 +227,11 @@ pub(super) fn print_report(report: &RunReport, how: &str, printer: &Printer) -> 
             let _ = write!(summary, ", {number} {word}");
         }
     }
-    printer.line(summary)
+    printer.line(summary)?;
+    match &report.models {
+        Some(models) => models::print_report(models, printer),
+        None => Ok(()),
+    }
 }
 
 fn row(stream: &StreamReport) -> Vec<String> {
@@ -299,6 +329,8 @@ mod tests {
                 failed("b", "its key has NULL"),
                 failed("c", "the server is away"),
             ],
+            models: None,
+            page: None,
             seconds: 1.0,
         };
         assert_eq!(
@@ -322,6 +354,8 @@ mod tests {
                     ..StreamReport::skipped(&"ventas".parse().unwrap(), Mode::Full)
                 })
                 .collect(),
+            models: None,
+            page: None,
             seconds: 1.0,
         };
         for (statuses, interrupted, expected) in [

@@ -19,16 +19,20 @@ pub mod environment;
 pub mod hubspot;
 pub mod model;
 pub mod postgres;
+pub mod report;
 pub mod resolve;
-mod suggest;
+pub mod secret_command;
+pub(crate) mod suggest;
 mod table_name;
 mod units;
 
 pub use document::Document;
 pub use hubspot::{HubSpotObject, HubSpotSource};
 pub use model::{NullCursor, Reader};
-pub use postgres::{PostgresChanges, PostgresRows, PostgresSource, RowsRead};
+pub use postgres::{PostgresChanges, PostgresRows, PostgresSource, PostgresUrl, RowsRead};
+pub use report::{Language, Report};
 pub use resolve::Selection;
+pub use secret_command::SecretCommand;
 pub use units::duration;
 
 /// A pipeline, ready to run: its names are looked up, its variables expanded, its paths absolute, and its keys checked.
@@ -48,6 +52,27 @@ pub struct Pipeline {
     pub destination: Destination,
     /// The streams to run, in the order of their names.
     pub streams: Vec<Stream>,
+    /// The models that are built of the streams' tables.
+    pub models: Option<Models>,
+    /// The report page, if the configuration has one.
+    pub report: Option<Report>,
+}
+
+/// Where a pipeline's models are, and what they are made of.
+#[derive(Debug, Clone)]
+pub struct Models {
+    /// The configuration file's folder.
+    pub root: PathBuf,
+    /// The folder of the models.
+    pub path: PathBuf,
+    /// The folder of the tests.
+    pub tests: PathBuf,
+    /// Whether the configuration names the folder of the tests.
+    pub tests_are_named: bool,
+    /// The schema of the destination that their tables are in.
+    pub dataset: String,
+    /// The tables of all streams, selected or not, each with the stream that is loaded into it.
+    pub tables: BTreeMap<String, StreamName>,
 }
 
 /// A destination in use.
@@ -73,8 +98,8 @@ pub enum Target {
     },
     /// A PostgreSQL database.
     Postgres {
-        /// The connection URI.
-        url: Secret,
+        /// How it is reached.
+        url: PostgresUrl,
     },
     /// Tables of Apache Iceberg behind a REST catalog.
     Iceberg(Box<Lake>),

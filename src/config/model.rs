@@ -9,6 +9,7 @@ use serde::de::{self, MapAccess, Visitor, value::MapAccessDeserializer};
 use serde_json::{Value, json};
 
 use super::hubspot::ApiVersion;
+use super::report::ReportConfig;
 use crate::evolution::SchemaContract;
 use crate::mode::{Deletes, Disposition, Mode};
 use crate::names::StreamName;
@@ -28,6 +29,26 @@ pub struct Config {
     /// The streams, by name. The name is also the table's, unless `destination_table` gives another.
     #[serde(default)]
     pub streams: BTreeMap<StreamName, StreamConfig>,
+    /// Tables and views that are made of the streams' tables, each one SELECT in a file.
+    #[serde(default)]
+    pub models: Option<ModelsConfig>,
+    /// The report page that is made of what the destination has.
+    #[serde(default)]
+    pub report: Option<ReportConfig>,
+}
+
+/// Tables and views that are made of the streams' tables in the destination, after the loads of a run.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ModelsConfig {
+    /// The folder of the models, relative to the configuration file: a file `NAME.sql` for each, in subfolders too.
+    pub path: String,
+    /// The folder of the tests: queries that must return no row. Default: `tests` beside the folder of the models.
+    #[serde(default)]
+    pub tests: Option<String>,
+    /// The schema in the destination that the models' tables are made in. Default: "analysis".
+    #[serde(default)]
+    pub dataset: Option<String>,
 }
 
 /// The pipeline as a whole.
@@ -84,6 +105,9 @@ pub struct DestinationConfig {
     /// PostgreSQL: the connection URI, as in `postgres://user@host:5432/database?sslmode=verify-full`.
     #[serde(default)]
     pub url: Option<String>,
+    /// PostgreSQL: a shell command that prints the password, such as a token of a cloud's IAM. It is run again when that expires.
+    #[serde(default)]
+    pub password_command: Option<String>,
     /// Iceberg: the REST catalog's address, without `/v1`, as in `https://catalog.example.com/api/catalog`.
     #[serde(default)]
     pub catalog: Option<String>,
@@ -149,6 +173,9 @@ pub struct SourceConfig {
     /// PostgreSQL: the connection URI, as in `postgres://user@host:5432/database?sslmode=verify-full`.
     #[serde(default)]
     pub url: Option<String>,
+    /// PostgreSQL: a shell command that prints the password, such as a token of a cloud's IAM. It is run again when that expires.
+    #[serde(default)]
+    pub password_command: Option<String>,
     /// PostgreSQL: the names that streams with mode = "cdc" use on the server.
     #[serde(default)]
     pub replication: Option<ReplicationConfig>,

@@ -5,19 +5,38 @@ use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-use super::Secret;
 use super::model::{NullCursor, Reader};
+use super::{Secret, SecretCommand};
 use crate::error::Result;
 use crate::mode::{Changes, Disposition, FullLoad, IncrementalLoad};
 use crate::names::StreamName;
 use crate::position::Lag;
 use crate::schema::ColumnType;
 
+/// How a PostgreSQL database is reached.
+#[derive(Debug, Clone)]
+pub struct PostgresUrl {
+    /// The connection URI.
+    pub uri: Secret,
+    /// The command that prints the password, if the URI has none.
+    pub password: Option<SecretCommand>,
+}
+
+impl PostgresUrl {
+    /// A connection URI that has all that is needed.
+    pub fn new(uri: impl Into<String>) -> Self {
+        Self {
+            uri: Secret::new(uri),
+            password: None,
+        }
+    }
+}
+
 /// A PostgreSQL database to read from.
 #[derive(Debug, Clone)]
 pub struct PostgresSource {
-    /// Its connection URI.
-    pub url: Secret,
+    /// How it is reached.
+    pub url: PostgresUrl,
     /// What streams of changes use on the server.
     pub replication: Replication,
     /// Which reader reads its tables and queries.

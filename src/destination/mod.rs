@@ -7,11 +7,14 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use crate::error::{Error, Result};
 use crate::evolution::{SchemaContract, TableSchema};
 use crate::landing::manifest::Manifest;
 use crate::mode::Disposition;
+use crate::models::report::ModelsReport;
+use crate::models::{ModelWork, ModelsView};
 use crate::names::{DestinationId, LoadId, StreamName};
 use crate::position::Position;
 
@@ -147,6 +150,48 @@ pub trait Destination: Send {
     /// # Errors
     /// [`crate::Error::Destination`] if there is no such table.
     fn live_ids(&mut self, table: &str, disposition: Disposition) -> Result<Vec<String>>;
+
+    /// The rows that a query returns, in its order, each a JSON object whose keys are the query's columns. The query is one
+    /// SELECT and cannot write. Unqualified names in it are those of the schema `models`, if it is given, and then those of
+    /// the dataset. Numbers that JSON has no form for (NaN, infinity) are null, or a text where the database writes one.
+    ///
+    /// # Errors
+    /// [`crate::Error::Destination`] if the query is not one SELECT, it reads what is not there, or the destination runs no
+    /// queries. Neither quotes a value.
+    fn rows_as_json(&mut self, query: &str, models: Option<&str>) -> Result<Vec<Box<RawValue>>>;
+
+    /// Builds the models that are new or changed, or that read what has changed since, and runs their tests, in one
+    /// transaction: if one cannot be built or a test fails, none is, and readers see the old tables, as they do until the
+    /// commit. The report says so.
+    ///
+    /// # Errors
+    /// [`crate::Error::Config`] for what is wrong in the models, with file and line; [`crate::Error::Destination`] if the
+    /// destination fails otherwise, or builds no models; [`crate::Error::Interrupted`]. In all cases nothing was changed.
+    fn build_models(&mut self, _work: &ModelWork) -> Result<ModelsReport> {
+        Err(no_models())
+    }
+
+    /// Runs all tests of the models as they are, and changes nothing.
+    ///
+    /// # Errors
+    /// As [`build_models`](Self::build_models).
+    fn test_models(&mut self, _work: &ModelWork) -> Result<ModelsReport> {
+        Err(no_models())
+    }
+
+    /// What the models read, and what was built of them. Changes nothing.
+    ///
+    /// # Errors
+    /// As [`build_models`](Self::build_models).
+    fn look_at_models(&mut self, _work: &ModelWork) -> Result<ModelsView> {
+        Err(no_models())
+    }
+}
+
+/// The error of a destination that builds no models.
+fn no_models() -> Error {
+    Error::config("models are not built in an Iceberg lake")
+        .remedy("name a destination of the kind duckdb or postgres with --destination")
 }
 
 /// The state of a stream, as `_acequia_state` keeps it.

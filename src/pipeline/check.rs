@@ -12,6 +12,7 @@ use super::stream::start_position;
 use crate::config::{self, Pipeline, PostgresSource, StreamSource};
 use crate::destination::{self, Reads, Rights};
 use crate::error::{Error, Result};
+use crate::report::Report;
 use crate::source::postgres::Postgres;
 use crate::source::postgres::replication::preflight::{self, Found};
 use crate::source::{OpenStream, Source};
@@ -146,7 +147,81 @@ pub async fn check(pipeline: &Pipeline) -> Vec<Finding> {
             }
         }
     }
+    findings.extend(check_models(pipeline).await);
+    findings.extend(check_report(pipeline).await);
     findings
+}
+
+/// Checks whether the models can be built: what they say, and what they read.
+async fn check_models(pipeline: &Pipeline) -> Vec<Finding> {
+    let subject = "models";
+    if pipeline.models.is_none() {
+        return Vec::new();
+    }
+    let view = match contained(super::models::look_if_loaded(pipeline)).await {
+        Ok(Some(view)) => view,
+        Ok(None) => {
+            let message =
+                "written as they should be; what they read is seen once the streams were loaded";
+            return vec![Finding::ok(subject, message)];
+        }
+        Err(error) if error.refuses_load() => return vec![Finding::failed(subject, &error)],
+        // It may be that only loads are missing.
+        Err(error) => {
+            let Finding {
+                message, remedy, ..
+            } = Finding::failed(subject, &error);
+            return vec![Finding::warning(
+                subject,
+                message,
+                remedy.unwrap_or_default(),
+            )];
+        }
+    };
+    let mut findings = vec![Finding::ok(
+        subject,
+        format!("{} in the schema {}", view.graph.models.len(), view.dataset),
+    )];
+    for left in &view.left_behind {
+        findings.push(Finding::warning(
+            subject,
+            format!("the model {left} has no file any more, and its table stays"),
+            format!(
+                "DROP TABLE {}.{left}, or DROP VIEW; and DELETE its row from _acequia_models",
+                view.dataset
+            ),
+        ));
+    }
+    findings
+}
+
+/// Checks the parts of the report, and their queries where something was loaded that they can be asked of.
+async fn check_report(pipeline: &Pipeline) -> Option<Finding> {
+    let subject = "report";
+    let settings = pipeline.report.as_ref()?;
+    if super::page::refuse_lake(&pipeline.destination).is_err() {
+        return None;
+    }
+    if let Err(error) = Report::read(settings) {
+        return Some(Finding::failed(subject, &error));
+    }
+    let finding = match contained(super::page::look(pipeline, settings)).await {
+        Ok(Some(())) => Finding::ok(
+            subject,
+            "written as it should be, and its queries are answered",
+        ),
+        Ok(None) => Finding::ok(
+            subject,
+            "written as it should be; its queries are asked once the streams were loaded",
+        ),
+        Err(error) => Finding::failed(subject, &error),
+    };
+    // The next run builds models that the queries may be waiting for.
+    let verdict = match finding.verdict {
+        Verdict::Failed if pipeline.models.is_some() => Verdict::Warning,
+        verdict => verdict,
+    };
+    Some(Finding { verdict, ..finding })
 }
 
 /// Checks whether a source can replicate the changes of the pipeline's streams.

@@ -21,7 +21,7 @@ impl std::fmt::Debug for FollowObserver {
 }
 
 /// An event of a run that follows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FollowEvent {
     /// All changes up to the beginning of the run are loaded; the run waits for more.
     CaughtUp,
@@ -38,5 +38,17 @@ pub enum FollowEvent {
         changes: u64,
         /// The time from the first change's commit in the source to its commit in the destination.
         lag: Duration,
+    },
+    /// Models were built after a batch, or it turned out otherwise than before.
+    Models {
+        /// The number of models that were built.
+        built: usize,
+        /// What failed: tests, or the models themselves. Their tables are as they were before.
+        failures: Vec<String>,
+    },
+    /// The report page could not be made, unlike before, or can be made again.
+    Page {
+        /// Why it cannot be made. The page before stays.
+        error: Option<String>,
     },
 }

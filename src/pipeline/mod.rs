@@ -2,7 +2,7 @@
 //!
 //! `stream` is the path of one stream; `replication` has what streams of changes share on it. A run begins with `recovery`
 //! and ends with `prune` and `record`. `load_step` loads a landed load into the destination, and `loader` is the
-//! destination's thread. `replay` loads from the landing area alone; `check`, `plan`, `status` and `landed_loads` only
+//! destination's thread; `models` are built of what was loaded. `replay` loads from the landing area alone; `check`, `plan`, `status` and `landed_loads` only
 //! read; `report` says what a run did.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,8 +26,11 @@ pub mod check;
 mod contained;
 mod follow;
 pub mod landed_loads;
+pub mod live_page;
 mod load_step;
 mod loader;
+pub mod models;
+pub mod page;
 pub mod plan;
 pub mod prune;
 mod reconnect;
@@ -46,6 +49,8 @@ mod wait;
 use crate::progress::Progress;
 pub use follow::{FollowEvent, FollowObserver};
 use loader::Loader;
+use models::ModelsStep;
+use page::PageStep;
 use record::Record;
 use replication::ReplicationRun;
 use report::{RunReport, StreamReport};
@@ -65,6 +70,8 @@ pub struct RunOptions {
     pub progress: Progress,
     /// If it is set, streams of changes are followed until the run is stopped, and the observer is called for each batch.
     pub follow: Option<FollowObserver>,
+    /// Whether the pipeline's models are built after the loads.
+    pub models: bool,
 }
 
 /// The most streams that are extracted at once by default: more do not make one destination faster.
@@ -79,6 +86,7 @@ impl Default for RunOptions {
             interrupt: CancellationToken::new(),
             progress: Progress::default(),
             follow: None,
+            models: true,
         }
     }
 }
@@ -93,6 +101,9 @@ fn default_jobs() -> NonZeroUsize {
 /// # Errors
 /// The run could not begin at all: the landing area or the destination cannot be opened.
 pub async fn run(pipeline: Pipeline, options: RunOptions) -> Result<RunReport> {
+    if pipeline.models.is_some() && options.models {
+        models::refuse_lake(&pipeline)?;
+    }
     let landing = open_landing(&pipeline)?;
     let record = Record::of(&pipeline, &landing);
     let ended = run_streams(pipeline, options, landing).await;
@@ -114,7 +125,11 @@ async fn run_streams(
         loader.call(|destination| destination.states()),
     )
     .await?;
+    let models = pipeline.models.as_ref().filter(|_| options.models);
+    let models = models.map(|models| ModelsStep::of(models, &loader, &options.interrupt));
+    let models = models.map(Arc::new);
     let pipeline = Arc::new(pipeline);
+    let page = PageStep::of(&pipeline, &loader, &options.interrupt).map(Arc::new);
     let mut alone = Vec::new();
     let mut by_source: BTreeMap<&str, Vec<(usize, &PostgresChanges, StreamRun)>> = BTreeMap::new();
     for (place, stream) in pipeline.streams.iter().enumerate() {
@@ -159,6 +174,8 @@ async fn run_streams(
             loader: loader.clone(),
             jobs: options.jobs.get(),
             follow: options.follow.clone(),
+            models: models.clone(),
+            page: page.clone(),
             stop: options.interrupt.child_token(),
         };
         work.push(Box::pin(async move {
@@ -189,6 +206,9 @@ async fn run_streams(
         }
     }
     let ended = !options.interrupt.is_cancelled();
+    if ended {
+        make_of_loads(models.as_deref(), page.as_deref()).await;
+    }
     if let Some(retention) = pipeline.retention.filter(|_| ended) {
         for (_, report) in &mut reports {
             prune_after(&pipeline, retention, &landing, &loader, report).await;
@@ -199,8 +219,20 @@ async fn run_streams(
         pipeline: pipeline.name.clone(),
         destination: pipeline.destination.name.clone(),
         streams: reports.into_iter().map(|(_, report)| report).collect(),
+        models: models.and_then(|models| models.last()),
+        page: page.and_then(|page| page.last()),
         seconds: began.elapsed().as_secs_f64(),
     })
+}
+
+/// What is made of the destination's rows once the streams are loaded: the models, then the page, which may show them.
+async fn make_of_loads(models: Option<&ModelsStep>, page: Option<&PageStep>) {
+    if let Some(models) = models {
+        models.build().await;
+    }
+    if let Some(page) = page {
+        page.make().await;
+    }
 }
 
 /// The name of the source of the stream with that index.

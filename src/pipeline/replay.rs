@@ -103,6 +103,8 @@ pub async fn replay(pipeline: Pipeline, options: ReplayOptions) -> Result<RunRep
         pipeline: pipeline.name,
         destination: pipeline.destination.name,
         streams,
+        models: None,
+        page: None,
         seconds: began.elapsed().as_secs_f64(),
     })
 }

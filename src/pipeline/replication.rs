@@ -6,6 +6,7 @@
 //! run that follows then continues in small batches.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::Utc;
@@ -17,6 +18,8 @@ use tokio_util::sync::CancellationToken;
 use super::contained::contained;
 use super::follow::{FollowEvent, FollowObserver};
 use super::loader::Loader;
+use super::models::ModelsStep;
+use super::page::PageStep;
 use super::report::StreamReport;
 use super::slot_owner::Reader;
 use super::stream::{ATTEMPTS, Expected, Landed, StreamRun, gave_way};
@@ -25,6 +28,7 @@ use super::wait::{GRACE, given_up_after_a_stop, unless_stopped};
 use crate::config::PostgresChanges;
 use crate::destination::StreamState;
 use crate::error::{Error, Result};
+use crate::models::report::ModelStatus;
 use crate::names::StreamName;
 use crate::position::{LastRead, Lsn, LsnPosition, Position};
 use crate::shape::TableShape;
@@ -47,6 +51,10 @@ pub(super) struct ReplicationRun {
     pub(super) jobs: usize,
     /// If it is set, the run follows until it is stopped, and calls the observer for each event.
     pub(super) follow: Option<FollowObserver>,
+    /// The models that are built after each batch of a run that follows.
+    pub(super) models: Option<Arc<ModelsStep>>,
+    /// The report page that is made after each batch of a run that follows.
+    pub(super) page: Option<Arc<PageStep>>,
     pub(super) stop: CancellationToken,
 }
 
@@ -451,7 +459,11 @@ impl ReplicationRun {
         tasks: &mut [StreamTask],
         told: &FollowObserver,
     ) -> Result<()> {
+        let mut failures = Vec::new();
+        let mut page_failed = None;
         while tasks.iter().any(StreamTask::resumes) {
+            self.build_models(replication, told, &mut failures).await?;
+            self.make_page(replication, told, &mut page_failed).await?;
             self.loader.release().await?;
             let summary = match self.read(replication, tasks, StopAt::FirstBatch).await {
                 Ok(summary) => summary,
@@ -480,6 +492,64 @@ impl ReplicationRun {
                 task.failure = None;
             }
         }
+        Ok(())
+    }
+}
+
+impl ReplicationRun {
+    /// Builds the models that read what was loaded. Tells what was built, and what fails now and did not before.
+    async fn build_models(
+        &self,
+        replication: &mut Replication,
+        told: &FollowObserver,
+        before: &mut Vec<String>,
+    ) -> Result<()> {
+        let Some(models) = &self.models else {
+            return Ok(());
+        };
+        let report = tokio::select! {
+            report = models.build() => report,
+            error = replication.keep_alive() => return Err(error),
+        };
+        let Some(report) = report else {
+            return Ok(());
+        };
+        let built = report.count(ModelStatus::Built);
+        let failures: Vec<String> = report
+            .failed_tests()
+            .into_iter()
+            .chain(report.error)
+            .collect();
+        if built > 0 || failures != *before {
+            (told.0)(&FollowEvent::Models {
+                built,
+                failures: failures.clone(),
+            });
+        }
+        *before = failures;
+        Ok(())
+    }
+
+    /// Makes the report page. Tells where it fails otherwise than before.
+    async fn make_page(
+        &self,
+        replication: &mut Replication,
+        told: &FollowObserver,
+        before: &mut Option<String>,
+    ) -> Result<()> {
+        let Some(page) = &self.page else {
+            return Ok(());
+        };
+        let made = tokio::select! {
+            made = page.make() => made,
+            error = replication.keep_alive() => return Err(error),
+        };
+        let error = made.and_then(|made| made.error);
+        if error != *before {
+            let error = error.clone();
+            (told.0)(&FollowEvent::Page { error });
+        }
+        *before = error;
         Ok(())
     }
 }

@@ -1,9 +1,12 @@
 //! The report of a run: the object that `run --output json` prints.
 
+use std::path::PathBuf;
+
 use serde::Serialize;
 
 use crate::error::Error;
 use crate::mode::Mode;
+use crate::models::report::ModelsReport;
 use crate::names::{LoadId, StreamName};
 use crate::position::Position;
 
@@ -16,8 +19,24 @@ pub struct RunReport {
     pub destination: String,
     /// The report of each stream, in the order of the configuration.
     pub streams: Vec<StreamReport>,
+    /// What was done with the models, if the pipeline has any and they were come to.
+    pub models: Option<ModelsReport>,
+    /// What became of the report page, if the configuration has one that is made after each run, and it was come to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub page: Option<PageReport>,
     /// The wall time, in seconds.
     pub seconds: f64,
+}
+
+/// What became of the report page.
+#[derive(Debug, Clone, Serialize)]
+pub struct PageReport {
+    /// The page's file.
+    pub path: PathBuf,
+    /// How long it took to make, in seconds.
+    pub seconds: f64,
+    /// The error, with its causes and the remedy. The page before stays then.
+    pub error: Option<String>,
 }
 
 /// The result of a stream.
@@ -68,11 +87,17 @@ pub struct StreamReport {
 }
 
 impl RunReport {
-    /// Whether every stream succeeded.
+    /// Whether every stream succeeded, the models are as they should be, and the page was made.
     pub fn is_ok(&self) -> bool {
-        self.streams
-            .iter()
-            .all(|stream| stream.status == Status::Ok)
+        let streams = &mut self.streams.iter();
+        streams.all(|stream| stream.status == Status::Ok)
+            && self.models.as_ref().is_none_or(ModelsReport::is_ok)
+            && self.page_error().is_none()
+    }
+
+    /// Why the report page could not be made.
+    pub fn page_error(&self) -> Option<&str> {
+        self.page.as_ref()?.error.as_deref()
     }
 }
 

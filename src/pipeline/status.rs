@@ -93,7 +93,7 @@ pub struct StreamStatus {
 pub(super) struct DestinationView {
     pub(super) id: Option<DestinationId>,
     pub(super) states: BTreeMap<StreamName, StreamState>,
-    last_loads: Vec<LedgerRow>,
+    pub(super) last_loads: Vec<LedgerRow>,
     pub(super) loaded: HashSet<LoadId>,
 }
 

@@ -8,7 +8,7 @@ use tokio_postgres::config::Host;
 use tokio_postgres::error::{DbError, SqlState};
 
 use super::tls::{Tls, TlsParameters};
-use crate::config::Secret;
+use crate::config::{PostgresUrl, Secret, SecretCommand};
 use crate::error::{Error, Result};
 
 /// How long connecting may take, handshakes included, unless the URI has `connect_timeout`.
@@ -53,6 +53,8 @@ const NOTICE_A_DEAD_CLIENT: &str = "SET client_connection_check_interval = '1s'"
 #[derive(Clone)]
 pub struct Server {
     config: tokio_postgres::Config,
+    /// The command that prints the password, if the URI has none.
+    password: Option<SecretCommand>,
     tls: Tls,
     place: String,
     role: Role,
@@ -89,7 +91,7 @@ impl Server {
     ///
     /// # Errors
     /// [`Error::Config`]. The message does not repeat the URI, which may contain a password.
-    pub fn parse(url: &Secret) -> Result<Self> {
+    pub fn parse(url: &PostgresUrl) -> Result<Self> {
         Self::parse_as(Role::Source, url)
     }
 
@@ -97,12 +99,12 @@ impl Server {
     ///
     /// # Errors
     /// As [`Server::parse`].
-    pub fn parse_as(role: Role, url: &Secret) -> Result<Self> {
+    pub fn parse_as(role: Role, url: &PostgresUrl) -> Result<Self> {
         let malformed = || {
             Error::config("the connection URI cannot be understood")
                 .remedy("write it as postgres://user:password@host:5432/database?sslmode=verify-full, with special characters in it percent-encoded")
         };
-        let uri = url.reveal();
+        let uri = url.uri.reveal();
         if !["postgres://", "postgresql://"]
             .iter()
             .any(|scheme| uri.starts_with(scheme))
@@ -149,6 +151,7 @@ impl Server {
             place: place(&config),
             tls,
             config,
+            password: url.password.clone(),
             role,
         })
     }
@@ -158,9 +161,52 @@ impl Server {
         &self.place
     }
 
-    /// The configuration, for acequia's own connection.
+    /// The configuration, for acequia's own connection. A password that a command prints is not in it.
     pub(super) fn config(&self) -> &tokio_postgres::Config {
         &self.config
+    }
+
+    /// The configuration with the password.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if the command that prints the password fails.
+    pub(super) async fn with_password(&self) -> Result<tokio_postgres::Config> {
+        let password = match &self.password {
+            Some(command) => Some(command.secret_elsewhere().await?),
+            None => None,
+        };
+        Ok(self.given(password.as_ref()))
+    }
+
+    /// As [`with_password`](Self::with_password). Blocks.
+    pub(crate) fn with_password_blocking(&self) -> Result<postgres::Config> {
+        let command = self.password.as_ref();
+        let password = command.map(SecretCommand::secret).transpose()?;
+        Ok(self.given(password.as_ref()).into())
+    }
+
+    fn given(&self, password: Option<&Secret>) -> tokio_postgres::Config {
+        let mut config = self.config.clone();
+        if let Some(password) = password {
+            config.password(password.reveal());
+        }
+        config
+    }
+
+    /// Whether a password that a command printed was refused, so that it may print another. It is not used again.
+    fn may_be_renewed(&self, password: Option<&[u8]>, error: &tokio_postgres::Error) -> bool {
+        let refused = [
+            SqlState::INVALID_PASSWORD,
+            SqlState::INVALID_AUTHORIZATION_SPECIFICATION,
+        ];
+        let (Some(command), Some(password)) = (&self.password, password) else {
+            return false;
+        };
+        if !error.code().is_some_and(|code| refused.contains(code)) {
+            return false;
+        }
+        command.forget(&Secret::new(String::from_utf8_lossy(password)));
+        true
     }
 
     /// TLS as the URI requests it.
@@ -168,9 +214,9 @@ impl Server {
         &self.tls
     }
 
-    /// The configuration, for the blocking client.
-    pub fn blocking(&self) -> (postgres::Config, MakeTlsConnector) {
-        (self.config.clone().into(), self.tls.connector())
+    /// The TLS connector, for the blocking client.
+    pub(crate) fn tls_connector(&self) -> MakeTlsConnector {
+        self.tls.connector()
     }
 
     /// How long connecting to all hosts of the URI together may take.
@@ -189,8 +235,23 @@ impl Server {
 
     /// Connects, and sets up the session. A task drives the connection and ends with the client.
     pub async fn connect(&self) -> Result<tokio_postgres::Client> {
+        let config = self.with_password().await?;
+        match self.connect_with(&config).await {
+            Err(Some(error)) if self.may_be_renewed(config.get_password(), &error) => {
+                self.connect_with(&self.with_password().await?).await
+            }
+            connected => connected,
+        }
+        .map_err(|error| self.not_connected(error))
+    }
+
+    /// Connects; the error is `None` if the server is silent.
+    async fn connect_with(
+        &self,
+        config: &tokio_postgres::Config,
+    ) -> std::result::Result<tokio_postgres::Client, Option<tokio_postgres::Error>> {
         let connecting = async {
-            let (client, connection) = self.config.connect(self.tls.connector()).await?;
+            let (client, connection) = config.connect(self.tls.connector()).await?;
             tokio::spawn(async move {
                 if let Err(error) = connection.await {
                     tracing::debug!(%error, "a PostgreSQL connection ended");
@@ -201,14 +262,35 @@ impl Server {
             Ok(client)
         };
         match tokio::time::timeout(self.patience(), connecting).await {
-            Ok(connected) => connected.map_err(|error| self.refused(error)),
-            Err(_) => Err(self.silent()),
+            Ok(connected) => connected.map_err(Some),
+            Err(_) => Err(None),
+        }
+    }
+
+    fn not_connected(&self, error: Option<tokio_postgres::Error>) -> Error {
+        match error {
+            Some(error) => self.refused(error),
+            None => self.silent(),
         }
     }
 
     /// Connects. Blocks.
     pub fn connect_blocking(&self) -> Result<postgres::Client> {
-        let (config, tls) = self.blocking();
+        let config = self.with_password_blocking()?;
+        match self.connect_blocking_with(config.clone()) {
+            Err(Some(error)) if self.may_be_renewed(config.get_password(), &error) => {
+                self.connect_blocking_with(self.with_password_blocking()?)
+            }
+            connected => connected,
+        }
+        .map_err(|error| self.not_connected(error))
+    }
+
+    fn connect_blocking_with(
+        &self,
+        config: postgres::Config,
+    ) -> std::result::Result<postgres::Client, Option<postgres::Error>> {
+        let tls = self.tls_connector();
         let (connected, is_connected) = std::sync::mpsc::channel();
         // The client has no time limit for handshakes. If the server stays silent, the thread is left to the keepalives.
         std::thread::spawn(move || {
@@ -220,8 +302,8 @@ impl Server {
             let _ = connected.send(connected_to);
         });
         match is_connected.recv_timeout(self.patience()) {
-            Ok(connected) => connected.map_err(|error| self.refused(error)),
-            Err(_) => Err(self.silent()),
+            Ok(connected) => connected.map_err(Some),
+            Err(_) => Err(None),
         }
     }
 
@@ -249,7 +331,12 @@ impl Server {
         let user = self.config.get_user().unwrap_or("the user").to_owned();
         let remedy = match error.code() {
             Some(code) if *code == SqlState::INVALID_PASSWORD => {
-                format!("give the right password for {user} in {url}")
+                match &self.password {
+                    Some(command) => {
+                        format!("see that {} prints the password of {user}", command.place())
+                    }
+                    None => format!("give the right password for {user} in {url}"),
+                }
             }
             Some(code) if *code == SqlState::INVALID_AUTHORIZATION_SPECIFICATION => format!(
                 "let {user} in from this host, in the server's pg_hba.conf, or use another user in {url}"
@@ -427,7 +514,7 @@ mod tests {
 
     #[test]
     fn a_place_has_no_secret() {
-        let server = Server::parse(&Secret::new(
+        let server = Server::parse(&PostgresUrl::new(
             "postgres://ana:s3cr3t@db.example:6543/operativa?sslmode=require",
         ))
         .unwrap();
@@ -441,11 +528,11 @@ mod tests {
     #[test]
     fn several_hosts_and_options_are_understood() {
         let uri = "postgres://ana@uno:5432,dos:5433/operativa?options=-c%20work_mem%3D8MB&sslmode=disable";
-        let server = Server::parse(&Secret::new(uri)).unwrap();
+        let server = Server::parse(&PostgresUrl::new(uri)).unwrap();
         assert_eq!(server.place(), "uno:5432,dos:5433/operativa");
         assert_eq!(server.config().get_options(), Some("-c work_mem=8MB"));
         let system = "postgres://ana@uno/operativa?sslrootcert=system&sslmode=require";
-        assert!(Server::parse(&Secret::new(system)).is_err());
+        assert!(Server::parse(&PostgresUrl::new(system)).is_err());
     }
 
     #[test]
@@ -457,7 +544,9 @@ mod tests {
             "postgres://ana:s3cr3t@h/d?color=s3cr3t",
             "postgres://ana:s3cr3t@h:port/d",
         ] {
-            let report = Server::parse(&Secret::new(wrong)).unwrap_err().report();
+            let report = Server::parse(&PostgresUrl::new(wrong))
+                .unwrap_err()
+                .report();
             assert!(!report.contains("s3cr3t"), "{report}");
         }
     }

@@ -59,21 +59,22 @@ impl Connection {
             Purpose::Queries => "cannot connect",
             Purpose::Replication => "cannot connect for replication",
         };
-        match tokio::time::timeout(server.patience(), Self::any_host(server, purpose)).await {
+        let config = server.with_password().await?;
+        let connecting = Self::any_host(server, &config, purpose);
+        match tokio::time::timeout(server.patience(), connecting).await {
             Ok(connected) => connected,
             Err(_) => Err(ProtocolError::Io(io::ErrorKind::TimedOut.into())),
         }
         .map_err(|error| error.told(what, server.place()))
     }
 
-    async fn any_host(server: &Server, purpose: Purpose) -> ProtocolResult<Self> {
-        let config = server.config();
+    async fn any_host(server: &Server, config: &Config, purpose: Purpose) -> ProtocolResult<Self> {
         let mut failure = ProtocolError::Protocol("no host");
         for (index, host) in config.get_hosts().iter().enumerate() {
             let ports = config.get_ports();
             let port = *ports.get(index).or(ports.first()).unwrap_or(&5432);
             let timeout = config.get_connect_timeout().copied();
-            let connecting = Self::session(server, (host.clone(), port), purpose);
+            let connecting = Self::session(server, config, (host.clone(), port), purpose);
             match tokio::time::timeout(timeout.unwrap_or(server.patience()), connecting).await {
                 Ok(Ok(connection)) => return Ok(connection),
                 Ok(Err(error)) => failure = error,
@@ -84,8 +85,12 @@ impl Connection {
     }
 
     /// Connects to one host, and sets up the session.
-    async fn session(server: &Server, host: (Host, u16), purpose: Purpose) -> ProtocolResult<Self> {
-        let config = server.config();
+    async fn session(
+        server: &Server,
+        config: &Config,
+        host: (Host, u16),
+        purpose: Purpose,
+    ) -> ProtocolResult<Self> {
         let (transport, binding) = reach(server, &host).await?;
         let mut connection = Self {
             transport,

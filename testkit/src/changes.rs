@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result};
 use postgres::{Client, Transaction};
 
-use crate::seed::{Hash, actividad_columns, numbers, venta_columns};
+use crate::seed::{ACTIVITIES, HOURS, Hash, actividad_columns, numbers, venta_columns};
 
 /// How many rows to change, all in one transaction. Which rows, and into what, follows from the seed and the rows that
 /// are there; only `updated_at`, `fecha_venta` and `timestamp` come from the server's clock.
@@ -21,6 +21,8 @@ pub struct Changes {
     pub reprice_cursos: u64,
     /// New activities; none where there are no participants.
     pub insert_actividades: u64,
+    /// Whether the new activities are of the 24 hours before now, at the hours at which people learn, and not of this moment.
+    pub recent_actividades: bool,
     /// Activities that get other details: not what the application does, but CDC must follow it.
     pub update_actividades: u64,
     /// Activities that are deleted; likewise.
@@ -189,6 +191,8 @@ impl Changes {
             &one_of(&hash, "clientes", "cliente"),
             &one_of(&hash, "cursos", "curso"),
             "CURRENT_DATE",
+            "CURRENT_DATE",
+            1,
         );
         run(
             tx,
@@ -204,13 +208,34 @@ impl Changes {
 
     fn insert_actividades(&self, tx: &mut Transaction<'_>) -> Result<u64> {
         let hash = Hash::new(self.seed);
-        let columns = actividad_columns(&hash, &one_of(&hash, "participantes", "participante"));
+        let columns = actividad_columns(
+            &hash,
+            &one_of(&hash, PRESENT, "participante"),
+            &hash.pick("n", "tipo", ACTIVITIES),
+            &hash.below("n", "duracion", 3600),
+            &hash.below("n", "progreso", 1001),
+        );
+        let (at, order) = if self.recent_actividades {
+            let today = format!(
+                "date_trunc('day', now(), 'UTC') + ('{{{HOURS}}}'::integer[])[1 + {hour}] * interval '1 hour'
+                 + {minute} * interval '1 second'",
+                hour = hash.below("n", "hora", HOURS.split(',').count() as u64),
+                minute = hash.below("n", "momento", 3_600),
+            );
+            let at = format!(
+                "CASE WHEN {today} <= now() THEN {today} ELSE {today} - interval '1 day' END"
+            );
+            (at, "5, n")
+        } else {
+            ("now()".to_owned(), "n")
+        };
         run(
             tx,
             self.insert_actividades,
             &format!(
-                "INSERT INTO actividades_participantes (participante_id, tipo_actividad, contenido_id, detalles)
-                 SELECT {columns} FROM {} WHERE EXISTS (SELECT FROM participantes) ORDER BY n",
+                "INSERT INTO actividades_participantes
+                    (participante_id, tipo_actividad, contenido_id, detalles, \"timestamp\")
+                 SELECT {columns}, {at} FROM {} WHERE EXISTS (SELECT FROM participantes) ORDER BY {order}",
                 numbers(1, self.insert_actividades)
             ),
         )
@@ -222,6 +247,13 @@ impl Changes {
         format!("SELECT id FROM {table} ORDER BY {order}, id LIMIT {rows}")
     }
 }
+
+/// Participants whose course is under way; where there are none, all.
+const PRESENT: &str = "(WITH presentes AS (
+                            SELECT p.id FROM participantes p JOIN ventas v ON v.id = p.venta_id
+                            WHERE v.estado = 'en_curso' AND CURRENT_DATE BETWEEN v.fecha_inicio AND v.fecha_fin)
+                        SELECT id FROM presentes
+                        UNION ALL SELECT id FROM participantes WHERE NOT EXISTS (SELECT FROM presentes)) AS presentes";
 
 /// The id of one row of a table, by the number `n`. The ids are read once a statement.
 fn one_of(hash: &Hash, table: &str, purpose: &str) -> String {

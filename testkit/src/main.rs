@@ -36,6 +36,9 @@ enum Command {
         /// Same seed, same rows
         #[arg(long, default_value_t = 42)]
         seed: u64,
+        /// The three years before today, not 2023 to 2025
+        #[arg(long)]
+        until_today: bool,
         /// Port on loopback [default: a free one]
         #[arg(long)]
         port: Option<u16>,
@@ -45,6 +48,9 @@ enum Command {
         /// Number of companies; they are those of `serve --seed` with the same numbers
         #[arg(long, default_value_t = 1_000)]
         companies: u64,
+        /// Number of companies after those, that nobody has sold anything to
+        #[arg(long, default_value_t = 0)]
+        prospects: u64,
         /// Number of properties besides the usual ones of companies
         #[arg(long, default_value_t = 0)]
         properties: usize,
@@ -95,15 +101,20 @@ fn main() -> ExitCode {
             participantes,
             actividades,
             seed,
+            until_today,
             port,
         } => {
             let mut rows = Seed::new(seed, ventas);
+            if until_today {
+                rows = rows.until_today();
+            }
             rows.participantes = participantes.unwrap_or(rows.participantes);
             rows.actividades = actividades.unwrap_or(rows.actividades);
             serve(rows, port)
         }
         Command::Hubspot {
             companies,
+            prospects,
             properties,
             seed,
             port,
@@ -117,6 +128,7 @@ fn main() -> ExitCode {
             let options = HubSpotOptions {
                 seed,
                 companies,
+                prospects,
                 properties,
                 port,
                 limits: Limits {
@@ -176,7 +188,7 @@ fn hubspot(
     denied: &[String],
     faults: Vec<Fault>,
 ) -> Result<()> {
-    let companies = options.companies;
+    let companies = options.companies + options.prospects;
     let server = options.start()?;
     server.portal().set_index_lag(index_lag);
     for scope in denied {

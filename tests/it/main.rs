@@ -12,6 +12,7 @@
     clippy::format_push_string
 )]
 
+mod analysis;
 mod bad_input;
 mod cdc;
 mod commands;
@@ -30,12 +31,15 @@ mod landing_trust;
 mod layers;
 mod library;
 mod memory;
+mod models;
 mod order;
+mod password_command;
 mod pending;
 mod recovery;
 mod refusals;
 mod remote_landing;
 mod replay;
+mod report;
 mod screens;
 mod strange_server;
 mod support;

@@ -111,7 +111,9 @@ fn help() {
     let project = Project::new("screens_help", "");
     settings().bind(|| {
         assert_snapshot!("help", shown(&project, &["--help"]));
-        for command in ["init", "check", "run", "status", "inspect", "replay"] {
+        for command in [
+            "init", "check", "run", "status", "inspect", "replay", "report",
+        ] {
             assert_snapshot!(
                 format!("help_{command}"),
                 shown(&project, &[command, "--help"])

@@ -1,7 +1,7 @@
 //! What the server's output functions write decodes to what its send functions' bytes decode to: an extract reads binary,
 //! the replication stream brings text, and a value must not depend on the way that it came.
 
-use acequia::config::Secret;
+use acequia::config::PostgresUrl;
 use acequia::internals::postgres::{
     CatalogColumn, ColumnBuilder, FieldError, Server, TextForm, plan, quote, table,
 };
@@ -122,7 +122,7 @@ fn create(database: &TestDb, columns: &[(&str, &[&str])]) {
 fn with_columns(database: &TestDb, each: &impl AsyncFn(&Client, usize, &CatalogColumn)) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
-        let server = Server::parse(&Secret::new(database.url())).unwrap();
+        let server = Server::parse(&PostgresUrl::new(database.url())).unwrap();
         let client = server.connect().await.unwrap();
         let relation = table(&client, None, "t", "here").await.unwrap();
         for (n, column) in relation.columns[1..].iter().enumerate() {

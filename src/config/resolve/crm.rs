@@ -116,6 +116,13 @@ impl Document {
                 "write base_url, or leave it out",
             ));
         }
+        if config.password_command.is_some() {
+            return Err(problems.add(
+                &format!("{table} password_command"),
+                "a HubSpot source has no password",
+                "leave it out",
+            ));
+        }
         Ok(HubSpotSource {
             base_url: base_url?,
             token: Secret::new(token?),

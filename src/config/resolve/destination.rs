@@ -109,8 +109,9 @@ impl Document {
         config: &DestinationConfig,
         problems: &mut Problems,
     ) -> Checked<Target> {
-        let place = format!("{} url", table("destinations", name));
-        let url = self.postgres_url(config.url.as_deref(), &place, problems)?;
+        let of = table("destinations", name);
+        let keys = (config.url.as_deref(), config.password_command.as_deref());
+        let url = self.postgres_url(keys, &of, problems)?;
         Ok(Target::Postgres { url })
     }
 
@@ -319,6 +320,11 @@ fn refuse_keys_of_others(
     let keys = [
         ("path", &[DuckDb][..], config.path.is_some()),
         ("url", &[Postgres], config.url.is_some()),
+        (
+            "password_command",
+            &[Postgres],
+            config.password_command.is_some(),
+        ),
         (
             "memory_limit",
             &[DuckDb, Iceberg],

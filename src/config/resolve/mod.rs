@@ -11,14 +11,16 @@ use chrono::TimeDelta;
 use super::document::Document;
 use super::model::StreamConfig;
 use super::units;
-use super::{Pipeline, Secret, Stream};
+use super::{Pipeline, PostgresUrl, Secret, SecretCommand, Stream};
 use crate::error::Result;
 use crate::names::StreamName;
 
 mod address;
 mod crm;
 mod destination;
+mod models;
 mod problems;
+mod report;
 mod source;
 mod storage;
 mod stream;
@@ -102,6 +104,7 @@ impl Document {
         let part_size = self.size(part_size, "[pipeline] part_size", LEAST_PART_SIZE, problems);
         let retention = self.retention(problems);
         let destination = self.destination(selection, problems);
+        let report = self.report(problems);
 
         let selected = self.select(&selection.streams, problems);
         let used: BTreeSet<&str> = selected
@@ -116,6 +119,7 @@ impl Document {
             .flatten()
             .collect();
         self.refuse_shared_tables(&selected, problems);
+        let models = self.models(named, dataset.as_deref().ok(), problems);
         if with_sources {
             problems.extend(of_sources);
         }
@@ -128,6 +132,8 @@ impl Document {
             retention: retention?,
             destination: destination?,
             streams,
+            models: models?,
+            report: report?,
         })
     }
 
@@ -162,8 +168,16 @@ impl Document {
     }
 
     fn dataset(&self, problems: &mut Problems) -> Checked<String> {
-        let place = "[pipeline] dataset";
-        let dataset = self.expand(&self.config.pipeline.dataset, place, problems)?;
+        self.schema(
+            &self.config.pipeline.dataset,
+            "[pipeline] dataset",
+            problems,
+        )
+    }
+
+    /// The name of a schema in the destination.
+    fn schema(&self, name: &str, place: &str, problems: &mut Problems) -> Checked<String> {
+        let dataset = self.expand(name, place, problems)?;
         let lower = dataset.to_lowercase();
         if lower == "information_schema" || lower.starts_with("pg_") {
             let what = "this schema belongs to the database itself";
@@ -195,8 +209,43 @@ impl Document {
             })
     }
 
-    /// A connection URI of PostgreSQL.
+    /// How a PostgreSQL database is reached: `url` and `password_command` of a source or destination.
     fn postgres_url(
+        &self,
+        (url, command): (Option<&str>, Option<&str>),
+        of: &str,
+        problems: &mut Problems,
+    ) -> Checked<PostgresUrl> {
+        let uri = self.postgres_uri(url, &format!("{of} url"), problems);
+        let password = self.secret_command(command, &format!("{of} password_command"), problems);
+        let (uri, password) = (uri?, password?);
+        if password.is_some() && has_password(uri.reveal()) {
+            return Err(problems.add(
+                &format!("{of} password_command"),
+                "the url has a password already",
+                "leave the password out of the url, or this key out",
+            ));
+        }
+        Ok(PostgresUrl { uri, password })
+    }
+
+    /// A command that prints a secret. Variables in it are the shell's own, so it is taken as it is written.
+    fn secret_command(
+        &self,
+        line: Option<&str>,
+        place: &str,
+        problems: &mut Problems,
+    ) -> Checked<Option<SecretCommand>> {
+        let Some(line) = line else { return Ok(None) };
+        if line.trim().is_empty() {
+            let remedy = "write a command that prints the secret, or leave the key out";
+            return Err(problems.add(place, "it is empty", remedy));
+        }
+        let folder = self.beside("");
+        Ok(Some(SecretCommand::new(line, &folder, place)))
+    }
+
+    fn postgres_uri(
         &self,
         url: Option<&str>,
         place: &str,
@@ -295,6 +344,15 @@ impl Document {
     fn beside(&self, path: &str) -> PathBuf {
         self.path.parent().unwrap_or(Path::new("")).join(path)
     }
+}
+
+/// Whether a connection URI has a password, in its authority or as a parameter.
+fn has_password(uri: &str) -> bool {
+    let (base, query) = uri.split_once('?').unwrap_or((uri, ""));
+    let authority = base.split_once("://").map_or("", |(_, rest)| rest);
+    let authority = authority.split('/').next().unwrap_or_default();
+    let user = authority.rsplit_once('@').map_or("", |(user, _)| user);
+    user.contains(':') || query.split('&').any(|pair| pair.starts_with("password="))
 }
 
 /// Checks that a name can be that of a table or a schema.

@@ -55,8 +55,9 @@ impl Document {
         destination: &str,
         problems: &mut Problems,
     ) -> Checked<PostgresSource> {
-        let place = format!("{} url", table("sources", name));
-        let url = self.postgres_url(config.url.as_deref(), &place, problems)?;
+        let of = table("sources", name);
+        let keys = (config.url.as_deref(), config.password_command.as_deref());
+        let url = self.postgres_url(keys, &of, problems)?;
         Ok(PostgresSource {
             url,
             replication: self.replication(name, config, destination, problems)?,

@@ -82,7 +82,7 @@ fn a_pipeline_has_its_paths_made_absolute_and_its_variables_filled_in() {
     let Some(Ok(Source::Postgres(source))) = sources.remove("operativa") else {
         panic!("not PostgreSQL");
     };
-    assert_eq!(source.url.reveal(), "postgres://u:secret@h/db");
+    assert_eq!(source.url.uri.reveal(), "postgres://u:secret@h/db");
 }
 
 #[test]
@@ -99,7 +99,7 @@ fn a_destination_of_postgresql_has_a_url_and_nothing_of_duckdb() {
     let Target::Postgres { url } = &pipeline.destination.target else {
         panic!("not PostgreSQL");
     };
-    assert_eq!(url.reveal(), "postgres://u:secret@h/db");
+    assert_eq!(url.uri.reveal(), "postgres://u:secret@h/db");
     assert!(!format!("{pipeline:?}").contains("secret"));
     for (keys, told) in [
         ("", "[destinations.almacen] url: it is missing"),

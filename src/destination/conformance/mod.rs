@@ -28,6 +28,7 @@ pub(crate) mod crashes;
 pub(crate) mod evolution;
 mod load;
 pub(crate) mod log;
+pub(crate) mod queries;
 pub(crate) mod relations;
 pub(crate) mod replacements;
 pub(crate) mod speed;
@@ -308,6 +309,10 @@ macro_rules! conformance {
                 a_frozen_stream_refuses_a_change_and_takes_the_rest,
                 a_table_that_is_not_as_the_ledger_says_is_told,
                 a_unique_index_of_the_users_stands_in_the_way_and_is_named;
+            queries:
+                rows_of_a_query_come_as_json,
+                names_are_looked_up_in_the_models_schema_first,
+                a_query_is_one_select_that_cannot_write;
             values:
                 numbers,
                 decimals,

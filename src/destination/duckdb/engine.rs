@@ -1,6 +1,7 @@
 //! The DuckDB engine for the plan of a load and the ledger.
 
 use crate::destination::StagedLoad;
+use crate::destination::sql::query::QueryEngine;
 use crate::destination::sql::statement::Merge;
 use crate::destination::sql::{
     Dialect as _, Engine as _, Index, Rows, SqlEngine, Table, TempTables, ledger,
@@ -12,7 +13,7 @@ use crate::schema::Column;
 
 use super::dialect::DuckDbSql;
 use super::session::Session;
-use super::{catalog, merge, stage};
+use super::{catalog, merge, query, stage};
 
 impl SqlEngine for Session {
     fn dataset(&self) -> &str {
@@ -65,5 +66,15 @@ impl SqlEngine for Session {
         rows: &Rows,
     ) -> Result<Merge<'a>> {
         merge::merge(self, temp, table, manifest, rows)
+    }
+}
+
+impl QueryEngine for Session {
+    fn look_in(&mut self, schemas: &[&str]) -> Result<()> {
+        query::look_in(self, schemas)
+    }
+
+    fn select_json(&mut self, query: &str) -> Result<Vec<String>> {
+        query::select_json(self, query)
     }
 }

@@ -5,7 +5,8 @@
 //!
 //! [`open`] opens the file; [`session`] runs SQL on it and translates errors ([`error`]); [`transaction`] applies a load in
 //! one transaction; [`catalog`] reads the catalog. Loads and the ledger are [`crate::destination::sql`]'s; [`engine`]
-//! implements what they need, with its own way to [`merge`] and to [`stage`] rows, and its own [`dialect`]. The writer of
+//! implements what they need, with its own way to [`merge`] and to [`stage`] rows, its own [`dialect`], and its own parser for a
+//! [`query`] that people wrote. The writer of
 //! Iceberg tables uses all of it but the catalog and the engine.
 
 use std::path::Path;
@@ -19,12 +20,15 @@ mod engine;
 pub(in crate::destination) mod error;
 pub(in crate::destination) mod memory;
 pub(in crate::destination) mod merge;
+mod models;
 pub(in crate::destination) mod open;
+mod query;
 pub(in crate::destination) mod session;
 pub(in crate::destination) mod stage;
 #[cfg(test)]
 pub(in crate::destination) mod tests;
 pub(in crate::destination) mod transaction;
+mod tree;
 
 use session::Session;
 

@@ -8,6 +8,7 @@ use crate::destination::{Interrupter, Loaded, StagedLoad};
 use crate::error::{Error, Kind, Result};
 
 use super::open;
+use super::query;
 use super::session::Session;
 
 impl Transactional for Session {
@@ -20,7 +21,22 @@ impl Transactional for Session {
             // A commit that fails has undone the transaction.
             tracing::debug!(%error, "no rollback");
         }
+        query::look_nowhere(self);
         done
+    }
+
+    fn trial<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        self.batch("BEGIN TRANSACTION")?;
+        let done = work(self);
+        if let Err(error) = self.connection.execute_batch("ROLLBACK") {
+            tracing::debug!(%error, "no rollback");
+        }
+        query::look_nowhere(self);
+        done
+    }
+
+    fn with_enough<T>(&mut self, work: impl FnMut(&mut Self) -> Result<T>) -> Result<T> {
+        with_enough(self, |session| session, work)
     }
 
     /// A statement that begins in this very instant is not stopped, but what follows it in its transaction is.

@@ -4,7 +4,6 @@ use crate::destination::sql::ledger::stands_elsewhere;
 use crate::destination::sql::load as plan;
 use crate::destination::{Loaded, StagedLoad};
 use crate::error::{Error, Result};
-use crate::failpoint;
 use crate::landing::manifest::Manifest;
 use crate::mode::{Disposition, Mode};
 
@@ -84,7 +83,7 @@ impl Lake {
         {
             return Ok(Attempt::Again(error));
         }
-        fail::fail_point!("iceberg.after_commit", failpoint::abort);
+        fail::fail_point!("iceberg.after_commit", crate::failpoint::abort);
         let state = left.kept.state.clone();
         self.remember(manifest, left.kept);
         Ok(Attempt::Done(Box::new(Loaded {

@@ -16,6 +16,7 @@ use std::thread;
 use std::time::Duration;
 
 use chrono::{SubsecRound as _, Utc};
+use serde_json::value::RawValue;
 
 use crate::config;
 use crate::destination::duckdb::transaction::with_enough;
@@ -602,6 +603,13 @@ impl Destination for Lake {
         self.writer.attach()?;
         let table = self.writer.table(table);
         live_ids(&mut self.writer, &table, disposition)
+    }
+
+    fn rows_as_json(&mut self, _: &str, _: Option<&str>) -> Result<Vec<Box<RawValue>>> {
+        Err(
+            Error::destination("acequia runs no queries in an Iceberg lake")
+                .remedy("name a destination of the kind duckdb or postgres with --destination"),
+        )
     }
 }
 

@@ -1,6 +1,7 @@
 //! The PostgreSQL engine for the plan of a load and the ledger.
 
 use crate::destination::StagedLoad;
+use crate::destination::sql::query::QueryEngine;
 use crate::destination::sql::statement::Merge;
 use crate::destination::sql::{
     Dialect as _, Engine as _, Index, Rows, SqlEngine, Table, TempTables, ledger,
@@ -12,7 +13,7 @@ use crate::schema::Column;
 
 use super::dialect::PostgresSql;
 use super::session::Session;
-use super::{copy, index, merge, stage, table};
+use super::{copy, index, merge, query, stage, table};
 
 impl SqlEngine for Session {
     fn dataset(&self) -> &str {
@@ -98,5 +99,15 @@ impl SqlEngine for Session {
         rows: &Rows,
     ) -> Result<Merge<'a>> {
         Ok(merge::merge(self.dialect(), table, manifest, schema, rows))
+    }
+}
+
+impl QueryEngine for Session {
+    fn look_in(&mut self, schemas: &[&str]) -> Result<()> {
+        query::look_in(self, schemas)
+    }
+
+    fn select_json(&mut self, query: &str) -> Result<Vec<String>> {
+        query::select_json(self, query)
     }
 }

@@ -6,9 +6,10 @@
 //!
 //! [`session`] connects, runs SQL and translates errors ([`error`]); [`lock`] excludes a second run; [`privileges`] finds
 //! missing privileges. Loads and the ledger are [`crate::destination::sql`]'s; [`engine`] implements what they need, with
-//! its own way to create and alter a [`table`], to maintain its [`index`] and to [`merge`], and its own [`dialect`].
+//! its own way to create and alter a [`table`], to maintain its [`index`], to [`merge`], and to run a [`query`] that people
+//! wrote, and its own [`dialect`].
 
-use crate::config::Secret;
+use crate::config::PostgresUrl;
 use crate::destination::sql::Database;
 use crate::error::{Error, Result};
 use crate::postgres::connection::{Role, Server};
@@ -21,8 +22,10 @@ mod error;
 mod index;
 mod lock;
 mod merge;
+mod models;
 mod numeric;
 pub(super) mod privileges;
+mod query;
 mod session;
 mod stage;
 mod table;
@@ -42,7 +45,7 @@ impl Postgres {
     /// # Errors
     /// [`Error::Destination`] if the server cannot be reached or refuses the user, another run holds the dataset, or a
     /// privilege is missing; [`Error::Config`] if the URI cannot be parsed.
-    pub fn open(name: &str, url: &Secret, dataset: &str) -> Result<Self> {
+    pub fn open(name: &str, url: &PostgresUrl, dataset: &str) -> Result<Self> {
         let server =
             Server::parse_as(Role::Destination, url).map_err(|error| error.context(place(name)))?;
         let opened = || {
@@ -59,7 +62,7 @@ impl Postgres {
     ///
     /// # Errors
     /// As [`Postgres::open`].
-    pub fn open_read_only(name: &str, url: &Secret, dataset: &str) -> Result<Option<Self>> {
+    pub fn open_read_only(name: &str, url: &PostgresUrl, dataset: &str) -> Result<Option<Self>> {
         let server =
             Server::parse_as(Role::Destination, url).map_err(|error| error.context(place(name)))?;
         let opened = || {
@@ -76,7 +79,7 @@ impl Postgres {
 ///
 /// # Errors
 /// As [`Postgres::open`].
-pub(super) fn hindrance(name: &str, url: &Secret, dataset: &str) -> Result<Option<String>> {
+pub(super) fn hindrance(name: &str, url: &PostgresUrl, dataset: &str) -> Result<Option<String>> {
     let server =
         Server::parse_as(Role::Destination, url).map_err(|error| error.context(place(name)))?;
     let looked = || lock::hindrance(&mut Session::open(&server, dataset)?);

@@ -1,6 +1,6 @@
 //! What the destination's user may do, and the GRANT that gives what is missing.
 
-use crate::config::Secret;
+use crate::config::PostgresUrl;
 use crate::destination::Rights;
 use crate::destination::sql::Dialect as _;
 use crate::error::Result;
@@ -16,7 +16,7 @@ use super::{place, subject};
 /// As [`super::Postgres::open`], but for what is missing.
 pub(in crate::destination) fn look(
     name: &str,
-    url: &Secret,
+    url: &PostgresUrl,
     dataset: &str,
     tables: &[String],
 ) -> Result<Rights> {

@@ -100,6 +100,12 @@ impl Session {
         done.map_err(|error| self.told(&error))
     }
 
+    /// Runs statements that may be refused, and returns why they are.
+    pub(super) fn attempt(&mut self, sql: &str) -> Result<Result<(), postgres::Error>> {
+        self.check()?;
+        Ok(self.client.batch_execute(sql))
+    }
+
     /// All rows that a query returns.
     pub(super) fn rows(&mut self, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>> {
         self.check()?;
@@ -187,12 +193,25 @@ impl Transactional for Session {
         outcome
     }
 
+    fn trial<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        self.interruption.working.store(true, Ordering::SeqCst);
+        let tried = self
+            .batch("BEGIN ISOLATION LEVEL READ COMMITTED, READ WRITE")
+            .and_then(|()| work(self));
+        if let Err(error) = self.client.batch_execute("ROLLBACK") {
+            // The connection is broken, and the server has rolled back the transaction.
+            tracing::debug!(%error, "no rollback");
+        }
+        self.interruption.working.store(false, Ordering::SeqCst);
+        tried
+    }
+
     /// It returns at once: a thread of its own asks the server to cancel, again and again until the transaction has ended,
     /// because a request between two statements has no effect.
     fn interrupter(&self) -> Interrupter {
         let interruption = Arc::clone(&self.interruption);
         let token = self.client.cancel_token();
-        let (_, tls) = self.server.blocking();
+        let tls = self.server.tls_connector();
         Arc::new(move || {
             interruption.stopped.store(true, Ordering::SeqCst);
             let interruption = Arc::clone(&interruption);

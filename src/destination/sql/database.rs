@@ -2,20 +2,39 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use serde_json::value::RawValue;
+
 use crate::destination::{Destination, Interrupter, LedgerRow, Loaded, StagedLoad, StreamState};
 use crate::error::{Error, Result};
 use crate::mode::Disposition;
+use crate::models::report::ModelsReport;
+use crate::models::{ModelWork, ModelsView};
 use crate::names::{DestinationId, LoadId, StreamName};
 use crate::position::Position;
 
-use super::{SqlEngine, ledger, live_ids};
+use super::models::{self, ModelEngine};
+use super::query;
+use super::{ledger, live_ids};
 
 /// An engine whose connection has transactions.
-pub(crate) trait Transactional: SqlEngine + Send {
+pub(crate) trait Transactional: ModelEngine + Send {
     /// Does `work` in one transaction: all of it, or nothing.
     fn transaction<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T>
     where
         Self: Sized;
+
+    /// Does `work` in a transaction that is undone in any case.
+    fn trial<T>(&mut self, work: impl FnOnce(&mut Self) -> Result<T>) -> Result<T>
+    where
+        Self: Sized;
+
+    /// Does `work`, which is one transaction, and does it again with more of what the engine ran out of, if it can have more.
+    fn with_enough<T>(&mut self, mut work: impl FnMut(&mut Self) -> Result<T>) -> Result<T>
+    where
+        Self: Sized,
+    {
+        work(self)
+    }
 
     /// What stops the statement that runs now, and every later transaction: a stop is for good.
     fn interrupter(&self) -> Interrupter;
@@ -108,5 +127,25 @@ impl<S: Transactional> Destination for Database<S> {
     fn live_ids(&mut self, table: &str, disposition: Disposition) -> Result<Vec<String>> {
         let table = self.session.table(table);
         live_ids(&mut self.session, &table, disposition)
+    }
+
+    fn rows_as_json(&mut self, query: &str, models: Option<&str>) -> Result<Vec<Box<RawValue>>> {
+        let dataset = self.session.dataset().to_owned();
+        let schemas: Vec<&str> = models.into_iter().chain([dataset.as_str()]).collect();
+        self.session
+            .trial(|session| query::rows_as_json(session, query, &schemas))
+    }
+
+    fn build_models(&mut self, work: &ModelWork) -> Result<ModelsReport> {
+        self.refuse_read_only()?;
+        models::run(&mut self.session, work)
+    }
+
+    fn test_models(&mut self, work: &ModelWork) -> Result<ModelsReport> {
+        models::test(&mut self.session, work)
+    }
+
+    fn look_at_models(&mut self, work: &ModelWork) -> Result<ModelsView> {
+        models::look(&mut self.session, work)
     }
 }

@@ -277,6 +277,31 @@ pub(crate) fn last_loads(engine: &mut dyn SqlEngine) -> Result<Vec<LedgerRow>> {
         .collect()
 }
 
+/// What tells one content of each stream's table from another: its last load that changed a row or made the table anew, and its
+/// schema.
+pub(crate) fn contents(engine: &mut dyn SqlEngine) -> Result<BTreeMap<StreamName, String>> {
+    let d = engine.dialect();
+    let by_bytes = d.ordered("load_id", &ColumnType::Text);
+    let table = engine.table(LOADS);
+    let last = |column: &str, condition: &str| {
+        format!(
+            "SELECT stream, {column} FROM (SELECT *, row_number() OVER (PARTITION BY stream ORDER BY loaded_at DESC, \
+             {by_bytes} DESC) AS _acequia_nth FROM {table}{condition}) AS {GROUPED} WHERE _acequia_nth = 1"
+        )
+    };
+    let changing = " WHERE inserted > 0 OR updated > 0 OR deleted > 0 OR position_before IS NULL";
+    let mut contents: BTreeMap<StreamName, String> = BTreeMap::new();
+    for query in [last("load_id", changing), last("schema_hash", "")] {
+        for row in engine.rows(&query)? {
+            let row = Row::new(row, LOADS);
+            let content = contents.entry(row.parse(0)?).or_default();
+            content.push(' ');
+            content.push_str(row.some(1)?);
+        }
+    }
+    Ok(contents)
+}
+
 /// Writes down a load that was applied, and what is known of its stream since, which is returned.
 fn record(
     engine: &mut dyn SqlEngine,

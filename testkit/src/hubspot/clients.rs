@@ -1,13 +1,53 @@
-//! Names and domains of the companies: those that the seeded table `clientes` has for the same numbers, so that CRM and
-//! sales can be joined by domain.
+//! Names, domains and stages of the companies: those that the seeded table `clientes` has for the same numbers, so that CRM
+//! and sales can be joined by domain. As in a CRM in use some companies were entered twice, some have a domain that nobody
+//! uses any more, and some have none.
 //!
 //! The table is filled by PostgreSQL, with its own hash function; this is that function again (`hashint8extended`, in
 //! `src/common/hashfn.c`), and `tests/it/hubspot.rs` compares the two.
 
 use crate::seed::{FORMS, PLACES, TRADES, mix};
 
+/// Of so many companies, one is the one before it, entered again.
+const TWICE: i64 = 41;
+/// Of so many companies, one has the domain that its client had before.
+const OUTDATED: i64 = 29;
+
+/// The name of the company of that number.
+pub(crate) fn company_name(seed: u64, number: i64) -> String {
+    name(seed, meant(number))
+}
+
+/// The domain of the company of that number; some have none.
+pub(crate) fn company_domain(seed: u64, number: i64) -> Option<String> {
+    let domain = domain(seed, meant(number))?;
+    Some(if number % OUTDATED == 0 {
+        format!("antigua-{domain}")
+    } else {
+        domain
+    })
+}
+
+/// How far its dealings with the company of that number have come: who buys is a customer, who buys little is still an
+/// opportunity, and who has not bought is a lead (`seed::rows` has the same numbers buy).
+pub(crate) const fn stage(number: i64) -> &'static str {
+    match meant(number) % 10 {
+        9 | 0 => "lead",
+        7 | 8 => "opportunity",
+        _ => "customer",
+    }
+}
+
+/// The number of the client that the company of that number is.
+const fn meant(number: i64) -> i64 {
+    if number % TWICE == 0 {
+        number - 1
+    } else {
+        number
+    }
+}
+
 /// The name of the client of that number.
-pub(crate) fn name(seed: u64, number: i64) -> String {
+fn name(seed: u64, number: i64) -> String {
     let trade = pick(seed, number, "ramo", TRADES);
     let place = pick(seed, number, "lugar", PLACES);
     let form = pick(seed, number, "forma", FORMS);
@@ -15,7 +55,7 @@ pub(crate) fn name(seed: u64, number: i64) -> String {
 }
 
 /// The domain of the client of that number; some have none.
-pub(crate) fn domain(seed: u64, number: i64) -> Option<String> {
+fn domain(seed: u64, number: i64) -> Option<String> {
     if below(seed, number, "sin dominio", 12) == 0 {
         return None;
     }

@@ -3,7 +3,7 @@
 //! limits with their headers; faults, and answers that cannot be believed, when asked for.
 //!
 //! Both the dated paths (`/crm/objects/2026-03/…`) and those of v3 are served. Its generated companies have the names
-//! and domains of the seeded `clientes` of the same numbers.
+//! and domains of the seeded `clientes` of the same numbers, but for some that were entered twice or have a domain of before.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -37,6 +37,8 @@ pub struct HubSpotOptions {
     pub seed: u64,
     /// Number of generated companies.
     pub companies: u64,
+    /// Number of companies after those, that nobody has sold anything to.
+    pub prospects: u64,
     /// Number of properties besides the usual ones of companies.
     pub properties: usize,
     /// Port on loopback; a free one where none is given.
@@ -102,6 +104,7 @@ impl Default for HubSpotOptions {
     fn default() -> Self {
         Self {
             seed: 42,
+            prospects: 0,
             companies: 0,
             properties: 0,
             port: None,
@@ -116,6 +119,13 @@ impl HubSpotOptions {
     #[must_use]
     pub const fn companies(mut self, companies: u64) -> Self {
         self.companies = companies;
+        self
+    }
+
+    /// With so many companies more, that nobody has sold anything to.
+    #[must_use]
+    pub const fn prospects(mut self, prospects: u64) -> Self {
+        self.prospects = prospects;
         self
     }
 
@@ -140,7 +150,19 @@ impl HubSpotOptions {
     pub fn start(self) -> Result<HubSpotServer> {
         let mut portal = Portal::new(self.seed);
         portal.add_properties("companies", self.properties);
-        portal.generate("companies", self.companies);
+        portal.generate("companies", self.companies + self.prospects);
+        for number in self.companies + 1..=self.companies + self.prospects {
+            let stage = if number.is_multiple_of(3) {
+                "opportunity"
+            } else {
+                "lead"
+            };
+            portal.set_from_the_start(
+                "companies",
+                Portal::generated_id(number),
+                &[("lifecyclestage", Some(stage))],
+            );
+        }
         let people = self.companies.min(10_000);
         portal.generate("contacts", people);
         portal.generate("deals", people / 2);

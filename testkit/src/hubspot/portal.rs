@@ -252,6 +252,13 @@ impl Portal {
         true
     }
 
+    /// Sets values that a generated record has had since it was made.
+    pub fn set_from_the_start(&mut self, object: &str, id: u64, values: &[(&str, Option<&str>)]) {
+        if let Some(record) = self.record_mut(object, id) {
+            record.set_values(values, record.created);
+        }
+    }
+
     /// Archives a record. Its time of change stays as it was.
     pub fn archive(&mut self, object: &str, id: u64) -> bool {
         let now = self.now();

@@ -71,6 +71,7 @@ pub(crate) enum Maker {
     Nothing,
     ClientName,
     ClientDomain,
+    ClientStage,
     Among(&'static [&'static str]),
     SeveralAmong(&'static [&'static str]),
     Number(u64),
@@ -152,7 +153,12 @@ impl Property {
             json::moment(out, created);
         }
         out.push_str(",\"options\":[");
-        if let Maker::Among(values) | Maker::SeveralAmong(values) = self.maker {
+        let values = match self.maker {
+            Maker::Among(values) | Maker::SeveralAmong(values) => Some(values),
+            Maker::ClientStage => Some(STAGES),
+            _ => None,
+        };
+        if let Some(values) = values {
             for (place, value) in values.iter().enumerate() {
                 let comma = if place > 0 { "," } else { "" };
                 let _ = write!(
@@ -181,16 +187,17 @@ impl Maker {
         let _ = match self {
             Self::Nothing => out.write_str("null"),
             Self::ClientName => {
-                json::text(out, &clients::name(seed, number));
+                json::text(out, &clients::company_name(seed, number));
                 Ok(())
             }
             Self::ClientDomain => {
-                match clients::domain(seed, number) {
+                match clients::company_domain(seed, number) {
                     Some(domain) => json::text(out, &domain),
                     None => out.push_str("null"),
                 }
                 Ok(())
             }
+            Self::ClientStage => write!(out, "\"{}\"", clients::stage(number)),
             Self::Among(values) => write!(out, "\"{}\"", chosen(values, bits >> 8)),
             Self::SeveralAmong(values) => write!(
                 out,
@@ -252,11 +259,7 @@ pub(crate) fn standard(object: &str) -> Vec<Property> {
             ),
             Property::made("phone", "phone_number", Maker::Number(999_999_999)),
             Property::made("industry", "enumeration", Maker::Among(INDUSTRIES)),
-            Property::made(
-                "lifecyclestage",
-                "enumeration",
-                Maker::Among(&["lead", "customer", "opportunity"]),
-            ),
+            Property::made("lifecyclestage", "enumeration", Maker::ClientStage),
             Property::made("annualrevenue", "number", Maker::Money),
             Property::made("numberofemployees", "number", Maker::Number(5_000)),
             Property::made("is_public", "bool", Maker::Flag),
@@ -362,6 +365,7 @@ pub(crate) fn default_properties(object: &str) -> &'static [&'static str] {
 }
 
 pub(crate) const OWNERS: &[&str] = &["701", "702", "703"];
+const STAGES: &[&str] = &["lead", "customer", "opportunity"];
 const INDUSTRIES: &[&str] = &[
     "CONSTRUCTION",
     "EDUCATION",

@@ -7,3 +7,4 @@ mod oracle;
 mod proxy;
 mod s3;
 mod seed;
+mod story;

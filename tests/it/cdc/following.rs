@@ -60,7 +60,7 @@ impl Follower {
 }
 
 /// Reads the destination, which is free but for moments.
-fn eventually(project: &Project, sql: &str, expected: &str) -> Duration {
+pub fn eventually(project: &Project, sql: &str, expected: &str) -> Duration {
     let began = Instant::now();
     let deadline = began + Duration::from_secs(20);
     let path = project.path("formacion.duckdb");

@@ -103,11 +103,11 @@ impl Subject for Database {
     }
 
     fn open(&self, dataset: &str) -> Result<Postgres> {
-        Postgres::open("warehouse", &Secret::new(&self.url), dataset)
+        Postgres::open("warehouse", &PostgresUrl::new(&self.url), dataset)
     }
 
     fn open_read_only(&self, dataset: &str) -> Result<Option<Postgres>> {
-        Postgres::open_read_only("warehouse", &Secret::new(&self.url), dataset)
+        Postgres::open_read_only("warehouse", &PostgresUrl::new(&self.url), dataset)
     }
 
     fn execute(&self, _: &Postgres, sql: &str) {

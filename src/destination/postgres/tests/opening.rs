@@ -3,7 +3,7 @@
 use super::*;
 
 fn refused(url: &str, dataset: &str) -> String {
-    Postgres::open("warehouse", &Secret::new(url), dataset)
+    Postgres::open("warehouse", &PostgresUrl::new(url), dataset)
         .unwrap_err()
         .report()
 }
@@ -92,7 +92,7 @@ fn what_the_user_lacks_is_told_with_the_grant_that_mends_it() {
             "CREATE ROLE {role} LOGIN; REVOKE TEMPORARY ON DATABASE {name} FROM PUBLIC"
         ))
         .unwrap();
-    let url = Secret::new(Cluster::shared().unwrap().url_as(name, &role, "x"));
+    let url = PostgresUrl::new(Cluster::shared().unwrap().url_as(name, &role, "x"));
     let tables = ["cursos".to_owned(), "ventas".to_owned()];
     let missing = || {
         privileges::look("warehouse", &url, DATASET, &tables)
@@ -110,7 +110,7 @@ fn what_the_user_lacks_is_told_with_the_grant_that_mends_it() {
         first[1].0.contains("the schema replica does not exist"),
         "{first:?}"
     );
-    let report = refused(Secret::reveal(&url), DATASET);
+    let report = refused(url.uri.reveal(), DATASET);
     assert!(report.contains("acequia check"), "{report}");
     mend(&first);
     assert_eq!(missing(), []);

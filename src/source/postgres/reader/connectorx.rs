@@ -62,7 +62,7 @@ impl ReadyLane {
     /// Connects. Blocks.
     pub fn connect(server: &Server, lane: LaneQuery) -> Result<Self> {
         let what = || format!("cannot begin to read at {}", server.place());
-        let (config, tls) = server.blocking();
+        let (config, tls) = (server.with_password_blocking()?, server.tls_connector());
         let pool = r2d2::Pool::builder()
             .max_size(1)
             .test_on_check_out(false)

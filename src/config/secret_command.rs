@@ -1,0 +1,293 @@
+//! A secret that a command prints: a token of a cloud's IAM, or what a vault keeps.
+
+use std::fmt;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::Secret;
+use crate::error::{Error, Result};
+
+/// How long what the command printed is used for new connections. Tokens for Amazon RDS, which expire soonest, last 15 minutes.
+const FRESH: Duration = Duration::from_mins(5);
+/// How long the command may take.
+const PATIENCE: Duration = Duration::from_mins(1);
+/// How often it is looked whether it has ended.
+const PAUSE: Duration = Duration::from_millis(10);
+/// The most that is read of what it prints, in bytes.
+const LARGEST: u64 = 64 << 10;
+/// The most that is told of what it said on standard error, in characters.
+const MOST_SAID: usize = 300;
+
+/// A command that prints a secret. It runs when the secret is needed, and again when that may have expired.
+#[derive(Clone)]
+pub struct SecretCommand(Arc<Inner>);
+
+struct Inner {
+    line: String,
+    folder: PathBuf,
+    /// Its key in the configuration.
+    place: String,
+    printed: Mutex<Option<(Instant, Secret)>>,
+}
+
+impl SecretCommand {
+    /// A line for the system's shell, which runs in that folder. `place` is its key in the configuration, for messages.
+    pub fn new(line: &str, folder: &Path, place: &str) -> Self {
+        // The parent of a file's bare name is an empty path, which is no folder to the system.
+        let here = folder.as_os_str().is_empty();
+        Self(Arc::new(Inner {
+            line: line.to_owned(),
+            folder: if here {
+                PathBuf::from(".")
+            } else {
+                folder.to_owned()
+            },
+            place: place.to_owned(),
+            printed: Mutex::new(None),
+        }))
+    }
+
+    /// Its key in the configuration.
+    pub fn place(&self) -> &str {
+        &self.0.place
+    }
+
+    /// The secret: what the command printed within the last five minutes, or prints now. Blocks.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if the command fails, takes longer than a minute, or prints anything but one line.
+    pub fn secret(&self) -> Result<Secret> {
+        let mut printed = self
+            .0
+            .printed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some((at, secret)) = printed.as_ref()
+            && at.elapsed() < FRESH
+        {
+            return Ok(secret.clone());
+        }
+        let secret = self.run().map_err(|failure| failure.told(&self.0.place))?;
+        *printed = Some((Instant::now(), secret.clone()));
+        Ok(secret)
+    }
+
+    /// As [`secret`](Self::secret), on a thread that may block.
+    pub async fn secret_elsewhere(&self) -> Result<Secret> {
+        let command = self.clone();
+        tokio::task::spawn_blocking(move || command.secret())
+            .await
+            .map_err(|error| Error::internal("a secret's thread ended").cause(error))?
+    }
+
+    /// Has the command run again for the next connection: what it printed was refused.
+    pub fn forget(&self, refused: &Secret) {
+        let mut printed = self
+            .0
+            .printed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        // Another connection may have had it run meanwhile.
+        if printed
+            .as_ref()
+            .is_some_and(|(_, secret)| secret == refused)
+        {
+            *printed = None;
+        }
+    }
+
+    fn run(&self) -> Result<Secret, Failure> {
+        let mut child = shell(&self.0.line)
+            .current_dir(&self.0.folder)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|error| Failure::of("it cannot be started", error.to_string()))?;
+        let (stdout, stderr) = (read(child.stdout.take()), read(child.stderr.take()));
+        let status = wait(&mut child)?;
+        // What it has started in the background may hold its output open.
+        let output =
+            |read: mpsc::Receiver<Vec<u8>>| read.recv_timeout(PATIENCE).unwrap_or_default();
+        if !status.success() {
+            return Err(Failure::of(
+                format!("it ended with {status}"),
+                last_line(&output(stderr)),
+            ));
+        }
+        let text = String::from_utf8(output(stdout))
+            .map_err(|_| Failure::of("what it printed is not UTF-8", String::new()))?;
+        let text = text.trim_end_matches(['\r', '\n']);
+        if text.is_empty() {
+            return Err(Failure::of("it printed nothing", String::new()));
+        }
+        if text.contains(['\r', '\n']) {
+            return Err(Failure::of("it printed more than one line", String::new()));
+        }
+        Ok(Secret::new(text))
+    }
+}
+
+#[cfg(not(windows))]
+fn shell(line: &str) -> Command {
+    let mut shell = Command::new("sh");
+    shell.arg("-c").arg(line);
+    shell
+}
+
+#[cfg(windows)]
+fn shell(line: &str) -> Command {
+    let mut shell = Command::new("cmd");
+    shell.arg("/C").arg(line);
+    shell
+}
+
+/// Reads on a thread of its own, so that neither of two pipes fills.
+fn read(pipe: Option<impl Read + Send + 'static>) -> mpsc::Receiver<Vec<u8>> {
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || {
+        let mut bytes = Vec::new();
+        if let Some(pipe) = pipe {
+            let _ = pipe.take(LARGEST).read_to_end(&mut bytes);
+        }
+        let _ = sender.send(bytes);
+    });
+    receiver
+}
+
+fn wait(child: &mut Child) -> Result<ExitStatus, Failure> {
+    let began = Instant::now();
+    loop {
+        match child.try_wait() {
+            Ok(Some(status)) => return Ok(status),
+            Ok(None) if began.elapsed() < PATIENCE => thread::sleep(PAUSE),
+            Ok(None) => {
+                let _ = child.kill();
+                let _ = child.wait();
+                let what = format!("it did not end within {} s", PATIENCE.as_secs());
+                return Err(Failure::of(what, String::new()));
+            }
+            Err(error) => return Err(Failure::of("it cannot be waited for", error.to_string())),
+        }
+    }
+}
+
+fn last_line(said: &[u8]) -> String {
+    let said = String::from_utf8_lossy(said);
+    let line = said.lines().rev().find(|line| !line.trim().is_empty());
+    line.unwrap_or_default()
+        .trim()
+        .chars()
+        .take(MOST_SAID)
+        .collect()
+}
+
+/// Why there is no secret.
+struct Failure {
+    what: String,
+    /// What the command said of it.
+    said: String,
+}
+
+impl Failure {
+    fn of(what: impl Into<String>, said: String) -> Self {
+        Self {
+            what: what.into(),
+            said,
+        }
+    }
+
+    fn told(self, place: &str) -> Error {
+        let error = Error::config(format!("the command of {place} gave no secret: {}", self.what))
+            .remedy("run it in a shell, in the folder of the configuration: it has to print the secret alone, on one line");
+        if self.said.is_empty() {
+            error
+        } else {
+            error.cause(self.said)
+        }
+    }
+}
+
+impl fmt::Debug for SecretCommand {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("SecretCommand").field(&self.0.place).finish()
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    fn command(line: &str, folder: &Path) -> SecretCommand {
+        SecretCommand::new(line, folder, "[sources.s] password_command")
+    }
+
+    #[test]
+    fn what_it_prints_is_kept_until_it_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let command = command(
+            "echo >> runs; echo \"a b$(wc -l < runs | tr -d ' ')\"",
+            folder.path(),
+        );
+        let first = command.secret().unwrap();
+        assert_eq!(first.reveal(), "a b1");
+        assert_eq!(command.secret().unwrap(), first);
+        command.forget(&first);
+        let second = command.secret().unwrap();
+        assert_eq!(second.reveal(), "a b2");
+        // Refused late, after another had it renewed.
+        command.forget(&first);
+        assert_eq!(command.secret().unwrap(), second);
+    }
+
+    #[test]
+    fn what_gives_no_secret_is_told_and_shows_none() {
+        let folder = tempfile::tempdir().unwrap();
+        for (line, told) in [
+            (
+                "echo hush; echo 'Unable to locate credentials' >&2; exit 3",
+                "exit status: 3",
+            ),
+            ("true", "printed nothing"),
+            ("printf 'hush\\nhush\\n'", "more than one line"),
+            ("printf 'hush\\377'", "not UTF-8"),
+            ("no-such-command-anywhere", "exit status: 127"),
+        ] {
+            let report = command(line, folder.path()).secret().unwrap_err().report();
+            assert!(
+                report.contains(told)
+                    && report.contains("[sources.s] password_command")
+                    && !report.contains("hush"),
+                "{report}"
+            );
+        }
+        let report = command(
+            "echo 'Unable to locate credentials' >&2; exit 3",
+            folder.path(),
+        );
+        let report = report.secret().unwrap_err().report();
+        assert!(report.contains("Unable to locate credentials"), "{report}");
+        let gone = command("echo x", &folder.path().join("gone"));
+        assert!(
+            gone.secret()
+                .unwrap_err()
+                .report()
+                .contains("cannot be started")
+        );
+    }
+
+    #[test]
+    fn what_stays_in_the_background_is_not_waited_for_and_much_is_not_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let began = Instant::now();
+        let secret = command("sleep 100 >/dev/null 2>&1 & echo x", folder.path())
+            .secret()
+            .unwrap();
+        assert_eq!(secret.reveal(), "x");
+        assert!(began.elapsed() < Duration::from_secs(50));
+    }
+}

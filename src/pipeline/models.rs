@@ -1,0 +1,188 @@
+//! The models of a pipeline: built by a run after its loads, or by themselves.
+//!
+//! Models are made of what the destination has. A stream that failed has the rows of its last load there, and the models that
+//! read it are made of those.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio_util::sync::CancellationToken;
+
+use super::loader::Loader;
+use crate::config::{Models, Pipeline, Target};
+use crate::destination::{self, Destination};
+use crate::error::{Error, Result};
+use crate::models::report::ModelsReport;
+pub use crate::models::{BuiltModel, Materialized, ModelsView};
+use crate::models::{ModelWork, Project};
+
+/// The models of a run, which are built again and again where the run follows.
+pub(super) struct ModelsStep {
+    dataset: String,
+    /// What is to be built, or what is wrong in the folder: the streams are loaded all the same.
+    work: Result<ModelWork>,
+    loader: Loader,
+    stop: CancellationToken,
+    last: Mutex<Option<ModelsReport>>,
+}
+
+impl ModelsStep {
+    /// The models of a pipeline.
+    pub(super) fn of(models: &Models, loader: &Loader, stop: &CancellationToken) -> Self {
+        Self {
+            dataset: models.dataset.clone(),
+            work: work(models, Vec::new()),
+            loader: loader.clone(),
+            stop: stop.clone(),
+            last: Mutex::default(),
+        }
+    }
+
+    /// Builds what is due. A failure is told in the report, as the loads are committed; `None` after a stop.
+    pub(super) async fn build(&self) -> Option<ModelsReport> {
+        let built = match self.work.clone() {
+            Ok(work) => build_work(work, &self.loader, &self.stop).await,
+            Err(error) => Err(error),
+        };
+        let report = match built {
+            Ok(report) => report,
+            Err(Error::Interrupted) => return None,
+            Err(error) => ModelsReport {
+                dataset: self.dataset.clone(),
+                error: Some(error.report()),
+                ..ModelsReport::default()
+            },
+        };
+        *self.kept() = Some(report.clone());
+        Some(report)
+    }
+
+    /// The last report.
+    pub(super) fn last(&self) -> Option<ModelsReport> {
+        self.kept().clone()
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Option<ModelsReport>> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Refuses a destination that models are not built in.
+pub(super) fn refuse_lake(pipeline: &Pipeline) -> Result<()> {
+    match pipeline.destination.target {
+        Target::Iceberg(_) => Err(Error::config(format!(
+            "models are not built in an Iceberg lake, which the destination `{}` is",
+            pipeline.destination.name
+        ))
+        .remedy("leave the models out with `acequia run --no-models`, or name another destination with --destination")),
+        Target::DuckDb { .. } | Target::Postgres { .. } => Ok(()),
+    }
+}
+
+/// Builds the models of a pipeline: those of these names in any case, after what they read; or all that are due.
+///
+/// # Errors
+/// [`Error::Config`] if there are no models, or something is wrong in them; what keeps the destination from being opened.
+pub async fn build(
+    pipeline: &Pipeline,
+    only: Vec<String>,
+    interrupt: &CancellationToken,
+) -> Result<ModelsReport> {
+    let work = work(models_of(pipeline)?, only)?;
+    let landing = super::open_landing(pipeline)?;
+    let (loader, warnings) = Loader::open(pipeline, &landing, interrupt).await?;
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    let built = build_work(work, &loader, interrupt).await;
+    loader.release().await?;
+    built
+}
+
+/// Runs the tests of the models as they are: those of these models, or all.
+///
+/// # Errors
+/// As [`build`]; if nothing was loaded yet.
+pub async fn test(pipeline: &Pipeline, only: Vec<String>) -> Result<ModelsReport> {
+    let work = work(models_of(pipeline)?, only)?;
+    let known = |name: &String| work.project.model(name).is_some();
+    if let Some(unknown) = work.only.iter().find(|name| !known(name)) {
+        return Err(Error::config(format!("there is no model `{unknown}`"))
+            .remedy("name models of the folder: `acequia models list` shows them"));
+    }
+    let tested = reading(pipeline, move |destination| destination.test_models(&work)).await?;
+    tested.ok_or_else(nothing_loaded)
+}
+
+/// What the models of a pipeline are and read, and what the destination has of them.
+///
+/// # Errors
+/// As [`test`].
+pub async fn look(pipeline: &Pipeline) -> Result<ModelsView> {
+    let view = look_if_loaded(pipeline).await?;
+    view.ok_or_else(nothing_loaded)
+}
+
+/// As [`look`]; `None` if nothing was loaded yet.
+pub(super) async fn look_if_loaded(pipeline: &Pipeline) -> Result<Option<ModelsView>> {
+    let work = work(models_of(pipeline)?, Vec::new())?;
+    reading(pipeline, move |destination| {
+        destination.look_at_models(&work)
+    })
+    .await
+}
+
+fn nothing_loaded() -> Error {
+    Error::destination("nothing was loaded yet, so what the models read is not there")
+        .remedy("load the streams first: `acequia run`")
+}
+
+fn models_of(pipeline: &Pipeline) -> Result<&Models> {
+    let models = pipeline.models.as_ref().ok_or_else(|| {
+        Error::config("the configuration has no models").remedy(
+            "add [models] with path = \"analysis/models\", a folder of .sql files: docs/models.md",
+        )
+    })?;
+    refuse_lake(pipeline)?;
+    Ok(models)
+}
+
+fn work(models: &Models, only: Vec<String>) -> Result<ModelWork> {
+    Ok(ModelWork {
+        project: Project::read(models)?,
+        tables: models.tables.clone(),
+        only,
+    })
+}
+
+/// Passes models to the destination. A stop interrupts them, and nothing was changed then.
+async fn build_work(
+    work: ModelWork,
+    loader: &Loader,
+    stop: &CancellationToken,
+) -> Result<ModelsReport> {
+    let building = loader.call(move |destination| destination.build_models(&work));
+    tokio::pin!(building);
+    tokio::select! {
+        built = &mut building => built,
+        never = loader.tell_hindrances() => match never {},
+        () = stop.cancelled() => {
+            loader.interrupt();
+            building.await
+        }
+    }
+}
+
+/// Asks the destination without changing anything. `None` if it has no ledger yet.
+async fn reading<T: Send + 'static>(
+    pipeline: &Pipeline,
+    ask: impl FnOnce(&mut dyn Destination) -> Result<T> + Send + 'static,
+) -> Result<Option<T>> {
+    let (destination, dataset) = (pipeline.destination.clone(), pipeline.dataset.clone());
+    let asked = tokio::task::spawn_blocking(move || {
+        let opened = destination::open_read_only(&destination, &dataset)?;
+        opened.map(|mut opened| ask(opened.as_mut())).transpose()
+    });
+    asked
+        .await
+        .map_err(|error| Error::internal("the destination's thread ended").cause(error))?
+}
