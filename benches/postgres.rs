@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use acequia::config::{Document, Pipeline, SchemaContract, Selection};
-use acequia::internals::{Destination, StagedLoad, open};
+use acequia::internals::{Destination, Parts, StagedLoad, open};
 use acequia::landing::manifest::Manifest;
 use acequia::landing::{Landing, LoadAddress, LocalParts};
 use acequia::names::{LoadId, StreamName};
@@ -162,7 +162,7 @@ impl Landed {
         manifest.load_id = LoadId::new(destination.id());
         StagedLoad {
             manifest,
-            files: self.parts.files.clone(),
+            parts: Parts::Local(self.parts.files.clone()),
             contract: SchemaContract::Evolve,
         }
     }

@@ -13,7 +13,7 @@ use acequia::config::{self, Document, Pipeline, SchemaContract, Selection, Targe
 use acequia::internals::LoadWriter;
 use acequia::internals::assign_field_ids;
 use acequia::internals::{Beginning, OpenStream};
-use acequia::internals::{StagedLoad, open};
+use acequia::internals::{Parts, StagedLoad, open};
 use acequia::landing::manifest::Part;
 use acequia::landing::manifest::{FORMAT_VERSION, Manifest};
 use acequia::landing::{Landing, LoadAddress};
@@ -318,7 +318,7 @@ fn staged<'a>(
             .unwrap();
         StagedLoad {
             manifest,
-            files: parts.files,
+            parts: Parts::Local(parts.files),
             contract: SchemaContract::Evolve,
         }
     }

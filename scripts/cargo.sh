@@ -8,11 +8,11 @@ set -euo pipefail
 
 subcommand=$1
 shift
-tests=failpoints,internals
-[ -z "${RELEASED:-}" ] || tests=connectorx
-features=(--features "$tests,spark")
+tests=failpoints,internals,spark
+[ -z "${RELEASED:-}" ] || tests=connectorx,spark
+features=(--features "$tests")
 if [ -z "${BUNDLED:-}" ] && [ -f "$DUCKDB_FOLDER/libduckdb.so" ]; then
     export DUCKDB_LIB_DIR="$DUCKDB_FOLDER"
-    features=(--no-default-features --features "$tests,connectorx,spark")
+    features=(--no-default-features --features "$tests,connectorx")
 fi
 exec cargo "$subcommand" "${features[@]}" "$@"

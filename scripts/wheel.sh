@@ -24,9 +24,9 @@ fi
 
 rm -rf "$OUT" "$DATA"
 mkdir -p "$OUT" "$DATA"
-features=()
+features=(--features spark)
 if [ -z "${BUNDLED:-}" ] && [ -f "$DUCKDB_FOLDER/libduckdb.so" ]; then
-    features=(--no-default-features --features connectorx)
+    features=(--no-default-features --features connectorx,spark)
     export DUCKDB_LIB_DIR=$DUCKDB_FOLDER
     # Where an installer puts the two: bin/acequia and lib/acequia/libduckdb.so, below one folder.
     # shellcheck disable=SC2016

@@ -1,6 +1,6 @@
 //! Parts of the path, for benches and tests that look at one of them alone; no part of the library's face.
 
-pub use crate::destination::{Destination, StagedLoad, open};
+pub use crate::destination::{Destination, Parts, StagedLoad, open};
 pub use crate::evolution::{assign_field_ids, with_misfits};
 pub use crate::landing::writer::LoadWriter;
 pub use crate::source::{Beginning, OpenStream};

@@ -131,7 +131,7 @@ pub struct DestinationConfig {
     #[serde(default)]
     pub insecure_http: Option<bool>,
     /// Iceberg: who writes the rows: "duckdb" (default), within acequia itself; or the address of a Sail that speaks
-    /// Spark Connect, as in "sc://sail.example.com:50051/;use_ssl=true;token=${SAIL_TOKEN}".
+    /// Spark Connect, as in `sc://sail.example.com:50051/;use_ssl=true;token=${SAIL_TOKEN}`.
     #[serde(default)]
     pub engine: Option<String>,
     /// Iceberg, with an engine elsewhere: what the engine calls the catalog. Default: the destination's name.

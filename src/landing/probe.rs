@@ -25,7 +25,11 @@ impl Landing {
     /// # Errors
     /// [`Error::Landing`] where it cannot be written.
     pub async fn land_probe(&self) -> Result<ProbePart> {
-        let path = Path::from(format!("_probe-{}.parquet", uuid::Uuid::new_v4().simple()));
+        // A name that begins with `_` is none of a file to Spark and its kin.
+        let path = Path::from(format!(
+            "acequia-probe-{}.parquet",
+            uuid::Uuid::new_v4().simple()
+        ));
         let part = encoded()
             .map_err(|error| Error::internal("a part of one row cannot be written").cause(error))?;
         self.store

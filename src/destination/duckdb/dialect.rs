@@ -21,7 +21,7 @@ impl Dialect for DuckDbSql {
     }
 
     fn check_names(&self, schema: &TableSchema, own: &[SystemColumn]) -> Result<()> {
-        check_names(schema, own, "DuckDB", |name| name.to_ascii_lowercase())
+        check_names(schema, own, "DuckDB", str::to_ascii_lowercase)
     }
 
     fn type_name(&self, column_type: &ColumnType) -> String {

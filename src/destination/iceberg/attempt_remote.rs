@@ -38,7 +38,7 @@ impl Lake {
         let manifest = &load.manifest;
         let (stream, table) = (&manifest.stream, &manifest.table);
         let seen = self.writer.catalog.table(table)?;
-        let own = self.own(stream, table, seen.as_ref().map(|seen| &seen.properties))?;
+        let own = Self::own(stream, table, seen.as_ref().map(|seen| &seen.properties))?;
         if own.as_ref().is_some_and(|own| own.has(&manifest.load_id)) {
             return Err(stands_elsewhere(stream));
         }
@@ -46,8 +46,8 @@ impl Lake {
             refuse_unfinished(manifest, seen)?;
         }
         let state = self.state_of(stream, table, own.as_ref());
-        let looked = self.looked_since(stream, own.as_ref());
         let at_creation = state::at_creation(stream, &self.ledger.id);
+        let looked = self.looked_of(stream, own.as_ref());
         let Some(remote) = &mut self.remote else {
             return Err(Error::internal("a remote load without a remote engine"));
         };
@@ -64,7 +64,14 @@ impl Lake {
                 return Err(error);
             }
         };
-        let left = prepared(manifest, outcome, schema, own, looked, &self.ledger)?;
+        let left = prepared(
+            manifest,
+            outcome,
+            schema,
+            own.as_ref(),
+            looked,
+            &self.ledger,
+        )?;
         let published = run.publish(&left.properties);
         run.close(false);
         let failure = match published? {

@@ -363,7 +363,7 @@ impl Catalog {
     ) -> Result<Committed> {
         let requirements = vec![asserted("main", seen.snapshot())];
         let updates = vec![json!({"action": "set-properties", "updates": properties})];
-        self.commit(name, seen, requirements, updates)
+        self.commit(name, seen, requirements, &updates)
     }
 
     /// Changes a table, if it is the one that `seen` says and the requirements hold. Sent once.
@@ -375,7 +375,7 @@ impl Catalog {
         name: &str,
         seen: &TableMetadata,
         mut requirements: Vec<Value>,
-        updates: Vec<Value>,
+        updates: &[Value],
     ) -> Result<Committed> {
         requirements.insert(
             0,

@@ -329,7 +329,7 @@ impl Lake {
                 if properties != seen.properties {
                     return Ok(None);
                 }
-                self.own(stream, table, Some(&properties))?
+                Self::own(stream, table, Some(&properties))?
             }
             None => None,
         };
@@ -338,13 +338,20 @@ impl Lake {
         }
         let state = self.state_of(stream, table, own.as_ref());
         let (outcome, schema) = plan::apply(&mut self.writer, load, state)?;
-        let looked = self.looked_since(stream, own.as_ref());
-        prepared(manifest, outcome, schema, own, looked, &self.ledger).map(Some)
+        let looked = self.looked_of(stream, own.as_ref());
+        prepared(
+            manifest,
+            outcome,
+            schema,
+            own.as_ref(),
+            looked,
+            &self.ledger,
+        )
+        .map(Some)
     }
 
     /// What a table keeps of a stream, where its properties say that it is the stream's.
     fn own(
-        &self,
         stream: &StreamName,
         table: &str,
         properties: Option<&Properties>,
@@ -371,19 +378,19 @@ impl Lake {
         kept.map(|kept| kept.state.clone())
     }
 
+    /// What is known of the landed loads that a stream's ledger lacks.
+    fn looked_of(&self, stream: &StreamName, own: Option<&Kept>) -> Option<Looked> {
+        match self.looked.get(stream) {
+            Some(looked) => looked.clone(),
+            None => own.and_then(|own| own.looked.clone()),
+        }
+    }
+
     /// Keeps in mind what a load has left.
     fn remember(&mut self, manifest: &Manifest, kept: Kept) {
         let table = manifest.table.clone();
         self.known
             .insert(manifest.stream.clone(), Known { table, kept });
-    }
-
-    /// What was found of the loads in the landing area when they were last compared with the table of loads.
-    fn looked_since(&self, stream: &StreamName, own: Option<&Kept>) -> Option<Looked> {
-        match self.looked.get(stream) {
-            Some(looked) => looked.clone(),
-            None => own.and_then(|own| own.looked.clone()),
-        }
     }
 
     /// Commits what the plan did and the properties that say so.
@@ -627,7 +634,7 @@ fn prepared(
     manifest: &Manifest,
     outcome: LoadOutcome,
     schema: TableSchema,
-    own: Option<Kept>,
+    own: Option<&Kept>,
     looked: Option<Looked>,
     ledger: &Ledger,
 ) -> Result<Prepared> {
@@ -639,12 +646,13 @@ fn prepared(
         state.position.as_ref(),
         state.updated_at,
     );
-    let mut loads = own.map_or_else(Vec::new, |own| ledger.pending(stream, &own).to_vec());
+    let mut loads = own.map_or_else(Vec::new, |own| ledger.pending(stream, own).to_vec());
     loads.push(row);
+    let looked = looked.map(|looked| looked.with(&manifest.load_id));
     let kept = Kept {
         state,
         loads,
-        looked: looked.map(|looked| looked.with(&manifest.load_id)),
+        looked,
     };
     let properties = kept.write(stream, &ledger.id)?;
     Ok(Prepared {

@@ -27,13 +27,13 @@ const POSITION: &str = "acequia.position";
 const UPDATED_AT: &str = "acequia.updated-at";
 const SCHEMA: &str = "acequia.schema";
 const LOADS: &str = "acequia.loads";
-const LOOKED: &str = "acequia.looked";
 /// A load that another engine writes, and has perhaps written.
 pub(super) const INTENT: &str = "acequia.intent";
 /// The number of the last claim.
 const TURN: &str = "acequia.turn";
 /// What the names of claims begin with.
 const CLAIM: &str = "acequia_";
+const LOOKED: &str = "acequia.looked";
 /// The table of loads. Its name does not begin with `_`, because not all catalogs accept that.
 pub(super) const LEDGER: &str = "acequia_loads";
 

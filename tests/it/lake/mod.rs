@@ -13,6 +13,8 @@ use crate::support::{Project, duckdb_checksums};
 
 mod commands;
 mod crashes;
+#[cfg(feature = "spark")]
+mod engine;
 mod foreign;
 mod lost;
 mod modes;

@@ -161,11 +161,16 @@ fn a_table_without_a_key_holds_each_row_as_often_as_its_source() {
     }
 }
 
+pub(super) const EVERY_TYPE: &str = "CREATE TABLE t (id int8 PRIMARY KEY, corto int2, entero int4, si bool, exacto numeric(38,9), f4 float4, f8 float8,
+               texto text, bytes bytea, fecha date, marca timestamp, zona timestamptz, u uuid, j jsonb, lista text[], hora time)";
+
 #[test]
 fn every_type_arrives_as_documented() {
-    let ddl = "CREATE TABLE t (id int8 PRIMARY KEY, corto int2, entero int4, si bool, exacto numeric(38,9), f4 float4, f8 float8,
-               texto text, bytes bytea, fecha date, marca timestamp, zona timestamptz, u uuid, j jsonb, lista text[], hora time)";
-    let shore = Shore::of_changes("lago_tipos", ddl, &["t"], "");
+    assert_every_type(&Shore::of_changes("lago_tipos", EVERY_TYPE, &["t"], ""));
+}
+
+/// Every type of value arrives in the table of [`EVERY_TYPE`].
+pub(super) fn assert_every_type(shore: &Shore) {
     shore
         .client()
         .batch_execute(

@@ -12,7 +12,7 @@ use crate::error::{Error, Kind, Result};
 use crate::failpoint;
 
 use super::dialect::SparkSql;
-use super::run::Run;
+use super::run::{Begin, Run};
 
 impl Run<'_> {
     fn seen(&self) -> Result<&TableMetadata> {
@@ -25,7 +25,7 @@ impl Run<'_> {
         self.seen().map(drop)
     }
 
-    fn commit(&mut self, requirements: Vec<Value>, updates: Vec<Value>) -> Result<Committed> {
+    fn commit(&mut self, requirements: Vec<Value>, updates: &[Value]) -> Result<Committed> {
         let seen = self.seen()?.clone();
         self.catalog
             .commit(&self.work.table, &seen, requirements, updates)
@@ -66,7 +66,7 @@ impl Run<'_> {
         updates.push(json!({
             "action": "set-properties", "updates": intent.write(self.work.turn)?
         }));
-        done(self.commit(requirements, updates)?)?;
+        done(self.commit(requirements, &updates)?)?;
         fail::fail_point!("iceberg.claimed", failpoint::abort);
         self.look()?;
         let now = self.seen()?;
@@ -78,8 +78,10 @@ impl Run<'_> {
                 self.work.table
             )));
         }
-        self.work.resumed = resumed.is_some();
-        self.work.from = Some(from);
+        self.work.from = Some(Begin {
+            snapshot: from,
+            resumed: resumed.is_some(),
+        });
         Ok(())
     }
 
@@ -110,7 +112,7 @@ impl Run<'_> {
             json!({"action": "add-schema", "schema": TableFields::of(fields), "last-column-id": last}),
             json!({"action": "set-current-schema", "schema-id": -1}),
         ];
-        done(self.commit(requirements, updates)?)?;
+        done(self.commit(requirements, &updates)?)?;
         self.work.altered = false;
         self.look()
     }
@@ -178,7 +180,7 @@ impl Run<'_> {
         let main = seen.snapshot();
         let mut requirements = vec![asserted(&claim, Some(at))];
         let mut updates = Vec::new();
-        if self.work.sent && main == self.work.from {
+        if self.work.sent && main == self.work.from.map(|begin| begin.snapshot) {
             return Err(again(format!(
                 "the engine at {} wrote table {}, and the catalog does not have it",
                 self.remote.channel.address(),
@@ -190,28 +192,28 @@ impl Run<'_> {
         updates.push(json!({"action": "remove-properties", "removals": [state::INTENT]}));
         updates.push(json!({"action": "remove-snapshot-ref", "ref-name": claim}));
         fail::fail_point!("iceberg.before_commit", failpoint::abort);
-        self.commit(requirements, updates)
+        self.commit(requirements, &updates)
     }
 
     /// Drops the views; and gives the claim up, where nothing was written for it.
     pub(in crate::destination::iceberg) fn close(&mut self, gives_up: bool) {
         self.views.drop_all(self.remote);
-        let Some(from) = self
+        let Some(begin) = self
             .work
             .from
-            .filter(|_| gives_up && !self.work.sent && !self.work.resumed)
+            .filter(|begin| gives_up && !self.work.sent && !begin.resumed)
         else {
             return;
         };
         let claim = self.work.claim.clone();
-        let given_up = self.commit(
-            vec![asserted(&claim, Some(from))],
-            vec![
+        let answer = self.commit(
+            vec![asserted(&claim, Some(begin.snapshot))],
+            &[
                 json!({"action": "remove-properties", "removals": [state::INTENT]}),
                 json!({"action": "remove-snapshot-ref", "ref-name": claim}),
             ],
         );
-        tracing::debug!(?given_up, "a claim is given up");
+        tracing::debug!(?answer, "a claim is given up");
     }
 }
 

@@ -218,10 +218,14 @@ fn of_type(expression: &str, column_type: &ColumnType, name: &str) -> String {
     }
 }
 
+/// Sail writes 24:00, which is PostgreSQL's last time, as `ERROR`.
 fn time(expression: &str) -> String {
     let d: &dyn Dialect = &SparkSql;
     let text = d.cast(expression, &ColumnType::Text);
-    format!("rpad(concat({text}, CASE WHEN instr({text}, '.') = 0 THEN '.' ELSE '' END), 15, '0')")
+    format!(
+        "CASE WHEN {expression} > CAST('23:59:59.999999' AS TIME) THEN '24:00:00.000000' ELSE \
+         rpad(concat({text}, CASE WHEN instr({text}, '.') = 0 THEN '.' ELSE '' END), 15, '0') END"
+    )
 }
 
 fn bounded(

@@ -299,29 +299,30 @@ impl<'a> Written<'a> {
                 );
             }
         }
-        let mut sql = format!(
-            "MERGE INTO {} AS {OLD} USING {} AS {NEW} ON {on}",
-            self.target.writes,
-            self.source()
-        );
+        let mut clauses = Vec::new();
         if has(GONE) {
-            sql.push_str(&format!(
+            clauses.push(format!(
                 " WHEN MATCHED AND {NEW}.{WHAT} = {GONE} THEN DELETE"
             ));
         }
         for (what, set) in self.changed().filter(|(what, _)| has(*what)) {
-            sql.push_str(&format!(
+            clauses.push(format!(
                 " WHEN MATCHED AND {NEW}.{WHAT} = {what} THEN UPDATE SET {}",
-                self.assigned(&set)
+                assigned(&set)
             ));
         }
         if let Some(insert) = self.merge.insert.as_ref().filter(|_| has(WHOLE)) {
-            sql.push_str(&self.whole(insert));
+            clauses.push(self.whole(insert));
         }
         if empties {
-            sql.push_str(" WHEN NOT MATCHED BY SOURCE THEN DELETE");
+            clauses.push(" WHEN NOT MATCHED BY SOURCE THEN DELETE".to_owned());
         }
-        Some(sql)
+        Some(format!(
+            "MERGE INTO {} AS {OLD} USING {} AS {NEW} ON {on}{}",
+            self.target.writes,
+            self.source(),
+            clauses.concat()
+        ))
     }
 
     /// Which columns change of the rows of each kind of which columns change.
@@ -339,15 +340,6 @@ impl<'a> Written<'a> {
             Action::Delete | Action::Replace => None,
         });
         unmatched.chain(matched)
-    }
-
-    fn assigned(&self, names: &[&str]) -> String {
-        let d: &dyn Dialect = &SparkSql;
-        let assigned: Vec<String> = names
-            .iter()
-            .map(|name| format!("{} = {}", d.identifier(name), d.of(NEW, name)))
-            .collect();
-        assigned.join(", ")
     }
 
     /// What becomes of rows that are written whole: what the load does not have of them is NULL.
@@ -373,12 +365,22 @@ impl<'a> Written<'a> {
         format!(
             " WHEN MATCHED AND {NEW}.{WHAT} = {WHOLE} THEN UPDATE SET {}{} WHEN NOT MATCHED AND {NEW}.{WHAT} = {WHOLE} THEN \
              INSERT ({}) VALUES ({})",
-            self.assigned(&changed),
+            assigned(&changed),
             others.concat(),
             d.list(given.iter().copied()),
             d.list_of(NEW, given.iter().copied()),
         )
     }
+}
+
+/// Columns that take the values of a source's row.
+fn assigned(names: &[&str]) -> String {
+    let d: &dyn Dialect = &SparkSql;
+    let assigned: Vec<String> = names
+        .iter()
+        .map(|name| format!("{} = {}", d.identifier(name), d.of(NEW, name)))
+        .collect();
+    assigned.join(", ")
 }
 
 /// The rows that are added, those of all these inserts: the columns that they have, and the query.

@@ -45,9 +45,7 @@ pub(super) struct Work {
     /// What it said when the load began.
     pub(super) begun: Properties,
     /// The snapshot that it begins on, once it is claimed.
-    pub(super) from: Option<i64>,
-    /// Whether the load was begun before, and may have been written.
-    pub(super) resumed: bool,
+    pub(super) from: Option<Begin>,
     /// The table's columns as the load wants them.
     pub(super) columns: Vec<Wanted>,
     pub(super) altered: bool,
@@ -57,6 +55,14 @@ pub(super) struct Work {
     /// Whether the statement was sent.
     pub(super) sent: bool,
     pub(super) streams: HashMap<String, String>,
+}
+
+/// Where a load begins.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Begin {
+    pub(super) snapshot: i64,
+    /// Whether it was begun before, and may have been written.
+    pub(super) resumed: bool,
 }
 
 /// A column of the table.
@@ -92,7 +98,6 @@ impl<'a> Run<'a> {
                 claim: state::claim(turn),
                 turn,
                 from: None,
-                resumed: false,
                 columns: Vec::new(),
                 altered: false,
                 anew: false,

@@ -1,0 +1,134 @@
+//! A lake whose rows an engine elsewhere writes: Sail, which reads what was landed in object storage.
+
+use testkit::Sail;
+
+use super::Shore;
+use super::modes::{EVERY_TYPE, assert_every_type};
+use crate::support::{CURSOS_AND_VENTAS, counts};
+
+/// The shared engine as what writes, and a landing area that it sees.
+fn by_engine(shore: Shore) -> Shore {
+    let sail = Sail::shared().unwrap();
+    shore
+        .landing_in_s3()
+        .with(&format!("engine = \"{}\"\n", sail.url()))
+}
+
+#[test]
+fn tables_read_in_full_and_by_cursor_are_as_their_sources_whoever_writes() {
+    let mut shore = by_engine(Shore::operational("lago_motor", 300, CURSOS_AND_VENTAS));
+    let check = shore.acequia(&["check"]);
+    assert_eq!(check.status, Some(0), "{check:?}");
+    assert!(check.stdout.contains("sc://127.0.0.1"), "{check:?}");
+    shore.run(&[]);
+    shore.assert_same("ventas");
+    shore.assert_same("cursos");
+    let change = "UPDATE ventas SET estado = 'cancelado', updated_at = now() WHERE id <= 20; \
+                  UPDATE cursos SET precio_base = precio_base + 1";
+    shore.source.batch(change).unwrap();
+    let report = shore.run(&[]);
+    assert_eq!(counts(&report, "ventas").2, 20);
+    shore.assert_same("ventas");
+    shore.assert_same("cursos");
+    assert_eq!(counts(&shore.run(&["ventas"]), "ventas"), (0, 0, 0, 0));
+    let check = shore.acequia(&["check"]);
+    assert_eq!(check.status, Some(0), "{check:?}");
+    // The same tables, by the other writer.
+    let engine = std::mem::take(&mut shore.keys);
+    shore.keys = engine
+        .lines()
+        .filter(|line| !line.starts_with("engine"))
+        .collect();
+    shore.keys.push('\n');
+    shore.write();
+    shore
+        .source
+        .batch("UPDATE ventas SET estado = 'cancelado', updated_at = now() WHERE id > 290")
+        .unwrap();
+    assert_eq!(counts(&shore.run(&[]), "ventas").2, 10);
+    shore.assert_same("ventas");
+    assert_eq!(
+        shore.value("SELECT count(DISTINCT load_id) = count(*) FROM replica.acequia_loads"),
+        "true"
+    );
+}
+
+#[test]
+fn changes_by_key_arrive_as_they_were_made() {
+    let ddl = "CREATE TABLE t (id int8 PRIMARY KEY, v text, grande text)";
+    let shore = by_engine(Shore::of_changes("lago_motor_cambios", ddl, &["t"], ""));
+    let mut client = shore.client();
+    client
+        .batch_execute(
+            "INSERT INTO t SELECT i, 'v' || i, repeat('x', 5000) FROM generate_series(1, 50) AS i",
+        )
+        .unwrap();
+    shore.run(&[]);
+    shore.assert_same("t");
+    for changes in [
+        "UPDATE t SET v = v || '!' WHERE id <= 20",
+        "UPDATE t SET id = 103 WHERE id = 3; UPDATE t SET id = 3 WHERE id = 4; UPDATE t SET id = 4 WHERE id = 103",
+        "DELETE FROM t WHERE id BETWEEN 40 AND 45; INSERT INTO t VALUES (41, NULL, '')",
+        "ALTER TABLE t ADD COLUMN nueva int; UPDATE t SET nueva = id WHERE id < 5",
+        "TRUNCATE t; INSERT INTO t VALUES (1, 'tras', 'todo'), (2, NULL, NULL)",
+    ] {
+        client.batch_execute(changes).unwrap();
+        shore.run(&[]);
+        shore.assert_same("t");
+    }
+}
+
+#[test]
+fn every_type_arrives_as_documented() {
+    let shore = Shore::of_changes("lago_motor_tipos", EVERY_TYPE, &["t"], "");
+    assert_every_type(&by_engine(shore));
+}
+
+#[test]
+fn what_stands_in_the_way_of_the_engine_is_told_with_its_remedy() {
+    let mut shore = Shore::operational("lago_motor_mal", 10, CURSOS_AND_VENTAS);
+    let keys = shore.keys.clone();
+    let sail = Sail::shared().unwrap();
+    let told = |shore: &Shore, words: &[&str]| {
+        for command in ["check", "run"] {
+            let done = shore.acequia(&[command]);
+            assert_ne!(done.status, Some(0), "{done:?}");
+            let text = format!("{}{}", done.stdout, done.stderr);
+            for word in words {
+                assert!(text.contains(word), "{word}: {done:?}");
+            }
+            assert!(!text.contains("secreto"), "{done:?}");
+        }
+    };
+    shore.keys = format!("{keys}engine = \"{}\"\n", sail.url());
+    shore.write();
+    told(&shore, &["landing", "s3://"]);
+    shore = shore.landing_in_s3();
+    for (engine, words) in [
+        (
+            "engine = \"sc://127.0.0.1:1\"",
+            ["cannot be reached", "engine"],
+        ),
+        (
+            "engine = \"sc://spark.invalid:1/;token=secreto\"",
+            ["cannot be reached", "engine"],
+        ),
+    ] {
+        shore.keys = format!("{keys}{engine}\n");
+        shore.write();
+        told(&shore, &words);
+    }
+    shore.keys = format!(
+        "{keys}engine = \"{}\"\nengine_catalog = \"otro\"\n",
+        sail.url()
+    );
+    shore.write();
+    let run = shore.acequia(&["run"]);
+    assert_ne!(run.status, Some(0), "{run:?}");
+    assert!(run.stderr.contains("engine_catalog"), "{run:?}");
+    // What was wrong is mended, and nothing was lost.
+    shore.keys = format!("{keys}engine = \"{}\"\n", sail.url());
+    shore.write();
+    shore.run(&[]);
+    shore.assert_same("ventas");
+}
