@@ -24,10 +24,10 @@ fn number(db: &TestDb, sql: &str) -> Result<f64> {
 /// Each query gives a number within these bounds.
 fn ensure_within(db: &TestDb, measures: &[(&str, &str, f64, f64)]) -> Result<()> {
     for (what, sql, least, most) in measures {
-        let measured = number(db, sql).with_context(|| (*what).to_owned())?;
+        let found = number(db, sql).with_context(|| (*what).to_owned())?;
         ensure!(
-            (*least..=*most).contains(&measured),
-            "{what}: {measured}, not {least} to {most}"
+            (*least..=*most).contains(&found),
+            "{what}: {found}, not {least} to {most}"
         );
     }
     Ok(())
