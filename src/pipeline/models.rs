@@ -121,7 +121,7 @@ pub async fn test(pipeline: &Pipeline, only: Vec<String>) -> Result<ModelsReport
 /// What the models of a pipeline are and read, and what the destination has of them.
 ///
 /// # Errors
-/// As [`test`].
+/// As [`test()`].
 pub async fn look(pipeline: &Pipeline) -> Result<ModelsView> {
     let view = look_if_loaded(pipeline).await?;
     view.ok_or_else(nothing_loaded)

@@ -1,4 +1,4 @@
-//! A destination whose dataset keeps its ledger itself: what the pipeline asks of it, answered over an [`SqlEngine`].
+//! A destination whose dataset keeps its ledger itself: what the pipeline asks of it, answered over an [`SqlEngine`](super::SqlEngine).
 
 use std::collections::{BTreeMap, HashSet};
 

@@ -9,7 +9,6 @@ use crate::destination::iceberg::schema::{Field, TableFields};
 use crate::destination::iceberg::state::{self, Intent, Properties};
 use crate::destination::sql::Dialect;
 use crate::error::{Error, Kind, Result};
-use crate::failpoint;
 
 use super::dialect::SparkSql;
 use super::run::{Begin, Run};
@@ -67,7 +66,7 @@ impl Run<'_> {
             "action": "set-properties", "updates": intent.write(self.work.turn)?
         }));
         done(self.commit(requirements, &updates)?)?;
-        fail::fail_point!("iceberg.claimed", failpoint::abort);
+        fail::fail_point!("iceberg.claimed", crate::failpoint::abort);
         self.look()?;
         let now = self.seen()?;
         if now.reference(&claim) != Some(from)
@@ -191,7 +190,7 @@ impl Run<'_> {
         updates.push(json!({"action": "set-properties", "updates": properties}));
         updates.push(json!({"action": "remove-properties", "removals": [state::INTENT]}));
         updates.push(json!({"action": "remove-snapshot-ref", "ref-name": claim}));
-        fail::fail_point!("iceberg.before_commit", failpoint::abort);
+        fail::fail_point!("iceberg.before_commit", crate::failpoint::abort);
         self.commit(requirements, &updates)
     }
 

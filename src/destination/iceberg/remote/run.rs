@@ -15,7 +15,6 @@ use crate::destination::sql::{
 };
 use crate::error::{Error, Result};
 use crate::evolution::TableSchema;
-use crate::failpoint;
 use crate::landing::manifest::Manifest;
 use crate::schema::Column;
 
@@ -151,12 +150,12 @@ impl<'a> Run<'a> {
             self.gather(Some(sql))?;
         }
         self.settle()?;
-        fail::fail_point!("iceberg.staging", failpoint::abort);
+        fail::fail_point!("iceberg.staging", crate::failpoint::abort);
         if let Some(sql) = self.work.statement.take() {
             self.work.sent = true;
             self.remote.ask(&sql)?;
         }
-        fail::fail_point!("iceberg.staged", failpoint::abort);
+        fail::fail_point!("iceberg.staged", crate::failpoint::abort);
         Ok(())
     }
 

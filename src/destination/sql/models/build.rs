@@ -8,7 +8,6 @@ use chrono::{SubsecRound, Utc};
 
 use crate::destination::sql::database::Transactional;
 use crate::error::{Error, Result};
-use crate::failpoint;
 use crate::models::report::{ModelStatus, ModelsReport, TestStatus};
 use crate::models::{BuiltModel, Materialized, Model, ModelWork, ModelsView};
 
@@ -41,7 +40,7 @@ pub(crate) fn run<S: Transactional>(session: &mut S, work: &ModelWork) -> Result
                 // Told by the tests.
                 return Err(Error::Interrupted);
             }
-            fail::fail_point!("models.before_commit", failpoint::abort);
+            fail::fail_point!("models.before_commit", crate::failpoint::abort);
             Ok(())
         })
     });
