@@ -48,7 +48,7 @@ Exit status:
   0 all well, 1 a stream, a model, a test or a check failed, 2 the command line or the configuration is wrong,
   130 interrupted";
 
-/// Copies rows from PostgreSQL and HubSpot, through a Parquet landing area, into DuckDB or PostgreSQL.
+/// Copies rows from PostgreSQL and HubSpot, through a Parquet landing area, into DuckDB, PostgreSQL or an Iceberg lake.
 #[derive(Debug, Parser)]
 #[command(name = "acequia", version, after_help = EXAMPLES, max_term_width = 100)]
 pub(crate) struct Cli {
@@ -106,7 +106,7 @@ pub(crate) enum Command {
     ///
     /// Prints the SQL or the setting that fixes each problem. Changes nothing.
     Check(SelectionArgs),
-    /// Carry the streams from their sources into the destination
+    /// Copy the streams from their sources into the destination
     ///
     /// First finishes what an earlier run left in the landing area, then extracts and loads each stream. A stream that
     /// fails does not stop the others. Ctrl-C stops cleanly: the next run takes it up.
