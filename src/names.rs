@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The longest name that PostgreSQL keeps whole, in bytes (manual, section 4.1.1).
-const MAX_NAME: usize = 63;
+pub(crate) const MAX_NAME: usize = 63;
 
 /// A stream's name: also the name of its folder in the landing area and, by default, of its table.
 #[derive(

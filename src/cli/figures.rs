@@ -19,6 +19,11 @@ pub(crate) fn count(number: u64) -> String {
     text
 }
 
+/// As [`elapsed`], of seconds.
+pub(crate) fn seconds(seconds: f64) -> String {
+    elapsed(Duration::try_from_secs_f64(seconds).unwrap_or_default())
+}
+
 /// `12.3 s`, `4 min 5 s`, `2 h 3 min`.
 pub(crate) fn elapsed(time: Duration) -> String {
     let seconds = time.as_secs();

@@ -267,9 +267,8 @@ pub(crate) struct ReportArgs {
     /// The port to show it on; 0 takes a free one
     #[arg(long, value_name = "N", default_value_t = 8080, requires = "serve")]
     pub(crate) port: u16,
-    /// The destination, instead of the one that [pipeline] names
-    #[arg(long, value_name = "NAME")]
-    pub(crate) destination: Option<String>,
+    #[command(flatten)]
+    pub(crate) destination: DestinationArgs,
 }
 
 #[derive(Debug, Subcommand)]
@@ -293,13 +292,12 @@ pub(crate) struct ModelsArgs {
     /// The models; all of them if none is named
     #[arg(value_name = "MODEL")]
     pub(crate) models: Vec<String>,
-    /// The destination, instead of the one that [pipeline] names
-    #[arg(long, value_name = "NAME")]
-    pub(crate) destination: Option<String>,
+    #[command(flatten)]
+    pub(crate) destination: DestinationArgs,
 }
 
 /// In which destination.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct DestinationArgs {
     /// The destination, instead of the one that [pipeline] names
     #[arg(long, value_name = "NAME")]
@@ -405,6 +403,15 @@ impl From<SelectionArgs> for Selection {
     fn from(args: SelectionArgs) -> Self {
         Self {
             streams: args.streams,
+            destination: args.destination,
+        }
+    }
+}
+
+impl From<DestinationArgs> for Selection {
+    fn from(args: DestinationArgs) -> Self {
+        Self {
+            streams: Vec::new(),
             destination: args.destination,
         }
     }

@@ -1,7 +1,5 @@
 //! `acequia models`
 
-use std::time::Duration;
-
 use acequia::Result;
 use acequia::config::{Document, Pipeline, Selection};
 use acequia::models::report::{ModelReport, ModelStatus, ModelsReport, TestStatus};
@@ -13,17 +11,14 @@ use super::printer::{Mark, Printer};
 use super::{Context, Exit, ModelsCommand, block_on, figures, interrupt};
 
 pub(crate) fn run(command: ModelsCommand, context: &mut Context) -> Result<Exit> {
-    let (args, models) = match &command {
+    let (destination, models) = match &command {
         ModelsCommand::Run(args) | ModelsCommand::Test(args) => {
             (&args.destination, args.models.clone())
         }
-        ModelsCommand::List(args) => (&args.destination, Vec::new()),
-        ModelsCommand::Graph(args) => (&args.destination.destination, Vec::new()),
+        ModelsCommand::List(destination) => (destination, Vec::new()),
+        ModelsCommand::Graph(args) => (&args.destination, Vec::new()),
     };
-    let selection = Selection {
-        streams: Vec::new(),
-        destination: args.clone(),
-    };
+    let selection = Selection::from(destination.clone());
     let document = Document::read(&context.global.config)?;
     let pipeline = document.resolve_without_sources(&selection)?;
     let printer = &context.printer;
@@ -141,7 +136,11 @@ fn summary(report: &ModelsReport) -> String {
             parts.push(format!("{number} {word}"));
         }
     }
-    format!("{}, in {}", parts.join(", "), elapsed(report.seconds))
+    format!(
+        "{}, in {}",
+        parts.join(", "),
+        figures::seconds(report.seconds)
+    )
 }
 
 fn row(model: &ModelReport) -> Vec<String> {
@@ -156,7 +155,7 @@ fn row(model: &ModelReport) -> Vec<String> {
         model.materialized.to_string(),
         status.to_owned(),
         model.rows.map_or_else(|| "-".to_owned(), figures::count),
-        elapsed(model.seconds),
+        figures::seconds(model.seconds),
     ]
 }
 
@@ -186,7 +185,7 @@ fn list(view: &ModelsView, printer: &Printer) -> Result<()> {
                 at.map_or_else(none, |at| at.format("%Y-%m-%d %H:%M:%SZ").to_string()),
                 at.map_or_else(none, |at| figures::age(now - at)),
                 built.rows.map_or_else(none, figures::count),
-                built.seconds.map_or_else(none, elapsed),
+                built.seconds.map_or_else(none, figures::seconds),
                 tests(built),
                 if built.is_due {
                     "builds it"
@@ -218,10 +217,6 @@ fn tests(built: &BuiltModel) -> String {
         (passed, 0) => format!("{passed} passed"),
         (passed, failed) => format!("{passed} passed, {failed} failed"),
     }
-}
-
-fn elapsed(seconds: f64) -> String {
-    figures::elapsed(Duration::try_from_secs_f64(seconds).unwrap_or_default())
 }
 
 /// What a run that follows says of its models.

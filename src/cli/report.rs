@@ -18,10 +18,7 @@ struct Made {
 
 pub(crate) fn run(args: &ReportArgs, context: &mut Context) -> Result<Exit> {
     let document = Document::read(&context.global.config)?;
-    let selection = Selection {
-        streams: Vec::new(),
-        destination: args.destination.clone(),
-    };
+    let selection = Selection::from(args.destination.clone());
     let pipeline = document.resolve_without_sources(&selection)?;
     if args.serve {
         return serve(&pipeline, args, context);

@@ -1,7 +1,6 @@
 //! `acequia run`
 
 use std::fmt::Write as _;
-use std::time::Duration;
 
 use acequia::config::{Document, Pipeline, Selection};
 use acequia::mode::Mode;
@@ -218,7 +217,7 @@ pub(super) fn print_report(report: &RunReport, how: &str, printer: &Printer) -> 
         count(Status::Ok),
         figures::plural(report.streams.len(), "stream"),
         report.destination,
-        seconds(report.seconds),
+        figures::seconds(report.seconds),
     );
     for (status, word) in [(Status::Failed, "failed"), (Status::Skipped, "skipped")] {
         let number = count(status);
@@ -249,7 +248,7 @@ fn row(stream: &StreamReport) -> Vec<String> {
         figures::count(stream.updated),
         figures::count(stream.deleted),
         figures::bytes(stream.bytes_landed),
-        seconds(stream.seconds),
+        figures::seconds(stream.seconds),
         figures::position(stream.position_after.as_ref()),
     ]
 }
@@ -304,10 +303,6 @@ fn print_plans(plans: &[StreamPlan], printer: &Printer) -> Result<()> {
 /// A report of several lines, indented to follow a sign.
 fn indented(report: &str) -> String {
     report.replace('\n', "\n  ")
-}
-
-fn seconds(seconds: f64) -> String {
-    figures::elapsed(Duration::try_from_secs_f64(seconds).unwrap_or_default())
 }
 
 #[cfg(test)]

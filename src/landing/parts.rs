@@ -37,12 +37,7 @@ impl Landing {
         address: &LoadAddress,
         manifest: &Manifest,
     ) -> Result<LocalParts> {
-        manifest.check(address).map_err(|fault| {
-            Error::damaged(format!(
-                "the manifest of {}: {fault}",
-                self.describe(address)
-            ))
-        })?;
+        self.check_manifest(address, manifest)?;
         let mut files = Vec::with_capacity(manifest.parts.len());
         if let Some(folder) = &self.folder {
             self.own(address)?;
@@ -78,12 +73,7 @@ impl Landing {
         address: &LoadAddress,
         manifest: &Manifest,
     ) -> Result<Vec<String>> {
-        manifest.check(address).map_err(|fault| {
-            Error::damaged(format!(
-                "the manifest of {}: {fault}",
-                self.describe(address)
-            ))
-        })?;
+        self.check_manifest(address, manifest)?;
         if self.folder.is_some() {
             return Err(Error::config(format!(
                 "the landing area {} is a folder of this machine, which the destination's engine does not see",
@@ -98,6 +88,15 @@ impl Landing {
             urls.push(self.describe_file(&path));
         }
         Ok(urls)
+    }
+
+    fn check_manifest(&self, address: &LoadAddress, manifest: &Manifest) -> Result<()> {
+        manifest.check(address).map_err(|fault| {
+            Error::damaged(format!(
+                "the manifest of {}: {fault}",
+                self.describe(address)
+            ))
+        })
     }
 
     /// The file of a local part.
@@ -138,8 +137,7 @@ impl Landing {
 
     /// Reads a part, compares it with what the manifest says of it, and copies it into a file where one is named.
     async fn fetch(&self, path: &Path, part: &Part, file: Option<&FilePath>) -> Result<()> {
-        let failed = |error: std::io::Error| {
-            let file = file.unwrap_or(FilePath::new(""));
+        let failed = |file: &FilePath, error: std::io::Error| {
             Error::landing(format!("cannot copy a part to {}", file.display())).cause(error)
         };
         let found = self.store.get(path).await.map_err(|error| match error {
@@ -150,7 +148,10 @@ impl Landing {
         self.check_size(part, path, found.meta.size)?;
         let mut stream = found.into_stream();
         let mut copy = match file {
-            Some(file) => Some(tokio::fs::File::create(file).await.map_err(failed)?),
+            Some(file) => {
+                let created = tokio::fs::File::create(file).await;
+                Some((file, created.map_err(|error| failed(file, error))?))
+            }
             None => None,
         };
         let mut hash = Sha256::new();
@@ -160,12 +161,14 @@ impl Landing {
             .map_err(|error| self.fault("cannot read the part", path, error))?
         {
             hash.update(&chunk);
-            if let Some(copy) = &mut copy {
-                copy.write_all(&chunk).await.map_err(failed)?;
+            if let Some((file, copy)) = &mut copy {
+                let written = copy.write_all(&chunk).await;
+                written.map_err(|error| failed(file, error))?;
             }
         }
-        if let Some(copy) = &mut copy {
-            copy.flush().await.map_err(failed)?;
+        if let Some((file, copy)) = &mut copy {
+            let flushed = copy.flush().await;
+            flushed.map_err(|error| failed(file, error))?;
         }
         self.check_sum(part, path, &hex(&hash.finalize()))
     }

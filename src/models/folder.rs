@@ -10,10 +10,7 @@ use super::header::{self, Header};
 use super::lexer::{self, NotOne};
 use crate::config;
 use crate::error::{Error, Result};
-use crate::names::hex;
-
-/// The longest name that PostgreSQL keeps whole, in bytes (manual, section 4.1.1).
-const MAX_NAME: usize = 63;
+use crate::names::{MAX_NAME, hex};
 
 /// The models and tests of a pipeline.
 #[derive(Debug, Clone)]

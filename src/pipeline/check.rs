@@ -202,10 +202,11 @@ async fn check_report(pipeline: &Pipeline) -> Option<Finding> {
     if super::page::refuse_lake(&pipeline.destination).is_err() {
         return None;
     }
-    if let Err(error) = Report::read(settings) {
-        return Some(Finding::failed(subject, &error));
-    }
-    let finding = match contained(super::page::look(pipeline, settings)).await {
+    let report = match Report::read(settings) {
+        Ok(report) => report,
+        Err(error) => return Some(Finding::failed(subject, &error)),
+    };
+    let finding = match contained(super::page::look(pipeline, report)).await {
         Ok(Some(())) => Finding::ok(
             subject,
             "written as it should be, and its queries are answered",

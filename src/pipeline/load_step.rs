@@ -61,15 +61,9 @@ impl LoadStep {
     /// Passes a load to the destination. A stop interrupts the load; it is then still in the landing area, for the next
     /// run.
     async fn hand_over(&self, load: StagedLoad) -> Result<Loaded> {
-        let applying = self.loader.call(move |destination| destination.load(&load));
-        tokio::pin!(applying);
-        tokio::select! {
-            applied = &mut applying => applied,
-            never = self.loader.tell_hindrances() => match never {},
-            () = self.stop.cancelled() => {
-                self.loader.interrupt();
-                applying.await
-            }
-        }
+        let applying = self
+            .loader
+            .call_until(&self.stop, move |destination| destination.load(&load));
+        applying.await
     }
 }

@@ -173,6 +173,24 @@ impl Loader {
         answered.await.map_err(|_| ended())?
     }
 
+    /// As [`call`](Self::call), for what may take long: says what keeps the destination from doing it, and interrupts it at a
+    /// stop, without changes.
+    pub(super) async fn call_until<T, F>(&self, stop: &CancellationToken, request: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut dyn Destination) -> Result<T> + Send + 'static,
+    {
+        let mut doing = Box::pin(self.call(request));
+        tokio::select! {
+            done = &mut doing => done,
+            never = self.tell_hindrances() => match never {},
+            () = stop.cancelled() => {
+                self.interrupt();
+                doing.await
+            }
+        }
+    }
+
     async fn requests(&self) -> Result<mpsc::Sender<Request>> {
         let mut open = self.shared.open.lock().await;
         if let Some(open) = open.as_ref() {

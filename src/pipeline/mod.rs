@@ -33,6 +33,7 @@ pub mod models;
 pub mod page;
 pub mod plan;
 pub mod prune;
+mod reading;
 mod reconnect;
 mod record;
 mod recovery;
@@ -127,7 +128,7 @@ async fn run_streams(
     .await?;
     let models = ModelsStep::of(&pipeline, &options, &loader).map(Arc::new);
     let pipeline = Arc::new(pipeline);
-    let page = PageStep::of(&pipeline, &loader, &options.interrupt).map(Arc::new);
+    let page = PageStep::of(&pipeline, &landing, &loader, &options.interrupt).map(Arc::new);
     let mut alone = Vec::new();
     let mut by_source: BTreeMap<&str, Vec<(usize, &PostgresChanges, StreamRun)>> = BTreeMap::new();
     for (place, stream) in pipeline.streams.iter().enumerate() {

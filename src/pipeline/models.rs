@@ -3,14 +3,15 @@
 //! Models are made of what the destination has. A stream that failed has the rows of its last load there, and the models that
 //! read it are made of those.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
 use super::RunOptions;
 use super::loader::Loader;
+use super::reading::reading;
 use crate::config::{Models, Pipeline, Target};
-use crate::destination::{self, Destination};
+use crate::destination::Destination;
 use crate::error::{Error, Result};
 use crate::models::report::ModelsReport;
 pub use crate::models::{BuiltModel, Materialized, ModelsView};
@@ -20,7 +21,7 @@ use crate::models::{ModelWork, Project};
 pub(super) struct ModelsStep {
     dataset: String,
     /// What is to be built, or what is wrong in the folder: the streams are loaded all the same.
-    work: Result<ModelWork>,
+    work: Result<Arc<ModelWork>>,
     loader: Loader,
     stop: CancellationToken,
     last: Mutex<Option<ModelsReport>>,
@@ -32,7 +33,7 @@ impl ModelsStep {
         let models = pipeline.models.as_ref().filter(|_| options.models)?;
         Some(Self {
             dataset: models.dataset.clone(),
-            work: work(models, Vec::new()),
+            work: work(models, Vec::new()).map(Arc::new),
             loader: loader.clone(),
             stop: options.interrupt.clone(),
             last: Mutex::default(),
@@ -98,7 +99,7 @@ pub async fn build(
     for warning in warnings {
         tracing::warn!("{warning}");
     }
-    let built = build_work(work, &loader, interrupt).await;
+    let built = build_work(Arc::new(work), &loader, interrupt).await;
     loader.release().await?;
     built
 }
@@ -109,11 +110,6 @@ pub async fn build(
 /// As [`build`]; if nothing was loaded yet.
 pub async fn test(pipeline: &Pipeline, only: Vec<String>) -> Result<ModelsReport> {
     let work = work(models_of(pipeline)?, only)?;
-    let known = |name: &String| work.project.model(name).is_some();
-    if let Some(unknown) = work.only.iter().find(|name| !known(name)) {
-        return Err(Error::config(format!("there is no model `{unknown}`"))
-            .remedy("name models of the folder: `acequia models list` shows them"));
-    }
     let tested = reading(pipeline, move |destination| destination.test_models(&work)).await?;
     tested.ok_or_else(nothing_loaded)
 }
@@ -152,8 +148,13 @@ fn models_of(pipeline: &Pipeline) -> Result<&Models> {
 }
 
 fn work(models: &Models, only: Vec<String>) -> Result<ModelWork> {
+    let project = Project::read(models)?;
+    if let Some(unknown) = only.iter().find(|name| project.model(name).is_none()) {
+        return Err(Error::config(format!("there is no model `{unknown}`"))
+            .remedy("name models of the folder: `acequia models list` shows them"));
+    }
     Ok(ModelWork {
-        project: Project::read(models)?,
+        project,
         tables: models.tables.clone(),
         only,
     })
@@ -161,33 +162,10 @@ fn work(models: &Models, only: Vec<String>) -> Result<ModelWork> {
 
 /// Passes models to the destination. A stop interrupts them, and nothing was changed then.
 async fn build_work(
-    work: ModelWork,
+    work: Arc<ModelWork>,
     loader: &Loader,
     stop: &CancellationToken,
 ) -> Result<ModelsReport> {
-    let building = loader.call(move |destination| destination.build_models(&work));
-    tokio::pin!(building);
-    tokio::select! {
-        built = &mut building => built,
-        never = loader.tell_hindrances() => match never {},
-        () = stop.cancelled() => {
-            loader.interrupt();
-            building.await
-        }
-    }
-}
-
-/// Asks the destination without changing anything. `None` if it has no ledger yet.
-async fn reading<T: Send + 'static>(
-    pipeline: &Pipeline,
-    ask: impl FnOnce(&mut dyn Destination) -> Result<T> + Send + 'static,
-) -> Result<Option<T>> {
-    let (destination, dataset) = (pipeline.destination.clone(), pipeline.dataset.clone());
-    let asked = tokio::task::spawn_blocking(move || {
-        let opened = destination::open_read_only(&destination, &dataset)?;
-        opened.map(|mut opened| ask(opened.as_mut())).transpose()
-    });
-    asked
-        .await
-        .map_err(|error| Error::internal("the destination's thread ended").cause(error))?
+    let request = move |destination: &mut dyn Destination| destination.build_models(&work);
+    loader.call_until(stop, request).await
 }

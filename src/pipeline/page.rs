@@ -8,10 +8,12 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::loader::Loader;
+use super::reading::reading;
 use super::report::PageReport;
 use crate::config::{self, Pipeline, Target};
-use crate::destination::{self, Destination, LedgerRow};
+use crate::destination::{Destination, LedgerRow};
 use crate::error::{Error, Result};
+use crate::landing::Landing;
 use crate::landing::failures::Failure;
 use crate::names::StreamName;
 use crate::report::{Freshness, Page, Report, ReportRows, write};
@@ -33,9 +35,9 @@ struct Asked {
 pub async fn page(pipeline: &Pipeline, stop: &CancellationToken) -> Result<Page> {
     let settings = settings(pipeline)?;
     refuse_lake(&pipeline.destination)?;
-    let report = Report::read(settings)?;
-    let (report, asked) = patiently(pipeline, report, stop).await?;
-    let failures = failures(pipeline).await?;
+    let report = Arc::new(Report::read(settings)?);
+    let asked = patiently(pipeline, &report, stop).await?;
+    let failures = failures(pipeline, &super::open_landing(pipeline)?).await?;
     let freshness = freshness(settings, &asked.last_loads, &failures);
     report.page(&asked.rows, &freshness)
 }
@@ -59,6 +61,7 @@ pub async fn write_page(
 pub(super) struct PageStep {
     pipeline: Arc<Pipeline>,
     settings: config::Report,
+    landing: Landing,
     loader: Loader,
     stop: CancellationToken,
     last: Mutex<Option<PageReport>>,
@@ -68,6 +71,7 @@ impl PageStep {
     /// The page of a pipeline, if its configuration wants one after each run.
     pub(super) fn of(
         pipeline: &Arc<Pipeline>,
+        landing: &Landing,
         loader: &Loader,
         stop: &CancellationToken,
     ) -> Option<Self> {
@@ -82,6 +86,7 @@ impl PageStep {
         Some(Self {
             pipeline: Arc::clone(pipeline),
             settings,
+            landing: landing.clone(),
             loader: loader.clone(),
             stop: stop.clone(),
             last: Mutex::default(),
@@ -120,24 +125,14 @@ impl PageStep {
     async fn try_make(&self) -> Result<()> {
         let pipeline = &self.pipeline;
         // A person may have changed the parts since the last batch.
-        let report = Report::read(&self.settings)?;
-        let models = models(pipeline);
-        let asking = self.loader.call(move |destination| {
-            let asked = ask(destination, &report, models.as_deref())?;
-            Ok((report, asked))
+        let report = Arc::new(Report::read(&self.settings)?);
+        let (models, of) = (models(pipeline), Arc::clone(&report));
+        // A query may be long.
+        let asking = self.loader.call_until(&self.stop, move |destination| {
+            ask(destination, &of, models.as_deref())
         });
-        tokio::pin!(asking);
-        let asked = tokio::select! {
-            asked = &mut asking => asked,
-            never = self.loader.tell_hindrances() => match never {},
-            // A query may be long.
-            () = self.stop.cancelled() => {
-                self.loader.interrupt();
-                asking.await
-            }
-        };
-        let (report, asked) = asked?;
-        let failures = failures(pipeline).await?;
+        let asked = asking.await?;
+        let failures = failures(pipeline, &self.landing).await?;
         let freshness = freshness(&self.settings, &asked.last_loads, &failures);
         write(
             &report.page(&asked.rows, &freshness)?.html,
@@ -150,10 +145,9 @@ impl PageStep {
 ///
 /// # Errors
 /// As [`page`].
-pub(super) async fn look(pipeline: &Pipeline, settings: &config::Report) -> Result<Option<()>> {
-    let report = Report::read(settings)?;
-    let (_, asked) = open_and_ask(pipeline, report).await?;
-    Ok(asked?.map(drop))
+pub(super) async fn look(pipeline: &Pipeline, report: Report) -> Result<Option<()>> {
+    let asked = open_and_ask(pipeline, &Arc::new(report)).await?;
+    Ok(asked.map(drop))
 }
 
 fn settings(pipeline: &Pipeline) -> Result<&config::Report> {
@@ -182,8 +176,8 @@ fn models(pipeline: &Pipeline) -> Option<String> {
     Some(models.dataset.clone())
 }
 
-async fn failures(pipeline: &Pipeline) -> Result<BTreeMap<StreamName, Failure>> {
-    super::open_landing(pipeline)?
+async fn failures(pipeline: &Pipeline, landing: &Landing) -> Result<BTreeMap<StreamName, Failure>> {
+    landing
         .failures(&pipeline.name, &pipeline.destination.name)
         .await
 }
@@ -229,20 +223,15 @@ fn ask(destination: &mut dyn Destination, report: &Report, models: Option<&str>)
 /// Asks a destination that is opened to be read. If another process holds it, tries again as long as its `wait` says.
 async fn patiently(
     pipeline: &Pipeline,
-    mut report: Report,
+    report: &Arc<Report>,
     stop: &CancellationToken,
-) -> Result<(Report, Asked)> {
+) -> Result<Asked> {
     let began = Instant::now();
     loop {
-        let (back, asked) = open_and_ask(pipeline, report).await?;
-        report = back;
-        match asked {
+        match open_and_ask(pipeline, report).await {
             Err(error)
                 if error.ends_when_released() && began.elapsed() < pipeline.destination.wait => {}
-            asked => {
-                let asked = asked?.ok_or_else(|| nothing_loaded(&pipeline.destination))?;
-                return Ok((report, asked));
-            }
+            asked => return asked?.ok_or_else(|| nothing_loaded(&pipeline.destination)),
         }
         tokio::select! {
             () = tokio::time::sleep(PAUSE) => {}
@@ -252,23 +241,12 @@ async fn patiently(
 }
 
 /// Asks a destination that is opened to be read. `None` if nothing was loaded yet.
-async fn open_and_ask(
-    pipeline: &Pipeline,
-    report: Report,
-) -> Result<(Report, Result<Option<Asked>>)> {
-    let target = pipeline.destination.clone();
-    let dataset = pipeline.dataset.clone();
-    let models = models(pipeline);
-    let asking = tokio::task::spawn_blocking(move || {
-        let asked = destination::open_read_only(&target, &dataset).and_then(|opened| {
-            let asked = opened.map(|mut opened| ask(opened.as_mut(), &report, models.as_deref()));
-            asked.transpose()
-        });
-        (report, asked)
-    });
-    asking
-        .await
-        .map_err(|error| Error::internal("the destination's thread ended").cause(error))
+async fn open_and_ask(pipeline: &Pipeline, report: &Arc<Report>) -> Result<Option<Asked>> {
+    let (models, report) = (models(pipeline), Arc::clone(report));
+    reading(pipeline, move |destination| {
+        ask(destination, &report, models.as_deref())
+    })
+    .await
 }
 
 fn nothing_loaded(destination: &config::Destination) -> Error {

@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
+use super::reading::reading;
 use super::recovery;
 use crate::config::{self, Pipeline, Stream};
-use crate::destination::{self, LedgerRow, StreamState};
+use crate::destination::{LedgerRow, StreamState};
 use crate::error::{Error, Result};
 use crate::landing::Landing;
 use crate::landing::failures::Failure;
@@ -129,12 +130,7 @@ pub(super) async fn look_at_streams(
     pipeline: &Pipeline,
     streams: Vec<StreamName>,
 ) -> Result<DestinationView> {
-    let destination = pipeline.destination.clone();
-    let dataset = pipeline.dataset.clone();
-    let looked = tokio::task::spawn_blocking(move || {
-        let Some(mut destination) = destination::open_read_only(&destination, &dataset)? else {
-            return Ok(DestinationView::default());
-        };
+    let looked = reading(pipeline, move |destination| {
         let mut loaded = HashSet::new();
         for stream in &streams {
             loaded.extend(destination.loaded(stream)?);
@@ -146,9 +142,7 @@ pub(super) async fn look_at_streams(
             loaded,
         })
     });
-    looked
-        .await
-        .map_err(|error| Error::internal("the destination's thread ended").cause(error))?
+    Ok(looked.await?.unwrap_or_default())
 }
 
 /// The status of each stream of the pipeline. `every_stream` says that these are all streams of the configuration.

@@ -13,7 +13,7 @@ use super::model::StreamConfig;
 use super::units;
 use super::{Pipeline, PostgresUrl, Secret, SecretCommand, Stream};
 use crate::error::Result;
-use crate::names::StreamName;
+use crate::names::{MAX_NAME, StreamName};
 
 mod address;
 mod crm;
@@ -31,8 +31,6 @@ use problems::{Checked, Problems};
 const PART_SIZE: u64 = 256_000_000;
 /// The smallest size of a part: smaller parts would be mostly overhead.
 const LEAST_PART_SIZE: u64 = 1_000_000;
-/// The longest name that PostgreSQL keeps whole, in bytes (manual, section 4.1.1).
-const MAX_NAME: usize = 63;
 
 /// The parts of a configuration to use.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::problems::{Checked, Problems};
-use super::{MAX_NAME, check_name_with, table};
+use super::{check_name_with, table};
 use crate::config::document::Document;
 use crate::config::model::{SourceConfig, SourceKind};
 use crate::config::postgres::Replication;
 use crate::config::{HubSpotSource, PostgresSource};
 use crate::error::Result;
 use crate::mode::Mode;
+use crate::names::MAX_NAME;
 
 /// The sources of the selected streams: each, or the error in its configuration.
 #[derive(Debug, Default)]

@@ -12,36 +12,41 @@ use super::session::Session;
 
 /// Names and types of the columns of a table. Empty if there is no such table.
 pub(super) fn columns(session: &Session, name: &str) -> Result<Vec<(String, String)>> {
-    let found = |catalog: &str, rows: &str| {
-        format!(
-            "SELECT {rows} FROM {catalog}() AS c WHERE c.database_name = ? AND lower(c.schema_name) = lower(?)"
-        )
-    };
-    let place = params![session.catalog(), session.dataset(), name];
     let views = session.rows(
-        &format!(
-            "{} AND lower(c.view_name) = lower(?)",
-            found("duckdb_views", "c.view_name")
-        ),
-        place,
+        "SELECT c.view_name FROM duckdb_views() AS c WHERE c.database_name = ? AND lower(c.schema_name) = lower(?) AND \
+         lower(c.view_name) = lower(?)",
+        params![session.catalog(), session.dataset(), name],
         |row| row.get::<_, String>(0),
     )?;
     if views.iter().any(|view| view.eq_ignore_ascii_case(name)) {
         return Err(not_a_table(session.dataset(), name, "a view"));
     }
+    columns_in(session, session.dataset(), name)
+}
+
+/// Names and types of the columns of a table or view of a schema. Empty if there is none.
+pub(super) fn columns_in(
+    session: &Session,
+    schema: &str,
+    name: &str,
+) -> Result<Vec<(String, String)>> {
     let columns = session.rows(
-        &format!(
-            "{} AND lower(c.table_name) = lower(?) ORDER BY c.column_index",
-            found("duckdb_columns", "c.table_name, c.column_name, c.data_type")
-        ),
-        place,
-        |row| Ok((row.get::<_, String>(0)?, row.get(1)?, row.get(2)?)),
+        "SELECT c.schema_name, c.table_name, c.column_name, c.data_type FROM duckdb_columns() AS c \
+         WHERE c.database_name = ? AND lower(c.schema_name) = lower(?) AND lower(c.table_name) = lower(?) \
+         ORDER BY c.column_index",
+        params![session.catalog(), schema, name],
+        |row| {
+            let texts: [String; 4] = [row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?];
+            Ok(texts)
+        },
     )?;
     // lower() knows more letters than DuckDB's names do.
     Ok(columns
         .into_iter()
-        .filter(|(table, ..)| table.eq_ignore_ascii_case(name))
-        .map(|(_, column, data_type)| (column, data_type))
+        .filter(|[of, table, ..]| {
+            of.eq_ignore_ascii_case(schema) && table.eq_ignore_ascii_case(name)
+        })
+        .map(|[_, _, column, data_type]| (column, data_type))
         .collect())
 }
 

@@ -57,12 +57,17 @@ impl Dialect for DuckDbSql {
     }
 
     fn missing(&self, missing: &Missing<'_>) -> Insert {
-        missing_by_join(self, missing)
+        missing_by_join(self, missing, false)
     }
 }
 
-/// What adds the rows of an overlap that a table does not have: by a join, which is hashed.
-pub(in crate::destination) fn missing_by_join(d: &dyn Dialect, missing: &Missing<'_>) -> Insert {
+/// What adds the rows of an overlap that a table does not have: by a join, which is hashed. `ordered` says that the engine numbers
+/// rows in an order only, be they all the same.
+pub(in crate::destination) fn missing_by_join(
+    d: &dyn Dialect,
+    missing: &Missing<'_>,
+    ordered: bool,
+) -> Insert {
     let identity = |alias: &str| d.identity_of(&missing.compared, alias);
     let of_table = identity(OLD);
     let places = 0..of_table.len();
@@ -72,10 +77,15 @@ pub(in crate::destination) fn missing_by_join(d: &dyn Dialect, missing: &Missing
         .map(|(place, expression)| format!("{expression} AS c{place}"))
         .collect();
     let counted: Vec<String> = places.map(|place| format!("{KEY}.c{place}")).collect();
+    let same = identity(INNER).join(", ");
+    let order = if ordered {
+        format!(" ORDER BY {same}")
+    } else {
+        String::new()
+    };
     let from = format!(
-        "(SELECT {INNER}.*, row_number() OVER (PARTITION BY {}) AS _acequia_nth FROM {} AS {INNER}) AS {NEW} \
+        "(SELECT {INNER}.*, row_number() OVER (PARTITION BY {same}{order}) AS _acequia_nth FROM {} AS {INNER}) AS {NEW} \
              LEFT JOIN (SELECT {}, count(*) AS _acequia_times FROM {} AS {OLD} WHERE {} GROUP BY {}) AS {KEY} ON {}",
-        identity(INNER).join(", "),
         missing.rows.only(missing.within),
         named.join(", "),
         missing.table,

@@ -9,10 +9,11 @@ use crate::destination::sql::models::{Build, Kind, ModelEngine, Refused, Relatio
 use crate::destination::sql::{Dialect as _, Engine as _};
 use crate::error::{Error, Result};
 
+use super::catalog;
 use super::dialect::DuckDbSql;
 use super::error;
 use super::session::Session;
-use super::tree::{self, Read};
+use super::tree;
 
 /// Kinds of errors after which a transaction goes on.
 const KEEPS_TRANSACTION: [&str; 4] = ["Catalog", "Parser", "Syntax", "Binder"];
@@ -48,26 +49,14 @@ impl ModelEngine for Session {
         }))
     }
 
-    /// A name that is not there yet, and is also that of a WITH around it, is told as a circle when it is bound.
-    fn names(&mut self, sql: &str) -> Result<Vec<(String, usize)>> {
-        let reads = tree::relations_of(self, sql)?
-            .unwrap_or_default()
-            .into_iter();
-        let plain = reads.filter(|read| read.schema.is_none());
-        Ok(plain
-            .filter_map(|read| Some((read.name, read.at?)))
-            .collect())
+    /// A name that is not there yet, and is also that of a WITH around it, would be told as a circle when it is bound: so it is to
+    /// be there before.
+    fn parse(&mut self, sql: &str) -> Result<Option<Vec<Relation>>> {
+        tree::relations_of(self, sql)
     }
 
-    fn reads(&mut self, _name: &str, sql: &str) -> Result<Vec<Relation>> {
-        Ok(relations(self, sql)?
-            .into_iter()
-            .map(|read| Relation {
-                schema: read.schema,
-                name: read.name,
-                is_table: read.at.is_some(),
-            })
-            .collect())
+    fn reads(&mut self, _name: &str) -> Result<Vec<Relation>> {
+        Err(unseen())
     }
 
     fn defined_columns(&mut self, name: &str) -> Result<Vec<(String, String)>> {
@@ -81,23 +70,7 @@ impl ModelEngine for Session {
     }
 
     fn columns_in(&mut self, schema: &str, name: &str) -> Result<Vec<(String, String)>> {
-        let columns = Session::rows(
-            self,
-            "SELECT c.schema_name, c.table_name, c.column_name, c.data_type FROM duckdb_columns() AS c \
-             WHERE c.database_name = ? ORDER BY c.column_index",
-            params![self.catalog()],
-            |row| {
-                let texts: [String; 4] = [row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?];
-                Ok(texts)
-            },
-        )?;
-        Ok(columns
-            .into_iter()
-            .filter(|[of, table, ..]| {
-                of.eq_ignore_ascii_case(schema) && table.eq_ignore_ascii_case(name)
-            })
-            .map(|[_, _, column, data_type]| (column, data_type))
-            .collect())
+        catalog::columns_in(self, schema, name)
     }
 
     fn relations(&mut self, schema: &str) -> Result<BTreeMap<String, Kind>> {
@@ -126,20 +99,14 @@ impl ModelEngine for Session {
     }
 
     fn make_schema(&mut self, schema: &str) -> Result<()> {
-        let catalog = DuckDbSql.identifier(self.catalog());
         self.batch(&format!(
-            "CREATE SCHEMA IF NOT EXISTS {catalog}.{}",
-            DuckDbSql.identifier(schema)
+            "CREATE SCHEMA IF NOT EXISTS {}",
+            self.schema_of(schema)
         ))
     }
 
     fn qualified(&self, schema: &str, name: &str) -> String {
-        format!(
-            "{}.{}.{}",
-            DuckDbSql.identifier(self.catalog()),
-            DuckDbSql.identifier(schema),
-            DuckDbSql.identifier(name)
-        )
+        format!("{}.{}", self.schema_of(schema), DuckDbSql.identifier(name))
     }
 
     fn fill(&mut self, build: &Build<'_>) -> Result<u64> {
@@ -162,7 +129,7 @@ impl ModelEngine for Session {
         }
         let dataset = self.dataset().to_owned();
         let mut sql = build.sql.to_owned();
-        let mut reads = relations(self, build.sql)?;
+        let mut reads = tree::relations_of(self, build.sql)?.ok_or_else(unseen)?;
         reads.sort_by_key(|read| std::cmp::Reverse(read.at));
         for read in reads.iter().filter(|read| read.schema.is_none()) {
             let is_model = |name: &String| name.eq_ignore_ascii_case(&read.name);
@@ -179,10 +146,9 @@ impl ModelEngine for Session {
     }
 }
 
-/// The relations of a statement that DuckDB has taken.
-fn relations(session: &Session, sql: &str) -> Result<Vec<Read>> {
-    tree::relations_of(session, sql)?
-        .ok_or_else(|| Error::internal("DuckDB takes a statement and does not show its tree"))
+/// The error of a statement that DuckDB takes without showing its tree.
+fn unseen() -> Error {
+    Error::internal("DuckDB takes a statement and does not show its tree")
 }
 
 /// What `errors_as_json` makes of a message.

@@ -12,7 +12,7 @@ use super::error;
 use super::session::Session;
 
 /// Has unqualified names looked up in these schemas, as far as they exist.
-pub(super) fn look_in(session: &Session, schemas: &[&str]) -> Result<()> {
+pub(super) fn look_in(session: &mut Session, schemas: &[&str]) -> Result<()> {
     let known = session.rows(
         "SELECT schema_name FROM duckdb_schemas() WHERE database_name = ?",
         params![session.catalog()],
@@ -21,20 +21,20 @@ pub(super) fn look_in(session: &Session, schemas: &[&str]) -> Result<()> {
     let names: Vec<String> = schemas
         .iter()
         .filter(|schema| known.iter().any(|known| known.eq_ignore_ascii_case(schema)))
-        .map(|schema| {
-            let catalog = DuckDbSql.identifier(session.catalog());
-            format!("{catalog}.{}", DuckDbSql.identifier(schema))
-        })
+        .map(|schema| session.schema_of(schema))
         .collect();
+    session.looks_elsewhere = true;
     session.batch(&format!(
         "SET search_path = {}",
         DuckDbSql.literal(&names.join(","))
     ))
 }
 
-/// Has unqualified names looked up where they are by default.
-pub(super) fn look_nowhere(session: &Session) {
-    if let Err(error) = session.connection.execute_batch("RESET search_path") {
+/// Has unqualified names looked up where they are by default, after a transaction that had them looked up elsewhere.
+pub(super) fn look_nowhere(session: &mut Session) {
+    if std::mem::take(&mut session.looks_elsewhere)
+        && let Err(error) = session.connection.execute_batch("RESET search_path")
+    {
         tracing::debug!(%error, "the search path stays");
     }
 }

@@ -24,6 +24,8 @@ pub(crate) struct Session {
     catalog: String,
     dataset: String,
     memory_limit: MemoryLimit,
+    /// Whether unqualified names are looked up elsewhere than by default.
+    pub(super) looks_elsewhere: bool,
     pub(super) interrupted: Arc<AtomicBool>,
 }
 
@@ -51,6 +53,7 @@ impl Session {
             catalog: catalog.to_owned(),
             dataset: dataset.to_owned(),
             memory_limit,
+            looks_elsewhere: false,
             interrupted: Arc::new(AtomicBool::new(false)),
         }
     }
@@ -65,10 +68,15 @@ impl Session {
 
     /// The dataset's schema, in SQL.
     pub(in crate::destination) fn schema(&self) -> String {
+        self.schema_of(&self.dataset)
+    }
+
+    /// A schema of the database, in SQL.
+    pub(super) fn schema_of(&self, name: &str) -> String {
         format!(
             "{}.{}",
             DuckDbSql.identifier(&self.catalog),
-            DuckDbSql.identifier(&self.dataset)
+            DuckDbSql.identifier(name)
         )
     }
 

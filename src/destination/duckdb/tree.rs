@@ -5,6 +5,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use crate::destination::sql::Dialect as _;
+use crate::destination::sql::models::Relation;
 use crate::error::Result;
 
 use super::dialect::DuckDbSql;
@@ -22,18 +23,8 @@ const OF_ARGUMENTS: [&str; 8] = [
     "generate_subscripts",
 ];
 
-/// A relation in a statement.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Read {
-    /// Its schema, where the statement names it.
-    pub(super) schema: Option<String>,
-    pub(super) name: String,
-    /// The offset of a table's name; none for what is no table.
-    pub(super) at: Option<usize>,
-}
-
 /// The relations that a statement reads; names that a WITH gives are none. `None` if it cannot be parsed.
-pub(super) fn relations_of(session: &Session, sql: &str) -> Result<Option<Vec<Read>>> {
+pub(super) fn relations_of(session: &Session, sql: &str) -> Result<Option<Vec<Relation>>> {
     let rows = session.rows(
         &format!(
             "SELECT n.id, n.parent, n.key, CAST(n.atom AS VARCHAR) FROM json_tree(json_serialize_sql(CAST({} AS VARCHAR))) AS n",
@@ -97,7 +88,7 @@ impl Tree {
         self.root.map(|root| self.text(root, key))
     }
 
-    fn relations(&self, catalog: &str) -> Vec<Read> {
+    fn relations(&self, catalog: &str) -> Vec<Relation> {
         let mut found = BTreeSet::new();
         for node in self.below.keys() {
             match self.text(*node, "type") {
@@ -109,7 +100,7 @@ impl Tree {
         found.into_iter().collect()
     }
 
-    fn table(&self, node: u64, catalog: &str) -> Option<Read> {
+    fn table(&self, node: u64, catalog: &str) -> Option<Relation> {
         let text = |key: &str| self.text(node, key);
         let (database, schema, name) = (
             text("catalog_name"),
@@ -121,26 +112,29 @@ impl Tree {
             return None;
         }
         let is_here = database.is_empty() || database.eq_ignore_ascii_case(catalog);
-        Some(Read {
+        let at: Option<usize> = text("query_location").parse().ok();
+        Some(Relation {
             schema: match schema {
                 "" => None,
                 schema if is_here => Some(schema.to_owned()),
                 schema => Some(format!("{database}.{schema}")),
             },
             name: name.to_owned(),
-            at: text("query_location").parse().ok(),
+            is_table: at.is_some(),
+            at,
         })
     }
 
-    fn function(&self, node: u64) -> Option<Read> {
+    fn function(&self, node: u64) -> Option<Relation> {
         let function = self.child(node, "function")?;
         let name = self.text(function, "function_name");
         let is_pure = OF_ARGUMENTS
             .iter()
             .any(|known| name.eq_ignore_ascii_case(known));
-        (!is_pure).then(|| Read {
+        (!is_pure).then(|| Relation {
             schema: None,
             name: format!("{name}()"),
+            is_table: false,
             at: None,
         })
     }

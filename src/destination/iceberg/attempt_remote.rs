@@ -1,8 +1,8 @@
 //! One load by way of an engine that runs elsewhere: claimed, written, published.
 
+use crate::destination::StagedLoad;
 use crate::destination::sql::ledger::stands_elsewhere;
 use crate::destination::sql::load as plan;
-use crate::destination::{Loaded, StagedLoad};
 use crate::error::{Error, Result};
 use crate::landing::manifest::Manifest;
 use crate::mode::{Disposition, Mode};
@@ -83,13 +83,7 @@ impl Lake {
         {
             return Ok(Attempt::Again(error));
         }
-        fail::fail_point!("iceberg.after_commit", crate::failpoint::abort);
-        let state = left.kept.state.clone();
-        self.remember(manifest, left.kept);
-        Ok(Attempt::Done(Box::new(Loaded {
-            outcome: left.outcome,
-            state,
-        })))
+        Ok(self.applied(manifest, left))
     }
 }
 

@@ -34,10 +34,7 @@ impl Dialect for LakeSql {
     }
 
     fn can_change(&self, from: &str, to: &str) -> bool {
-        match (self.parse_type(from), self.parse_type(to)) {
-            (Some(from), Some(to)) => promotes(&from, &to),
-            _ => false,
-        }
+        can_change(self, from, to)
     }
 
     fn json(&self) -> &'static str {
@@ -65,7 +62,15 @@ impl Dialect for LakeSql {
     }
 
     fn missing(&self, missing: &Missing<'_>) -> Insert {
-        missing_by_join(self, missing)
+        missing_by_join(self, missing, false)
+    }
+}
+
+/// Whether a column of that type, in SQL, becomes the other with its rows where they are.
+pub(super) fn can_change(d: &dyn Dialect, from: &str, to: &str) -> bool {
+    match (d.parse_type(from), d.parse_type(to)) {
+        (Some(from), Some(to)) => promotes(&from, &to),
+        _ => false,
     }
 }
 

@@ -10,7 +10,6 @@ use crate::destination::sql::loads::{self, LoadRow};
 use crate::destination::sql::table::not_ours;
 use crate::destination::sql::{Engine as _, SqlEngine as _};
 use crate::error::{Error, Result};
-
 use crate::names::{DestinationId, LoadId, StreamName};
 
 use super::catalog::Committed;

@@ -306,13 +306,18 @@ impl Lake {
                 Err(error)
             };
         }
+        Ok(self.applied(manifest, prepared))
+    }
+
+    /// What a load that is committed has left.
+    fn applied(&mut self, manifest: &Manifest, left: Prepared) -> Attempt {
         fail::fail_point!("iceberg.after_commit", crate::failpoint::abort);
-        let state = prepared.kept.state.clone();
-        self.remember(manifest, prepared.kept);
-        Ok(Attempt::Done(Box::new(Loaded {
-            outcome: prepared.outcome,
-            state,
-        })))
+        let table = manifest.table.clone();
+        let Prepared { kept, outcome, .. } = left;
+        let state = kept.state.clone();
+        self.known
+            .insert(manifest.stream.clone(), Known { table, kept });
+        Attempt::Done(Box::new(Loaded { outcome, state }))
     }
 
     /// Runs the plan of a load; none where the table is another than the catalog had it a moment ago.
@@ -384,13 +389,6 @@ impl Lake {
             Some(looked) => looked.clone(),
             None => own.and_then(|own| own.looked.clone()),
         }
-    }
-
-    /// Keeps in mind what a load has left.
-    fn remember(&mut self, manifest: &Manifest, kept: Kept) {
-        let table = manifest.table.clone();
-        self.known
-            .insert(manifest.stream.clone(), Known { table, kept });
     }
 
     /// Commits what the plan did and the properties that say so.

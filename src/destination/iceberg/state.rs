@@ -37,6 +37,11 @@ const LOOKED: &str = "acequia.looked";
 /// The table of loads. Its name does not begin with `_`, because not all catalogs accept that.
 pub(super) const LEDGER: &str = "acequia_loads";
 
+/// Whether acequia has tables of such a name.
+pub(super) fn reserves(name: &str) -> bool {
+    name.eq_ignore_ascii_case(LEDGER) || name.to_ascii_lowercase().starts_with("_acequia")
+}
+
 /// What a new table is given.
 ///
 /// `commit.retry.num-retries`: a commit that met another is not tried again on top of it, as the load was made for the rows that

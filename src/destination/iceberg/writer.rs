@@ -25,7 +25,7 @@ use crate::schema::Column;
 
 use super::catalog::{Catalog, Committed};
 use super::dialect::{self, LakeSql};
-use super::state::{self, LEDGER, Properties};
+use super::state::{self, Properties};
 
 /// What the catalog is called in SQL.
 pub(super) const ATTACHED: &str = "lake";
@@ -290,7 +290,7 @@ impl SqlEngine for Writer {
     }
 
     fn reserves(&self, name: &str) -> bool {
-        name.eq_ignore_ascii_case(LEDGER) || name.to_ascii_lowercase().starts_with("_acequia")
+        state::reserves(name)
     }
 
     fn create_schema(&mut self) -> Result<()> {

@@ -6,12 +6,11 @@ use crate::destination::sql::system_columns::SystemColumn;
 use crate::destination::sql::{Dialect, Missing};
 use crate::error::{Error, Result};
 use crate::evolution::TableSchema;
+use crate::names::MAX_NAME;
 use crate::schema::{Column, ColumnType};
 
 /// Names that every table of PostgreSQL has for itself (manual, section 5.5).
 const SYSTEM_COLUMNS: [&str; 6] = ["tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"];
-/// The longest name that PostgreSQL keeps whole, in bytes (manual, section 4.1.1).
-const MAX_NAME: usize = 63;
 /// What the names of acequia's own unique indices begin with.
 pub(super) const OWN_INDEX: &str = "_acequia_key_";
 

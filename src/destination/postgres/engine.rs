@@ -30,12 +30,13 @@ impl SqlEngine for Session {
 
     /// Not IF NOT EXISTS: that asks for the right to make schemas even where the schema is there.
     fn create_schema(&mut self) -> Result<()> {
-        if self.has_schema()? {
+        let dataset = Session::dataset(self).to_owned();
+        if self.has_schema(&dataset)? {
             return Ok(());
         }
         self.batch(&format!(
             "CREATE SCHEMA {}",
-            PostgresSql.identifier(Session::dataset(self))
+            PostgresSql.identifier(&dataset)
         ))
     }
 

@@ -31,7 +31,7 @@ impl ModelEngine for Session {
         }
     }
 
-    fn reads(&mut self, name: &str, _sql: &str) -> Result<Vec<Relation>> {
+    fn reads(&mut self, name: &str) -> Result<Vec<Relation>> {
         let rows = self.rows(
             &format!(
                 "SELECT DISTINCT CASE WHEN {IS_TEMPORARY} THEN NULL ELSE n.nspname::text END, c.relname::text \
@@ -49,17 +49,18 @@ impl ModelEngine for Session {
                     schema: value(row, 0)?,
                     name: value(row, 1)?,
                     is_table: true,
+                    at: None,
                 })
             })
             .collect()
     }
 
     fn defined_columns(&mut self, name: &str) -> Result<Vec<(String, String)>> {
-        columns(self, IS_TEMPORARY, "", name)
+        columns(self, None, name)
     }
 
     fn columns_in(&mut self, schema: &str, name: &str) -> Result<Vec<(String, String)>> {
-        columns(self, "n.nspname = $2", schema, name)
+        columns(self, Some(schema), name)
     }
 
     fn relations(&mut self, schema: &str) -> Result<BTreeMap<String, Kind>> {
@@ -82,11 +83,7 @@ impl ModelEngine for Session {
 
     /// Not IF NOT EXISTS: that asks for the right to make schemas even where the schema is there.
     fn make_schema(&mut self, schema: &str) -> Result<()> {
-        let row = self.row(
-            "SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = $1)",
-            &[&schema],
-        )?;
-        if value(&row, 0)? {
+        if self.has_schema(schema)? {
             return Ok(());
         }
         let name = PostgresSql.identifier(schema);
@@ -169,19 +166,18 @@ fn alter(session: &mut Session, table: &str, build: &Build<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Names and types of a relation's columns; `$2` in the condition is the schema.
+/// Names and types of the columns of a relation of that schema, or of a temporary one.
 fn columns(
     session: &mut Session,
-    condition: &str,
-    schema: &str,
+    schema: Option<&str>,
     name: &str,
 ) -> Result<Vec<(String, String)>> {
     let rows = session.rows(
         &format!(
             "SELECT a.attname::text, pg_catalog.format_type(a.atttypid, a.atttypmod) FROM pg_catalog.pg_attribute AS a \
              JOIN pg_catalog.pg_class AS c ON c.oid = a.attrelid JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace \
-             WHERE {condition} AND c.relname = $1 AND $2::text IS NOT NULL AND a.attnum > 0 AND NOT a.attisdropped \
-             ORDER BY a.attnum"
+             WHERE CASE WHEN $2::text IS NULL THEN {IS_TEMPORARY} ELSE n.nspname = $2 END AND c.relname = $1 \
+             AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum"
         ),
         &[&name, &schema],
     )?;

@@ -67,7 +67,7 @@ fn look_around(session: &mut Session, tables: &[String]) -> Result<Rights> {
             ),
         ));
     }
-    if session.has_schema()? {
+    if session.has_schema(&dataset)? {
         missing.extend(of_schema(session, &dataset, &user)?);
         missing.extend(of_tables(session, &dataset, &user, tables)?);
     } else if !may_create {

@@ -12,7 +12,6 @@ use postgres::{Client, Row, SimpleQueryMessage};
 use crate::destination::sql::{Dialect, Engine, TextRow, Transactional, ledger};
 use crate::destination::{Interrupter, Loaded, StagedLoad};
 use crate::error::{Error, Result};
-
 use crate::postgres::connection::Server;
 
 use super::dialect::PostgresSql;
@@ -70,12 +69,11 @@ impl Session {
         &self.dataset
     }
 
-    /// Whether the dataset's schema is there.
-    pub(super) fn has_schema(&mut self) -> Result<bool> {
-        let dataset = self.dataset.clone();
+    /// Whether a schema is there.
+    pub(super) fn has_schema(&mut self, schema: &str) -> Result<bool> {
         let row = self.row(
             "SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = $1)",
-            &[&dataset],
+            &[&schema],
         )?;
         value(&row, 0)
     }

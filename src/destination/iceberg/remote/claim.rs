@@ -3,14 +3,14 @@
 
 use serde_json::{Value, json};
 
-use crate::destination::LOAD_ID_COLUMN;
 use crate::destination::iceberg::catalog::{Committed, TableMetadata, asserted};
 use crate::destination::iceberg::schema::{Field, TableFields};
 use crate::destination::iceberg::state::{self, Intent, Properties};
-use crate::destination::sql::Dialect;
+use crate::destination::sql::Dialect as _;
 use crate::error::{Error, Kind, Result};
 
 use super::dialect::SparkSql;
+use super::merge;
 use super::run::{Begin, Run};
 
 impl Run<'_> {
@@ -139,14 +139,8 @@ impl Run<'_> {
         if let Some(now) = seen.snapshot().filter(|now| seen.is_of_this_schema(*now)) {
             return Ok(now);
         }
-        let d: &dyn Dialect = &SparkSql;
-        let id = d.identifier(LOAD_ID_COLUMN);
-        // One that changes no row.
-        self.remote.ask(&format!(
-            "MERGE INTO {} AS _acequia_old USING (SELECT CAST(NULL AS STRING) AS {id} WHERE 1 = 0) AS _acequia_new \
-             ON _acequia_old.{id} = _acequia_new.{id} WHEN NOT MATCHED THEN INSERT ({id}) VALUES (_acequia_new.{id})",
-            self.remote.name(&self.work.table)
-        ))?;
+        let nothing = merge::nothing(&self.remote.name(&self.work.table));
+        self.remote.ask(&nothing)?;
         self.look()?;
         let seen = self.seen()?;
         let now = seen.snapshot().filter(|now| seen.is_of_this_schema(*now));

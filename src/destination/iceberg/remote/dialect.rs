@@ -1,9 +1,8 @@
 //! Spark's SQL over tables of Iceberg, which Sail speaks as well. No I/O.
 
-use crate::destination::duckdb::dialect::check_names;
+use crate::destination::duckdb::dialect::{check_names, missing_by_join};
 use crate::destination::duckdb::error::INFINITE;
-use crate::destination::iceberg::dialect::{changes, kept, promotes};
-use crate::destination::sql::dialect::{INNER, KEY, NEW, OLD, pairwise};
+use crate::destination::iceberg::dialect::{can_change, changes, kept, promotes};
 use crate::destination::sql::statement::Insert;
 use crate::destination::sql::system_columns::SystemColumn;
 use crate::destination::sql::{Dialect, Missing};
@@ -55,10 +54,7 @@ impl Dialect for SparkSql {
     }
 
     fn can_change(&self, from: &str, to: &str) -> bool {
-        match (self.parse_type(from), self.parse_type(to)) {
-            (Some(from), Some(to)) => promotes(&from, &to),
-            _ => false,
-        }
+        can_change(self, from, to)
     }
 
     fn json(&self) -> &'static str {
@@ -92,31 +88,7 @@ impl Dialect for SparkSql {
     }
 
     fn missing(&self, missing: &Missing<'_>) -> Insert {
-        let d: &dyn Dialect = self;
-        let identity = |alias: &str| d.identity_of(&missing.compared, alias);
-        let of_table = identity(OLD);
-        let named: Vec<String> = of_table
-            .iter()
-            .enumerate()
-            .map(|(place, expression)| format!("{expression} AS c{place}"))
-            .collect();
-        let counted: Vec<String> = (0..of_table.len())
-            .map(|place| format!("{KEY}.c{place}"))
-            .collect();
-        let same = identity(INNER).join(", ");
-        let from = format!(
-            "(SELECT {INNER}.*, row_number() OVER (PARTITION BY {same} ORDER BY {same}) AS _acequia_nth FROM {} AS {INNER}) \
-             AS {NEW} LEFT JOIN (SELECT {}, count(*) AS _acequia_times FROM {} AS {OLD} WHERE {} GROUP BY {}) AS {KEY} ON {}",
-            missing.rows.only(missing.within),
-            named.join(", "),
-            missing.table,
-            missing.in_table,
-            of_table.join(", "),
-            pairwise(&identity(NEW), "IS NOT DISTINCT FROM", &counted, " AND "),
-        );
-        missing.insert(d, from).only(format!(
-            "{NEW}._acequia_nth > coalesce({KEY}._acequia_times, 0)"
-        ))
+        missing_by_join(self, missing, true)
     }
 
     fn distinct(&self, _identity: &[String], columns: &str, from: &str) -> String {

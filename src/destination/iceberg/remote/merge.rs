@@ -26,14 +26,14 @@ const GONE: usize = 1;
 const CHANGED: usize = 2;
 
 /// The table of a load.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Target<'a> {
+#[derive(Debug)]
+pub(super) struct Target {
     /// What is written to, in SQL.
-    pub(super) writes: &'a str,
+    pub(super) writes: String,
     /// What is read, in SQL: no rows where the table is made anew.
-    pub(super) reads: &'a str,
+    pub(super) reads: String,
     /// Its columns: names, and types in SQL.
-    pub(super) columns: &'a [(String, String)],
+    pub(super) columns: Vec<(String, String)>,
     /// Whether it is made anew: what it has goes.
     pub(super) anew: bool,
 }
@@ -41,7 +41,7 @@ pub(super) struct Target<'a> {
 /// The statement that a merge is.
 #[derive(Debug)]
 pub(super) struct Written<'a> {
-    target: Target<'a>,
+    target: &'a Target,
     merge: &'a Merge<'a>,
     identity: Vec<String>,
     /// The columns of the source's rows.
@@ -63,7 +63,7 @@ impl<'a> Written<'a> {
     ///
     /// # Errors
     /// [`Error::Internal`] where it writes a column that the table does not have.
-    pub(super) fn of(target: Target<'a>, merge: &'a Merge<'a>) -> Result<Self> {
+    pub(super) fn of(target: &'a Target, merge: &'a Merge<'a>) -> Result<Self> {
         let mut identity = merge.key.to_vec();
         if merge.keeps_versions {
             identity.push(VALID_FROM.to_owned());
@@ -104,7 +104,7 @@ impl<'a> Written<'a> {
     fn sources(&self) -> Vec<(Clause, usize, String)> {
         let d: &dyn Dialect = &SparkSql;
         let mut sources = Vec::new();
-        let (merge, reads) = (self.merge, self.target.reads);
+        let (merge, reads) = (self.merge, &self.target.reads);
         if !self.target.anew {
             if let Some(unmatched) = &merge.unmatched {
                 let set = unmatched.set.iter();
@@ -384,7 +384,7 @@ fn assigned(names: &[&str]) -> String {
 }
 
 /// The rows that are added, those of all these inserts: the columns that they have, and the query.
-fn added(target: Target<'_>, inserts: &[Insert]) -> Result<(Vec<String>, String)> {
+fn added(target: &Target, inserts: &[Insert]) -> Result<(Vec<String>, String)> {
     let d: &dyn Dialect = &SparkSql;
     let of = |insert: &Insert, name: &str| {
         let found = insert.columns.iter().find(|(of, _)| of == name);
@@ -427,7 +427,7 @@ fn added(target: Target<'_>, inserts: &[Insert]) -> Result<(Vec<String>, String)
 }
 
 /// No row of the table, with which a source begins: Sail has two types of bytes, and a union has those of its first part.
-fn typed(target: Target<'_>, columns: &[&(String, String)], what: Option<&str>) -> String {
+fn typed(target: &Target, columns: &[&(String, String)], what: Option<&str>) -> String {
     let d: &dyn Dialect = &SparkSql;
     if !columns
         .iter()
@@ -444,7 +444,7 @@ fn typed(target: Target<'_>, columns: &[&(String, String)], what: Option<&str>) 
 }
 
 /// The statement that adds rows, unless a row of the load is there; or that puts them into the place of all that is there.
-pub(super) fn insert(target: Target<'_>, inserts: &[Insert], load_id: &str) -> Result<String> {
+pub(super) fn insert(target: &Target, inserts: &[Insert], load_id: &str) -> Result<String> {
     let d: &dyn Dialect = &SparkSql;
     let (columns, source) = added(target, inserts)?;
     let (source, others) = if target.anew {
@@ -469,10 +469,24 @@ pub(super) fn insert(target: Target<'_>, inserts: &[Insert], load_id: &str) -> R
 
 /// The statement that takes every row away.
 pub(super) fn empty(writes: &str) -> String {
+    of_no_row(writes, "WHEN NOT MATCHED BY SOURCE THEN DELETE")
+}
+
+/// The statement that changes no row.
+pub(super) fn nothing(writes: &str) -> String {
+    let id = SparkSql.identifier(LOAD_ID_COLUMN);
+    of_no_row(
+        writes,
+        &format!("WHEN NOT MATCHED THEN INSERT ({id}) VALUES ({NEW}.{id})"),
+    )
+}
+
+/// A merge with a source that has no row.
+fn of_no_row(writes: &str, clause: &str) -> String {
     let id = SparkSql.identifier(LOAD_ID_COLUMN);
     format!(
         "MERGE INTO {writes} AS {OLD} USING (SELECT CAST(NULL AS STRING) AS {id} WHERE 1 = 0) AS {NEW} \
-         ON {OLD}.{id} = {NEW}.{id} WHEN NOT MATCHED BY SOURCE THEN DELETE"
+         ON {OLD}.{id} = {NEW}.{id} {clause}"
     )
 }
 

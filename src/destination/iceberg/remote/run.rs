@@ -7,7 +7,7 @@ use crate::destination::StagedLoad;
 use crate::destination::duckdb;
 use crate::destination::iceberg::catalog::{Catalog, TableMetadata};
 use crate::destination::iceberg::schema::Field;
-use crate::destination::iceberg::state::{self, LEDGER, Properties};
+use crate::destination::iceberg::state::{self, Properties};
 use crate::destination::sql::statement::{Insert, Merge, Written as Counts};
 use crate::destination::sql::table::not_ours;
 use crate::destination::sql::{
@@ -131,18 +131,20 @@ impl<'a> Run<'a> {
             .collect()
     }
 
+    fn target(&self) -> Target {
+        Target {
+            writes: self.writes(),
+            reads: self.reads(),
+            columns: self.columns(),
+            anew: self.work.anew,
+        }
+    }
+
     /// Has the engine write what the plan gathered.
     pub(in crate::destination::iceberg) fn carry_out(&mut self) -> Result<()> {
         if !self.work.inserts.is_empty() {
-            let (writes, reads, columns) = (self.writes(), self.reads(), self.columns());
-            let target = Target {
-                writes: &writes,
-                reads: &reads,
-                columns: &columns,
-                anew: self.work.anew,
-            };
             let inserts = std::mem::take(&mut self.work.inserts);
-            let sql = merge::insert(target, &inserts, &self.work.load_id)?;
+            let sql = merge::insert(&self.target(), &inserts, &self.work.load_id)?;
             self.gather(Some(sql))?;
         } else if self.work.anew && self.work.statement.is_none() {
             // A table that is made anew without rows.
@@ -218,14 +220,8 @@ impl Engine for Run<'_> {
     }
 
     fn write(&mut self, merge: &Merge<'_>) -> Result<Counts> {
-        let (writes, reads, columns) = (self.writes(), self.reads(), self.columns());
-        let target = Target {
-            writes: &writes,
-            reads: &reads,
-            columns: &columns,
-            anew: self.work.anew,
-        };
-        let written = Written::of(target, merge)?;
+        let target = self.target();
+        let written = Written::of(&target, merge)?;
         let mut counts = merge.nothing();
         let mut counted = Vec::new();
         if let Some(sql) = written.count() {
@@ -292,7 +288,7 @@ impl SqlEngine for Run<'_> {
     }
 
     fn reserves(&self, name: &str) -> bool {
-        name.eq_ignore_ascii_case(LEDGER) || name.to_ascii_lowercase().starts_with("_acequia")
+        state::reserves(name)
     }
 
     fn create_schema(&mut self) -> Result<()> {

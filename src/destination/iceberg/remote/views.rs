@@ -11,22 +11,14 @@ use super::dialect::SparkSql;
 pub(super) struct Views(Vec<String>);
 
 impl Views {
-    /// Makes a view of a query. Its full name.
-    pub(super) fn make(&mut self, remote: &mut Remote, name: &str, query: &str) -> Result<String> {
-        self.declare(remote, name, &format!("AS {query}"))
-    }
-
-    /// Makes a view of what follows its name. No two views of a session have one name: one that was made before would read the
+    /// Makes a view of a query; its full name. No two views of a session have one name: one that was made before would read the
     /// other.
-    pub(super) fn declare(
-        &mut self,
-        remote: &mut Remote,
-        name: &str,
-        rest: &str,
-    ) -> Result<String> {
+    pub(super) fn make(&mut self, remote: &mut Remote, name: &str, query: &str) -> Result<String> {
         remote.views += 1;
         let view = SparkSql.identifier(&format!("{name}_{}", remote.views));
-        remote.ask(&format!("CREATE OR REPLACE TEMPORARY VIEW {view} {rest}"))?;
+        remote.ask(&format!(
+            "CREATE OR REPLACE TEMPORARY VIEW {view} AS {query}"
+        ))?;
         self.0.push(view.clone());
         Ok(view)
     }

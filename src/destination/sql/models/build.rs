@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use chrono::{SubsecRound, Utc};
 
+use crate::destination::sql::Engine;
 use crate::destination::sql::database::Transactional;
 use crate::error::{Error, Result};
 use crate::models::report::{ModelStatus, ModelsReport, TestStatus};
@@ -213,14 +214,8 @@ fn milliseconds(elapsed: Duration) -> u64 {
 
 /// How many rows a test finds.
 fn count(engine: &mut dyn ModelEngine, step: &TestStep) -> Result<u64> {
-    let counted = engine.rows(&step.count).and_then(|rows| {
-        let number = rows
-            .into_iter()
-            .next()
-            .and_then(|row| row.into_iter().next());
-        let number = number.flatten().and_then(|number| number.parse().ok());
-        number.ok_or_else(|| Error::internal("the destination's answer could not be read"))
-    });
+    let on: &mut dyn Engine = engine;
+    let counted = on.counts(&step.count).map(|[rows]| rows);
     counted
         .map_err(|error| of_a_model(error).context(format!("test {} ({})", step.test, step.file)))
 }

@@ -49,7 +49,7 @@ pub(super) struct Row {
 
 /// All rows.
 pub(super) fn read(engine: &mut dyn ModelEngine) -> Result<BTreeMap<Key, Row>> {
-    if engine.columns_of(MODELS)?.is_empty() {
+    if !engine.has_table(MODELS)? {
         return Ok(BTreeMap::new());
     }
     let d = engine.dialect();
@@ -99,14 +99,13 @@ pub(super) fn prepare(engine: &mut dyn ModelEngine) -> Result<()> {
 
 /// Writes a row, in place of the one that has its key.
 pub(super) fn write(engine: &mut dyn ModelEngine, key: &Key, row: &Row) -> Result<()> {
+    forget(engine, key)?;
     let (d, table) = (engine.dialect(), engine.table(MODELS));
-    let (model, test) = (d.literal(&key.model), d.literal(&key.test));
-    engine.execute(&format!(
-        "DELETE FROM {table} WHERE model = {model} AND test = {test}"
-    ))?;
     engine.execute(&format!(
         "INSERT INTO {table} (model, test, kind, definition, inputs, build_id, built_at, row_count, milliseconds) \
-         VALUES ({model}, {test}, {}, {}, {}, {}, {}, {}, {})",
+         VALUES ({}, {}, {}, {}, {}, {}, {}, {}, {})",
+        d.literal(&key.model),
+        d.literal(&key.test),
         d.literal(&row.kind),
         d.literal(&row.definition),
         d.literal(&row.inputs),
@@ -118,7 +117,7 @@ pub(super) fn write(engine: &mut dyn ModelEngine, key: &Key, row: &Row) -> Resul
     Ok(())
 }
 
-/// Forgets a test that there is no longer.
+/// Removes the row of that key.
 pub(super) fn forget(engine: &mut dyn ModelEngine, key: &Key) -> Result<()> {
     let (d, table) = (engine.dialect(), engine.table(MODELS));
     engine.execute(&format!(

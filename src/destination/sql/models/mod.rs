@@ -24,14 +24,14 @@ pub(crate) trait ModelEngine: QueryEngine {
     /// Defines a temporary view, which hides what else has its name, in a transaction that is undone.
     fn define(&mut self, name: &str, sql: &str) -> Result<Result<(), Refused>>;
 
-    /// Names without a schema of relations that a statement reads, each with its offset, if the parser tells them before what they
-    /// name is there.
-    fn names(&mut self, _sql: &str) -> Result<Vec<(String, usize)>> {
-        Ok(Vec::new())
+    /// The relations that a statement reads, by the database's own parser, if that tells them before what they name is there.
+    /// `None` if it does not, or takes the text for no statement.
+    fn parse(&mut self, _sql: &str) -> Result<Option<Vec<Relation>>> {
+        Ok(None)
     }
 
-    /// The relations that a statement reads, by the database's own parser; `name` is that of the view that was defined by it.
-    fn reads(&mut self, name: &str, sql: &str) -> Result<Vec<Relation>>;
+    /// The relations that a temporary view reads, where [`parse`](Self::parse) does not tell those of its statement.
+    fn reads(&mut self, name: &str) -> Result<Vec<Relation>>;
 
     /// Names and types of the columns of a temporary view.
     fn defined_columns(&mut self, name: &str) -> Result<Vec<(String, String)>>;
@@ -85,7 +85,7 @@ pub(crate) enum Kind {
 }
 
 /// A relation that a statement reads.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Relation {
     /// Its schema; none for one that was looked up, or that a temporary view stands for.
     pub(crate) schema: Option<String>,
@@ -93,6 +93,8 @@ pub(crate) struct Relation {
     pub(crate) name: String,
     /// Whether it is what the name says: a function or a file is not.
     pub(crate) is_table: bool,
+    /// The offset of its name in the statement, if the parser tells it.
+    pub(crate) at: Option<usize>,
 }
 
 /// Why a statement is not taken, and the offset in it at which that shows.

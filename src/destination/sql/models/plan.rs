@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use crate::destination::sql::ledger as loads;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::models::header::ColumnTest;
 use crate::models::{Materialized, Model, ModelWork, lexer};
 use crate::names::hex;
@@ -108,7 +108,7 @@ fn hash(text: &str) -> String {
 /// Compares models and tests with the ledger.
 ///
 /// # Errors
-/// The ledger cannot be read; a model that is asked for does not exist.
+/// The ledger cannot be read.
 pub(super) fn plan(
     engine: &mut dyn ModelEngine,
     work: &ModelWork,
@@ -116,7 +116,7 @@ pub(super) fn plan(
 ) -> Result<Plan> {
     let known = ledger::read(engine)?;
     let existing = engine.relations(&work.project.dataset)?;
-    let wanted = wanted(work, resolved)?;
+    let wanted = wanted(work, resolved);
     let mut ids = ids(engine, work)?;
     let mut models = Vec::new();
     for place in &resolved.order {
@@ -196,9 +196,9 @@ pub(super) fn kind_of(model: &Model) -> Kind {
 }
 
 /// The models that were asked for, and those that they read. `None` for all.
-fn wanted(work: &ModelWork, resolved: &Resolved) -> Result<Option<BTreeSet<String>>> {
+fn wanted(work: &ModelWork, resolved: &Resolved) -> Option<BTreeSet<String>> {
     if work.only.is_empty() {
-        return Ok(None);
+        return None;
     }
     let mut wanted = BTreeSet::new();
     let mut open: Vec<String> = work.only.clone();
@@ -208,15 +208,16 @@ fn wanted(work: &ModelWork, resolved: &Resolved) -> Result<Option<BTreeSet<Strin
             .models
             .iter()
             .position(|model| model.name == name);
-        let Some(described) = place.and_then(|place| resolved.models.get(&place)) else {
-            return Err(Error::config(format!("there is no model `{name}`"))
-                .remedy("name models of the folder: `acequia models list` shows them"));
-        };
+        let described = place.and_then(|place| resolved.models.get(&place));
         if wanted.insert(name) {
-            open.extend(described.reads.models.iter().cloned());
+            open.extend(
+                described
+                    .into_iter()
+                    .flat_map(|described| described.reads.models.iter().cloned()),
+            );
         }
     }
-    Ok(Some(wanted))
+    Some(wanted)
 }
 
 fn ids(engine: &mut dyn ModelEngine, work: &ModelWork) -> Result<Ids> {

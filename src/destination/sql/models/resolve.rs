@@ -108,14 +108,16 @@ impl<'a> Resolver<'a> {
             return Ok(false);
         };
         self.stack.push(place);
-        let sound =
-            self.visit_named(model)? && self.define(&model.name, &model.sql, &model.file)?;
+        let relations = if self.visit_named(model)? {
+            self.define(&model.name, &model.sql, &model.file)?
+        } else {
+            None
+        };
         self.stack.pop();
-        self.sound.insert(place, sound);
-        if !sound {
+        self.sound.insert(place, relations.is_some());
+        let Some(relations) = relations else {
             return Ok(false);
-        }
-        let relations = self.engine.reads(&model.name, &model.sql)?;
+        };
         let mut reads = match self.sort(relations) {
             Ok(reads) => reads,
             Err(what) => {
@@ -191,8 +193,7 @@ impl<'a> Resolver<'a> {
     fn visit_test(&mut self, test: &TestFile) -> Result<()> {
         let name = format!("_acequia_test_{}", self.found.tests.len());
         let mut reads = Reads::default();
-        if self.define(&name, &test.sql, &test.file)? {
-            let relations = self.engine.reads(&name, &test.sql)?;
+        if let Some(relations) = self.define(&name, &test.sql, &test.file)? {
             match self.sort(relations) {
                 Ok(sorted) => reads = sorted,
                 Err(what) => {
@@ -205,15 +206,27 @@ impl<'a> Resolver<'a> {
         Ok(())
     }
 
-    /// Defines a view, after the models that the database misses for it. Whether it could be defined.
-    fn define(&mut self, name: &str, sql: &str, file: &str) -> Result<bool> {
-        for (read, at) in self.engine.names(sql)? {
-            if let Some(other) = self.place_of(&read)
+    /// Defines a view, after the models that the database misses for it. What it reads; `None` if it could not be defined.
+    fn define(&mut self, name: &str, sql: &str, file: &str) -> Result<Option<Vec<Relation>>> {
+        let parsed = self.engine.parse(sql)?;
+        for read in parsed.iter().flatten().filter(|read| read.schema.is_none()) {
+            if let (Some(other), Some(at)) = (self.place_of(&read.name), read.at)
                 && !self.visit_other(other, file, lexer::line_of(sql, at))?
             {
-                return Ok(false);
+                return Ok(None);
             }
         }
+        if !self.define_after(name, sql, file)? {
+            return Ok(None);
+        }
+        match parsed {
+            Some(relations) => Ok(Some(relations)),
+            None => self.engine.reads(name).map(Some),
+        }
+    }
+
+    /// As [`define`](Self::define): defines first what the database misses. Whether the view could be defined.
+    fn define_after(&mut self, name: &str, sql: &str, file: &str) -> Result<bool> {
         // Each round defines one model more.
         for _ in 0..=self.work.project.models.len() {
             let (at, missing) = match self.engine.define(name, sql)? {
@@ -305,6 +318,7 @@ impl<'a> Resolver<'a> {
             schema,
             name,
             is_table,
+            ..
         } in relations
         {
             let full = match &schema {
