@@ -13,6 +13,9 @@ use crate::error::Result;
 use crate::mode::{Disposition, FullLoad, KeyedLoad, Mode};
 use crate::schema::ColumnType;
 
+/// The address of HubSpot's API.
+pub(super) const BASE_URL: &str = "https://api.hubapi.com";
+
 /// A HubSpot account to read from.
 #[derive(Debug, Clone)]
 pub struct HubSpotSource {
