@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# Runs the examples for orchestrators under the real Airflow and Dagster, from PyPI, with the wheel in their environments, against a real
+# PostgreSQL.
+#   scripts/examples_test.sh [WHEEL]     builds the wheel with the tests' profile, unless it is given
+# ONLY=dagster or ONLY=airflow runs one of them. Airflow is large: the first time takes minutes, and so does its run.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+. scripts/tools.sh
+
+wheel=${1:-$(PROFILE=release scripts/wheel.sh)}
+scripts/cargo.sh build --release --locked --workspace --bin testkit
+TESTKIT=${CARGO_TARGET_DIR:-$PWD/target}/release/testkit
+export TESTKIT
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+
+for name in ${ONLY:-dagster airflow}; do
+    environment=$TOOLS/$name
+    if ! cmp -s "scripts/$name.txt" "$environment/$name.txt"; then
+        printf 'examples: installing %s into %s\n' "$name" "$environment" >&2
+        rm -rf "$environment"
+        python3 -m venv "$environment"
+        "$environment/bin/pip" install --quiet --disable-pip-version-check --only-binary :all: --require-hashes -r "scripts/$name.txt"
+        cp "scripts/$name.txt" "$environment/$name.txt"
+    fi
+    # The wheel under test, whatever was there of an earlier one.
+    "$environment/bin/pip" install --quiet --disable-pip-version-check --no-deps --force-reinstall "$wheel"
+    mkdir "$folder/$name"
+    cp python/tests/conftest.py "$folder/$name/"
+    cp -r "examples/$name" "$folder/$name/$name"
+    (cd "$folder/$name" && PATH=$environment/bin:$PATH "$environment/bin/python" -m pytest -q -p no:cacheprovider "$name")
+done
