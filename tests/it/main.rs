@@ -17,6 +17,7 @@ mod bad_input;
 mod cdc;
 mod commands;
 mod cursors;
+mod docs;
 mod evolution;
 mod frozen;
 mod full;
