@@ -44,6 +44,7 @@ mod identity;
 #[doc(hidden)]
 pub mod internals;
 pub mod landing;
+mod mask;
 pub mod mode;
 pub mod models;
 pub mod names;

@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 
 use crate::error::Result;
 pub use crate::evolution::SchemaContract;
+use crate::mask::Masks;
 use crate::mode::{Changes, Disposition, Mode};
 use crate::names::{StreamName, hex};
 
@@ -286,6 +287,15 @@ impl Stream {
         match &self.from {
             StreamSource::Changes(changes) => Some(changes.changes),
             StreamSource::Rows(_) | StreamSource::HubSpot(_) => None,
+        }
+    }
+
+    /// What takes the place of columns' values.
+    pub fn masks(&self) -> &Masks {
+        match &self.from {
+            StreamSource::Rows(rows) => &rows.columns.masks,
+            StreamSource::Changes(changes) => &changes.columns.masks,
+            StreamSource::HubSpot(object) => &object.masks,
         }
     }
 

@@ -314,6 +314,10 @@ pub struct StreamConfig {
     /// Types to use instead of the source's, by column, as in precio = "decimal(12,4)".
     #[serde(default)]
     pub types: BTreeMap<String, ColumnType>,
+    /// What takes the place of values before anything is written, by column: "hmac:${KEY}", "sha256", "redact", "null",
+    /// "keep-last:4", "email" (keeps the domain), or "none" for values that are copied as they are.
+    #[serde(default)]
+    pub mask: BTreeMap<String, String>,
 }
 
 /// What to do with rows whose cursor is NULL.

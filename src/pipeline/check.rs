@@ -8,14 +8,19 @@ use serde::Serialize;
 use super::contained::contained;
 use super::slot_owner::Reader;
 use super::status::DestinationView;
-use super::stream::start_position;
+use super::stream::{refuse_other_masks, start_position};
 use crate::config::{self, Pipeline, PostgresSource, StreamSource};
 use crate::destination::{self, Reads, Rights};
 use crate::error::{Error, Result};
+use crate::mask::personal;
 use crate::report::Report;
+use crate::schema::ColumnSpec;
 use crate::source::postgres::Postgres;
 use crate::source::postgres::replication::preflight::{self, Found};
 use crate::source::{OpenStream, Source};
+
+/// How many columns a warning names.
+const MOST_NAMED: usize = 10;
 
 /// The result of one check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -109,18 +114,22 @@ pub async fn check(pipeline: &Pipeline) -> Vec<Finding> {
             continue;
         }
         let subject = format!("stream {}", stream.name);
-        let position = view
-            .states
-            .get(&stream.name)
-            .and_then(|state| state.position.as_ref());
+        let state = view.states.get(&stream.name);
+        let position = state.and_then(|state| state.position.as_ref());
         let opened = async {
             start_position(stream, position)?;
             view.refuse_other_versions(stream)?;
-            OpenStream::open(&stream.from).await
+            if let Some(state) = state {
+                refuse_other_masks(stream, &state.schema)?;
+            }
+            let opened = OpenStream::open(&stream.from).await?;
+            let mut description = opened.description().clone();
+            let masks = stream.masks();
+            masks.describe(&mut description.columns, &description.primary_key)?;
+            Ok((opened, description))
         };
         match contained(opened).await {
-            Ok(opened) => {
-                let description = opened.description();
+            Ok((opened, description)) => {
                 let rows = description
                     .estimated_rows
                     .map_or_else(String::new, |rows| format!(", about {rows} rows"));
@@ -140,6 +149,7 @@ pub async fn check(pipeline: &Pipeline) -> Vec<Finding> {
                         .into_iter()
                         .map(|(message, remedy)| Finding::warning(&subject, message, remedy)),
                 );
+                findings.extend(unmasked(stream, &description.columns));
             }
             Err(error) => {
                 let error = super::name_stream(error, stream);
@@ -150,6 +160,35 @@ pub async fn check(pipeline: &Pipeline) -> Vec<Finding> {
     findings.extend(check_models(pipeline).await);
     findings.extend(check_report(pipeline).await);
     findings
+}
+
+/// A warning of columns that look as if they told of people and are copied as they are.
+fn unmasked(stream: &config::Stream, columns: &[ColumnSpec]) -> Option<Finding> {
+    let masks = stream.masks();
+    let unmasked: Vec<&str> = personal(columns)
+        .filter(|name| !masks.names(name))
+        .collect();
+    let first = unmasked.first()?;
+    let names: Vec<String> = unmasked
+        .iter()
+        .take(MOST_NAMED)
+        .map(|name| format!("`{name}`"))
+        .collect();
+    let more = match unmasked.len().saturating_sub(MOST_NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    Some(Finding::warning(
+        format!("stream {}", stream.name),
+        format!(
+            "{}{more} look personal by their names, and are copied as they are",
+            names.join(", ")
+        ),
+        format!(
+            "[streams.{}.mask] {first} = \"hmac:${{A_KEY}}\", \"redact\", …; \"none\" says that it is meant so",
+            stream.name
+        ),
+    ))
 }
 
 /// Checks whether the models can be built: what they say, and what they read.

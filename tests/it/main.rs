@@ -31,6 +31,7 @@ mod landing_keep;
 mod landing_trust;
 mod layers;
 mod library;
+mod masks;
 mod memory;
 mod models;
 mod order;
