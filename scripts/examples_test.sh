@@ -15,18 +15,12 @@ folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 
 for name in ${ONLY:-dagster airflow}; do
-    environment=$TOOLS/$name
-    if ! cmp -s "scripts/$name.txt" "$environment/$name.txt"; then
-        printf 'examples: installing %s into %s\n' "$name" "$environment" >&2
-        rm -rf "$environment"
-        python3 -m venv "$environment"
-        "$environment/bin/pip" install --quiet --disable-pip-version-check --only-binary :all: --require-hashes -r "scripts/$name.txt"
-        cp "scripts/$name.txt" "$environment/$name.txt"
-    fi
+    python=$TOOLS/$name
+    environment "$python" "scripts/$name.txt"
     # The wheel under test, whatever was there of an earlier one.
-    "$environment/bin/pip" install --quiet --disable-pip-version-check --no-deps --force-reinstall "$wheel"
+    "$python/bin/pip" install --quiet --disable-pip-version-check --no-deps --force-reinstall "$wheel"
     mkdir "$folder/$name"
     cp python/tests/conftest.py "$folder/$name/"
     cp -r "examples/$name" "$folder/$name/$name"
-    (cd "$folder/$name" && PATH=$environment/bin:$PATH "$environment/bin/python" -m pytest -q -p no:cacheprovider "$name")
+    (cd "$folder/$name" && PATH=$python/bin:$PATH "$python/bin/python" -m pytest -q -p no:cacheprovider "$name")
 done

