@@ -31,6 +31,7 @@ create-missing = false
 default-theme = "light"
 preferred-dark-theme = "navy"
 no-section-label = true
+additional-css = ["wide.css"]
 [output.html.search]
 limit-results = 20
 """
@@ -89,6 +90,8 @@ def build(mdbook: str, language: str) -> None:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(asset, target)
     (folder / "book.toml").write_text(BOOK.format(language=language, description=description, site=SITE / below))
+    # What a run prints is wider than mdBook's column.
+    (folder / "wide.css").write_text(":root { --content-max-width: 1000px; }\n")
     subprocess.run([mdbook, "build", str(folder)], check=True, env={**os.environ, "RUST_LOG": "warn"})
     # mdBook takes its own configuration along.
     (SITE / below / "book.toml").unlink(missing_ok=True)
