@@ -18,6 +18,7 @@ mod cdc;
 mod commands;
 mod cursors;
 mod discover;
+mod docs;
 mod evolution;
 mod frozen;
 mod full;
