@@ -27,6 +27,7 @@
 //! [`Progress`] shows how far a run is, and [`RunOptions::interrupt`] stops it; changes that are not committed by then are
 //! undone.
 
+mod array_form;
 mod change;
 pub mod config;
 mod destination;
@@ -62,6 +63,7 @@ mod seen;
 mod shape;
 pub mod size;
 mod source;
+pub mod verify;
 
 pub use config::{Document, Pipeline, Selection};
 pub use error::{Error, Result};
