@@ -16,6 +16,7 @@ fn main() -> ExitCode {
     let mut context = Context::new(cli.global);
     let outcome = match cli.command {
         Command::Init(args) => cli::init::run(&args, &mut context),
+        Command::Discover(args) => cli::discover::run(&args, &mut context),
         Command::Check(args) => cli::check::run(args, &mut context),
         Command::Run(args) => cli::run::run(&args, &mut context),
         Command::Status(args) => cli::status::run(args, &mut context),

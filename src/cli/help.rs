@@ -8,7 +8,7 @@ use super::Cli;
 
 /// What commands are for, in the order in which people come to need them.
 const GROUPS: [(&str, &[&str]); 5] = [
-    ("Set up", &["init", "check"]),
+    ("Set up", &["init", "discover", "check"]),
     ("Copy", &["run", "replay"]),
     ("Look", &["status", "inspect"]),
     ("Analyse", &["models", "report"]),
@@ -20,10 +20,10 @@ const OTHERS: &str = "For shells and editors";
 
 const EXAMPLES: &str = "\
 Examples:
-  acequia init                        write acequia.toml and .env.example here
+  acequia init --from URL             look at a source, and write an acequia.toml that runs
   acequia check                       see whether the configuration and its connections work
   acequia run                         copy every stream
-  acequia run ventas --dry-run        see what a run of one stream would do
+  acequia run 'v*' --dry-run          see what a run of the streams of these names would do
   acequia run --follow                go on with the changes until Ctrl-C
   acequia status                      see how far each stream is
   acequia inspect LOAD_ID             see what a load consists of
@@ -40,8 +40,18 @@ Exit status:
 
 pub(super) const INIT: &str = "\
 Examples:
-  acequia init                write them here
-  acequia init formacion      write them into a folder of that name, which is made";
+  acequia init                         a template to fill in
+  acequia init formacion               in a folder of that name, which is made
+  acequia init --from postgres://user:password@host/database
+                                       what the database has, with a mode for each table
+  HUBSPOT_TOKEN=pat-… acequia init --from hubspot://
+                                       the objects that the token may read";
+
+pub(super) const DISCOVER: &str = "\
+Examples:
+  acequia discover operativa                         a source of the configuration
+  acequia discover postgres://user@host/database     a database
+  acequia discover operativa --output json | jq '.tables[].name'";
 
 pub(super) const CHECK: &str = "\
 Examples:

@@ -5,15 +5,16 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use acequia::config::{Selection, duration};
+use acequia::config::{Document, Selection, duration};
 use acequia::names::LoadId;
-use acequia::{Error, Result};
+use acequia::{Error, Result, TablesFrom, look_up_tables};
 use chrono::TimeDelta;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) mod check;
 pub(crate) mod completions;
 pub(crate) mod config_schema;
+pub(crate) mod discover;
 mod figures;
 mod help;
 pub(crate) mod init;
@@ -85,9 +86,12 @@ pub(crate) enum LogFormat {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Write a commented acequia.toml and .env.example
+    /// Write a commented acequia.toml, for your own source with --from
     #[command(after_help = help::INIT)]
     Init(InitArgs),
+    /// List what a source has: tables or objects, rows, sizes, keys, cursors, and how each is best read
+    #[command(after_help = help::DISCOVER)]
+    Discover(DiscoverArgs),
     /// See whether the configuration, its connections and their privileges work
     ///
     /// Prints the SQL or the setting that fixes each problem. Changes nothing.
@@ -137,6 +141,20 @@ pub(crate) struct InitArgs {
     /// The folder to write them into; made if it is missing
     #[arg(value_name = "DIR", default_value = ".")]
     pub(crate) dir: PathBuf,
+    /// Look at this source and write a configuration that runs: postgres://…, or hubspot://TOKEN@ (or hubspot:// with the
+    /// token in HUBSPOT_TOKEN). What is secret goes to .env alone
+    #[arg(long, value_name = "URL")]
+    pub(crate) from: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DiscoverArgs {
+    /// The source, by its name in the configuration or by its address: postgres://…, hubspot://TOKEN@
+    #[arg(value_name = "SOURCE")]
+    pub(crate) source: String,
+    /// List partitions and the tables of extensions, too
+    #[arg(long)]
+    pub(crate) all: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -165,7 +183,7 @@ pub(crate) struct ReplicationDropArgs {
 /// Which streams, into which destination.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct SelectionArgs {
-    /// The streams; all of them if none is named
+    /// The streams, by name or by a pattern such as 'v*'; all of them if none is named
     #[arg(value_name = "STREAM")]
     pub(crate) streams: Vec<String>,
     /// The destination, instead of the one that [pipeline] names
@@ -347,6 +365,15 @@ impl Context {
             notices,
             global,
         }
+    }
+
+    /// The configuration, with the tables of its patterns.
+    pub(crate) fn document(&self, tables: TablesFrom<'_>) -> Result<Document> {
+        let document = Document::read(&self.global.config)?;
+        if !document.has_patterns() {
+            return Ok(document);
+        }
+        block_on(look_up_tables(document, tables))
     }
 
     /// The one place where an error is printed.

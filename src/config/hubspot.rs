@@ -14,6 +14,9 @@ use crate::mask::Masks;
 use crate::mode::{Disposition, FullLoad, KeyedLoad, Mode};
 use crate::schema::ColumnType;
 
+/// The address of HubSpot's API.
+pub(super) const BASE_URL: &str = "https://api.hubapi.com";
+
 /// A HubSpot account to read from.
 #[derive(Debug, Clone)]
 pub struct HubSpotSource {

@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use futures::future::BoxFuture;
+use futures::{StreamExt, stream};
 use serde::Serialize;
 
 use super::contained::contained;
@@ -109,57 +111,85 @@ pub async fn check(pipeline: &Pipeline) -> Vec<Finding> {
             findings.extend(check_replication(pipeline, name, &config).await);
         }
     }
-    for stream in &pipeline.streams {
-        if reachable.get(stream.source.as_str()) != Some(&true) {
-            continue;
-        }
-        let subject = format!("stream {}", stream.name);
-        let state = view.states.get(&stream.name);
-        let position = state.and_then(|state| state.position.as_ref());
-        let opened = async {
-            start_position(stream, position)?;
-            view.refuse_other_versions(stream)?;
-            if let Some(state) = state {
-                refuse_other_masks(stream, &state.schema)?;
-            }
-            let opened = OpenStream::open(&stream.from).await?;
-            let mut description = opened.description().clone();
-            let masks = stream.masks();
-            masks.describe(&mut description.columns, &description.primary_key)?;
-            Ok((opened, description))
-        };
-        match contained(opened).await {
-            Ok((opened, description)) => {
-                let rows = description
-                    .estimated_rows
-                    .map_or_else(String::new, |rows| format!(", about {rows} rows"));
-                findings.push(Finding::ok(
-                    &subject,
-                    format!(
-                        "{}: {} columns{rows}, read by {}, {}",
-                        stream.from,
-                        description.columns.len(),
-                        description.reading,
-                        stream.disposition()
-                    ),
-                ));
-                findings.extend(
-                    opened
-                        .recommendations()
-                        .into_iter()
-                        .map(|(message, remedy)| Finding::warning(&subject, message, remedy)),
-                );
-                findings.extend(unmasked(stream, &description.columns));
-            }
-            Err(error) => {
-                let error = super::name_stream(error, stream);
-                findings.push(Finding::failed(&subject, &error));
-            }
-        }
+    findings.extend(check_tables(pipeline));
+    let reachable = |stream: &&config::Stream| reachable.get(stream.source.as_str()) == Some(&true);
+    let mut checks: Vec<BoxFuture<'_, Vec<Finding>>> = Vec::new();
+    for stream in pipeline.streams.iter().filter(reachable) {
+        checks.push(Box::pin(check_stream(stream, &view)));
     }
+    let checks = stream::iter(checks).buffered(super::default_jobs().get());
+    let checked: Vec<Vec<Finding>> = checks.collect().await;
+    findings.extend(checked.into_iter().flatten());
     findings.extend(check_models(pipeline).await);
     findings.extend(check_report(pipeline).await);
     findings
+}
+
+/// Checks whether a stream can be read as it is configured.
+async fn check_stream(stream: &config::Stream, view: &DestinationView) -> Vec<Finding> {
+    let subject = format!("stream {}", stream.name);
+    let state = view.states.get(&stream.name);
+    let position = state.and_then(|state| state.position.as_ref());
+    let opened = async {
+        start_position(stream, position)?;
+        view.refuse_other_versions(stream)?;
+        if let Some(state) = state {
+            refuse_other_masks(stream, &state.schema)?;
+        }
+        let opened = OpenStream::open(&stream.from).await?;
+        let mut description = opened.description().clone();
+        let masks = stream.masks();
+        masks.describe(&mut description.columns, &description.primary_key)?;
+        Ok((opened, description))
+    };
+    let (opened, description) = match contained(opened).await {
+        Ok(opened) => opened,
+        Err(error) => {
+            let error = super::name_stream(error, stream);
+            return vec![Finding::failed(&subject, &error)];
+        }
+    };
+    let rows = description
+        .estimated_rows
+        .map_or_else(String::new, |rows| format!(", about {rows} rows"));
+    let read = Finding::ok(
+        &subject,
+        format!(
+            "{}: {} columns{rows}, read by {}, {}",
+            stream.from,
+            description.columns.len(),
+            description.reading,
+            stream.disposition()
+        ),
+    );
+    let recommended = opened.recommendations().into_iter();
+    let recommended =
+        recommended.map(|(message, remedy)| Finding::warning(&subject, message, remedy));
+    let unmasked = unmasked(stream, &description.columns);
+    std::iter::once(read)
+        .chain(recommended)
+        .chain(unmasked)
+        .collect()
+}
+
+/// What became of streams with `tables`.
+fn check_tables(pipeline: &Pipeline) -> Vec<Finding> {
+    let entries = pipeline.expansion.entries().into_iter();
+    let found = entries.filter(|(_, tables)| *tables > 0);
+    let found = found.map(|(entry, tables)| {
+        let streams = if tables == 1 { "table" } else { "tables" };
+        Finding::ok(format!("streams {entry}"), format!("{tables} {streams}"))
+    });
+    let notes = pipeline.expansion.notes().map(|(stream, note)| {
+        let subject =
+            stream.map_or_else(|| "tables".to_owned(), |stream| format!("stream {stream}"));
+        let remedy = match stream {
+            Some(_) => "name it in exclude_tables where it should not be copied",
+            None => "correct `tables` where that is not as it should be",
+        };
+        Finding::warning(subject, note, remedy)
+    });
+    found.chain(notes).collect()
 }
 
 /// A warning of columns that look as if they told of people and are copied as they are.

@@ -12,7 +12,7 @@ use super::problems::{Checked, Problems};
 use super::stream::Resolver;
 use crate::config::document::Document;
 use crate::config::hubspot::{
-    Calculated, HubSpotIncremental, HubSpotPart, HubSpotRead, PropertySettings,
+    BASE_URL, Calculated, HubSpotIncremental, HubSpotPart, HubSpotRead, PropertySettings,
 };
 use crate::config::model::{Columns, Scalar, SourceConfig, StreamConfig};
 use crate::config::{HubSpotObject, HubSpotSource, Secret, Stream, StreamSource, units};
@@ -21,8 +21,6 @@ use crate::mask::Masks;
 use crate::mode::{IncrementalLoad, Mode};
 use crate::position::{Lag, timestamptz};
 
-/// The API's address, unless the source gives another.
-const BASE_URL: &str = "https://api.hubapi.com";
 /// The streams that `definitions` adds.
 const DEFINITIONS: [(&str, HubSpotPart); 2] = [
     ("properties", HubSpotPart::Properties),

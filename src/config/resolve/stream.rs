@@ -37,17 +37,28 @@ impl Document {
         sources: &Sources<'_>,
         problems: &mut Problems,
     ) -> Checked<Vec<Stream>> {
-        let resolver = Resolver {
+        let mut resolver = Resolver {
             document: self,
             name,
             config,
             problems,
         };
+        if config.has_patterns() {
+            return Err(resolver.problem(
+                "tables",
+                "its tables have not been looked up",
+                "look them up first, by `acequia::look_up_tables`",
+            ));
+        }
         if let Some(source) = sources.hubspot.get(config.source.as_str()) {
             return resolver.resolve_crm(source);
         }
-        let source = sources.postgres.get(config.source.as_str());
-        resolver.resolve(source.cloned()).map(|stream| vec![stream])
+        let refused = self.expansion.members.get(name);
+        let source = match refused.and_then(|member| member.refused.clone()) {
+            Some(error) => Some(Err(error)),
+            None => sources.postgres.get(config.source.as_str()).cloned(),
+        };
+        resolver.resolve(source).map(|stream| vec![stream])
     }
 }
 

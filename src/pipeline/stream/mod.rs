@@ -172,7 +172,7 @@ impl StreamRun {
             .loader
             .call(move |destination| {
                 destination.advance(&name, &before, &after)?;
-                Ok(destination.states()?.remove(&name))
+                destination.state(&name)
             })
             .await?;
         Ok(())
