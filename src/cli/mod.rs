@@ -27,6 +27,7 @@ pub(crate) mod replay;
 pub(crate) mod replication;
 pub(crate) mod report;
 pub(crate) mod run;
+pub(crate) mod runs;
 pub(crate) mod status;
 
 use printer::{Notices, Printer};
@@ -38,6 +39,7 @@ Examples:
   acequia run                   copy every stream
   acequia run ventas -v         copy one stream, and say more
   acequia status                see how far each stream is
+  acequia runs                  see the last runs, and what failed
   acequia inspect LOAD_ID       see what a load consists of
   acequia landing list          see what is in the landing area
   acequia replay --destination NAME   build a destination from it
@@ -112,7 +114,11 @@ pub(crate) enum Command {
     /// fails does not stop the others. Ctrl-C stops cleanly: the next run takes it up.
     Run(RunArgs),
     /// Show how far each stream is: its last load, rows, position and pending loads
-    Status(SelectionArgs),
+    ///
+    /// Exits with 1 where a stream's last run failed, or it is older than --max-age allows.
+    Status(StatusArgs),
+    /// List the runs, newest first: when they were, how they ended and what failed
+    Runs(RunsArgs),
     /// Show what a load or a Parquet file consists of: schema, row groups, sizes, ranges and sample rows
     Inspect(InspectArgs),
     /// Manage what replication uses on a source's server
@@ -221,6 +227,35 @@ pub(crate) struct RunArgs {
     /// How many streams are copied at once [default: the number of processors, 4 at most]
     #[arg(long, value_name = "N")]
     pub(crate) jobs: Option<NonZeroUsize>,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  acequia status\n  acequia status --max-age 6h     for a monitor: exits with 1 where a stream is \
+                        older"
+)]
+pub(crate) struct StatusArgs {
+    #[command(flatten)]
+    pub(crate) selection: SelectionArgs,
+    /// How long ago a stream may last have been brought up to date, as in 6h; a run that finds nothing new counts
+    #[arg(long, value_name = "AGE", value_parser = age)]
+    pub(crate) max_age: Option<TimeDelta>,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  acequia runs                        the last 20\n  acequia runs --failed --limit 100   those that did \
+                        not succeed, of the last 5,000"
+)]
+pub(crate) struct RunsArgs {
+    /// How many runs to list at most
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub(crate) limit: usize,
+    /// Leave out those that succeeded
+    #[arg(long)]
+    pub(crate) failed: bool,
+    #[command(flatten)]
+    pub(crate) destination: DestinationArgs,
 }
 
 #[derive(Debug, Args)]

@@ -18,6 +18,7 @@ pub mod document;
 pub mod environment;
 pub mod hubspot;
 pub mod model;
+pub mod notify;
 pub mod postgres;
 pub mod report;
 pub mod resolve;
@@ -29,6 +30,7 @@ mod units;
 pub use document::Document;
 pub use hubspot::{HubSpotObject, HubSpotSource};
 pub use model::{NullCursor, Reader};
+pub use notify::{NoticeFormat, Notify, Occasion};
 pub use postgres::{PostgresChanges, PostgresRows, PostgresSource, PostgresUrl, RowsRead};
 pub use report::{Language, Report};
 pub use resolve::Selection;
@@ -56,6 +58,8 @@ pub struct Pipeline {
     pub models: Option<Models>,
     /// The report page, if the configuration has one.
     pub report: Option<Report>,
+    /// Who is told when runs fail, if the configuration says.
+    pub notify: Option<Notify>,
 }
 
 /// Where a pipeline's models are, and what they are made of.

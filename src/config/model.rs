@@ -9,7 +9,9 @@ use serde::de::{self, MapAccess, Visitor, value::MapAccessDeserializer};
 use serde_json::{Value, json};
 
 use super::hubspot::ApiVersion;
+use super::notify::NotifyConfig;
 use super::report::ReportConfig;
+use super::units::{duration_pattern, size_pattern};
 use crate::evolution::SchemaContract;
 use crate::mode::{Deletes, Disposition, Mode};
 use crate::names::StreamName;
@@ -35,6 +37,9 @@ pub struct Config {
     /// The report page that is made of what the destination has.
     #[serde(default)]
     pub report: Option<ReportConfig>,
+    /// Who is told when runs fail.
+    #[serde(default)]
+    pub notify: Option<NotifyConfig>,
 }
 
 /// Tables and views that are made of the streams' tables in the destination, after the loads of a run.
@@ -387,17 +392,6 @@ impl Columns {
             Self::Several(names) => names,
         }
     }
-}
-
-/// The pattern of a duration or a variable.
-fn duration_pattern(schema: &mut Schema) {
-    schema.insert("pattern".to_owned(), r"^\s*\d+\s*[smhd]\s*$|\$\{".into());
-}
-
-/// The pattern of a size or a variable.
-fn size_pattern(schema: &mut Schema) {
-    let pattern = r"^\s*\d+\s*([bB]|[kKmMgGtT]([iI]?[bB]))?\s*$|\$\{";
-    schema.insert("pattern".to_owned(), pattern.into());
 }
 
 /// Each kind of destination requires a key of its own.

@@ -32,11 +32,14 @@ pub(crate) mod inventory;
 pub(crate) mod lease;
 pub(crate) mod lineage;
 pub mod manifest;
+mod own_file;
 pub(crate) mod part;
 mod parts;
 mod probe;
 mod process;
+pub mod runs;
 pub(crate) mod slot;
+pub mod told;
 pub(crate) mod writer;
 
 use folder::{Folder, Found};

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::names::StreamName;
+
 /// A function that is called with the events of a run that follows.
 #[derive(Clone)]
 pub struct FollowObserver(pub(super) Arc<dyn Fn(&FollowEvent) + Send + Sync>);
@@ -32,6 +34,13 @@ pub enum FollowEvent {
     },
     /// The run has connected again.
     Connected,
+    /// A stream failed, and is followed no more; the others are.
+    Failed {
+        /// The stream.
+        stream: StreamName,
+        /// The error, with its causes and the remedy.
+        error: String,
+    },
     /// A batch was loaded.
     Batch {
         /// The number of changes in the batch.

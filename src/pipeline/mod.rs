@@ -30,6 +30,7 @@ pub mod live_page;
 mod load_step;
 mod loader;
 pub mod models;
+mod notices;
 pub mod page;
 pub mod plan;
 pub mod prune;
@@ -40,23 +41,28 @@ mod recovery;
 pub mod replay;
 mod replication;
 pub mod report;
+pub mod runs;
 mod slot_owner;
 pub mod status;
 mod stream;
 mod stream_task;
 pub mod teardown;
 mod wait;
+mod watch;
 
 use crate::progress::Progress;
 pub use follow::{FollowEvent, FollowObserver};
 use loader::Loader;
 use models::ModelsStep;
+use notices::Notices;
+pub use notices::notice_of_configuration;
 use page::PageStep;
 use record::Record;
 use replication::ReplicationRun;
 use report::{RunReport, StreamReport};
 use stream::StreamRun;
 use wait::{GRACE, given_up_after_a_stop};
+use watch::Watch;
 
 /// The options of a run.
 #[derive(Debug, Clone)]
@@ -105,10 +111,36 @@ pub async fn run(pipeline: Pipeline, options: RunOptions) -> Result<RunReport> {
     if pipeline.models.is_some() && options.models {
         models::refuse_lake(&pipeline)?;
     }
-    let landing = open_landing(&pipeline)?;
-    let record = Record::of(&pipeline, &landing);
-    let ended = run_streams(pipeline, options, landing).await;
+    let landing = match open_landing(&pipeline) {
+        Ok(landing) => landing,
+        Err(error) => {
+            if let Some(notices) = Notices::of(&pipeline, None, None) {
+                let failed =
+                    |stream: &config::Stream| (stream.name.to_string(), Some(error.report()));
+                let found = pipeline.streams.iter().map(failed).collect();
+                notices.settle(&found).await;
+            }
+            return Err(error);
+        }
+    };
+    let record = Record::of(&pipeline, &landing, options.follow.is_some());
+    let notices = Notices::of(&pipeline, Some(&landing), Some(record.run_id()));
+    let watch = options.follow.is_some().then(|| Arc::new(Watch::default()));
+    let running = run_streams(pipeline, options, landing, &record, watch.as_ref());
+    let mut ended = match &watch {
+        Some(watch) => watch.beside(&record, notices.as_ref(), running).await,
+        None => running.await,
+    };
+    if let Err(error) = &ended {
+        record.keep_failed(error).await;
+    }
     record.note(&ended).await;
+    if let Some(notices) = &notices {
+        let told = notices.settle(&record.found(&ended)).await;
+        if let Ok(report) = &mut ended {
+            report.notices = told;
+        }
+    }
     ended
 }
 
@@ -116,6 +148,8 @@ async fn run_streams(
     pipeline: Pipeline,
     options: RunOptions,
     landing: Landing,
+    record: &Record,
+    watch: Option<&Arc<Watch>>,
 ) -> Result<RunReport> {
     let began = Instant::now();
     let opened = Loader::open(&pipeline, &landing, &options.interrupt);
@@ -157,7 +191,7 @@ async fn run_streams(
         .filter(|source| !by_source.contains_key(source))
         .collect();
     let mut work: Vec<BoxFuture<'_, Vec<(usize, StreamReport)>>> = Vec::new();
-    for runs in by_source.into_values() {
+    for (name, runs) in by_source {
         let Some((_, changes, _)) = runs.first() else {
             continue;
         };
@@ -166,13 +200,20 @@ async fn run_streams(
             .into_iter()
             .map(|(place, changes, run)| (place, (changes.clone(), run)))
             .unzip();
+        let follow = options.follow.clone().map(|user| match watch {
+            Some(watch) => {
+                let names = streams.iter().map(|(_, run)| run.stream.name.clone());
+                watch.observer(name, names.collect(), user)
+            }
+            None => user,
+        });
         let run = ReplicationRun {
             source: Postgres::new(source)?,
             configured: source.replication.streams.clone(),
             streams,
             loader: loader.clone(),
             jobs: options.jobs.get(),
-            follow: options.follow.clone(),
+            follow,
             models: models.clone(),
             page: page.clone(),
             stop: options.interrupt.child_token(),
@@ -182,9 +223,13 @@ async fn run_streams(
         }));
     }
     for (place, run) in alone {
-        work.push(Box::pin(
-            async move { vec![(place, Box::pin(run.run()).await)] },
-        ));
+        work.push(Box::pin(async move {
+            let report = Box::pin(run.run()).await;
+            if let Some(watch) = watch {
+                watch.ended(&report);
+            }
+            vec![(place, report)]
+        }));
     }
     let working = stream_of(work)
         .buffer_unordered(options.jobs.get())
@@ -203,15 +248,18 @@ async fn run_streams(
             prune_after(&pipeline, retention, &landing, &loader, report).await;
         }
     }
-    loader.release().await?;
-    Ok(RunReport {
+    let report = RunReport {
         pipeline: pipeline.name.clone(),
         destination: pipeline.destination.name.clone(),
         streams: reports.into_iter().map(|(_, report)| report).collect(),
         models: models.and_then(|models| models.last()),
         page: page.and_then(|page| page.last()),
+        notices: Vec::new(),
         seconds: began.elapsed().as_secs_f64(),
-    })
+    };
+    record.keep(&report, &loader, &options.interrupt).await;
+    loader.release().await?;
+    Ok(report)
 }
 
 /// What is made of the destination's rows once the streams are loaded: the models, then the page, which may show them.

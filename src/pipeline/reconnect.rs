@@ -19,6 +19,9 @@ impl ReplicationRun {
         tasks: &mut [StreamTask],
         told: &FollowObserver,
     ) -> Result<Replication> {
+        for task in tasks.iter_mut() {
+            task.tell_failure(told);
+        }
         (told.0)(&FollowEvent::CaughtUp);
         let mut followed = Ok(());
         loop {

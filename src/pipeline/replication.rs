@@ -475,6 +475,9 @@ impl ReplicationRun {
             }
             self.take_snapshots(replication, tasks).await?;
             self.confirm(replication).await?;
+            for task in tasks.iter_mut() {
+                task.tell_failure(told);
+            }
             if let Some(ReadSummary {
                 changes,
                 commit: Some(commit),

@@ -2,13 +2,16 @@
 
 use std::path::PathBuf;
 
+use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use crate::error::Error;
 use crate::mode::Mode;
 use crate::models::report::ModelsReport;
 use crate::names::{LoadId, StreamName};
+use crate::notify::NoticeReport;
 use crate::position::Position;
+use crate::runs::{RunFailure, by_cause};
 
 /// The report of a run.
 #[derive(Debug, Clone, Serialize)]
@@ -24,6 +27,9 @@ pub struct RunReport {
     /// What became of the report page, if the configuration has one that is made after each run, and it was come to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub page: Option<PageReport>,
+    /// What became of the notices that were due.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notices: Vec<NoticeReport>,
     /// The wall time, in seconds.
     pub seconds: f64,
 }
@@ -84,6 +90,9 @@ pub struct StreamReport {
     pub schema_changes: Vec<String>,
     /// Warnings: the stream succeeded, but people should know this.
     pub warnings: Vec<String>,
+    /// When it ended.
+    #[serde(skip)]
+    pub ended_at: DateTime<Utc>,
 }
 
 impl RunReport {
@@ -93,6 +102,29 @@ impl RunReport {
         streams.all(|stream| stream.status == Status::Ok)
             && self.models.as_ref().is_none_or(ModelsReport::is_ok)
             && self.page_error().is_none()
+    }
+
+    /// What failed, each cause once, with the streams that it stopped. What an interruption has skipped is not told.
+    pub fn failures(&self) -> Vec<RunFailure> {
+        let failed = self
+            .streams
+            .iter()
+            .filter(|stream| stream.status == Status::Failed);
+        by_cause(failed.map(|stream| {
+            let error = stream.error.as_deref().unwrap_or_default();
+            (stream.stream.as_str(), error)
+        }))
+    }
+
+    /// Why the models are not as they should be.
+    pub fn models_error(&self) -> Option<String> {
+        let models = self.models.as_ref().filter(|models| !models.is_ok())?;
+        let told: Vec<String> = models
+            .failed_tests()
+            .into_iter()
+            .chain(models.error.clone())
+            .collect();
+        Some(told.join("\n"))
     }
 
     /// Why the report page could not be made.
@@ -129,6 +161,7 @@ impl StreamReport {
             error: None,
             schema_changes: Vec::new(),
             warnings: Vec::new(),
+            ended_at: Utc::now(),
         }
     }
 

@@ -32,6 +32,7 @@ mod layers;
 mod library;
 mod memory;
 mod models;
+mod notices;
 mod order;
 mod password_command;
 mod pending;

@@ -19,6 +19,7 @@ mod address;
 mod crm;
 mod destination;
 mod models;
+mod notify;
 mod problems;
 mod report;
 mod source;
@@ -103,6 +104,7 @@ impl Document {
         let retention = self.retention(problems);
         let destination = self.destination(selection, problems);
         let report = self.report(problems);
+        let notify = self.resolve_notify(problems);
 
         let selected = self.select(&selection.streams, problems);
         let used: BTreeSet<&str> = selected
@@ -132,6 +134,7 @@ impl Document {
             streams,
             models: models?,
             report: report?,
+            notify: notify?,
         })
     }
 

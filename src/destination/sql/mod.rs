@@ -37,11 +37,13 @@ pub(crate) mod models;
 pub(crate) mod place;
 pub(crate) mod query;
 mod rows;
+pub(crate) mod runs;
 mod scd2;
 mod sequence;
 pub(crate) mod statement;
 pub(crate) mod system_columns;
 pub(crate) mod table;
+mod table_row;
 #[cfg(test)]
 pub(crate) mod tests;
 mod write;

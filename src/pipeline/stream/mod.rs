@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use chrono::Utc;
 use tokio_util::sync::CancellationToken;
 
 use super::contained::contained;
@@ -62,7 +63,8 @@ impl StreamRun {
             let stop = self.stop.clone();
             given_up_after_a_stop(&stop, GRACE, Box::pin(contained(self.sync(&mut report)))).await
         };
-        self.end(report, began, ended)
+        let stopped = self.stop.is_cancelled();
+        self.end(report, began, ended, stopped)
     }
 
     /// A report of a stream that has not begun.
@@ -72,25 +74,27 @@ impl StreamRun {
         report
     }
 
-    /// Completes the report by the result.
+    /// Completes the report by the result. After a stop, an error counts as its consequence.
     pub(super) fn end(
         &self,
         mut report: StreamReport,
         began: Instant,
         ended: Result<()>,
+        stopped: bool,
     ) -> StreamReport {
         report.position_after = self.position().map(Position::brief);
         for warning in &mut report.warnings {
             *warning = named(warning, &self.stream);
         }
         report.seconds = began.elapsed().as_secs_f64();
+        report.ended_at = Utc::now();
         match ended {
             Ok(()) => {
                 report.status = Status::Ok;
                 self.counters.enter(Phase::Done);
             }
             Err(error) => {
-                let error = if self.stop.is_cancelled() {
+                let error = if stopped {
                     Error::Interrupted
                 } else {
                     name_stream(error, &self.stream).context(format!("stream {}", self.stream.name))

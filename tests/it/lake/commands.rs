@@ -127,3 +127,32 @@ fn eventually(shore: &Shore, sql: &str, expected: &str) {
         std::thread::sleep(Duration::from_millis(200));
     }
 }
+
+#[test]
+fn runs_are_kept_in_a_table_of_the_lake() {
+    let shore = Shore::operational("lago_corridas", 50, CURSOS_AND_VENTAS);
+    shore.run(&[]);
+    shore.run(&["ventas"]);
+    let listed = |arguments: &[&str]| {
+        let output = shore.acequia(&[&["runs", "--output", "json"], arguments].concat());
+        assert_eq!(output.status, Some(0), "{output:?}");
+        let runs = output.json()["runs"].as_array().unwrap().clone();
+        let status = |run: &serde_json::Value| run["status"].as_str().unwrap().to_owned();
+        runs.iter().map(status).collect::<Vec<String>>()
+    };
+    assert_eq!(listed(&[]), ["ok", "ok"]);
+    let rename = "ALTER TABLE ventas RENAME TO ventas_fuera";
+    shore.source.batch(rename).unwrap();
+    assert_eq!(shore.acequia(&["run"]).status, Some(1));
+    assert_eq!(listed(&[]), ["failed", "ok", "ok"]);
+    assert_eq!(listed(&["--failed"]), ["failed"]);
+    let waiting = shore.path("landing/formacion/_acequia_runs/lago");
+    assert!(!waiting.exists() || crate::support::files_below(&waiting).is_empty());
+    let tables = shore.lake.tables(&shore.dataset).unwrap();
+    assert!(
+        tables.iter().any(|table| table == "acequia_runs"),
+        "{tables:?}"
+    );
+    let fresh = shore.acequia(&["status", "cursos", "--max-age", "1h"]);
+    assert_eq!(fresh.status, Some(0), "{fresh:?}");
+}
