@@ -39,11 +39,13 @@ pub mod failpoint;
 #[doc(hidden)]
 pub mod fuzzing;
 mod http;
+mod http_server;
 mod identity;
 #[cfg(feature = "internals")]
 #[doc(hidden)]
 pub mod internals;
 pub mod landing;
+mod metrics;
 pub mod mode;
 pub mod models;
 pub mod names;
@@ -52,6 +54,7 @@ pub mod pipeline;
 pub mod position;
 mod postgres;
 pub mod progress;
+mod replacement;
 pub mod report;
 mod row_set;
 pub mod runs;

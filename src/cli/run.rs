@@ -167,6 +167,17 @@ pub(super) fn print_report(report: &RunReport, how: &str, printer: &Printer) -> 
         report.streams.iter().map(row),
     )?;
     for stream in &report.streams {
+        if stream.retries > 0 {
+            let text = format!(
+                "stream {}: read again {}, as its source broke off or its table was altered",
+                stream.stream,
+                figures::plural(
+                    usize::try_from(stream.retries).unwrap_or(usize::MAX),
+                    "time"
+                ),
+            );
+            printer.marked(Mark::Warning, &text)?;
+        }
         for change in &stream.schema_changes {
             printer.marked(
                 Mark::Warning,

@@ -122,6 +122,39 @@ impl SecretCommand {
     }
 }
 
+/// A token: as it is written, or as a command prints it.
+#[derive(Debug, Clone)]
+pub enum Token {
+    /// As it is written.
+    Given(Secret),
+    /// What the command prints.
+    Printed(SecretCommand),
+}
+
+impl Token {
+    /// The token to show now.
+    ///
+    /// # Errors
+    /// As [`SecretCommand::secret`].
+    pub async fn current(&self) -> Result<Secret> {
+        match self {
+            Self::Given(token) => Ok(token.clone()),
+            Self::Printed(command) => command.secret_elsewhere().await,
+        }
+    }
+
+    /// Notes that a token was refused. Returns whether another may be had.
+    pub fn refused(&self, token: &Secret) -> bool {
+        match self {
+            Self::Given(_) => false,
+            Self::Printed(command) => {
+                command.forget(token);
+                true
+            }
+        }
+    }
+}
+
 /// Why there is no secret.
 struct Failure {
     what: String,

@@ -14,6 +14,18 @@ impl FollowObserver {
     pub fn new(told: impl Fn(&FollowEvent) + Send + Sync + 'static) -> Self {
         Self(Arc::new(told))
     }
+
+    /// An observer that writes a connection which is lost, and found again, to the log.
+    pub(super) fn of_the_log() -> Self {
+        Self::new(|event| match event {
+            FollowEvent::Broken { wait } => tracing::warn!(
+                "the connection to the source was lost; trying again in {} s",
+                wait.as_secs()
+            ),
+            FollowEvent::Connected => tracing::warn!("connected to the source again"),
+            _ => {}
+        })
+    }
 }
 
 impl std::fmt::Debug for FollowObserver {

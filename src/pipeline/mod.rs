@@ -19,6 +19,8 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{self, Pipeline, PostgresChanges, StreamSource};
 use crate::error::{Error, Result};
 use crate::landing::Landing;
+use crate::metrics::endpoint::Endpoint;
+use crate::metrics::exposition::Samples;
 use crate::source::Source;
 use crate::source::postgres::Postgres;
 
@@ -29,6 +31,7 @@ pub mod landed_loads;
 pub mod live_page;
 mod load_step;
 mod loader;
+mod metrics;
 pub mod models;
 mod notices;
 pub mod page;
@@ -41,6 +44,7 @@ mod recovery;
 pub mod replay;
 mod replication;
 pub mod report;
+mod retry;
 pub mod runs;
 mod slot_owner;
 pub mod status;
@@ -53,6 +57,7 @@ mod watch;
 use crate::progress::Progress;
 pub use follow::{FollowEvent, FollowObserver};
 use loader::Loader;
+use metrics::Measured;
 use models::ModelsStep;
 use notices::Notices;
 pub use notices::notice_of_configuration;
@@ -123,14 +128,30 @@ pub async fn run(pipeline: Pipeline, options: RunOptions) -> Result<RunReport> {
             return Err(error);
         }
     };
-    let record = Record::of(&pipeline, &landing, options.follow.is_some());
+    let follows = options.follow.is_some();
+    let record = Record::of(&pipeline, &landing, follows);
     let notices = Notices::of(&pipeline, Some(&landing), Some(record.run_id()));
-    let watch = options.follow.is_some().then(|| Arc::new(Watch::default()));
+    let watch = follows.then(|| Arc::new(Watch::default()));
+    let measured = Measured::of(&pipeline);
+    let metrics = pipeline.metrics.clone();
+    let endpoint = match metrics.as_ref().and_then(|metrics| metrics.listen) {
+        Some(address) if follows => Some(Endpoint::bind(address).await?),
+        _ => None,
+    };
+    let progress = options.progress.clone();
     let running = run_streams(pipeline, options, landing, &record, watch.as_ref());
     let mut ended = match &watch {
-        Some(watch) => watch.beside(&record, notices.as_ref(), running).await,
-        None => running.await,
+        Some(watch) => {
+            let running = watch.beside(&record, notices.as_ref(), running);
+            let (watch, measured) = (Arc::clone(watch), measured.clone());
+            let measure = move || measured.now(&watch, &progress);
+            Box::pin(answering(endpoint, measure, running)).await
+        }
+        None => Box::pin(running).await,
     };
+    if let Some(path) = metrics.and_then(|metrics| metrics.textfile) {
+        measured.write(&ended, &path);
+    }
     if let Err(error) = &ended {
         record.keep_failed(error).await;
     }
@@ -200,20 +221,13 @@ async fn run_streams(
             .into_iter()
             .map(|(place, changes, run)| (place, (changes.clone(), run)))
             .unzip();
-        let follow = options.follow.clone().map(|user| match watch {
-            Some(watch) => {
-                let names = streams.iter().map(|(_, run)| run.stream.name.clone());
-                watch.observer(name, names.collect(), user)
-            }
-            None => user,
-        });
         let run = ReplicationRun {
             source: Postgres::new(source)?,
             configured: source.replication.streams.clone(),
             streams,
             loader: loader.clone(),
             jobs: options.jobs.get(),
-            follow,
+            follow: observer(options.follow.as_ref(), watch, name, &pipeline),
             models: models.clone(),
             page: page.clone(),
             stop: options.interrupt.child_token(),
@@ -224,11 +238,7 @@ async fn run_streams(
     }
     for (place, run) in alone {
         work.push(Box::pin(async move {
-            let report = Box::pin(run.run()).await;
-            if let Some(watch) = watch {
-                watch.ended(&report);
-            }
-            vec![(place, report)]
+            vec![(place, run_alone(run, watch).await)]
         }));
     }
     let working = stream_of(work)
@@ -244,9 +254,8 @@ async fn run_streams(
     make_of_loads(models.as_deref(), page.as_deref()).await;
     let ended = !options.interrupt.is_cancelled();
     if let Some(retention) = pipeline.retention.filter(|_| ended) {
-        for (_, report) in &mut reports {
-            prune_after(&pipeline, retention, &landing, &loader, report).await;
-        }
+        let reports = reports.iter_mut().map(|(_, report)| report);
+        prune_after(&pipeline, retention, &landing, &loader, reports).await;
     }
     let report = RunReport {
         pipeline: pipeline.name.clone(),
@@ -326,15 +335,64 @@ async fn prune_after(
     retention: TimeDelta,
     landing: &Landing,
     loader: &Loader,
-    report: &mut StreamReport,
+    reports: impl Iterator<Item = &mut StreamReport>,
 ) {
-    let stream = &report.stream;
-    if let Err(error) = prune::after_run(&pipeline.name, stream, landing, loader, retention).await {
-        report.warnings.push(format!(
-            "loads past their retention could not be removed: {}",
-            error.report()
-        ));
+    for report in reports {
+        let stream = &report.stream;
+        let pruned = prune::after_run(&pipeline.name, stream, landing, loader, retention).await;
+        if let Err(error) = pruned {
+            report.warnings.push(format!(
+                "loads past their retention could not be removed: {}",
+                error.report()
+            ));
+        }
     }
+}
+
+/// Does the work of a run, and beside it answers who asks for metrics.
+async fn answering<T>(
+    endpoint: Option<Endpoint>,
+    measure: impl Fn() -> Samples + Send + Sync + 'static,
+    work: impl Future<Output = T>,
+) -> T {
+    let Some(endpoint) = endpoint else {
+        return work.await;
+    };
+    let done = CancellationToken::new();
+    let working = async {
+        let ended = work.await;
+        done.cancel();
+        ended
+    };
+    let (ended, ()) = tokio::join!(working, endpoint.serve(&done, measure));
+    ended
+}
+
+/// Who is told of the events of a source's streams of changes, in a run that follows.
+fn observer(
+    user: Option<&FollowObserver>,
+    watch: Option<&Arc<Watch>>,
+    source: &str,
+    pipeline: &Pipeline,
+) -> Option<FollowObserver> {
+    let user = user?.clone();
+    let Some(watch) = watch else {
+        return Some(user);
+    };
+    let followed = pipeline.streams.iter().filter(|stream| {
+        stream.source == source && matches!(stream.from, StreamSource::Changes(_))
+    });
+    let names = followed.map(|stream| stream.name.clone());
+    Some(watch.observer(source, names.collect(), user))
+}
+
+/// Runs a stream that is not followed.
+async fn run_alone(run: StreamRun, watch: Option<&Arc<Watch>>) -> StreamReport {
+    let report = Box::pin(run.run()).await;
+    if let Some(watch) = watch {
+        watch.ended(&report);
+    }
+    report
 }
 
 fn open_landing(pipeline: &Pipeline) -> Result<Landing> {

@@ -84,6 +84,8 @@ pub struct StreamReport {
     pub position_after: Option<Position>,
     /// The wall time, in seconds.
     pub seconds: f64,
+    /// How often the stream was read again within the run, because its source broke off or somebody altered its table.
+    pub retries: u32,
     /// The error, with its causes and the remedy.
     pub error: Option<String>,
     /// The changes of the table's columns, which follow the source's.
@@ -158,6 +160,7 @@ impl StreamReport {
             position_before: None,
             position_after: None,
             seconds: 0.0,
+            retries: 0,
             error: None,
             schema_changes: Vec::new(),
             warnings: Vec::new(),

@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::follow::{FollowEvent, FollowObserver};
 use super::name_stream;
 use super::report::StreamReport;
+use super::retry::broke_off;
 use super::stream::{Landed, StreamRun};
 use crate::config::PostgresChanges;
 use crate::error::{Error, Result};
@@ -15,7 +16,7 @@ use crate::shape::Seen;
 use crate::source::OpenStream;
 use crate::source::postgres::replication::slot::Slot;
 use crate::source::postgres::replication::table::Table;
-use crate::source::postgres::replication::{Replication, Resume, Standing, Start, is_broken};
+use crate::source::postgres::replication::{Replication, Resume, Standing, Start};
 
 /// A stream in progress.
 pub(super) struct StreamTask {
@@ -73,7 +74,7 @@ impl StreamTask {
     /// Tells the error that stopped the stream, once, unless it is that the source is away or the run was stopped.
     pub(super) fn tell_failure(&mut self, told: &FollowObserver) {
         let error = self.failure.as_ref();
-        let error = error.filter(|error| !is_broken(error) && !matches!(error, Error::Interrupted));
+        let error = error.filter(|error| !broke_off(error) && !matches!(error, Error::Interrupted));
         if let Some(error) = error.filter(|_| !self.is_told) {
             (told.0)(&FollowEvent::Failed {
                 stream: self.run.stream.name.clone(),

@@ -36,6 +36,18 @@ struct State {
     current: BTreeSet<StreamName>,
     /// The sources that are away, since when, and their streams.
     away: BTreeMap<String, (Instant, BTreeSet<StreamName>)>,
+    /// What was loaded of the sources that are followed.
+    loaded: BTreeMap<String, Loaded>,
+}
+
+/// What was loaded of a source since it is followed.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Loaded {
+    pub(super) connected: bool,
+    pub(super) batches: u64,
+    pub(super) changes: u64,
+    /// Of the last batch.
+    pub(super) lag: Option<Duration>,
 }
 
 impl Watch {
@@ -55,6 +67,17 @@ impl Watch {
 
     fn observe(&self, source: &str, streams: &BTreeSet<StreamName>, event: &FollowEvent) {
         let mut state = self.state();
+        let loaded = state.loaded.entry(source.to_owned()).or_default();
+        match event {
+            FollowEvent::CaughtUp | FollowEvent::Connected => loaded.connected = true,
+            FollowEvent::Broken { .. } => loaded.connected = false,
+            FollowEvent::Batch { changes, lag } => {
+                loaded.batches += 1;
+                loaded.changes += changes;
+                loaded.lag = Some(*lag);
+            }
+            _ => {}
+        }
         match event {
             FollowEvent::CaughtUp => {
                 for stream in streams {
@@ -103,8 +126,13 @@ impl Watch {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What was loaded of each source.
+    pub(super) fn sources(&self) -> BTreeMap<String, Loaded> {
+        self.state().loaded.clone()
+    }
+
     /// What was found, and the streams that are up to date.
-    fn now(&self) -> (Found, BTreeSet<StreamName>) {
+    pub(super) fn now(&self) -> (Found, BTreeSet<StreamName>) {
         let state = self.state();
         let (mut found, mut current) = (state.found.clone(), state.current.clone());
         for (source, (since, streams)) in &state.away {

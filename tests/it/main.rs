@@ -33,6 +33,7 @@ mod library;
 mod memory;
 mod models;
 mod notices;
+mod observability;
 mod order;
 mod password_command;
 mod pending;

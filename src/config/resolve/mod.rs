@@ -18,6 +18,7 @@ use crate::names::{MAX_NAME, StreamName};
 mod address;
 mod crm;
 mod destination;
+mod metrics;
 mod models;
 mod notify;
 mod problems;
@@ -105,6 +106,7 @@ impl Document {
         let destination = self.destination(selection, problems);
         let report = self.report(problems);
         let notify = self.resolve_notify(problems);
+        let metrics = self.metrics(problems);
 
         let selected = self.select(&selection.streams, problems);
         let used: BTreeSet<&str> = selected
@@ -135,6 +137,7 @@ impl Document {
             models: models?,
             report: report?,
             notify: notify?,
+            metrics: metrics?,
         })
     }
 

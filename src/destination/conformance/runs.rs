@@ -46,7 +46,7 @@ pub(crate) fn a_run_is_read_as_it_was_kept<S: Subject>() {
 pub(crate) fn a_run_that_is_kept_again_takes_its_own_place<S: Subject>() {
     let mut fixture = Fixture::<S>::new();
     let (first, second) = (run(0), run(1));
-    fixture.db.keep_runs(&[first.clone()]).unwrap();
+    fixture.db.keep_runs(std::slice::from_ref(&first)).unwrap();
     let again = RunRecord {
         status: RunStatus::Lost,
         inserted: 7,

@@ -584,7 +584,7 @@ impl Destination for Lake {
 
     fn keep_runs(&mut self, kept: &[RunRecord]) -> Result<()> {
         self.refuse_read_only()?;
-        runs::keep(&mut self.writer, self.ledger.id.clone(), kept)
+        runs::keep(&mut self.writer, &self.ledger.id, kept)
     }
 
     fn runs(&mut self, before: Option<&RunId>, most: usize) -> Result<Vec<RunRecord>> {

@@ -14,8 +14,8 @@ use super::writer::{Work, Writer};
 ///
 /// # Errors
 /// Where they cannot be kept; they may have been, so they have to be given again, which does no harm.
-pub(super) fn keep(writer: &mut Writer, id: DestinationId, kept: &[RunRecord]) -> Result<()> {
-    prepare(writer, &id)?;
+pub(super) fn keep(writer: &mut Writer, id: &DestinationId, kept: &[RunRecord]) -> Result<()> {
+    prepare(writer, id)?;
     let table = writer.table(RUNS);
     writer.begin(Work::default())?;
     let written = runs::keep(writer, &table, kept);

@@ -119,7 +119,7 @@ pub(crate) fn read(
     let d = engine.dialect();
     let text = |column| d.cast(column, &ColumnType::Text);
     let order = d.ordered("run_id", &ColumnType::Text);
-    let older = before.map(|before| {
+    let condition = before.map(|before| {
         let before = d.ordered(&d.literal(before.as_str()), &ColumnType::Text);
         format!(" WHERE {order} < {before}")
     });
@@ -130,7 +130,7 @@ pub(crate) fn read(
         d.microseconds("ended_at"),
         text("streams"),
         text("failures"),
-        older.unwrap_or_default(),
+        condition.unwrap_or_default(),
     ))?;
     rows.into_iter()
         .map(|row| record(&Row::new(row, RUNS)))

@@ -10,6 +10,7 @@ use super::contained::contained;
 use super::load_step::LoadStep;
 use super::loader::Loader;
 use super::report::{Status, StreamReport};
+use super::retry::Retries;
 use super::wait::{GRACE, given_up_after_a_stop, unless_stopped};
 use super::{name_stream, named, recovery};
 use crate::config::{Pipeline, Stream};
@@ -108,24 +109,39 @@ impl StreamRun {
 
     async fn sync(&mut self, report: &mut StreamReport) -> Result<()> {
         self.recover(report).await?;
-        for _ in 1..ATTEMPTS {
-            match self.read_and_load(report).await {
-                Err(error) if gave_way(&error) && !self.stop.is_cancelled() => {
-                    tracing::warn!("stream {} is read anew: {error}", self.stream.name);
-                }
+        let mut retries = Retries::new();
+        let mut gave_ways = 1;
+        loop {
+            let error = match self.read_and_load(report, &mut retries).await {
+                Err(error) if !self.stop.is_cancelled() => error,
                 ended => return ended,
+            };
+            if gave_way(&error) && gave_ways < ATTEMPTS {
+                gave_ways += 1;
+                tracing::warn!("stream {} is read anew: {error}", self.stream.name);
+            } else {
+                let what = format!("stream {}", self.stream.name);
+                if !retries.again(&error, &what, &self.stop).await {
+                    return Err(error);
+                }
             }
+            report.retries += 1;
+            self.counters.begin_anew();
         }
-        self.read_and_load(report).await
     }
 
     /// Opens, extracts, lands and loads the stream.
-    async fn read_and_load(&mut self, report: &mut StreamReport) -> Result<()> {
+    async fn read_and_load(
+        &mut self,
+        report: &mut StreamReport,
+        retries: &mut Retries,
+    ) -> Result<()> {
         let what = format!(
             "the source `{}` to answer for stream {} (it may be busy, or what is to be read is locked by another)",
             self.stream.source, self.stream.name
         );
         let opened = unless_stopped(&self.stop, what, OpenStream::open(&self.stream.from)).await?;
+        retries.reached();
         self.load_opened(opened, report).await
     }
 

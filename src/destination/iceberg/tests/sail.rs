@@ -134,6 +134,7 @@ impl Subject for OnSail {
 pub(super) fn engine(url: &str) -> Engine {
     Engine {
         url: Secret::new(url),
+        token: None,
         catalog: Some(testkit::Sail::CATALOG.to_owned()),
     }
 }
