@@ -36,6 +36,8 @@ mod many_tables;
 mod masks;
 mod memory;
 mod models;
+mod notices;
+mod observability;
 mod order;
 mod password_command;
 mod pending;
