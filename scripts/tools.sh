@@ -44,3 +44,7 @@ DBT_FOLDER=$TOOLS/dbt
 # Sail, an engine that speaks Spark Connect, likewise: bin/sail.
 SAIL_PACKAGES=sail.txt
 SAIL_FOLDER=$TOOLS/sail
+
+# Spark with Iceberg, and a service in front of it that speaks Spark Connect, likewise: bin/python, jars/*.jar.
+SPARK_PACKAGES=spark.txt
+SPARK_FOLDER=$TOOLS/spark

@@ -44,6 +44,7 @@ mod identity;
 #[doc(hidden)]
 pub mod internals;
 pub mod landing;
+pub mod layout;
 pub mod mode;
 pub mod models;
 pub mod names;

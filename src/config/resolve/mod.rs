@@ -18,6 +18,7 @@ use crate::names::{MAX_NAME, StreamName};
 mod address;
 mod crm;
 mod destination;
+mod layout;
 mod models;
 mod problems;
 mod report;

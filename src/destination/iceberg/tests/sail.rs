@@ -1,20 +1,19 @@
-//! The lake with Sail as what writes the rows: an engine elsewhere, over Spark Connect.
+//! The lake with Sail as what writes the rows: it has no branches.
 
+use testkit::proxy::Loss;
+
+use super::elsewhere::{Elsewhere, Kind};
 use super::*;
-use crate::config::Engine;
 
 conformance!(OnSail);
 
-/// A namespace whose tables Sail writes, and a DuckDB reads.
-pub(super) struct OnSail(pub(super) Namespace);
+pub(super) type OnSail = Elsewhere<Sail>;
 
-impl Subject for OnSail {
-    type Destination = Lake;
-    const DIALECT: Dialect = Dialect::DuckDb;
-    const NAME: &'static str = "iceberg";
+pub(super) struct Sail;
+
+impl Kind for Sail {
+    const CATALOG: &'static str = testkit::Sail::CATALOG;
     const TESTS: &'static str = module_path!();
-    const COLUMNS: &'static str = Namespace::COLUMNS;
-    const KEEPS_SIGN_OF_ZERO: bool = false;
     const KEEPS_CHANGELOG: bool = false;
     const EXCEPTIONS: &'static [(&'static str, &'static str)] = &[
         (
@@ -56,7 +55,7 @@ impl Subject for OnSail {
         ("values::dates_and_times", "as with DuckDB as the writer"),
         (
             "replacements::parts_lie_wherever_they_lie",
-            "an engine takes some letters of a path for a pattern; see sail_failures",
+            "an engine takes some letters of a path for a pattern; see failures",
         ),
         (
             "changelog::the_changelog_keeps_every_change",
@@ -80,59 +79,36 @@ impl Subject for OnSail {
         ),
         (
             "crashes::a_crash_before_the_commit_leaves_no_trace",
-            "without branches rows come before their position; see sail_failures",
+            "without branches rows come before their position; see failures",
         ),
     ];
 
-    fn new() -> Self {
-        let sail = testkit::Sail::shared().unwrap();
-        let mut place = Namespace::new();
-        place.lake.engine = Some(engine(&sail.url()));
-        Self(place)
+    const LOSSES: &'static [Loss] = &[
+        Loss::Cut,
+        Loss::Instead(500),
+        Loss::Instead(503),
+        Loss::Unsent,
+        Loss::Refused(503),
+    ];
+    const POINTS: &'static [&'static str] = &[
+        "claimed",
+        "staging",
+        "staged",
+        "before_commit",
+        "after_commit",
+    ];
+    const NAME: &'static str = "sail";
+    type Server = testkit::Sail;
+
+    fn url() -> String {
+        testkit::Sail::shared().unwrap().url()
     }
 
-    #[cfg(feature = "failpoints")]
-    fn at(address: &str) -> Self {
-        let (address, url) = address.rsplit_once('|').unwrap();
-        let mut place = Namespace::at(address);
-        place.lake.engine = Some(engine(url));
-        Self(place)
+    fn start(catalog: &str) -> testkit::Sail {
+        testkit::Sail::start(testkit::Lake::shared().unwrap(), catalog).unwrap()
     }
 
-    #[cfg(feature = "failpoints")]
-    fn address(&self) -> String {
-        let engine = self.0.lake.engine.as_ref().unwrap();
-        format!("{}|{}", self.0.address(), engine.url.reveal())
-    }
-
-    fn open(&self, dataset: &str) -> Result<Lake> {
-        Lake::open("lake", &self.0.lake, &self.0.real(dataset))
-    }
-
-    fn open_read_only(&self, dataset: &str) -> Result<Option<Lake>> {
-        self.0.open_read_only(dataset)
-    }
-
-    fn execute(&self, db: &Lake, sql: &str) {
-        self.0.execute(db, sql);
-    }
-
-    fn query(&self, db: &Lake, sql: &str) -> Vec<String> {
-        self.0.query(db, sql)
-    }
-
-    fn type_name(column_type: &ColumnType) -> String {
-        Namespace::type_name(column_type)
-    }
-
-    fn odd_name(word: &str) -> String {
-        Namespace::odd_name(word)
-    }
-}
-
-pub(super) fn engine(url: &str) -> Engine {
-    Engine {
-        url: Secret::new(url),
-        catalog: Some(testkit::Sail::CATALOG.to_owned()),
+    fn url_of(server: &testkit::Sail) -> String {
+        server.url()
     }
 }
