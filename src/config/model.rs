@@ -349,11 +349,11 @@ pub struct StreamConfig {
     /// tables' names, as in "{schema}_{table}". Default: "{table}".
     #[serde(default)]
     pub destination_table: Option<String>,
-    /// Iceberg: by what a table is partitioned when it is made, as in ["bucket(16, id)", "day(created_at)"].
+    /// Iceberg: by what a table is partitioned when it is made, as in `["bucket(16, id)", "day(created_at)"]`.
     #[serde(default)]
     pub partition_by: Vec<String>,
     /// Iceberg, with an engine elsewhere: in which order the files of a table keep rows, given to it when it is made, as in
-    /// ["id", "created_at desc"].
+    /// `["id", "created_at desc"]`.
     #[serde(default)]
     pub sort_by: Vec<String>,
     /// How many connections read a large table at once. Default: the number of processors, 4 at most.

@@ -117,11 +117,12 @@ struct LaidOutBy {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 struct Snapshot {
-    snapshot_id: i64,
-    #[serde(default)]
-    parent_snapshot_id: Option<i64>,
-    #[serde(default)]
-    schema_id: Option<i32>,
+    #[serde(rename = "snapshot-id")]
+    id: i64,
+    #[serde(default, rename = "parent-snapshot-id")]
+    parent: Option<i64>,
+    #[serde(default, rename = "schema-id")]
+    schema: Option<i32>,
 }
 
 /// What became of a commit.
@@ -426,13 +427,15 @@ impl Catalog {
         layout: &Layout,
     ) -> Result<Committed> {
         let (partitions, order) = layout::of_table(layout, name, &schema.fields)?;
-        let mut body = json!({"name": name, "schema": schema, "properties": properties});
-        if let Some(partitions) = partitions {
-            body["partition-spec"] = partitions;
+        let mut body = serde_json::Map::new();
+        body.insert("name".to_owned(), json!(name));
+        body.insert("schema".to_owned(), json!(schema));
+        body.insert("properties".to_owned(), json!(properties));
+        let laid_out = [("partition-spec", partitions), ("write-order", order)];
+        for (key, value) in laid_out {
+            body.extend(value.map(|value| (key.to_owned(), value)));
         }
-        if let Some(order) = order {
-            body["write-order"] = order;
-        }
+        let body = Value::Object(body);
         let path = format!("{}/tables", self.namespace());
         self.post(name, &path, &body)
     }
@@ -536,13 +539,13 @@ impl TableMetadata {
 
     /// Whether a snapshot has the schema that the table has now.
     pub(super) fn is_of_this_schema(&self, snapshot: i64) -> bool {
-        let schema = self.known(snapshot).and_then(|of| of.schema_id);
+        let schema = self.known(snapshot).and_then(|of| of.schema);
         schema == Some(self.current_schema_id)
     }
 
     /// The snapshot that one was made from.
     pub(super) fn parent_of(&self, snapshot: i64) -> Option<i64> {
-        self.known(snapshot)?.parent_snapshot_id
+        self.known(snapshot)?.parent
     }
 
     /// The snapshot that the table's own was made from.
@@ -551,7 +554,7 @@ impl TableMetadata {
     }
 
     fn known(&self, snapshot: i64) -> Option<&Snapshot> {
-        self.snapshots.iter().find(|of| of.snapshot_id == snapshot)
+        self.snapshots.iter().find(|of| of.id == snapshot)
     }
 
     /// Its schema now.

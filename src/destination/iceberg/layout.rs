@@ -74,9 +74,10 @@ pub(super) fn of_table(
         .sort_by
         .iter()
         .map(|of| {
-            let (direction, nulls) = match of.descending {
-                false => ("asc", "nulls-first"),
-                true => ("desc", "nulls-last"),
+            let (direction, nulls) = if of.descending {
+                ("desc", "nulls-last")
+            } else {
+                ("asc", "nulls-first")
             };
             json!({
                 "source-id": id(&of.column),

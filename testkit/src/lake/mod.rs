@@ -23,6 +23,7 @@ use crate::host::{free_ports, log_tail, supervise, wait};
 
 mod pyiceberg;
 mod sail;
+mod server;
 mod spark;
 
 use pyiceberg::PyIceberg;

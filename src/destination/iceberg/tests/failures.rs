@@ -203,6 +203,15 @@ fn overtake<E: Kind>(namespace: &str, staged: StagedLoad) -> impl FnOnce() + Sen
     }
 }
 
+fn once_more(load: &StagedLoad) -> StagedLoad {
+    StagedLoad {
+        manifest: load.manifest.clone(),
+        parts: load.parts.clone(),
+        contract: load.contract,
+        layout: load.layout.clone(),
+    }
+}
+
 fn overtaken(disposition: Disposition) -> &'static [&'static str] {
     match disposition {
         Disposition::Append => &["1|10", "2|20", "2|21", "3|30", "3|31", "4|40"],
@@ -220,12 +229,7 @@ fn a_statement_that_a_dead_run_left_running_changes_nothing<E: Kind>() {
         let namespace = place.0.name.clone();
         let mut fixture = begun(place, disposition);
         let load = fixture.stage(&next(disposition));
-        let other = StagedLoad {
-            manifest: load.manifest.clone(),
-            parts: load.parts.clone(),
-            contract: load.contract,
-            layout: load.layout.clone(),
-        };
+        let other = once_more(&load);
         proxy.before(
             "POST",
             "/tables/ventas",
@@ -251,12 +255,7 @@ fn of_two_runs_that_apply_one_load_at_once_one_does<E: Kind>() {
             let namespace = place.0.name.clone();
             let mut fixture = begun(place, disposition);
             let load = fixture.stage(&next(disposition));
-            let other = StagedLoad {
-                manifest: load.manifest.clone(),
-                parts: load.parts.clone(),
-                contract: load.contract,
-                layout: load.layout.clone(),
-            };
+            let other = once_more(&load);
             proxy.before(
                 "POST",
                 "/tables/ventas",

@@ -210,7 +210,7 @@ fn keeps_what_it_is_laid_out_by<S: Subject<Destination = Lake>>() {
     first.layout = layout(&["bucket(3, codigo)"], &[]);
     fixture.load(&first);
     let anew = load(None, 2)
-        .with("codigo", "int64", longs((0..i64::from(ROWS)).map(|n| n)))
+        .with("codigo", "int64", longs(0..i64::from(ROWS)))
         .full_refresh();
     let report = fixture.try_load(&anew).unwrap_err().report();
     assert!(
