@@ -21,7 +21,9 @@ mod crm;
 mod destination;
 mod layout;
 mod masks;
+mod metrics;
 mod models;
+mod notify;
 mod problems;
 mod report;
 mod source;
@@ -108,6 +110,8 @@ impl Document {
         let retention = self.retention(problems);
         let destination = self.destination(selection, problems);
         let report = self.report(problems);
+        let notify = self.resolve_notify(problems);
+        let metrics = self.metrics(problems);
 
         let selected = self.select(&selection.streams, problems);
         let used: BTreeSet<&str> = selected
@@ -138,6 +142,8 @@ impl Document {
             models: models?,
             report: report?,
             expansion: self.expansion.clone(),
+            notify: notify?,
+            metrics: metrics?,
         })
     }
 

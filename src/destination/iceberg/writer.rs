@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::fmt;
 
+use arrow::array::RecordBatch;
 use tempfile::TempDir;
 
 use crate::config::Secret;
@@ -308,6 +309,15 @@ impl SqlEngine for Writer {
 
     fn reserves(&self, name: &str) -> bool {
         state::reserves(name)
+    }
+
+    fn read(
+        &mut self,
+        sql: &str,
+        columns: &[Column],
+        each: &mut dyn FnMut(RecordBatch) -> Result<()>,
+    ) -> Result<()> {
+        self.session.read(sql, columns, each)
     }
 
     fn create_schema(&mut self) -> Result<()> {

@@ -3,6 +3,8 @@
 
 use std::collections::HashMap;
 
+use arrow::array::RecordBatch;
+
 use crate::destination::StagedLoad;
 use crate::destination::duckdb;
 use crate::destination::iceberg::catalog::{Catalog, TableMetadata};
@@ -319,6 +321,18 @@ impl SqlEngine for Run<'_> {
 
     fn reserves(&self, name: &str) -> bool {
         state::reserves(name)
+    }
+
+    /// Rows are read back by the catalog's own writer.
+    fn read(
+        &mut self,
+        _sql: &str,
+        _columns: &[Column],
+        _each: &mut dyn FnMut(RecordBatch) -> Result<()>,
+    ) -> Result<()> {
+        Err(Error::internal(
+            "rows are not read back from an engine elsewhere",
+        ))
     }
 
     fn create_schema(&mut self) -> Result<()> {

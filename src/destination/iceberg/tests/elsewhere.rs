@@ -82,6 +82,7 @@ impl<E: Kind> Subject for Elsewhere<E> {
     const NAME: &'static str = "iceberg";
     const TESTS: &'static str = E::TESTS;
     const COLUMNS: &'static str = Namespace::COLUMNS;
+    const RUNS: &'static str = Namespace::RUNS;
     const KEEPS_SIGN_OF_ZERO: bool = false;
     const KEEPS_CHANGELOG: bool = E::KEEPS_CHANGELOG;
     const EXCEPTIONS: &'static [(&'static str, &'static str)] = E::EXCEPTIONS;
@@ -138,6 +139,7 @@ impl<E: Kind> Subject for Elsewhere<E> {
 pub(super) fn engine<E: Kind>(url: &str) -> Engine {
     Engine {
         url: Secret::new(url),
+        token: None,
         catalog: Some(E::CATALOG.to_owned()),
     }
 }
