@@ -30,6 +30,7 @@
 mod change;
 pub mod config;
 mod destination;
+pub mod discovery;
 mod error;
 mod evolution;
 mod exact;
@@ -38,13 +39,16 @@ pub mod failpoint;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
+mod glob;
 mod http;
 mod http_server;
 mod identity;
 #[cfg(feature = "internals")]
 #[doc(hidden)]
 pub mod internals;
+mod known_tables;
 pub mod landing;
+mod mask;
 mod metrics;
 pub mod mode;
 pub mod models;
@@ -68,9 +72,11 @@ mod source;
 pub use config::{Document, Pipeline, Selection};
 pub use error::{Error, Result};
 pub use pipeline::check::check;
+pub use pipeline::discover::discover;
 pub use pipeline::plan::plan;
 pub use pipeline::replay::{ReplayOptions, replay};
 pub use pipeline::runs::runs;
 pub use pipeline::status::status;
+pub use pipeline::tables::{TablesFrom, look_up_tables};
 pub use pipeline::{RunOptions, run};
 pub use progress::Progress;

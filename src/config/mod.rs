@@ -11,11 +11,14 @@ use sha2::{Digest, Sha256};
 
 use crate::error::Result;
 pub use crate::evolution::SchemaContract;
+use crate::mask::Masks;
 use crate::mode::{Changes, Disposition, Mode};
 use crate::names::{StreamName, hex};
 
+mod defaults;
 pub mod document;
 pub mod environment;
+pub mod expansion;
 pub mod hubspot;
 pub mod metrics;
 pub mod model;
@@ -24,11 +27,13 @@ pub mod postgres;
 pub mod report;
 pub mod resolve;
 pub mod secret_command;
+pub mod source_url;
 pub(crate) mod suggest;
 mod table_name;
 mod units;
 
 pub use document::Document;
+pub use expansion::Expansion;
 pub use hubspot::{HubSpotObject, HubSpotSource};
 pub use metrics::Metrics;
 pub use model::{NullCursor, Reader};
@@ -64,6 +69,8 @@ pub struct Pipeline {
     pub notify: Option<Notify>,
     /// Where metrics are had, if the configuration says.
     pub metrics: Option<Metrics>,
+    /// What became of entries with `tables`.
+    pub expansion: Expansion,
 }
 
 /// Where a pipeline's models are, and what they are made of.
@@ -253,10 +260,15 @@ pub enum StreamSource {
 impl Pipeline {
     /// The sources that the streams read, by name: each, or the error in its configuration.
     pub fn sources(&self) -> BTreeMap<&str, Result<Source>> {
-        let streams = self.streams.iter();
-        streams
-            .map(|stream| (stream.source.as_str(), stream.from.source()))
-            .collect()
+        let mut sources: BTreeMap<&str, Result<Source>> = BTreeMap::new();
+        for stream in &self.streams {
+            let known = sources.get(stream.source.as_str());
+            // A stream may be refused for a reason of its own.
+            if known.is_none_or(Result::is_err) {
+                sources.insert(&stream.source, stream.from.source());
+            }
+        }
+        sources
     }
 }
 
@@ -296,6 +308,15 @@ impl Stream {
         match &self.from {
             StreamSource::Changes(changes) => Some(changes.changes),
             StreamSource::Rows(_) | StreamSource::HubSpot(_) => None,
+        }
+    }
+
+    /// What takes the place of columns' values.
+    pub fn masks(&self) -> &Masks {
+        match &self.from {
+            StreamSource::Rows(rows) => &rows.columns.masks,
+            StreamSource::Changes(changes) => &changes.columns.masks,
+            StreamSource::HubSpot(object) => &object.masks,
         }
     }
 

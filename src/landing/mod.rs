@@ -39,6 +39,7 @@ mod probe;
 mod process;
 pub mod runs;
 pub(crate) mod slot;
+mod tables;
 pub mod told;
 pub(crate) mod writer;
 

@@ -26,6 +26,7 @@ use crate::source::postgres::Postgres;
 
 pub mod check;
 mod contained;
+pub mod discover;
 mod follow;
 pub mod landed_loads;
 pub mod live_page;
@@ -50,6 +51,7 @@ mod slot_owner;
 pub mod status;
 mod stream;
 mod stream_task;
+pub mod tables;
 pub mod teardown;
 mod wait;
 mod watch;
@@ -175,12 +177,9 @@ async fn run_streams(
     let began = Instant::now();
     let opened = Loader::open(&pipeline, &landing, &options.interrupt);
     let (loader, warnings) = opened.await?;
-    let states = given_up_after_a_stop(
-        &options.interrupt,
-        GRACE,
-        loader.call(|destination| destination.states()),
-    )
-    .await?;
+    tables::note(&pipeline, &landing).await?;
+    let asked = loader.call(|destination| destination.states());
+    let states = given_up_after_a_stop(&options.interrupt, GRACE, asked).await?;
     let models = ModelsStep::of(&pipeline, &options, &loader).map(Arc::new);
     let pipeline = Arc::new(pipeline);
     let page = PageStep::of(&pipeline, &landing, &loader, &options.interrupt).map(Arc::new);
@@ -199,11 +198,14 @@ async fn run_streams(
             stop: options.interrupt.child_token(),
         };
         match &stream.from {
-            StreamSource::Changes(changes) => {
+            // A stream that cannot be read fails alone.
+            StreamSource::Changes(changes) if changes.source.is_ok() => {
                 let runs = by_source.entry(&stream.source).or_default();
                 runs.push((place, changes, run));
             }
-            StreamSource::Rows(_) | StreamSource::HubSpot(_) => alone.push((place, run)),
+            StreamSource::Changes(_) | StreamSource::Rows(_) | StreamSource::HubSpot(_) => {
+                alone.push((place, run));
+            }
         }
     }
     let without_changes: BTreeSet<&str> = alone
@@ -251,6 +253,7 @@ async fn run_streams(
     reports.sort_by_key(|(place, _)| *place);
     let found = without_changes.iter().copied().zip(left);
     warn(&pipeline, &mut reports, warnings, found);
+    tell_of_tables(&pipeline, &mut reports);
     make_of_loads(models.as_deref(), page.as_deref()).await;
     let ended = !options.interrupt.is_cancelled();
     if let Some(retention) = pipeline.retention.filter(|_| ended) {
@@ -296,6 +299,20 @@ fn warn<'a>(
             |(place, _): &&mut (usize, StreamReport)| source_of(pipeline, *place) == source;
         if let Some((_, report)) = reports.iter_mut().find(of_source) {
             report.warnings.extend(warnings);
+        }
+    }
+}
+
+/// Adds what was found out about the tables of streams with `tables` to the reports: to that of the stream, or to the first.
+fn tell_of_tables(pipeline: &Pipeline, reports: &mut [(usize, StreamReport)]) {
+    for (stream, note) in pipeline.expansion.notes() {
+        let place = stream.map_or(Some(0), |stream| {
+            reports
+                .iter()
+                .position(|(_, report)| report.stream == *stream)
+        });
+        if let Some((_, report)) = place.and_then(|place| reports.get_mut(place)) {
+            report.warnings.push(note.to_owned());
         }
     }
 }

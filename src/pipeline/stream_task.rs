@@ -7,7 +7,7 @@ use super::follow::{FollowEvent, FollowObserver};
 use super::name_stream;
 use super::report::StreamReport;
 use super::retry::broke_off;
-use super::stream::{Landed, StreamRun};
+use super::stream::{Landed, StreamRun, refuse_other_masks};
 use crate::config::PostgresChanges;
 use crate::error::{Error, Result};
 use crate::position::{Lsn, LsnPosition, Position};
@@ -137,6 +137,7 @@ impl StreamTask {
             return Err(Error::config("the stream was read by a cursor so far")
                 .remedy("begin its changes with a snapshot: `acequia run STREAM --full-refresh`"));
         };
+        refuse_other_masks(&run.stream, &state.schema)?;
         let columns = state.schema.columns.iter();
         replication.start_of(&Standing {
             stream: &self.stream,

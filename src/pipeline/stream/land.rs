@@ -103,12 +103,13 @@ impl StreamRun {
             return Ok(Landed::Nothing(complete.position.map(Box::new)));
         };
         let known = self.state.as_ref().map(|state| &state.schema);
-        let schema = without_unused(
+        let mut schema = without_unused(
             known.filter(|_| !self.full_refresh),
             schema,
             &expected.misfits,
             &complete.used,
         );
+        self.stream.masks().note(&mut schema);
         let mut manifest = self.manifest(&address, schema, expected.from, parts);
         manifest.primary_key = expected.primary_key;
         manifest.key_is_unique = expected.key_is_unique;
@@ -144,6 +145,7 @@ impl StreamRun {
             &self.landing,
             address,
             self.pipeline.part_size,
+            self.stream.masks(),
             &self.counters,
         );
         let mut lanes = JoinSet::new();
