@@ -27,6 +27,7 @@
 //! [`Progress`] shows how far a run is, and [`RunOptions::interrupt`] stops it; changes that are not committed by then are
 //! undone.
 
+mod array_form;
 mod change;
 pub mod config;
 mod destination;
@@ -48,6 +49,7 @@ mod identity;
 pub mod internals;
 mod known_tables;
 pub mod landing;
+pub mod layout;
 mod mask;
 mod metrics;
 pub mod mode;
@@ -68,6 +70,7 @@ mod shape;
 mod shell;
 pub mod size;
 mod source;
+pub mod verify;
 
 pub use config::{Document, Pipeline, Selection};
 pub use error::{Error, Result};

@@ -10,7 +10,7 @@ use super::Cli;
 const GROUPS: [(&str, &[&str]); 5] = [
     ("Set up", &["init", "discover", "check"]),
     ("Copy", &["run", "replay"]),
-    ("Look", &["status", "runs", "inspect"]),
+    ("Look", &["status", "runs", "inspect", "verify"]),
     ("Analyse", &["models", "report"]),
     ("Keep in order", &["landing", "replication"]),
 ];
@@ -30,6 +30,7 @@ Examples:
   acequia inspect LOAD_ID             see what a load consists of
   acequia replay --destination NAME   build a destination from the landing area
   acequia report                      make one HTML page of what the destination has
+  acequia verify                      see whether the tables are equal to their sources
 
 Exit status:
   0    all well
@@ -99,6 +100,13 @@ pub(super) const MODELS_RUN: &str = "\
 Examples:
   acequia models run                 those that are due
   acequia models run ventas_mes      this one in any case, after what it reads";
+
+pub(super) const VERIFY: &str = "\
+Examples:
+  acequia verify                     every stream with its source
+  acequia verify ventas --show       the rows that differ, with their values
+  acequia verify --counts            the keys alone: what is missing or extra
+  acequia verify --against landing   with the landed loads; no source is asked";
 
 pub(super) const REPORT: &str = "\
 Examples:

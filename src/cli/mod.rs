@@ -31,6 +31,7 @@ pub(crate) mod report;
 pub(crate) mod run;
 pub(crate) mod runs;
 pub(crate) mod status;
+pub(crate) mod verify;
 
 pub(crate) use help::command;
 use printer::{Notices, Printer};
@@ -90,7 +91,7 @@ pub(crate) enum Command {
     /// Write a commented acequia.toml, for your own source with --from
     #[command(after_help = help::INIT)]
     Init(InitArgs),
-    /// List what a source has: tables or objects, rows, sizes, keys, cursors, and how each is best read
+    /// List what a source has: tables or objects, sizes, keys, and how each is best read
     #[command(after_help = help::DISCOVER)]
     Discover(DiscoverArgs),
     /// See whether the configuration, its connections and their privileges work
@@ -121,6 +122,11 @@ pub(crate) enum Command {
     /// Of each stream, applies the newest complete chain of loads, from the last one that made the table anew, or what
     /// follows on the loads that the destination has. The next run goes on from there.
     Replay(ReplayArgs),
+    /// Compare the tables with their sources, row by row, and exit with 1 if they differ
+    ///
+    /// Rows of both sides are hashed and added up in buckets; only where those differ are rows compared. Streams of changes
+    /// are compared at one LSN, while others write. docs/verify.md tells what holds for which stream.
+    Verify(VerifyArgs),
     /// Build, test and show the models: tables that are made of the streams' tables
     ///
     /// `acequia run` builds them after its loads. docs/models.md tells how they are written.
@@ -263,6 +269,42 @@ pub(crate) struct ReplayArgs {
     /// Apply this load alone; may be given several times
     #[arg(long = "load", value_name = "ID")]
     pub(crate) loads: Vec<LoadId>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = help::VERIFY)]
+pub(crate) struct VerifyArgs {
+    #[command(flatten)]
+    pub(crate) selection: SelectionArgs,
+    /// What the tables are compared with
+    #[arg(long, value_name = "SIDE", default_value = "source")]
+    pub(crate) against: AgainstArg,
+    /// Compare only the keys or, of tables without a key, the numbers of rows
+    #[arg(long)]
+    pub(crate) counts: bool,
+    /// Compare a part of the rows, chosen by their keys, as in 1%
+    #[arg(long, value_name = "PART", value_parser = part)]
+    pub(crate) sample: Option<f64>,
+    /// Show up to N rows that differ, with their values [default: 10]
+    #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "10")]
+    pub(crate) show: Option<usize>,
+}
+
+/// What tables are compared with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum AgainstArg {
+    Source,
+    Landing,
+}
+
+fn part(text: &str) -> std::result::Result<f64, String> {
+    let number = text
+        .strip_suffix('%')
+        .and_then(|text| text.trim().parse::<f64>().ok());
+    number
+        .filter(|percent| *percent > 0.0 && *percent <= 100.0)
+        .map(|percent| percent / 100.0)
+        .ok_or_else(|| "write a percentage above 0 and up to 100, as in 1%".to_owned())
 }
 
 #[derive(Debug, Args)]

@@ -3,7 +3,7 @@
 //! `stream` is the path of one stream; `replication` has what streams of changes share on it. A run begins with `recovery`
 //! and ends with `prune` and `record`. `load_step` loads a landed load into the destination, and `loader` is the
 //! destination's thread; `models` are built of what was loaded. `replay` loads from the landing area alone; `check`, `plan`, `status` and `landed_loads` only
-//! read; `report` says what a run did.
+//! read; `report` says what a run did; `verify` compares tables with their sources.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
@@ -53,6 +53,7 @@ mod stream;
 mod stream_task;
 pub mod tables;
 pub mod teardown;
+pub mod verify;
 mod wait;
 mod watch;
 

@@ -274,7 +274,7 @@ impl ReplicationRun {
 
     /// Reads the log once for the streams that have a position, and loads each. Returns a summary, if there was anything to
     /// read.
-    async fn read(
+    pub(super) async fn read(
         &self,
         replication: &mut Replication,
         tasks: &mut [StreamTask],
@@ -610,7 +610,7 @@ fn waits_for_tables(tasks: &[StreamTask]) -> String {
 }
 
 /// A summary of one reading of the log.
-struct ReadSummary {
+pub(super) struct ReadSummary {
     reached: Lsn,
     changes: u64,
     commit: Option<i64>,

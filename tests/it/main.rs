@@ -52,6 +52,7 @@ mod support;
 mod text_format;
 mod tls;
 mod types;
+mod verify;
 mod versions;
 mod waiting;
 mod warehouse;

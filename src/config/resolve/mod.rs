@@ -19,6 +19,7 @@ use crate::names::{MAX_NAME, StreamName};
 mod address;
 mod crm;
 mod destination;
+mod layout;
 mod masks;
 mod metrics;
 mod models;
@@ -140,9 +141,9 @@ impl Document {
             streams,
             models: models?,
             report: report?,
+            expansion: self.expansion.clone(),
             notify: notify?,
             metrics: metrics?,
-            expansion: self.expansion.clone(),
         })
     }
 
