@@ -288,7 +288,8 @@ impl Document {
             (None, None) => Ok(CatalogAccess::Open),
             (None, Some(token)) => Ok(CatalogAccess::Token(token)),
             (Some(_), Some(_)) => {
-                let what = "there is a `token`, or a `token_command`, as well";
+                let key = config.token.as_ref().map_or("token_command", |_| "token");
+                let what = format!("there is a `{key}` as well");
                 Err(problems.add(&place, what, "leave one of the two out"))
             }
             (Some(credential), None) => {
