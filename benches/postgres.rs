@@ -164,6 +164,8 @@ impl Landed {
             manifest,
             parts: Parts::Local(self.parts.files.clone()),
             contract: SchemaContract::Evolve,
+            pre_sql: Vec::new(),
+            post_sql: Vec::new(),
         }
     }
 }

@@ -143,7 +143,7 @@ mode = \"full\"
                 return Vec::new();
             };
             let first = first.clone();
-            let landing = tokio::task::spawn_blocking(move || writer.land(first, receiver));
+            let landing = tokio::task::spawn_blocking(move || writer.land(first, receiver, Ok));
             for batch in batches {
                 sender.send(batch.clone()).await.unwrap();
             }
@@ -320,6 +320,8 @@ fn staged<'a>(
             manifest,
             parts: Parts::Local(parts.files),
             contract: SchemaContract::Evolve,
+            pre_sql: Vec::new(),
+            post_sql: Vec::new(),
         }
     }
 }

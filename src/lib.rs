@@ -59,6 +59,7 @@ mod row_set;
 pub mod schema;
 mod seen;
 mod shape;
+pub mod shaping;
 pub mod size;
 mod source;
 

@@ -274,9 +274,57 @@ pub struct Column {
     /// The field id of a list's element.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub element_id: Option<i32>,
+    /// What the source has in its place, if the stream renames or masks it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Box<Origin>>,
+}
+
+/// What a source has in place of a column that a stream renames or masks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// Its name there.
+    pub name: String,
+    /// Its type there.
+    #[serde(rename = "type")]
+    pub column_type: ColumnType,
+    /// Whether it may hold NULL there.
+    pub nullable: bool,
+    /// The mask, if it is masked, without its key: `hmac:3f9a01c2` has an id of the key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mask: Option<String>,
+}
+
+/// The field id in a field's metadata, alone.
+pub(crate) fn field_id(field: &Field) -> HashMap<String, String> {
+    let id = field.metadata().get(FIELD_ID);
+    id.map(|id| (FIELD_ID.to_owned(), id.clone()))
+        .into_iter()
+        .collect()
 }
 
 impl Column {
+    /// The source's name of the column.
+    pub fn source_name(&self) -> &str {
+        self.origin
+            .as_ref()
+            .map_or(&self.name, |origin| &origin.name)
+    }
+
+    /// The column as the source has it.
+    #[must_use]
+    pub fn as_source(&self) -> Self {
+        let Some(origin) = &self.origin else {
+            return self.clone();
+        };
+        Self {
+            name: origin.name.clone(),
+            column_type: origin.column_type.clone(),
+            nullable: origin.nullable,
+            origin: None,
+            ..self.clone()
+        }
+    }
+
     /// The Arrow field, with field id and extension type.
     pub fn field(&self) -> Field {
         Field::new(
@@ -302,6 +350,14 @@ impl Schema {
         Arc::new(ArrowSchema::new(
             self.columns.iter().map(Column::field).collect::<Vec<_>>(),
         ))
+    }
+
+    /// The columns as the source has them.
+    #[must_use]
+    pub fn as_source(&self) -> Self {
+        Self {
+            columns: self.columns.iter().map(Column::as_source).collect(),
+        }
     }
 
     /// The column of that name.
@@ -371,6 +427,7 @@ pub(crate) mod samples {
             nullable: true,
             source_type: String::new(),
             element_id: None,
+            origin: None,
         })
     }
 }

@@ -13,6 +13,7 @@ use crate::error::Result;
 pub use crate::evolution::SchemaContract;
 use crate::mode::{Changes, Disposition, Mode};
 use crate::names::{StreamName, hex};
+use crate::shaping::Shaping;
 
 mod defaults;
 pub mod document;
@@ -233,6 +234,19 @@ pub struct Stream {
     pub table: String,
     /// Which changes of the source's schema are allowed.
     pub contract: SchemaContract,
+    /// How its columns are called and masked in the destination.
+    pub shaping: Shaping,
+    /// What is run at the destination with each load.
+    pub hooks: Hooks,
+}
+
+/// Statements that are run at the destination in the transaction of each load.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Hooks {
+    /// Before the load.
+    pub pre_sql: Vec<String>,
+    /// After the load.
+    pub post_sql: Vec<String>,
 }
 
 /// What a stream reads of its source, with the settings that such a stream can have.
@@ -292,6 +306,11 @@ impl Stream {
         }
     }
 
+    /// The name of the cursor column in the destination.
+    pub fn table_cursor(&self) -> Option<&str> {
+        self.cursor().map(|cursor| self.shaping.name(cursor))
+    }
+
     /// What a load does with its changes, for a stream of changes.
     pub fn changes(&self) -> Option<Changes> {
         match &self.from {
@@ -318,13 +337,18 @@ impl Stream {
             from,
             table,
             contract: _,
+            shaping,
+            hooks: _,
         } = self;
         let from = match from {
             StreamSource::Rows(rows) => format!("{:?}", rows.identity()),
             StreamSource::Changes(changes) => format!("{:?}", changes.identity()),
             StreamSource::HubSpot(object) => format!("{:?}", object.identity()),
         };
-        let told = format!("{:?}", (name, source, from, table, self.mode()));
+        let mut told = format!("{:?}", (name, source, from, table, self.mode()));
+        if !shaping.is_empty() {
+            told.push_str(&shaping.identity());
+        }
         let mut digest = hex(&Sha256::digest(told));
         digest.truncate(16);
         digest

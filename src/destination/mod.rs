@@ -285,6 +285,10 @@ pub struct StagedLoad {
     pub parts: Parts,
     /// Which changes of the source's schema the stream allows.
     pub contract: SchemaContract,
+    /// Statements that are run before the load, in its transaction.
+    pub pre_sql: Vec<String>,
+    /// Statements that are run after the load, in its transaction.
+    pub post_sql: Vec<String>,
 }
 
 /// The result of a load.

@@ -59,12 +59,14 @@ impl LoadWriter {
         &self,
         first: RecordBatch,
         mut batches: mpsc::Receiver<RecordBatch>,
+        shape: impl Fn(RecordBatch) -> Result<RecordBatch>,
     ) -> Result<Vec<Part>> {
         let mut parts = Vec::new();
         let mut open: Option<OpenPart> = None;
         let mut columns: Option<SchemaRef> = None;
         let rest = std::iter::from_fn(|| batches.blocking_recv());
         for batch in std::iter::once(first).chain(rest) {
+            let batch = shape(batch)?;
             // A batch without rows matters only if its columns differ.
             let others = columns
                 .as_ref()

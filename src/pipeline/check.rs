@@ -8,12 +8,14 @@ use futures::{StreamExt, stream};
 use serde::Serialize;
 
 use super::contained::contained;
+use super::shape_step::shaped;
 use super::slot_owner::Reader;
 use super::status::DestinationView;
 use super::stream::start_position;
 use crate::config::{self, Pipeline, PostgresSource, StreamSource};
 use crate::destination::{self, Reads, Rights};
 use crate::error::{Error, Result};
+use crate::mode::Disposition;
 use crate::report::Report;
 use crate::source::postgres::Postgres;
 use crate::source::postgres::replication::preflight::{self, Found};
@@ -130,7 +132,13 @@ async fn check_stream(stream: &config::Stream, view: &DestinationView) -> Vec<Fi
     let opened = async {
         start_position(stream, position)?;
         view.refuse_other_versions(stream)?;
-        OpenStream::open(&stream.from).await
+        let opened = OpenStream::open(&stream.from).await?;
+        shaped(stream, opened.description())?;
+        let state = view.states.get(&stream.name);
+        if let Some(state) = state.filter(|_| stream.disposition() != Disposition::Replace) {
+            stream.shaping.check_unchanged(&state.schema)?;
+        }
+        Ok(opened)
     };
     let opened = match contained(opened).await {
         Ok(opened) => opened,
@@ -156,7 +164,22 @@ async fn check_stream(stream: &config::Stream, view: &DestinationView) -> Vec<Fi
     let recommended = opened.recommendations().into_iter();
     let recommended =
         recommended.map(|(message, remedy)| Finding::warning(&subject, message, remedy));
-    std::iter::once(read).chain(recommended).collect()
+    let personal = stream.shaping.unmasked_personal(&description.columns);
+    let personal = (!personal.is_empty()).then(|| {
+        Finding::warning(
+            &subject,
+            format!("these columns look personal and are copied as they are: {}", personal.join(", ")),
+            format!(
+                "[streams.{}.mask] {} = \"hmac:${{KEY}}\" (docs/columns.md has the others), or \"keep\" where it is meant so",
+                stream.name,
+                personal.first().unwrap_or(&"email")
+            ),
+        )
+    });
+    std::iter::once(read)
+        .chain(recommended)
+        .chain(personal)
+        .collect()
 }
 
 /// What became of streams with `tables`.

@@ -260,7 +260,7 @@ impl ReplicationRun {
                 &task.stream.columns,
                 task.run.stream.contract,
                 table,
-                &state.schema,
+                &state.schema.as_source(),
                 position,
                 *resume,
                 sender,
@@ -276,8 +276,9 @@ impl ReplicationRun {
                 from: state.position.clone(),
                 schema: None,
                 misfits: BTreeMap::new(),
-                primary_key: table.key.clone(),
+                primary_key: task.run.stream.shaping.names(&table.key),
                 key_is_unique: true,
+                shaping: Arc::new(task.run.stream.shaping.clone()),
             };
             let stop = self.stop.child_token();
             let StreamTask { run, report, .. } = task;

@@ -118,12 +118,15 @@ impl StreamTask {
             return Err(Error::config("the stream was read by a cursor so far")
                 .remedy("begin its changes with a snapshot: `acequia run STREAM --full-refresh`"));
         };
+        run.stream.shaping.check_unchanged(&state.schema)?;
         let columns = state.schema.columns.iter();
         replication.start_of(&Standing {
             stream: &self.stream,
             contract: run.stream.contract,
             position,
-            columns: &columns.map(|column| column.column.name.clone()).collect(),
+            columns: &columns
+                .map(|column| column.column.source_name().to_owned())
+                .collect(),
             table,
             seen: seen.get(&table.oid),
             slot,

@@ -3,6 +3,7 @@
 //! A configured stream with `history` and `associations` fills several tables. Each of them is a stream of its own, with
 //! its own loads, its own position and its own row in the ledger.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -15,10 +16,11 @@ use crate::config::hubspot::{
     BASE_URL, Calculated, HubSpotIncremental, HubSpotPart, HubSpotRead, PropertySettings,
 };
 use crate::config::model::{Columns, Scalar, SourceConfig, StreamConfig};
-use crate::config::{HubSpotObject, HubSpotSource, Secret, Stream, StreamSource, units};
+use crate::config::{Hooks, HubSpotObject, HubSpotSource, Secret, Stream, StreamSource, units};
 use crate::error::Result;
 use crate::mode::{IncrementalLoad, Mode};
 use crate::position::{Lag, timestamptz};
+use crate::shaping::Shaping;
 
 /// The streams that `definitions` adds.
 const DEFINITIONS: [(&str, HubSpotPart); 2] = [
@@ -142,6 +144,8 @@ impl Resolver<'_> {
         let exclude = self.texts(&self.config.exclude, "exclude");
         let history = self.listed(self.config.history.as_ref(), "history");
         let associations = self.listed(self.config.associations.as_ref(), "associations");
+        let shaping = self.shaping();
+        let hooks = self.hooks();
         refused?;
         let (object, whole) = object?;
         let read = read?;
@@ -189,6 +193,8 @@ impl Resolver<'_> {
             }),
             table: table?,
             contract: self.config.schema_contract,
+            shaping: shaping?,
+            hooks: hooks?,
         };
         let history = history.map(|properties| {
             let part = HubSpotPart::History(properties, read);
@@ -412,12 +418,22 @@ impl Resolver<'_> {
                 "give the stream a shorter name",
             ));
         };
+        // A value that is masked among the records is masked in their history as well.
+        let history = match object.part {
+            HubSpotPart::History(..) => first.shaping.masks.clone(),
+            _ => BTreeMap::new(),
+        };
         Ok(Stream {
             name,
             source: first.source.clone(),
             from: StreamSource::HubSpot(object),
             table: beside(&first.table, other),
             contract: first.contract,
+            shaping: Shaping {
+                history,
+                ..Shaping::default()
+            },
+            hooks: Hooks::default(),
         })
     }
 }

@@ -73,6 +73,8 @@ impl Resolver<'_> {
             Mode::Cdc => self.changes(source).map(StreamSource::Changes),
         };
         let table = self.table();
+        let shaping = self.shaping();
+        let hooks = self.hooks();
         others?;
         Ok(Stream {
             name: self.name.clone(),
@@ -80,6 +82,8 @@ impl Resolver<'_> {
             from: from?,
             table: table?,
             contract: self.config.schema_contract,
+            shaping: shaping?,
+            hooks: hooks?,
         })
     }
 
@@ -427,8 +431,15 @@ impl Resolver<'_> {
         let key = key.map(|column| ("primary_key", column));
         let cursor = cursor.map(|column| ("cursor", column));
         let types = columns.types.keys().map(|column| ("types", column));
+        let config = self.config;
+        let renames = config.rename.keys().map(|column| ("rename", column));
+        let masks = config.mask.keys().map(|column| ("mask", column));
+        let shaped = renames
+            .chain(masks)
+            .filter(|_| !self.document.expansion.members.contains_key(self.name));
+        let shaped: Vec<(&str, &String)> = shaped.collect();
         let mut outcome = Ok(());
-        for (key, column) in key.chain(cursor).chain(types) {
+        for (key, column) in key.chain(cursor).chain(types).chain(shaped) {
             if columns.selected.takes(column) {
                 continue;
             }

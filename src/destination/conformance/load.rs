@@ -223,6 +223,8 @@ pub(crate) fn stage(
         },
         parts: Parts::Local(files),
         contract: load.contract,
+        pre_sql: Vec::new(),
+        post_sql: Vec::new(),
     }
 }
 

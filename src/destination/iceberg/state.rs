@@ -310,6 +310,7 @@ impl Compact {
                         nullable,
                         source_type,
                         element_id,
+                        origin: None,
                     },
                     retired,
                 }

@@ -9,6 +9,7 @@ use super::contained::contained;
 use super::load_step::LoadStep;
 use super::loader::Loader;
 use super::report::{Status, StreamReport};
+use super::shape_step::{Shaped, shaped};
 use super::wait::{GRACE, given_up_after_a_stop, unless_stopped};
 use super::{name_stream, named, recovery};
 use crate::config::{Pipeline, Stream};
@@ -236,12 +237,23 @@ impl StreamRun {
         if let Some(known) = known.as_ref().filter(|_| {
             follows && !self.full_refresh && self.stream.contract != SchemaContract::Freeze
         }) {
-            opened.keep_types(known);
+            opened.keep_types(&known.as_source());
         }
-        let description = opened.description().clone();
+        let Shaped {
+            shaping,
+            description,
+            columns,
+        } = shaped(&self.stream, opened.description())?;
+        let adds = before.is_some()
+            || (self.stream.mode() == Mode::Full
+                && self.stream.disposition() != Disposition::Replace);
+        if let Some(known) = known.as_ref().filter(|_| adds && !self.full_refresh) {
+            shaping.check_unchanged(known)?;
+        }
         let misfits = &description.misfits;
         let schema = assign_field_ids(known.as_ref(), description.columns.clone());
-        let schema = with_misfits(known.as_ref(), &schema, misfits);
+        let mut schema = with_misfits(known.as_ref(), &schema, misfits);
+        shaping.mark(&mut schema, &columns);
         // A stream that begins anew keeps nothing of its table's schema.
         let afresh = before.is_none() && self.stream.disposition() != Disposition::Replace;
         let checked = !afresh || self.stream.contract == SchemaContract::Freeze;
@@ -270,7 +282,8 @@ impl StreamRun {
             live_ids: &ids,
             configuration: &configuration,
         };
-        let reading = opened.read(&schema, beginning, &stop);
+        let source_schema = schema.as_source();
+        let reading = opened.read(&source_schema, beginning, &stop);
         let what = format!("connections to the source `{}`", self.stream.source);
         let extract = unless_stopped(&self.stop, what, reading).await?;
         let expected = Expected {
@@ -279,6 +292,7 @@ impl StreamRun {
             misfits: description.misfits,
             primary_key: description.primary_key,
             key_is_unique: description.key_is_unique,
+            shaping: Arc::new(shaping),
         };
         self.land(extract, expected, &stop, report).await
     }
@@ -300,6 +314,7 @@ impl StreamRun {
             landing: self.landing.clone(),
             loader: self.loader.clone(),
             contract: self.stream.contract,
+            hooks: self.stream.hooks.clone(),
             counters: self.counters.clone(),
             stop: self.stop.clone(),
         };

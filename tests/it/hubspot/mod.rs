@@ -13,6 +13,7 @@ mod changes;
 mod faults;
 mod gone;
 mod judges;
+mod masks;
 mod reading;
 mod strangers;
 mod trust;

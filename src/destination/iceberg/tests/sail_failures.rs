@@ -176,6 +176,8 @@ fn a_statement_that_a_dead_run_left_running_changes_nothing() {
             manifest: load.manifest.clone(),
             parts: load.parts.clone(),
             contract: load.contract,
+            pre_sql: Vec::new(),
+            post_sql: Vec::new(),
         };
         proxy.before("POST", "/tables/ventas", 0, overtake(&namespace, other));
         if let Err(error) = fixture.db.load(&load) {
@@ -202,6 +204,8 @@ fn of_two_runs_that_apply_one_load_at_once_one_does() {
                 manifest: load.manifest.clone(),
                 parts: load.parts.clone(),
                 contract: load.contract,
+                pre_sql: Vec::new(),
+                post_sql: Vec::new(),
             };
             proxy.before(
                 "POST",
