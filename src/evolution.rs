@@ -115,7 +115,8 @@ pub fn assign_field_ids(known: Option<&TableSchema>, specs: Vec<ColumnSpec>) -> 
                 nullable: spec.nullable,
                 source_type: spec.source_type,
                 element_id,
-                origin: None,
+                mask: None,
+                renamed_from: None,
             }
         })
         .collect();
@@ -146,7 +147,8 @@ pub fn with_misfits(
             nullable: true,
             source_type: format!("misfits of {}", column.source_type),
             element_id: None,
-            origin: None,
+            mask: None,
+            renamed_from: None,
         });
     }
     Schema { columns }
@@ -206,7 +208,6 @@ pub fn evolve(known: &TableSchema, load: &Schema) -> Result<Evolution> {
     let mut steps = Vec::new();
     let mut columns = Vec::with_capacity(known.columns.len());
     let mut refused = Vec::new();
-    let mut masked = Vec::new();
     for table_column in &known.columns {
         let TableColumn { column, retired } = table_column;
         let mut column = column.clone();
@@ -224,9 +225,6 @@ pub fn evolve(known: &TableSchema, load: &Schema) -> Result<Evolution> {
             refused.push((column, incoming));
             continue;
         };
-        if mask(&column) != mask(incoming) {
-            masked.push(column.name.clone());
-        }
         if *retired {
             steps.push(Step::Revive(column.name.clone()));
         }
@@ -240,7 +238,8 @@ pub fn evolve(known: &TableSchema, load: &Schema) -> Result<Evolution> {
         column.column_type = common;
         column.nullable = incoming.nullable;
         column.source_type.clone_from(&incoming.source_type);
-        column.origin.clone_from(&incoming.origin);
+        column.mask.clone_from(&incoming.mask);
+        column.renamed_from.clone_from(&incoming.renamed_from);
         columns.push(TableColumn {
             column,
             retired: false,
@@ -248,13 +247,6 @@ pub fn evolve(known: &TableSchema, load: &Schema) -> Result<Evolution> {
     }
     if !refused.is_empty() {
         return Err(incompatible(&refused));
-    }
-    if !masked.is_empty() {
-        return Err(Error::data(format!(
-            "column `{}` is masked otherwise than in the rows that the table has",
-            masked.join("`, `")
-        ))
-        .remedy("make all rows anew: `acequia run STREAM --full-refresh`"));
     }
     for incoming in &load.columns {
         if known.column(&incoming.name).is_none() {
@@ -272,11 +264,6 @@ pub fn evolve(known: &TableSchema, load: &Schema) -> Result<Evolution> {
         },
         steps,
     })
-}
-
-/// How a column is masked.
-fn mask(column: &Column) -> Option<&str> {
-    column.origin.as_ref()?.mask.as_deref()
 }
 
 impl SchemaContract {
@@ -300,7 +287,7 @@ impl SchemaContract {
 }
 
 impl TableSchema {
-    /// The schema with the columns as the source has them.
+    /// The schema with the source's names of the columns.
     #[must_use]
     pub fn as_source(&self) -> Self {
         let columns = self.columns.iter().map(|column| TableColumn {

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::FromArgMatches;
 
 mod cli;
 
@@ -11,7 +11,8 @@ use cli::{Cli, Command, Context};
 fn main() -> ExitCode {
     #[cfg(feature = "failpoints")]
     acequia::failpoint::arm();
-    let cli = Cli::parse();
+    let cli =
+        Cli::from_arg_matches(&cli::command().get_matches()).unwrap_or_else(|error| error.exit());
     let mut context = Context::new(cli.global);
     let outcome = match cli.command {
         Command::Init(args) => cli::init::run(&args, &mut context),

@@ -274,53 +274,26 @@ pub struct Column {
     /// The field id of a list's element.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub element_id: Option<i32>,
-    /// What the source has in its place, if the stream renames or masks it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub origin: Option<Box<Origin>>,
-}
-
-/// What a source has in place of a column that a stream renames or masks.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Origin {
-    /// Its name there.
-    pub name: String,
-    /// Its type there.
-    #[serde(rename = "type")]
-    pub column_type: ColumnType,
-    /// Whether it may hold NULL there.
-    pub nullable: bool,
-    /// The mask, if it is masked, without its key: `hmac:3f9a01c2` has an id of the key.
+    /// How its values are masked, if they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mask: Option<String>,
-}
-
-/// The field id in a field's metadata, alone.
-pub(crate) fn field_id(field: &Field) -> HashMap<String, String> {
-    let id = field.metadata().get(FIELD_ID);
-    id.map(|id| (FIELD_ID.to_owned(), id.clone()))
-        .into_iter()
-        .collect()
+    /// The source's name of the column, if the stream renames it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renamed_from: Option<String>,
 }
 
 impl Column {
     /// The source's name of the column.
     pub fn source_name(&self) -> &str {
-        self.origin
-            .as_ref()
-            .map_or(&self.name, |origin| &origin.name)
+        self.renamed_from.as_deref().unwrap_or(&self.name)
     }
 
-    /// The column as the source has it.
+    /// The column by the source's name.
     #[must_use]
     pub fn as_source(&self) -> Self {
-        let Some(origin) = &self.origin else {
-            return self.clone();
-        };
         Self {
-            name: origin.name.clone(),
-            column_type: origin.column_type.clone(),
-            nullable: origin.nullable,
-            origin: None,
+            name: self.source_name().to_owned(),
+            renamed_from: None,
             ..self.clone()
         }
     }
@@ -352,7 +325,7 @@ impl Schema {
         ))
     }
 
-    /// The columns as the source has them.
+    /// The columns by the source's names.
     #[must_use]
     pub fn as_source(&self) -> Self {
         Self {
@@ -427,7 +400,8 @@ pub(crate) mod samples {
             nullable: true,
             source_type: String::new(),
             element_id: None,
-            origin: None,
+            mask: None,
+            renamed_from: None,
         })
     }
 }

@@ -16,6 +16,7 @@ pub(crate) mod completions;
 pub(crate) mod config_schema;
 pub(crate) mod discover;
 mod figures;
+mod help;
 pub(crate) mod init;
 pub(crate) mod inspect;
 mod interrupt;
@@ -30,30 +31,12 @@ pub(crate) mod report;
 pub(crate) mod run;
 pub(crate) mod status;
 
+pub(crate) use help::command;
 use printer::{Notices, Printer};
-
-const EXAMPLES: &str = "\
-Examples:
-  acequia init --from URL       look at a source, and write an acequia.toml that runs
-  acequia discover URL          list the tables or objects that it has
-  acequia check                 see whether the configuration and its connections work
-  acequia run                   copy every stream
-  acequia run ventas -v         copy one stream, and say more
-  acequia run 'v*'              copy the streams of these names
-  acequia status                see how far each stream is
-  acequia inspect LOAD_ID       see what a load consists of
-  acequia landing list          see what is in the landing area
-  acequia replay --destination NAME   build a destination from it
-  acequia models list           see the models, and when they were built
-  acequia report                make one HTML page of what the destination has
-
-Exit status:
-  0 all well, 1 a stream, a model, a test or a check failed, 2 the command line or the configuration is wrong,
-  130 interrupted";
 
 /// Copies rows from PostgreSQL and HubSpot, through a Parquet landing area, into DuckDB, PostgreSQL or an Iceberg lake.
 #[derive(Debug, Parser)]
-#[command(name = "acequia", version, after_help = EXAMPLES, max_term_width = 100)]
+#[command(name = "acequia", version, max_term_width = 100)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,
@@ -104,21 +87,15 @@ pub(crate) enum LogFormat {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Write a commented acequia.toml, for your own source with --from
-    #[command(
-        after_help = "Examples:\n  acequia init                                        a template to fill in\n  acequia init --from \
-                            postgres://user:password@host/database   what the database has, with a mode for each table\n  \
-                            HUBSPOT_TOKEN=pat-… acequia init --from hubspot://   the objects that the token may read"
-    )]
+    #[command(after_help = help::INIT)]
     Init(InitArgs),
     /// List what a source has: tables or objects, rows, sizes, keys, cursors, and how each is best read
-    #[command(
-        after_help = "Examples:\n  acequia discover operativa                 a source of the configuration\n  acequia discover \
-                            postgres://user@host/database\n  acequia discover operativa --output json | jq '.tables[].name'"
-    )]
+    #[command(after_help = help::DISCOVER)]
     Discover(DiscoverArgs),
     /// See whether the configuration, its connections and their privileges work
     ///
     /// Prints the SQL or the setting that fixes each problem. Changes nothing.
+    #[command(after_help = help::CHECK)]
     Check(SelectionArgs),
     /// Copy the streams from their sources into the destination
     ///
@@ -126,8 +103,9 @@ pub(crate) enum Command {
     /// fails does not stop the others. Ctrl-C stops cleanly: the next run takes it up.
     Run(RunArgs),
     /// Show how far each stream is: its last load, rows, position and pending loads
+    #[command(after_help = help::STATUS)]
     Status(SelectionArgs),
-    /// Show what a load or a Parquet file consists of: schema, row groups, sizes, ranges and sample rows
+    /// Show what a load or a Parquet file consists of: schema, sizes, ranges, sample rows
     Inspect(InspectArgs),
     /// Manage what replication uses on a source's server
     #[command(subcommand)]
@@ -151,17 +129,10 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Landing(LandingCommand),
     /// Print a completion script for a shell
-    #[command(
-        after_help = "Examples:\n  acequia completions bash > ~/.local/share/bash-completion/completions/acequia\n  \
-                            acequia completions zsh > ~/.zfunc/_acequia"
-    )]
+    #[command(after_help = help::COMPLETIONS)]
     Completions(CompletionsArgs),
     /// Print the JSON Schema of acequia.toml, for editors
-    #[command(
-        after_help = "Example, with the editor extension Even Better TOML:\n  acequia config-schema > \
-                            acequia.schema.json\n  and as the first line of acequia.toml: #:schema \
-                            ./acequia.schema.json"
-    )]
+    #[command(after_help = help::CONFIG_SCHEMA)]
     ConfigSchema,
 }
 
@@ -197,6 +168,7 @@ pub(crate) enum ReplicationCommand {
     ///
     /// The server then keeps no write-ahead log for the slot any more. The next run of the source's cdc streams needs
     /// --full-refresh: it takes a new snapshot.
+    #[command(after_help = help::REPLICATION_DROP)]
     Drop(ReplicationDropArgs),
 }
 
@@ -225,13 +197,7 @@ pub(crate) struct SelectionArgs {
 }
 
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  acequia run                         every stream\n  acequia run ventas cursos           \
-                        these two\n  acequia run --dry-run               the plan; nothing is touched\n  acequia run \
-                        ventas --full-refresh   from the beginning, into a table made anew\n  acequia run --follow                \
-                        go on with the changes until Ctrl-C\n  acequia run --output json \
-                        | jq .    the report, for programs"
-)]
+#[command(after_help = help::RUN)]
 #[expect(
     clippy::struct_excessive_bools,
     reason = "each is a switch of the command line"
@@ -257,11 +223,7 @@ pub(crate) struct RunArgs {
 }
 
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  acequia inspect 20261124T031300123-5f3a9c01-7b2e\n  acequia inspect \
-                        landing/formacion/ventas/20261124T031300123-5f3a9c01-7b2e\n  acequia inspect part-00000.parquet \
-                        --rows 20"
-)]
+#[command(after_help = help::INSPECT)]
 pub(crate) struct InspectArgs {
     /// A Parquet file, a load's folder, a manifest.json, or a load's id
     #[arg(value_name = "PATH|LOAD_ID")]
@@ -272,11 +234,7 @@ pub(crate) struct InspectArgs {
 }
 
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  acequia replay --destination postgres          every stream\n  acequia replay ventas \
-                        --destination copia    this one\n  acequia replay --load 20261124T031300123-5f3a9c01-7b2e    this \
-                        load, if nothing is missing before it"
-)]
+#[command(after_help = help::REPLAY)]
 pub(crate) struct ReplayArgs {
     #[command(flatten)]
     pub(crate) selection: SelectionArgs,
@@ -286,10 +244,7 @@ pub(crate) struct ReplayArgs {
 }
 
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  acequia report                      the page that [report] names\n  acequia report --page \
-                        /srv/www/informe.html\n  acequia report --serve              on http://127.0.0.1:8080, as fresh as the destination"
-)]
+#[command(after_help = help::REPORT)]
 pub(crate) struct ReportArgs {
     /// The page's file [default: `output` under [report], or report.html beside the configuration]
     #[arg(long, value_name = "PATH")]
@@ -310,6 +265,7 @@ pub(crate) enum ModelsCommand {
     ///
     /// In one transaction: where a model cannot be built or a test fails, all tables stay as they were. Models that are named
     /// are built in any case, after those that they read and that have changed.
+    #[command(after_help = help::MODELS_RUN)]
     Run(ModelsArgs),
     /// Run all tests on the models as they are
     Test(ModelsArgs),
@@ -349,6 +305,7 @@ pub(crate) struct GraphArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum LandingCommand {
     /// List the loads, and whether the destination has them
+    #[command(after_help = help::LANDING_LIST)]
     List(SelectionArgs),
     /// Remove loads that are old and that no destination need be built from
     ///
@@ -358,10 +315,7 @@ pub(crate) enum LandingCommand {
 }
 
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  acequia landing prune --dry-run              what would go, by [pipeline] retention\n  \
-                        acequia landing prune --older-than 30d       remove it"
-)]
+#[command(after_help = help::LANDING_PRUNE)]
 pub(crate) struct PruneArgs {
     #[command(flatten)]
     pub(crate) selection: SelectionArgs,

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Secret;
 use crate::error::Result;
+use crate::mask::Masks;
 use crate::mode::{Disposition, FullLoad, KeyedLoad, Mode};
 use crate::schema::ColumnType;
 
@@ -48,6 +49,8 @@ pub struct HubSpotObject {
     pub object: String,
     /// What is read of the object.
     pub part: HubSpotPart,
+    /// What takes the place of columns' values. Columns that are masked as text are among the types.
+    pub masks: Masks,
 }
 
 /// What a stream reads of an object of HubSpot.
@@ -150,8 +153,9 @@ impl HubSpotObject {
             source: _,
             object,
             part,
+            masks,
         } = self;
-        (object, part)
+        (object, part, masks)
     }
 }
 

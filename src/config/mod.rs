@@ -11,9 +11,10 @@ use sha2::{Digest, Sha256};
 
 use crate::error::Result;
 pub use crate::evolution::SchemaContract;
+use crate::mask::Masks;
 use crate::mode::{Changes, Disposition, Mode};
 use crate::names::{StreamName, hex};
-use crate::shaping::Shaping;
+use crate::renames::Renames;
 
 mod defaults;
 pub mod document;
@@ -234,8 +235,8 @@ pub struct Stream {
     pub table: String,
     /// Which changes of the source's schema are allowed.
     pub contract: SchemaContract,
-    /// How its columns are called and masked in the destination.
-    pub shaping: Shaping,
+    /// How its columns are called in the destination.
+    pub renames: Renames,
     /// What is run at the destination with each load.
     pub hooks: Hooks,
 }
@@ -308,7 +309,7 @@ impl Stream {
 
     /// The name of the cursor column in the destination.
     pub fn table_cursor(&self) -> Option<&str> {
-        self.cursor().map(|cursor| self.shaping.name(cursor))
+        self.cursor().map(|cursor| self.renames.name(cursor))
     }
 
     /// What a load does with its changes, for a stream of changes.
@@ -316,6 +317,15 @@ impl Stream {
         match &self.from {
             StreamSource::Changes(changes) => Some(changes.changes),
             StreamSource::Rows(_) | StreamSource::HubSpot(_) => None,
+        }
+    }
+
+    /// What takes the place of columns' values.
+    pub fn masks(&self) -> &Masks {
+        match &self.from {
+            StreamSource::Rows(rows) => &rows.columns.masks,
+            StreamSource::Changes(changes) => &changes.columns.masks,
+            StreamSource::HubSpot(object) => &object.masks,
         }
     }
 
@@ -337,7 +347,7 @@ impl Stream {
             from,
             table,
             contract: _,
-            shaping,
+            renames,
             hooks: _,
         } = self;
         let from = match from {
@@ -346,8 +356,8 @@ impl Stream {
             StreamSource::HubSpot(object) => format!("{:?}", object.identity()),
         };
         let mut told = format!("{:?}", (name, source, from, table, self.mode()));
-        if !shaping.is_empty() {
-            told.push_str(&shaping.identity());
+        if !renames.is_empty() {
+            told = format!("{told}{renames:?}");
         }
         let mut digest = hex(&Sha256::digest(told));
         digest.truncate(16);

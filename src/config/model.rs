@@ -362,13 +362,13 @@ pub struct StreamConfig {
     /// Types to use instead of the source's, by column, as in precio = "decimal(12,4)".
     #[serde(default)]
     pub types: BTreeMap<String, ColumnType>,
+    /// What takes the place of values before anything is written, by column: "hmac:${KEY}", "sha256", "redact", "null",
+    /// "keep-last:4", "email" (keeps the domain), or "none" for values that are copied as they are.
+    #[serde(default)]
+    pub mask: BTreeMap<String, String>,
     /// Names of columns in the destination, by their names in the source.
     #[serde(default)]
     pub rename: BTreeMap<String, String>,
-    /// Masks of columns, by their names in the source: "hmac:${KEY}", "sha256", "redact", "null", "keep-last:4", "email"; or
-    /// "keep" for a column that looks personal and is not masked.
-    #[serde(default)]
-    pub mask: BTreeMap<String, String>,
     /// Statements that are run at the destination before a load, in its transaction. `{table}` is the stream's table.
     #[serde(default)]
     pub pre_sql: Option<Columns>,

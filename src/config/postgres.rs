@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::model::{NullCursor, Reader};
 use super::{Secret, SecretCommand};
 use crate::error::Result;
+use crate::mask::Masks;
 use crate::mode::{Changes, Disposition, FullLoad, IncrementalLoad};
 use crate::names::StreamName;
 use crate::position::Lag;
@@ -110,6 +111,8 @@ pub struct ColumnSettings {
     pub types: BTreeMap<String, ColumnType>,
     /// The key columns. `None` for the table's own key.
     pub primary_key: Option<Vec<String>>,
+    /// What takes the place of columns' values. Columns that are masked as text are among `types`.
+    pub masks: Masks,
 }
 
 /// The columns that a stream reads.

@@ -8,18 +8,22 @@ use futures::{StreamExt, stream};
 use serde::Serialize;
 
 use super::contained::contained;
-use super::shape_step::shaped;
+use super::shape_step::{Shaped, shaped};
 use super::slot_owner::Reader;
 use super::status::DestinationView;
-use super::stream::start_position;
+use super::stream::{refuse_other_masks, refuse_other_names, start_position};
 use crate::config::{self, Pipeline, PostgresSource, StreamSource};
 use crate::destination::{self, Reads, Rights};
 use crate::error::{Error, Result};
-use crate::mode::Disposition;
+use crate::mask::personal;
 use crate::report::Report;
+use crate::schema::ColumnSpec;
 use crate::source::postgres::Postgres;
 use crate::source::postgres::replication::preflight::{self, Found};
 use crate::source::{OpenStream, Source};
+
+/// How many columns a warning names.
+const MOST_NAMED: usize = 10;
 
 /// The result of one check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -125,29 +129,29 @@ pub async fn check(pipeline: &Pipeline) -> Vec<Finding> {
 /// Checks whether a stream can be read as it is configured.
 async fn check_stream(stream: &config::Stream, view: &DestinationView) -> Vec<Finding> {
     let subject = format!("stream {}", stream.name);
-    let position = view
-        .states
-        .get(&stream.name)
-        .and_then(|state| state.position.as_ref());
+    let state = view.states.get(&stream.name);
+    let position = state.and_then(|state| state.position.as_ref());
     let opened = async {
         start_position(stream, position)?;
         view.refuse_other_versions(stream)?;
-        let opened = OpenStream::open(&stream.from).await?;
-        shaped(stream, opened.description())?;
-        let state = view.states.get(&stream.name);
-        if let Some(state) = state.filter(|_| stream.disposition() != Disposition::Replace) {
-            stream.shaping.check_unchanged(&state.schema)?;
+        if let Some(state) = state {
+            refuse_other_masks(stream, &state.schema)?;
         }
-        Ok(opened)
+        let opened = OpenStream::open(&stream.from).await?;
+        let described = opened.description().clone();
+        let Shaped { renames, .. } = shaped(stream, &described)?;
+        if let Some(state) = state {
+            refuse_other_names(stream, &renames, &state.schema)?;
+        }
+        Ok((opened, described))
     };
-    let opened = match contained(opened).await {
+    let (opened, description) = match contained(opened).await {
         Ok(opened) => opened,
         Err(error) => {
             let error = super::name_stream(error, stream);
             return vec![Finding::failed(&subject, &error)];
         }
     };
-    let description = opened.description();
     let rows = description
         .estimated_rows
         .map_or_else(String::new, |rows| format!(", about {rows} rows"));
@@ -164,21 +168,10 @@ async fn check_stream(stream: &config::Stream, view: &DestinationView) -> Vec<Fi
     let recommended = opened.recommendations().into_iter();
     let recommended =
         recommended.map(|(message, remedy)| Finding::warning(&subject, message, remedy));
-    let personal = stream.shaping.unmasked_personal(&description.columns);
-    let personal = (!personal.is_empty()).then(|| {
-        Finding::warning(
-            &subject,
-            format!("these columns look personal and are copied as they are: {}", personal.join(", ")),
-            format!(
-                "[streams.{}.mask] {} = \"hmac:${{KEY}}\" (docs/columns.md has the others), or \"keep\" where it is meant so",
-                stream.name,
-                personal.first().unwrap_or(&"email")
-            ),
-        )
-    });
+    let unmasked = unmasked(stream, &description.columns);
     std::iter::once(read)
         .chain(recommended)
-        .chain(personal)
+        .chain(unmasked)
         .collect()
 }
 
@@ -200,6 +193,35 @@ fn check_tables(pipeline: &Pipeline) -> Vec<Finding> {
         Finding::warning(subject, note, remedy)
     });
     found.chain(notes).collect()
+}
+
+/// A warning of columns that look as if they told of people and are copied as they are.
+fn unmasked(stream: &config::Stream, columns: &[ColumnSpec]) -> Option<Finding> {
+    let masks = stream.masks();
+    let unmasked: Vec<&str> = personal(columns)
+        .filter(|name| !masks.names(name))
+        .collect();
+    let first = unmasked.first()?;
+    let names: Vec<String> = unmasked
+        .iter()
+        .take(MOST_NAMED)
+        .map(|name| format!("`{name}`"))
+        .collect();
+    let more = match unmasked.len().saturating_sub(MOST_NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    Some(Finding::warning(
+        format!("stream {}", stream.name),
+        format!(
+            "{}{more} look personal by their names, and are copied as they are",
+            names.join(", ")
+        ),
+        format!(
+            "[streams.{}.mask] {first} = \"hmac:${{A_KEY}}\", \"redact\", …; \"none\" says that it is meant so",
+            stream.name
+        ),
+    ))
 }
 
 /// Checks whether the models can be built: what they say, and what they read.

@@ -84,9 +84,8 @@ async fn look(stream: &Stream, state: Option<&StreamState>, plan: &mut StreamPla
         opened.keep_types(&state.schema.as_source());
     }
     let Shaped {
-        shaping,
+        renames,
         mut description,
-        columns,
     } = shaped(stream, opened.description())?;
     plan.primary_key.clone_from(&description.primary_key);
     plan.estimated_rows = description.estimated_rows;
@@ -100,10 +99,12 @@ async fn look(stream: &Stream, state: Option<&StreamState>, plan: &mut StreamPla
         description.columns.extend(change::columns());
     }
     if let Some(state) = state {
+        super::stream::refuse_other_masks(stream, &state.schema)?;
+        super::stream::refuse_other_names(stream, &renames, &state.schema)?;
         let known = Some(&state.schema);
         let schema = assign_field_ids(known, description.columns.clone());
         let mut schema = with_misfits(known, &schema, &description.misfits);
-        shaping.mark(&mut schema, &columns);
+        renames.mark(&mut schema);
         let steps = preview(&state.schema, &schema, &description.misfits)?;
         plan.changes = steps.iter().map(ToString::to_string).collect();
         stream.contract.check(&steps)?;

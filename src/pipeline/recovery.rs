@@ -55,7 +55,7 @@ pub(super) fn outdated(manifest: &Manifest, stream: &Stream) -> Option<String> {
         other("disposition")
     } else if manifest.cursor.as_deref() != stream.table_cursor() {
         other("cursor")
-    } else if key.is_some_and(|key| stream.shaping.names(key) != manifest.primary_key) {
+    } else if key.is_some_and(|key| stream.renames.names(key) != manifest.primary_key) {
         other("primary_key")
     } else {
         None

@@ -276,9 +276,9 @@ impl ReplicationRun {
                 from: state.position.clone(),
                 schema: None,
                 misfits: BTreeMap::new(),
-                primary_key: task.run.stream.shaping.names(&table.key),
+                primary_key: task.run.stream.renames.names(&table.key),
                 key_is_unique: true,
-                shaping: Arc::new(task.run.stream.shaping.clone()),
+                renames: Arc::new(task.run.stream.renames.clone()),
             };
             let stop = self.stop.child_token();
             let StreamTask { run, report, .. } = task;

@@ -1,47 +1,42 @@
-//! A source's description of a stream, as the stream renames and masks its columns.
+//! A source's description of a stream, as the stream masks and renames its columns.
 
 use crate::config::hubspot::HubSpotPart;
 use crate::config::{Stream, StreamSource};
 use crate::error::Result;
-use crate::schema::ColumnSpec;
-use crate::shaping::{Described, Shaping};
+use crate::renames::Renames;
 use crate::source::Description;
 use crate::source::hubspot::builder::RECORD_COLUMNS;
 
 /// A description as the destination has it.
 pub(super) struct Shaped {
-    /// How columns are called and masked, those for misfits included.
-    pub(super) shaping: Shaping,
+    /// How its columns are called, those for misfits included.
+    pub(super) renames: Renames,
     /// The description.
     pub(super) description: Description,
-    /// The columns as the source describes them.
-    pub(super) columns: Vec<ColumnSpec>,
 }
 
-/// Renames and masks what a source describes.
+/// Fits what a source describes to the stream's masks and names.
 ///
 /// # Errors
-/// The settings do not go with the columns.
+/// They do not go with the columns.
 pub(super) fn shaped(stream: &Stream, described: &Description) -> Result<Shaped> {
-    let settings = &stream.shaping;
-    settings.check(Described {
-        columns: &described.columns,
-        key: &described.primary_key,
-        fixed: fixed(stream),
-    })?;
-    let shaping = settings.with_misfits(&described.misfits);
     let mut description = described.clone();
-    description.columns = shaping.specs(&described.columns);
-    description.primary_key = shaping.names(&described.primary_key);
-    let misfits = described.misfits.iter().map(|(column, misfit)| {
-        let name = |name: &str| shaping.name(name).to_owned();
-        (name(column), name(misfit))
-    });
-    description.misfits = misfits.collect();
+    let masks = stream.masks();
+    masks.describe(&mut description.columns, &description.primary_key)?;
+    stream.renames.check(&described.columns, fixed(stream))?;
+    let renames = stream.renames.of(&described.columns, &described.misfits);
+    let name = |name: &str| renames.name(name).to_owned();
+    for column in &mut description.columns {
+        column.name = name(&column.name);
+    }
+    description.primary_key = renames.names(&described.primary_key);
+    let misfits = described.misfits.iter();
+    description.misfits = misfits
+        .map(|(column, misfit)| (name(column), name(misfit)))
+        .collect();
     Ok(Shaped {
-        shaping,
+        renames,
         description,
-        columns: described.columns.clone(),
     })
 }
 

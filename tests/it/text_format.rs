@@ -147,7 +147,8 @@ async fn both_ways(
             nullable: true,
             source_type: plan.spec.source_type.clone(),
             element_id: None,
-            origin: None,
+            mask: None,
+            renamed_from: None,
         };
         let mut builder = ColumnBuilder::new(&column, plan.wire);
         push(&mut builder)?;

@@ -17,7 +17,8 @@ fn schema() -> Schema {
         nullable,
         source_type: String::new(),
         element_id: None,
-        origin: None,
+        mask: None,
+        renamed_from: None,
     };
     Schema {
         columns: vec![

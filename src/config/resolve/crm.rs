@@ -3,7 +3,6 @@
 //! A configured stream with `history` and `associations` fills several tables. Each of them is a stream of its own, with
 //! its own loads, its own position and its own row in the ledger.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -18,9 +17,10 @@ use crate::config::hubspot::{
 use crate::config::model::{Columns, Scalar, SourceConfig, StreamConfig};
 use crate::config::{Hooks, HubSpotObject, HubSpotSource, Secret, Stream, StreamSource, units};
 use crate::error::Result;
+use crate::mask::Masks;
 use crate::mode::{IncrementalLoad, Mode};
 use crate::position::{Lag, timestamptz};
-use crate::shaping::Shaping;
+use crate::renames::Renames;
 
 /// The streams that `definitions` adds.
 const DEFINITIONS: [(&str, HubSpotPart); 2] = [
@@ -31,6 +31,17 @@ const DEFINITIONS: [(&str, HubSpotPart); 2] = [
 const COMPARE: TimeDelta = TimeDelta::days(7);
 /// The objects whose pipelines `object = "pipelines"` reads.
 const WITH_PIPELINES: [&str; 2] = ["deals", "tickets"];
+
+/// The columns of records by which changes and deletions are found.
+const NEEDED: [&str; 7] = [
+    "id",
+    "created_at",
+    "updated_at",
+    "archived",
+    "archived_at",
+    "merged_into",
+    "deleted_at",
+];
 
 const LEAVE_OUT: &str = "leave it out";
 
@@ -144,19 +155,25 @@ impl Resolver<'_> {
         let exclude = self.texts(&self.config.exclude, "exclude");
         let history = self.listed(self.config.history.as_ref(), "history");
         let associations = self.listed(self.config.associations.as_ref(), "associations");
-        let shaping = self.shaping();
+        let masks = self.masks();
+        let renames = self.renames();
         let hooks = self.hooks();
         refused?;
         let (object, whole) = object?;
         let read = read?;
         let (properties, exclude) = (properties?, exclude?);
+        let masks = masks?;
+        if whole.is_none() {
+            self.refuse_masks_of(&masks, &NEEDED)?;
+        }
         let (history, associations) = (history?, associations?);
         let part = match (whole, &read) {
             (None, _) => HubSpotPart::Records(
                 PropertySettings {
                     wanted: properties,
                     excluded: exclude,
-                    types: self.config.types.clone(),
+                    // Of what is read as text, no value is kept beside because it does not fit.
+                    types: self.types(masks.hidden_columns()),
                 },
                 read.clone(),
             ),
@@ -190,10 +207,11 @@ impl Resolver<'_> {
                 source: source.clone(),
                 object: object.clone(),
                 part,
+                masks: masks.clone(),
             }),
             table: table?,
             contract: self.config.schema_contract,
-            shaping: shaping?,
+            renames: renames?,
             hooks: hooks?,
         };
         let history = history.map(|properties| {
@@ -211,10 +229,15 @@ impl Resolver<'_> {
         let others = history.into_iter().chain(definitions).chain(associations);
         let mut streams = vec![first.clone()];
         for (other, part) in others.collect::<Vec<_>>() {
+            let masks = match part {
+                HubSpotPart::History(..) => masks.of_history("property", "value"),
+                _ => Masks::default(),
+            };
             let object = HubSpotObject {
                 source: source.clone(),
                 object: object.clone(),
                 part,
+                masks,
             };
             streams.push(self.further(&first, &other, object)?);
         }
@@ -418,21 +441,13 @@ impl Resolver<'_> {
                 "give the stream a shorter name",
             ));
         };
-        // A value that is masked among the records is masked in their history as well.
-        let history = match object.part {
-            HubSpotPart::History(..) => first.shaping.masks.clone(),
-            _ => BTreeMap::new(),
-        };
         Ok(Stream {
             name,
             source: first.source.clone(),
             from: StreamSource::HubSpot(object),
             table: beside(&first.table, other),
             contract: first.contract,
-            shaping: Shaping {
-                history,
-                ..Shaping::default()
-            },
+            renames: Renames::default(),
             hooks: Hooks::default(),
         })
     }

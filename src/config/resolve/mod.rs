@@ -17,12 +17,13 @@ use crate::glob;
 use crate::names::{MAX_NAME, StreamName};
 
 mod address;
+mod columns;
 mod crm;
 mod destination;
+mod masks;
 mod models;
 mod problems;
 mod report;
-mod shaping;
 mod source;
 mod storage;
 mod stream;

@@ -13,6 +13,7 @@ use crate::config::{
     table_name, units,
 };
 use crate::error::Result;
+use crate::mask::Masks;
 use crate::mode::{Changes, Disposition, FullLoad, IncrementalLoad, KeyedLoad, Mode};
 use crate::names::StreamName;
 use crate::position::Lag;
@@ -73,7 +74,7 @@ impl Resolver<'_> {
             Mode::Cdc => self.changes(source).map(StreamSource::Changes),
         };
         let table = self.table();
-        let shaping = self.shaping();
+        let renames = self.renames();
         let hooks = self.hooks();
         others?;
         Ok(Stream {
@@ -82,7 +83,7 @@ impl Resolver<'_> {
             from: from?,
             table: table?,
             contract: self.config.schema_contract,
-            shaping: shaping?,
+            renames: renames?,
             hooks: hooks?,
         })
     }
@@ -125,18 +126,22 @@ impl Resolver<'_> {
         let primary_key = self.primary_key(is_keyed);
         let selected = self.selected();
         let filter = self.filter();
+        let masks = self.masks();
         no_changes?;
         let rows = PostgresRows {
             source: source?,
             relation: relation?,
             filter: filter?,
             row_security: self.config.row_security.unwrap_or(false),
-            columns: self.columns(selected?, primary_key?),
+            columns: self.columns(selected?, primary_key?, masks?),
             parallel: self.config.parallel,
             read: read?,
         };
         let cursor = rows.cursor().map(|cursor| &cursor.column);
         self.check_columns(&rows.columns, cursor)?;
+        if let Some(cursor) = cursor {
+            self.refuse_masks_of(&rows.columns.masks, &[cursor])?;
+        }
         Ok(rows)
     }
 
@@ -150,10 +155,11 @@ impl Resolver<'_> {
         let no_filter = self.refuse_filter_of_changes();
         let primary_key = self.primary_key(false);
         let selected = self.selected();
+        let masks = self.masks();
         no_disposition?;
         no_cursor?;
         no_filter?;
-        let columns = self.columns(selected?, primary_key?);
+        let columns = self.columns(selected?, primary_key?, masks?);
         self.check_columns(&columns, None)?;
         Ok(PostgresChanges {
             source: source?,
@@ -171,11 +177,13 @@ impl Resolver<'_> {
         &self,
         selected: ColumnSelection,
         primary_key: Option<Vec<String>>,
+        masks: Masks,
     ) -> ColumnSettings {
         ColumnSettings {
             selected,
-            types: self.config.types.clone(),
+            types: self.types(masks.text_columns()),
             primary_key,
+            masks,
         }
     }
 
@@ -430,16 +438,14 @@ impl Resolver<'_> {
         let key = columns.primary_key.iter().flatten();
         let key = key.map(|column| ("primary_key", column));
         let cursor = cursor.map(|column| ("cursor", column));
-        let types = columns.types.keys().map(|column| ("types", column));
-        let config = self.config;
-        let renames = config.rename.keys().map(|column| ("rename", column));
-        let masks = config.mask.keys().map(|column| ("mask", column));
-        let shaped = renames
-            .chain(masks)
-            .filter(|_| !self.document.expansion.members.contains_key(self.name));
-        let shaped: Vec<(&str, &String)> = shaped.collect();
+        let masks = self.config.mask.keys().map(|column| ("mask", column));
+        let types = self.config.types.keys().map(|column| ("types", column));
+        let is_member = self.document.expansion.members.contains_key(self.name);
+        let renames = self.config.rename.keys().filter(|_| !is_member);
+        let renames = renames.map(|column| ("rename", column));
         let mut outcome = Ok(());
-        for (key, column) in key.chain(cursor).chain(types).chain(shaped) {
+        let named = key.chain(cursor).chain(types).chain(masks).chain(renames);
+        for (key, column) in named {
             if columns.selected.takes(column) {
                 continue;
             }

@@ -18,8 +18,8 @@ use crate::pipeline::loader::Hold;
 use crate::pipeline::report::StreamReport;
 use crate::position::Position;
 use crate::progress::Phase;
+use crate::renames::Renames;
 use crate::schema::Schema;
-use crate::shaping::Shaping;
 use crate::source::{Extract, ExtractEnd};
 
 /// What is known of an extract before its rows are read.
@@ -34,8 +34,8 @@ pub(in crate::pipeline) struct Expected {
     pub(in crate::pipeline) primary_key: Vec<String>,
     /// Whether the source guarantees that keys are unique.
     pub(in crate::pipeline) key_is_unique: bool,
-    /// How the source's columns are called and masked.
-    pub(in crate::pipeline) shaping: Arc<Shaping>,
+    /// How the source's columns are called.
+    pub(in crate::pipeline) renames: Arc<Renames>,
 }
 
 /// The result of landing an extract.
@@ -84,8 +84,8 @@ impl StreamRun {
     ) -> Result<Landed> {
         self.counters.enter(Phase::Extracting);
         let address = self.address();
-        let shaping = &expected.shaping;
-        let (parts, hold, end) = match self.land_lanes(extract, &address, shaping, stop).await {
+        let renames = &expected.renames;
+        let (parts, hold, end) = match self.land_lanes(extract, &address, renames, stop).await {
             Ok(landed) => landed,
             Err(error) => {
                 self.discard(&address).await;
@@ -104,25 +104,26 @@ impl StreamRun {
         report
             .warnings
             .extend(warnings.map(|warning| warning.replace("STREAM", name)));
-        let of_end = complete.schema.map(|schema| shaping.to_table(schema));
+        let of_end = complete.schema.map(|schema| renames.to_table(schema));
         let Some(schema) = of_end.or(expected.schema) else {
             return Ok(Landed::Nothing(complete.position.map(Box::new)));
         };
         let known = self.state.as_ref().map(|state| &state.schema);
-        let schema = without_unused(
+        let mut schema = without_unused(
             known.filter(|_| !self.full_refresh),
             schema,
             &expected.misfits,
             &complete
                 .used
                 .iter()
-                .map(|name| shaping.name(name).to_owned())
+                .map(|name| renames.name(name).to_owned())
                 .collect(),
         );
+        self.stream.masks().note(&mut schema);
         let mut manifest = self.manifest(&address, schema, expected.from, parts);
         manifest.primary_key = expected.primary_key;
         manifest.key_is_unique = expected.key_is_unique;
-        manifest.marks = complete.marks.map(|name| shaping.name(&name).to_owned());
+        manifest.marks = complete.marks.map(|name| renames.name(&name).to_owned());
         manifest.position_after = complete.position;
         if manifest.is_idle() && !complete.reshaped {
             return Ok(Landed::Nothing(manifest.position_after.map(Box::new)));
@@ -148,27 +149,27 @@ impl StreamRun {
         &self,
         extract: Extract,
         address: &LoadAddress,
-        shaping: &Arc<Shaping>,
+        renames: &Arc<Renames>,
         stop: &CancellationToken,
     ) -> Result<(Vec<Part>, Option<Hold>, ExtractEnd)> {
         let writer = LoadWriter::new(
             &self.landing,
             address,
             self.pipeline.part_size,
+            self.stream.masks(),
             &self.counters,
         );
         let mut lanes = JoinSet::new();
         for mut batches in extract.lanes {
             let (writer, loader) = (writer.clone(), self.loader.clone());
-            let shaping = Arc::clone(shaping);
+            let renames = Arc::clone(renames);
             lanes.spawn(async move {
                 let Some(first) = batches.recv().await else {
                     return Ok(None);
                 };
                 let hold = loader.hold().await?;
                 let landing = tokio::task::spawn_blocking(move || {
-                    // Nothing is written as the source has it if the stream masks it.
-                    writer.land(first, batches, |batch| shaping.batch(batch))
+                    writer.land(first, batches, |batch| renames.batch(batch))
                 });
                 let parts = landing.await.map_err(|error| {
                     Error::internal("a landing thread ended unexpectedly").cause(error)

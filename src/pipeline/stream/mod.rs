@@ -15,13 +15,16 @@ use super::{name_stream, named, recovery};
 use crate::config::{Pipeline, Stream};
 use crate::destination::StreamState;
 use crate::error::{Error, Result};
-use crate::evolution::{SchemaContract, assign_field_ids, differences, preview, with_misfits};
+use crate::evolution::{
+    SchemaContract, TableSchema, assign_field_ids, differences, preview, with_misfits,
+};
 use crate::landing::manifest::Manifest;
 use crate::landing::{Aside, Landing, LoadAddress};
 use crate::mode::{Disposition, Mode};
 use crate::names::LoadId;
 use crate::position::Position;
 use crate::progress::{Counters, Phase};
+use crate::renames::Renames;
 use crate::source::{Beginning, OpenStream};
 
 mod land;
@@ -240,20 +243,18 @@ impl StreamRun {
             opened.keep_types(&known.as_source());
         }
         let Shaped {
-            shaping,
+            renames,
             description,
-            columns,
         } = shaped(&self.stream, opened.description())?;
-        let adds = before.is_some()
-            || (self.stream.mode() == Mode::Full
-                && self.stream.disposition() != Disposition::Replace);
+        let adds = before.is_some() || self.stream.mode() == Mode::Full;
         if let Some(known) = known.as_ref().filter(|_| adds && !self.full_refresh) {
-            shaping.check_unchanged(known)?;
+            refuse_other_masks(&self.stream, known)?;
+            refuse_other_names(&self.stream, &renames, known)?;
         }
         let misfits = &description.misfits;
         let schema = assign_field_ids(known.as_ref(), description.columns.clone());
         let mut schema = with_misfits(known.as_ref(), &schema, misfits);
-        shaping.mark(&mut schema, &columns);
+        renames.mark(&mut schema);
         // A stream that begins anew keeps nothing of its table's schema.
         let afresh = before.is_none() && self.stream.disposition() != Disposition::Replace;
         let checked = !afresh || self.stream.contract == SchemaContract::Freeze;
@@ -292,7 +293,7 @@ impl StreamRun {
             misfits: description.misfits,
             primary_key: description.primary_key,
             key_is_unique: description.key_is_unique,
-            shaping: Arc::new(shaping),
+            renames: Arc::new(renames),
         };
         self.land(extract, expected, &stop, report).await
     }
@@ -379,6 +380,26 @@ impl StreamRun {
         }
         start_position(&self.stream, self.position())
     }
+}
+
+/// Refuses a stream whose rows would stand in its table beside rows that are masked otherwise.
+pub(super) fn refuse_other_masks(stream: &Stream, known: &TableSchema) -> Result<()> {
+    if stream.disposition() == Disposition::Replace {
+        return Ok(());
+    }
+    stream.masks().refuse_others(known)
+}
+
+/// Refuses a stream whose rows would stand in other columns of its table than the rows that are there.
+pub(super) fn refuse_other_names(
+    stream: &Stream,
+    renames: &Renames,
+    known: &TableSchema,
+) -> Result<()> {
+    if stream.disposition() == Disposition::Replace {
+        return Ok(());
+    }
+    renames.refuse_others(known)
 }
 
 /// The position that an extract of a stream begins at, given the stream's position. `None` for a full stream.

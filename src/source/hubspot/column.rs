@@ -288,7 +288,8 @@ mod tests {
             nullable: true,
             source_type: String::new(),
             element_id: None,
-            origin: None,
+            mask: None,
+            renamed_from: None,
         })
         .unwrap()
     }
@@ -333,7 +334,8 @@ mod tests {
             nullable: true,
             source_type: String::new(),
             element_id: None,
-            origin: None,
+            mask: None,
+            renamed_from: None,
         };
         assert!(ColumnBuilder::new(&column).is_err());
     }

@@ -12,6 +12,7 @@ use crate::config::hubspot::{
 use crate::config::{HubSpotObject, HubSpotSource};
 use crate::discovery::{FoundTable, Proposal, TableKind};
 use crate::error::{Error, Result};
+use crate::mask::Masks;
 use crate::mode::{FullLoad, KeyedLoad, Mode};
 
 /// The objects whose pipelines are read.
@@ -46,6 +47,7 @@ pub async fn objects(hubspot: &HubSpot, source: &Arc<HubSpotSource>) -> Result<V
                 source: Ok(Arc::clone(source)),
                 object: name.to_owned(),
                 part,
+                masks: Masks::default(),
             };
             let opened = hubspot.open(&config).await;
             let is_incremental = matches!(config.part, HubSpotPart::Records(..));

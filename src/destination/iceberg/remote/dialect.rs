@@ -254,7 +254,8 @@ mod tests {
             nullable: true,
             source_type: "int4".to_owned(),
             element_id: None,
-            origin: None,
+            mask: None,
+            renamed_from: None,
         };
         assert!(SparkSql.holds(&column, "INT") && SparkSql.holds(&column, "BIGINT"));
         assert!(!SparkSql.holds(&column, "STRING"));

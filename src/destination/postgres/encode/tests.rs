@@ -17,7 +17,8 @@ fn column(column_type: &str) -> Column {
         nullable: true,
         source_type: column_type.to_owned(),
         element_id: None,
-        origin: None,
+        mask: None,
+        renamed_from: None,
     }
 }
 

@@ -126,7 +126,8 @@ impl Subject for Database {
             nullable: true,
             source_type: column_type.to_string(),
             element_id: None,
-            origin: None,
+            mask: None,
+            renamed_from: None,
         })
     }
 }

@@ -29,7 +29,8 @@ fn builder(column_type: &str) -> ColumnBuilder {
         nullable: true,
         source_type: String::new(),
         element_id: None,
-        origin: None,
+        mask: None,
+        renamed_from: None,
     };
     ColumnBuilder::new(&column, wire)
 }
