@@ -166,6 +166,8 @@ impl Landed {
             parts: Parts::Local(self.parts.files.clone()),
             contract: SchemaContract::Evolve,
             layout: Layout::default(),
+            pre_sql: Vec::new(),
+            post_sql: Vec::new(),
         }
     }
 }

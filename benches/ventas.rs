@@ -150,7 +150,7 @@ mode = \"full\"
                 return Vec::new();
             };
             let first = first.clone();
-            let landing = tokio::task::spawn_blocking(move || writer.land(first, receiver));
+            let landing = tokio::task::spawn_blocking(move || writer.land(first, receiver, Ok));
             for batch in batches {
                 sender.send(batch.clone()).await.unwrap();
             }
@@ -328,6 +328,8 @@ fn staged<'a>(
             parts: Parts::Local(parts.files),
             contract: SchemaContract::Evolve,
             layout: Layout::default(),
+            pre_sql: Vec::new(),
+            post_sql: Vec::new(),
         }
     }
 }

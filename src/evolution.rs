@@ -116,6 +116,7 @@ pub fn assign_field_ids(known: Option<&TableSchema>, specs: Vec<ColumnSpec>) -> 
                 source_type: spec.source_type,
                 element_id,
                 mask: None,
+                renamed_from: None,
             }
         })
         .collect();
@@ -147,6 +148,7 @@ pub fn with_misfits(
             source_type: format!("misfits of {}", column.source_type),
             element_id: None,
             mask: None,
+            renamed_from: None,
         });
     }
     Schema { columns }
@@ -237,6 +239,7 @@ pub fn evolve(known: &TableSchema, load: &Schema) -> Result<Evolution> {
         column.nullable = incoming.nullable;
         column.source_type.clone_from(&incoming.source_type);
         column.mask.clone_from(&incoming.mask);
+        column.renamed_from.clone_from(&incoming.renamed_from);
         columns.push(TableColumn {
             column,
             retired: false,
@@ -284,6 +287,19 @@ impl SchemaContract {
 }
 
 impl TableSchema {
+    /// The schema with the source's names of the columns.
+    #[must_use]
+    pub fn as_source(&self) -> Self {
+        let columns = self.columns.iter().map(|column| TableColumn {
+            column: column.column.as_source(),
+            retired: column.retired,
+        });
+        Self {
+            columns: columns.collect(),
+            next_field_id: self.next_field_id,
+        }
+    }
+
     /// The column of that name, dropped ones included.
     pub fn column(&self, name: &str) -> Option<&Column> {
         self.columns

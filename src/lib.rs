@@ -60,6 +60,7 @@ pub mod pipeline;
 pub mod position;
 mod postgres;
 pub mod progress;
+pub mod renames;
 mod replacement;
 pub mod report;
 mod row_set;

@@ -277,9 +277,27 @@ pub struct Column {
     /// How its values are masked, if they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mask: Option<String>,
+    /// The source's name of the column, if the stream renames it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renamed_from: Option<String>,
 }
 
 impl Column {
+    /// The source's name of the column.
+    pub fn source_name(&self) -> &str {
+        self.renamed_from.as_deref().unwrap_or(&self.name)
+    }
+
+    /// The column by the source's name.
+    #[must_use]
+    pub fn as_source(&self) -> Self {
+        Self {
+            name: self.source_name().to_owned(),
+            renamed_from: None,
+            ..self.clone()
+        }
+    }
+
     /// The Arrow field, with field id and extension type.
     pub fn field(&self) -> Field {
         Field::new(
@@ -305,6 +323,14 @@ impl Schema {
         Arc::new(ArrowSchema::new(
             self.columns.iter().map(Column::field).collect::<Vec<_>>(),
         ))
+    }
+
+    /// The columns by the source's names.
+    #[must_use]
+    pub fn as_source(&self) -> Self {
+        Self {
+            columns: self.columns.iter().map(Column::as_source).collect(),
+        }
     }
 
     /// The column of that name.
@@ -375,6 +401,7 @@ pub(crate) mod samples {
             source_type: String::new(),
             element_id: None,
             mask: None,
+            renamed_from: None,
         })
     }
 }

@@ -153,16 +153,21 @@ pub(crate) struct InitArgs {
     /// The folder to write them into; made if it is missing
     #[arg(value_name = "DIR", default_value = ".")]
     pub(crate) dir: PathBuf,
-    /// Look at this source and write a configuration that runs: postgres://…, or hubspot://TOKEN@ (or hubspot:// with the
-    /// token in HUBSPOT_TOKEN). What is secret goes to .env alone
-    #[arg(long, value_name = "URL")]
+    #[arg(
+        long,
+        value_name = "URL",
+        help = "Look at this source and write a configuration that runs: postgres://…, or hubspot://TOKEN@ (or hubspot:// with the \
+                token in HUBSPOT_TOKEN). What is secret goes to .env alone"
+    )]
     pub(crate) from: Option<String>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct DiscoverArgs {
-    /// The source, by its name in the configuration or by its address: postgres://…, hubspot://TOKEN@
-    #[arg(value_name = "SOURCE")]
+    #[arg(
+        value_name = "SOURCE",
+        help = "The source, by its name in the configuration or by its address: postgres://…, hubspot://TOKEN@"
+    )]
     pub(crate) source: String,
     /// List partitions and the tables of extensions, too
     #[arg(long)]

@@ -15,6 +15,7 @@ use crate::layout::Layout;
 use crate::mask::Masks;
 use crate::mode::{Changes, Disposition, Mode};
 use crate::names::{StreamName, hex};
+use crate::renames::Renames;
 
 mod defaults;
 pub mod document;
@@ -247,6 +248,19 @@ pub struct Stream {
     pub contract: SchemaContract,
     /// How its table is laid out, where the destination has a choice.
     pub layout: Layout,
+    /// How its columns are called in the destination.
+    pub renames: Renames,
+    /// What is run at the destination with each load.
+    pub hooks: Hooks,
+}
+
+/// Statements that are run at the destination in the transaction of each load.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Hooks {
+    /// Before the load.
+    pub pre_sql: Vec<String>,
+    /// After the load.
+    pub post_sql: Vec<String>,
 }
 
 /// What a stream reads of its source, with the settings that such a stream can have.
@@ -306,6 +320,11 @@ impl Stream {
         }
     }
 
+    /// The name of the cursor column in the destination.
+    pub fn table_cursor(&self) -> Option<&str> {
+        self.cursor().map(|cursor| self.renames.name(cursor))
+    }
+
     /// What a load does with its changes, for a stream of changes.
     pub fn changes(&self) -> Option<Changes> {
         match &self.from {
@@ -342,13 +361,18 @@ impl Stream {
             table,
             contract: _,
             layout: _,
+            renames,
+            hooks: _,
         } = self;
         let from = match from {
             StreamSource::Rows(rows) => format!("{:?}", rows.identity()),
             StreamSource::Changes(changes) => format!("{:?}", changes.identity()),
             StreamSource::HubSpot(object) => format!("{:?}", object.identity()),
         };
-        let told = format!("{:?}", (name, source, from, table, self.mode()));
+        let mut told = format!("{:?}", (name, source, from, table, self.mode()));
+        if !renames.is_empty() {
+            told = format!("{told}{renames:?}");
+        }
         let mut digest = hex(&Sha256::digest(told));
         digest.truncate(16);
         digest

@@ -391,6 +391,15 @@ pub struct StreamConfig {
     /// "keep-last:4", "email" (keeps the domain), or "none" for values that are copied as they are.
     #[serde(default)]
     pub mask: BTreeMap<String, String>,
+    /// Names of columns in the destination, by their names in the source.
+    #[serde(default)]
+    pub rename: BTreeMap<String, String>,
+    /// Statements that are run at the destination before a load, in its transaction. `{table}` is the stream's table.
+    #[serde(default)]
+    pub pre_sql: Option<Columns>,
+    /// Statements that are run at the destination after a load, in its transaction. `{table}` is the stream's table.
+    #[serde(default)]
+    pub post_sql: Option<Columns>,
 }
 
 impl StreamConfig {

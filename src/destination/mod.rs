@@ -350,6 +350,10 @@ pub struct StagedLoad {
     pub contract: SchemaContract,
     /// How a table that is made is laid out.
     pub layout: Layout,
+    /// Statements that are run before the load, in its transaction.
+    pub pre_sql: Vec<String>,
+    /// Statements that are run after the load, in its transaction.
+    pub post_sql: Vec<String>,
 }
 
 /// The result of a load.

@@ -63,6 +63,7 @@ impl LoadWriter {
         &self,
         first: RecordBatch,
         mut batches: mpsc::Receiver<RecordBatch>,
+        rename: impl Fn(RecordBatch) -> Result<RecordBatch>,
     ) -> Result<Vec<Part>> {
         let mut parts = Vec::new();
         let mut open: Option<OpenPart> = None;
@@ -77,7 +78,7 @@ impl LoadWriter {
                 continue;
             }
             columns = Some(batch.schema());
-            let batch = self.masks.apply(batch)?;
+            let batch = rename(self.masks.apply(batch)?)?;
             self.counters.add_rows(batch.num_rows() as u64);
             let mut part = match open.take() {
                 Some(part) if part.schema == batch.schema() => part,

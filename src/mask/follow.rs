@@ -42,7 +42,7 @@ impl Masks {
     /// Notes with a schema how its columns are masked.
     pub fn note(&self, schema: &mut Schema) {
         for column in &mut schema.columns {
-            column.mask = self.label(&column.name);
+            column.mask = self.label(column.source_name());
         }
     }
 
@@ -55,7 +55,7 @@ impl Masks {
         let columns = table.columns.iter().filter(|known| !known.retired);
         let others: Vec<String> = columns
             .filter_map(|known| {
-                let (before, now) = (&known.column.mask, self.label(&known.column.name));
+                let (before, now) = (&known.column.mask, self.label(known.column.source_name()));
                 let say = |mask: Option<&String>| mask.map_or("none", String::as_str).to_owned();
                 (*before != now).then(|| {
                     format!(

@@ -8,9 +8,10 @@ use futures::{StreamExt, stream};
 use serde::Serialize;
 
 use super::contained::contained;
+use super::shape_step::{Shaped, shaped};
 use super::slot_owner::Reader;
 use super::status::DestinationView;
-use super::stream::{refuse_other_masks, start_position};
+use super::stream::{refuse_other_masks, refuse_other_names, start_position};
 use crate::config::{self, Pipeline, PostgresSource, StreamSource};
 use crate::destination::{self, Reads, Rights};
 use crate::error::{Error, Result};
@@ -137,10 +138,12 @@ async fn check_stream(stream: &config::Stream, view: &DestinationView) -> Vec<Fi
             refuse_other_masks(stream, &state.schema)?;
         }
         let opened = OpenStream::open(&stream.from).await?;
-        let mut description = opened.description().clone();
-        let masks = stream.masks();
-        masks.describe(&mut description.columns, &description.primary_key)?;
-        Ok((opened, description))
+        let described = opened.description().clone();
+        let Shaped { renames, .. } = shaped(stream, &described)?;
+        if let Some(state) = state {
+            refuse_other_names(stream, &renames, &state.schema)?;
+        }
+        Ok((opened, described))
     };
     let (opened, description) = match contained(opened).await {
         Ok(opened) => opened,

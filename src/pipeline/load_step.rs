@@ -4,6 +4,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::loader::Loader;
 use super::report::StreamReport;
+use crate::config::Hooks;
 use crate::destination::{Loaded, Parts, Reads, StagedLoad, StreamState};
 use crate::error::Result;
 use crate::evolution::SchemaContract;
@@ -19,6 +20,8 @@ pub(super) struct LoadStep {
     /// Which changes of the source's schema the stream allows.
     pub(super) contract: SchemaContract,
     pub(super) layout: Layout,
+    /// What is run at the destination with each load.
+    pub(super) hooks: Hooks,
     pub(super) counters: Counters,
     pub(super) stop: CancellationToken,
 }
@@ -51,6 +54,8 @@ impl LoadStep {
             parts,
             contract: self.contract,
             layout: self.layout.clone(),
+            pre_sql: self.hooks.pre_sql.clone(),
+            post_sql: self.hooks.post_sql.clone(),
         };
         let Loaded { outcome, state } = self.hand_over(load).await?;
         drop(copies);

@@ -47,6 +47,7 @@ mod replication;
 pub mod report;
 mod retry;
 pub mod runs;
+mod shape_step;
 mod slot_owner;
 pub mod status;
 mod stream;
@@ -254,7 +255,6 @@ async fn run_streams(
     reports.sort_by_key(|(place, _)| *place);
     let found = without_changes.iter().copied().zip(left);
     warn(&pipeline, &mut reports, warnings, found);
-    tell_of_tables(&pipeline, &mut reports);
     make_of_loads(models.as_deref(), page.as_deref()).await;
     let ended = !options.interrupt.is_cancelled();
     if let Some(retention) = pipeline.retention.filter(|_| ended) {
@@ -295,6 +295,7 @@ fn warn<'a>(
     if let Some((_, report)) = reports.first_mut() {
         report.warnings.extend(warnings);
     }
+    tell_of_tables(pipeline, reports);
     for (source, warnings) in found {
         let of_source =
             |(place, _): &&mut (usize, StreamReport)| source_of(pipeline, *place) == source;

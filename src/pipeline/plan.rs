@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::contained::contained;
+use super::shape_step::{Shaped, shaped};
 use crate::change;
 use crate::config::{Pipeline, Stream};
 use crate::destination::StreamState;
@@ -80,11 +81,12 @@ async fn look(stream: &Stream, state: Option<&StreamState>, plan: &mut StreamPla
     super::stream::start_position(stream, position)?;
     let mut opened = OpenStream::open(&stream.from).await?;
     if let Some(state) = state.filter(|_| stream.contract != SchemaContract::Freeze) {
-        opened.keep_types(&state.schema);
+        opened.keep_types(&state.schema.as_source());
     }
-    let mut description = opened.description().clone();
-    let masks = stream.masks();
-    masks.describe(&mut description.columns, &description.primary_key)?;
+    let Shaped {
+        renames,
+        mut description,
+    } = shaped(stream, opened.description())?;
     plan.primary_key.clone_from(&description.primary_key);
     plan.estimated_rows = description.estimated_rows;
     plan.reading.clone_from(&description.reading);
@@ -98,9 +100,11 @@ async fn look(stream: &Stream, state: Option<&StreamState>, plan: &mut StreamPla
     }
     if let Some(state) = state {
         super::stream::refuse_other_masks(stream, &state.schema)?;
+        super::stream::refuse_other_names(stream, &renames, &state.schema)?;
         let known = Some(&state.schema);
         let schema = assign_field_ids(known, description.columns.clone());
-        let schema = with_misfits(known, &schema, &description.misfits);
+        let mut schema = with_misfits(known, &schema, &description.misfits);
+        renames.mark(&mut schema);
         let steps = preview(&state.schema, &schema, &description.misfits)?;
         plan.changes = steps.iter().map(ToString::to_string).collect();
         stream.contract.check(&steps)?;

@@ -53,9 +53,9 @@ pub(super) fn outdated(manifest: &Manifest, stream: &Stream) -> Option<String> {
         other("mode")
     } else if manifest.disposition != stream.disposition() || manifest.changes != stream.changes() {
         other("disposition")
-    } else if manifest.cursor.as_deref() != stream.cursor() {
+    } else if manifest.cursor.as_deref() != stream.table_cursor() {
         other("cursor")
-    } else if key.is_some_and(|key| *key != manifest.primary_key) {
+    } else if key.is_some_and(|key| stream.renames.names(key) != manifest.primary_key) {
         other("primary_key")
     } else {
         None

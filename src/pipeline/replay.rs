@@ -86,6 +86,7 @@ pub async fn replay(pipeline: Pipeline, options: ReplayOptions) -> Result<RunRep
                 // The contract was checked when the loads were extracted.
                 contract: SchemaContract::Evolve,
                 layout: stream.layout.clone(),
+                hooks: stream.hooks.clone(),
                 counters: options.progress.add(&stream.name),
                 stop: options.interrupt.child_token(),
             },

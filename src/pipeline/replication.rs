@@ -300,7 +300,7 @@ impl ReplicationRun {
                 &task.stream.columns,
                 task.run.stream.contract,
                 table,
-                &state.schema,
+                &state.schema.as_source(),
                 position,
                 *resume,
                 sender,
@@ -316,8 +316,9 @@ impl ReplicationRun {
                 from: state.position.clone(),
                 schema: None,
                 misfits: BTreeMap::new(),
-                primary_key: table.key.clone(),
+                primary_key: task.run.stream.renames.names(&table.key),
                 key_is_unique: true,
+                renames: Arc::new(task.run.stream.renames.clone()),
             };
             let stop = self.stop.child_token();
             let StreamTask { run, report, .. } = task;

@@ -7,7 +7,7 @@ use super::follow::{FollowEvent, FollowObserver};
 use super::name_stream;
 use super::report::StreamReport;
 use super::retry::broke_off;
-use super::stream::{Landed, StreamRun, refuse_other_masks};
+use super::stream::{Landed, StreamRun, refuse_other_masks, refuse_other_names};
 use crate::config::PostgresChanges;
 use crate::error::{Error, Result};
 use crate::position::{Lsn, LsnPosition, Position};
@@ -138,12 +138,15 @@ impl StreamTask {
                 .remedy("begin its changes with a snapshot: `acequia run STREAM --full-refresh`"));
         };
         refuse_other_masks(&run.stream, &state.schema)?;
+        refuse_other_names(&run.stream, &run.stream.renames, &state.schema)?;
         let columns = state.schema.columns.iter();
         replication.start_of(&Standing {
             stream: &self.stream,
             contract: run.stream.contract,
             position,
-            columns: &columns.map(|column| column.column.name.clone()).collect(),
+            columns: &columns
+                .map(|column| column.column.source_name().to_owned())
+                .collect(),
             table,
             seen: seen.get(&table.oid),
             slot,

@@ -237,6 +237,7 @@ mod tests {
             source_type: String::new(),
             element_id: None,
             mask: None,
+            renamed_from: None,
         }
     }
 

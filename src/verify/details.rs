@@ -175,6 +175,7 @@ mod tests {
             source_type: String::new(),
             element_id: None,
             mask: None,
+            renamed_from: None,
         };
         let columns = vec![column("id", "int64"), column("texto", "text")];
         Codec::new(columns, &["id".to_owned()], None, true).unwrap()

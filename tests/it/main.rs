@@ -15,6 +15,7 @@
 mod analysis;
 mod bad_input;
 mod cdc;
+mod columns;
 mod commands;
 mod cursors;
 mod discover;

@@ -148,6 +148,7 @@ async fn both_ways(
             source_type: plan.spec.source_type.clone(),
             element_id: None,
             mask: None,
+            renamed_from: None,
         };
         let mut builder = ColumnBuilder::new(&column, plan.wire);
         push(&mut builder)?;

@@ -1,6 +1,6 @@
 //! `acequia init --from URL`: a configuration of what a source has.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs::{self, OpenOptions};
 use std::io::{ErrorKind, Write as _};
@@ -144,7 +144,7 @@ fn streams(found: &Discovery) -> Vec<FoundStream<'_>> {
     for table in &tables {
         *number.entry(plain(&table.name).to_lowercase()).or_default() += 1;
     }
-    let mut taken: BTreeMap<String, ()> = BTreeMap::new();
+    let mut taken: BTreeSet<String> = BTreeSet::new();
     let mut streams = Vec::with_capacity(tables.len());
     for table in tables {
         let own = plain(&table.name);
@@ -160,11 +160,11 @@ fn streams(found: &Discovery) -> Vec<FoundStream<'_>> {
                 base.chars().take(MAX_NAME - 8).collect::<String>()
             ),
         });
-        let free = candidates.find(|name| !taken.contains_key(&name.to_lowercase()));
+        let free = candidates.find(|name| !taken.contains(&name.to_lowercase()));
         let Some(Ok(name)) = free.map(|name| name.parse::<StreamName>()) else {
             continue;
         };
-        taken.insert(name.as_str().to_lowercase(), ());
+        taken.insert(name.as_str().to_lowercase());
         streams.push(FoundStream { name, table });
     }
     streams

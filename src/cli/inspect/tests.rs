@@ -18,6 +18,7 @@ fn schema() -> Schema {
         source_type: String::new(),
         element_id: None,
         mask: None,
+        renamed_from: None,
     };
     Schema {
         columns: vec![

@@ -15,12 +15,15 @@ use crate::config::hubspot::{
     BASE_URL, Calculated, HubSpotIncremental, HubSpotPart, HubSpotRead, PropertySettings,
 };
 use crate::config::model::{Columns, Scalar, SourceConfig, StreamConfig};
-use crate::config::{HubSpotObject, HubSpotSource, Secret, Stream, StreamSource, Token, units};
+use crate::config::{
+    Hooks, HubSpotObject, HubSpotSource, Secret, Stream, StreamSource, Token, units,
+};
 use crate::error::Result;
 use crate::layout::Layout;
 use crate::mask::Masks;
 use crate::mode::{IncrementalLoad, Mode};
 use crate::position::{Lag, timestamptz};
+use crate::renames::Renames;
 
 /// The streams that `definitions` adds.
 const DEFINITIONS: [(&str, HubSpotPart); 2] = [
@@ -167,6 +170,8 @@ impl Resolver<'_> {
         let history = self.listed(self.config.history.as_ref(), "history");
         let associations = self.listed(self.config.associations.as_ref(), "associations");
         let masks = self.masks();
+        let renames = self.renames();
+        let hooks = self.hooks();
         refused?;
         let (object, whole) = object?;
         let read = read?;
@@ -221,6 +226,8 @@ impl Resolver<'_> {
             table: table?,
             contract: self.config.schema_contract,
             layout: layout?,
+            renames: renames?,
+            hooks: hooks?,
         };
         let history = history.map(|properties| {
             let part = HubSpotPart::History(properties, read);
@@ -456,6 +463,8 @@ impl Resolver<'_> {
             table: beside(&first.table, other),
             contract: first.contract,
             layout: Layout::default(),
+            renames: Renames::default(),
+            hooks: Hooks::default(),
         })
     }
 }

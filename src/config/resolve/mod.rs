@@ -11,12 +11,13 @@ use chrono::TimeDelta;
 use super::document::Document;
 use super::model::StreamConfig;
 use super::units;
-use super::{Pipeline, PostgresUrl, Secret, SecretCommand, Stream};
+use super::{Destination, Hooks, Pipeline, PostgresUrl, Secret, SecretCommand, Stream, Target};
 use crate::error::Result;
 use crate::glob;
 use crate::names::{MAX_NAME, StreamName};
 
 mod address;
+mod columns;
 mod crm;
 mod destination;
 mod layout;
@@ -126,6 +127,24 @@ impl Document {
             .flatten()
             .collect();
         self.refuse_shared_tables(&selected, problems);
+        if let Ok(Destination {
+            target: Target::Iceberg(_),
+            ..
+        }) = &destination
+        {
+            for stream in streams
+                .iter()
+                .filter(|stream| stream.hooks != Hooks::default())
+            {
+                let place = format!("[streams.{}] pre_sql, post_sql", stream.name);
+                let what = "a lake has no transaction in which they could be run with a load";
+                problems.add(
+                    &place,
+                    what,
+                    "leave them out, or load into DuckDB or PostgreSQL",
+                );
+            }
+        }
         let models = self.models(named, dataset.as_deref().ok(), problems);
         if with_sources {
             problems.extend(of_sources);

@@ -75,6 +75,8 @@ impl Resolver<'_> {
         };
         let table = self.table();
         let layout = self.layout();
+        let renames = self.renames();
+        let hooks = self.hooks();
         others?;
         Ok(Stream {
             name: self.name.clone(),
@@ -83,6 +85,8 @@ impl Resolver<'_> {
             table: table?,
             contract: self.config.schema_contract,
             layout: layout?,
+            renames: renames?,
+            hooks: hooks?,
         })
     }
 
@@ -438,8 +442,12 @@ impl Resolver<'_> {
         let cursor = cursor.map(|column| ("cursor", column));
         let masks = self.config.mask.keys().map(|column| ("mask", column));
         let types = self.config.types.keys().map(|column| ("types", column));
+        let is_member = self.document.expansion.members.contains_key(self.name);
+        let renames = self.config.rename.keys().filter(|_| !is_member);
+        let renames = renames.map(|column| ("rename", column));
         let mut outcome = Ok(());
-        for (key, column) in key.chain(cursor).chain(types).chain(masks) {
+        let named = key.chain(cursor).chain(types).chain(masks).chain(renames);
+        for (key, column) in named {
             if columns.selected.takes(column) {
                 continue;
             }

@@ -227,6 +227,8 @@ pub(crate) fn stage(
         parts: Parts::Local(files),
         contract: load.contract,
         layout: load.layout.clone(),
+        pre_sql: Vec::new(),
+        post_sql: Vec::new(),
     }
 }
 

@@ -99,6 +99,9 @@ struct Compact {
     /// How values are masked, by column.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     masks: BTreeMap<String, String>,
+    /// What the source calls renamed columns, by their names here.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    renamed: BTreeMap<String, String>,
 }
 
 /// Field id, name, type, source's type, whether it may be NULL, whether the source dropped it, field id of the elements.
@@ -311,9 +314,14 @@ impl Compact {
             let column = &known.column;
             Some((column.name.clone(), column.mask.clone()?))
         });
+        let renamed = schema.columns.iter().filter_map(|known| {
+            let column = &known.column;
+            Some((column.name.clone(), column.renamed_from.clone()?))
+        });
         Self {
             next: schema.next_field_id,
             masks: masked.collect(),
+            renamed: renamed.collect(),
             columns: columns.collect(),
         }
     }
@@ -325,6 +333,7 @@ impl Compact {
                     column: Column {
                         id,
                         mask: self.masks.remove(&name),
+                        renamed_from: self.renamed.remove(&name),
                         name,
                         column_type,
                         nullable,

@@ -38,9 +38,36 @@ pub(crate) fn load(engine: &mut dyn SqlEngine, load: &StagedLoad) -> Result<Load
     if has(engine, &manifest.load_id)? {
         return state.map(Loaded::before).ok_or_else(|| damaged(STATE));
     }
+    run(engine, manifest, &load.pre_sql, "pre_sql")?;
     let (outcome, schema) = plan::apply(engine, load, state)?;
+    run(engine, manifest, &load.post_sql, "post_sql")?;
     let state = record(engine, manifest, &outcome, schema)?;
     Ok(Loaded { outcome, state })
+}
+
+/// Runs the statements that people want run with a load.
+fn run(
+    engine: &mut dyn SqlEngine,
+    manifest: &Manifest,
+    statements: &[String],
+    key: &str,
+) -> Result<()> {
+    for statement in statements {
+        let table = engine.table(&manifest.table);
+        engine
+            .execute(&statement.replace("{table}", &table))
+            .map_err(|error| {
+                let error = error.context(format!("{key} of stream {}", manifest.stream));
+                match error.remedy_text() {
+                    Some(_) => error,
+                    None => error.remedy(format!(
+                        "correct `{key}` of [streams.{}]: the load was undone with it",
+                        manifest.stream
+                    )),
+                }
+            })?;
+    }
+    Ok(())
 }
 
 /// Creates the dataset's schema and ledger if they are missing. Returns the destination's id, and a warning if the ledger

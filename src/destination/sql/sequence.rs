@@ -60,7 +60,7 @@ pub(super) fn cursor_of<'a>(
     };
     let cursor = columns
         .iter()
-        .find(|column| column.name == position.column)
+        .find(|column| column.source_name() == position.column)
         .ok_or_else(|| {
             Error::data(format!(
                 "the load has no column `{}`, by which the stream was read so far",

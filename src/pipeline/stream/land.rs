@@ -1,6 +1,7 @@
 //! Landing an extract: its lanes become the parts of a load, with a manifest.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use tokio::task::JoinSet;
@@ -17,6 +18,7 @@ use crate::pipeline::loader::Hold;
 use crate::pipeline::report::StreamReport;
 use crate::position::Position;
 use crate::progress::Phase;
+use crate::renames::Renames;
 use crate::schema::Schema;
 use crate::source::{Extract, ExtractEnd};
 
@@ -32,6 +34,8 @@ pub(in crate::pipeline) struct Expected {
     pub(in crate::pipeline) primary_key: Vec<String>,
     /// Whether the source guarantees that keys are unique.
     pub(in crate::pipeline) key_is_unique: bool,
+    /// How the source's columns are called.
+    pub(in crate::pipeline) renames: Arc<Renames>,
 }
 
 /// The result of landing an extract.
@@ -80,7 +84,8 @@ impl StreamRun {
     ) -> Result<Landed> {
         self.counters.enter(Phase::Extracting);
         let address = self.address();
-        let (parts, hold, end) = match self.land_lanes(extract, &address, stop).await {
+        let renames = &expected.renames;
+        let (parts, hold, end) = match self.land_lanes(extract, &address, renames, stop).await {
             Ok(landed) => landed,
             Err(error) => {
                 self.discard(&address).await;
@@ -99,7 +104,8 @@ impl StreamRun {
         report
             .warnings
             .extend(warnings.map(|warning| warning.replace("STREAM", name)));
-        let Some(schema) = complete.schema.or(expected.schema) else {
+        let of_end = complete.schema.map(|schema| renames.to_table(schema));
+        let Some(schema) = of_end.or(expected.schema) else {
             return Ok(Landed::Nothing(complete.position.map(Box::new)));
         };
         let known = self.state.as_ref().map(|state| &state.schema);
@@ -107,13 +113,17 @@ impl StreamRun {
             known.filter(|_| !self.full_refresh),
             schema,
             &expected.misfits,
-            &complete.used,
+            &complete
+                .used
+                .iter()
+                .map(|name| renames.name(name).to_owned())
+                .collect(),
         );
         self.stream.masks().note(&mut schema);
         let mut manifest = self.manifest(&address, schema, expected.from, parts);
         manifest.primary_key = expected.primary_key;
         manifest.key_is_unique = expected.key_is_unique;
-        manifest.marks = complete.marks;
+        manifest.marks = complete.marks.map(|name| renames.name(&name).to_owned());
         manifest.position_after = complete.position;
         if manifest.is_idle() && !complete.reshaped {
             return Ok(Landed::Nothing(manifest.position_after.map(Box::new)));
@@ -139,6 +149,7 @@ impl StreamRun {
         &self,
         extract: Extract,
         address: &LoadAddress,
+        renames: &Arc<Renames>,
         stop: &CancellationToken,
     ) -> Result<(Vec<Part>, Option<Hold>, ExtractEnd)> {
         let writer = LoadWriter::new(
@@ -151,12 +162,15 @@ impl StreamRun {
         let mut lanes = JoinSet::new();
         for mut batches in extract.lanes {
             let (writer, loader) = (writer.clone(), self.loader.clone());
+            let renames = Arc::clone(renames);
             lanes.spawn(async move {
                 let Some(first) = batches.recv().await else {
                     return Ok(None);
                 };
                 let hold = loader.hold().await?;
-                let landing = tokio::task::spawn_blocking(move || writer.land(first, batches));
+                let landing = tokio::task::spawn_blocking(move || {
+                    writer.land(first, batches, |batch| renames.batch(batch))
+                });
                 let parts = landing.await.map_err(|error| {
                     Error::internal("a landing thread ended unexpectedly").cause(error)
                 })??;
@@ -220,7 +234,7 @@ impl StreamRun {
             full_refresh: self.full_refresh,
             key_is_unique: false,
             configuration: Some(self.stream.fingerprint()),
-            cursor: self.stream.cursor().map(str::to_owned),
+            cursor: self.stream.table_cursor().map(str::to_owned),
             marks: None,
             schema,
             position_before: before,

@@ -11,6 +11,7 @@ use super::load_step::LoadStep;
 use super::loader::Loader;
 use super::report::{Status, StreamReport};
 use super::retry::Retries;
+use super::shape_step::{Shaped, shaped};
 use super::wait::{GRACE, given_up_after_a_stop, unless_stopped};
 use super::{name_stream, named, recovery};
 use crate::config::{Pipeline, Stream};
@@ -25,6 +26,7 @@ use crate::mode::{Disposition, Mode};
 use crate::names::LoadId;
 use crate::position::Position;
 use crate::progress::{Counters, Phase};
+use crate::renames::Renames;
 use crate::source::{Beginning, OpenStream};
 
 mod land;
@@ -258,18 +260,21 @@ impl StreamRun {
         if let Some(known) = known.as_ref().filter(|_| {
             follows && !self.full_refresh && self.stream.contract != SchemaContract::Freeze
         }) {
-            opened.keep_types(known);
+            opened.keep_types(&known.as_source());
         }
-        let mut description = opened.description().clone();
-        let masks = self.stream.masks();
-        masks.describe(&mut description.columns, &description.primary_key)?;
+        let Shaped {
+            renames,
+            description,
+        } = shaped(&self.stream, opened.description())?;
         let adds = before.is_some() || self.stream.mode() == Mode::Full;
         if let Some(known) = known.as_ref().filter(|_| adds && !self.full_refresh) {
             refuse_other_masks(&self.stream, known)?;
+            refuse_other_names(&self.stream, &renames, known)?;
         }
         let misfits = &description.misfits;
         let schema = assign_field_ids(known.as_ref(), description.columns.clone());
-        let schema = with_misfits(known.as_ref(), &schema, misfits);
+        let mut schema = with_misfits(known.as_ref(), &schema, misfits);
+        renames.mark(&mut schema);
         // A stream that begins anew keeps nothing of its table's schema.
         let afresh = before.is_none() && self.stream.disposition() != Disposition::Replace;
         let checked = !afresh || self.stream.contract == SchemaContract::Freeze;
@@ -298,7 +303,8 @@ impl StreamRun {
             live_ids: &ids,
             configuration: &configuration,
         };
-        let reading = opened.read(&schema, beginning, &stop);
+        let source_schema = schema.as_source();
+        let reading = opened.read(&source_schema, beginning, &stop);
         let what = format!("connections to the source `{}`", self.stream.source);
         let extract = unless_stopped(&self.stop, what, reading).await?;
         let expected = Expected {
@@ -307,6 +313,7 @@ impl StreamRun {
             misfits: description.misfits,
             primary_key: description.primary_key,
             key_is_unique: description.key_is_unique,
+            renames: Arc::new(renames),
         };
         self.land(extract, expected, &stop, report).await
     }
@@ -329,6 +336,7 @@ impl StreamRun {
             loader: self.loader.clone(),
             contract: self.stream.contract,
             layout: self.stream.layout.clone(),
+            hooks: self.stream.hooks.clone(),
             counters: self.counters.clone(),
             stop: self.stop.clone(),
         };
@@ -401,6 +409,18 @@ pub(super) fn refuse_other_masks(stream: &Stream, known: &TableSchema) -> Result
         return Ok(());
     }
     stream.masks().refuse_others(known)
+}
+
+/// Refuses a stream whose rows would stand in other columns of its table than the rows that are there.
+pub(super) fn refuse_other_names(
+    stream: &Stream,
+    renames: &Renames,
+    known: &TableSchema,
+) -> Result<()> {
+    if stream.disposition() == Disposition::Replace {
+        return Ok(());
+    }
+    renames.refuse_others(known)
 }
 
 /// The position that an extract of a stream begins at, given the stream's position. `None` for a full stream.

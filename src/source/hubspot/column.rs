@@ -289,6 +289,7 @@ mod tests {
             source_type: String::new(),
             element_id: None,
             mask: None,
+            renamed_from: None,
         })
         .unwrap()
     }
@@ -334,6 +335,7 @@ mod tests {
             source_type: String::new(),
             element_id: None,
             mask: None,
+            renamed_from: None,
         };
         assert!(ColumnBuilder::new(&column).is_err());
     }

@@ -14,6 +14,7 @@ mod faults;
 mod gone;
 mod judges;
 mod reading;
+mod renames;
 mod strangers;
 mod trust;
 mod values;

@@ -287,6 +287,7 @@ mod tests {
             source_type: "int4".to_owned(),
             element_id: None,
             mask: None,
+            renamed_from: None,
         };
         assert!(SparkSql.holds(&column, "INT") && SparkSql.holds(&column, "BIGINT"));
         assert!(!SparkSql.holds(&column, "STRING"));

@@ -209,6 +209,8 @@ fn once_more(load: &StagedLoad) -> StagedLoad {
         parts: load.parts.clone(),
         contract: load.contract,
         layout: load.layout.clone(),
+        pre_sql: Vec::new(),
+        post_sql: Vec::new(),
     }
 }
 

@@ -18,6 +18,7 @@ fn column(column_type: &str) -> Column {
         source_type: column_type.to_owned(),
         element_id: None,
         mask: None,
+        renamed_from: None,
     }
 }
 

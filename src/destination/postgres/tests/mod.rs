@@ -127,6 +127,7 @@ impl Subject for Database {
             source_type: column_type.to_string(),
             element_id: None,
             mask: None,
+            renamed_from: None,
         })
     }
 }

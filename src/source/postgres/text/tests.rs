@@ -30,6 +30,7 @@ fn builder(column_type: &str) -> ColumnBuilder {
         source_type: String::new(),
         element_id: None,
         mask: None,
+        renamed_from: None,
     };
     ColumnBuilder::new(&column, wire)
 }

@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::crm;
 use super::problems::{Checked, Problems};
 use crate::config::document::Document;
 use crate::config::expansion::{Expansion, Member};
@@ -12,11 +11,17 @@ use crate::config::{Source, table_name};
 use crate::error::{Error, Result};
 use crate::glob;
 use crate::known_tables::{KnownTable, SourceTable};
-use crate::names::{MAX_NAME, StreamName};
+use crate::names::StreamName;
 
 const PATTERN: &str = "write the schema and the table, as in \"public.*\"; `*` stands for any text";
 /// What a name of a table in the destination is made of, if the configuration does not say.
 const NAMES: &str = "{table}";
+
+mod clashes;
+mod memory;
+
+use clashes::Candidate;
+use memory::{news, remembered};
 
 /// A pattern of tables.
 #[derive(Debug)]
@@ -50,16 +55,6 @@ struct TablesEntry<'a> {
     excluded: Vec<Pattern>,
     /// The pattern of its streams' and tables' names.
     names: String,
-}
-
-/// A table that an entry takes, and what it would become.
-struct Candidate<'a> {
-    entry: &'a TablesEntry<'a>,
-    table: KnownTable,
-    stream: StreamName,
-    config: StreamConfig,
-    /// What no other stream may be called or be loaded into, in lower case.
-    claims: Vec<String>,
 }
 
 impl Document {
@@ -325,136 +320,6 @@ impl Document {
         }
         (streams, expansion)
     }
-
-    /// The stream that a table would become, or why it cannot become one.
-    fn candidate<'a>(
-        &self,
-        entry: &'a TablesEntry<'a>,
-        table: KnownTable,
-    ) -> Result<Candidate<'a>, String> {
-        let name = entry
-            .names
-            .replace("{schema}", &table.schema)
-            .replace("{table}", &table.name);
-        if name.len() > MAX_NAME {
-            return Err(format!(
-                "would be called `{name}`, which has more than {MAX_NAME} bytes"
-            ));
-        }
-        if name.contains(char::is_control) {
-            return Err("has control characters in its name".to_owned());
-        }
-        let plain = |c: char| {
-            if c.is_ascii_alphanumeric() || c == '-' {
-                c
-            } else {
-                '_'
-            }
-        };
-        let mut stream: String = name.chars().map(plain).collect();
-        if !stream.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_') {
-            stream.insert(0, '_');
-        }
-        let stream: StreamName = stream
-            .parse()
-            .map_err(|_| format!("would be called `{name}`, which cannot name a stream"))?;
-        // A name may look like a variable.
-        let literal = |text: &str| text.replace("${", "$${");
-        let config = StreamConfig {
-            tables: Vec::new(),
-            exclude_tables: Vec::new(),
-            table: Some(literal(&table_name::written(&table.schema, &table.name))),
-            destination_table: Some(literal(&name)),
-            ..entry.config.clone()
-        };
-        let claims = self.claims(&stream, &config);
-        Ok(Candidate {
-            entry,
-            table,
-            stream,
-            config,
-            claims,
-        })
-    }
-
-    /// The tables that a stream is loaded into. A name that cannot be expanded is reported where it is used.
-    pub(super) fn destination_tables(
-        &self,
-        name: &StreamName,
-        config: &StreamConfig,
-    ) -> Vec<String> {
-        let table = config.destination_table.as_deref().unwrap_or(name.as_str());
-        let table = self.environment.expand(table).unwrap_or_default();
-        let changelog = config.changelog == Some(true) && !table.is_empty();
-        let changes = changelog.then(|| format!("{table}__changes"));
-        let mut tables = crm::tables_of(&table, config);
-        tables.extend(changes);
-        tables.retain(|table| !table.is_empty());
-        tables
-    }
-
-    /// What no other stream may be called or be loaded into, in lower case.
-    fn claims(&self, name: &StreamName, config: &StreamConfig) -> Vec<String> {
-        let tables = self.destination_tables(name, config).into_iter();
-        let mut claims: Vec<String> = tables
-            .map(|table| format!("table {}", table.to_lowercase()))
-            .collect();
-        claims.push(format!("stream {}", name.as_str().to_lowercase()));
-        claims
-    }
-
-    /// Leaves out the candidates whose names others have. Those that the pipeline knows come first.
-    fn without_clashes<'a>(
-        &self,
-        candidates: Vec<Candidate<'a>>,
-        known: &[KnownTable],
-        refusals: &mut BTreeMap<&'a StreamName, Vec<String>>,
-    ) -> Vec<Candidate<'a>> {
-        let mut owners: BTreeMap<String, String> = BTreeMap::new();
-        for (name, config) in &self.config.streams {
-            if config.has_patterns() {
-                let claim = format!("stream {}", name.as_str().to_lowercase());
-                owners.insert(claim, format!("[streams.{name}]"));
-            } else {
-                let of_stream = |claim| (claim, format!("[streams.{name}]"));
-                owners.extend(self.claims(name, config).into_iter().map(of_stream));
-            }
-        }
-        let is_known = |candidate: &Candidate<'_>| {
-            let table = &candidate.table;
-            let is_it = |known: &&KnownTable| known.is(&table.source, &table.schema, &table.name);
-            known.iter().find(is_it).is_some_and(|known| !known.gone)
-        };
-        let (old, new): (Vec<_>, Vec<_>) = candidates.into_iter().partition(is_known);
-        let mut wanted: BTreeMap<String, usize> = BTreeMap::new();
-        for claim in new.iter().flat_map(|candidate| &candidate.claims) {
-            *wanted.entry(claim.clone()).or_default() += 1;
-        }
-        let mut kept = Vec::with_capacity(old.len() + new.len());
-        for (is_new, candidate) in old
-            .into_iter()
-            .map(|candidate| (false, candidate))
-            .chain(new.into_iter().map(|candidate| (true, candidate)))
-        {
-            let whole = format!("{}.{}", candidate.table.schema, candidate.table.name);
-            let owner = candidate.claims.iter().find_map(|claim| owners.get(claim));
-            let shared =
-                |claim: &String| is_new && wanted.get(claim).is_some_and(|number| *number > 1);
-            if owner.is_some() || candidate.claims.iter().any(shared) {
-                let other = owner.map_or("another new table", String::as_str);
-                let why = format!(
-                    "{whole} would be called `{}`, as {other} is",
-                    candidate.stream
-                );
-                refusals.entry(candidate.entry.name).or_default().push(why);
-                continue;
-            }
-            let claimed = |claim: &String| (claim.clone(), whole.clone());
-            owners.extend(candidate.claims.iter().map(claimed));
-            kept.push(candidate);
-        }
-        kept
-    }
 }
 
 /// The tables that an entry takes: of those that were found, or else of those that are known.
@@ -489,80 +354,6 @@ fn tables_of(
             .cloned()
             .collect(),
     }
-}
-
-/// Says that a table is new, unless all tables of its entry are.
-fn news(
-    entry: &TablesEntry<'_>,
-    table: &KnownTable,
-    stream: &StreamName,
-    found: &BTreeMap<String, Result<Vec<SourceTable>>>,
-    known: &[KnownTable],
-) -> Option<(Option<StreamName>, String)> {
-    let of_entry = |known: &&KnownTable| {
-        let patterns = &mut entry.patterns.iter();
-        known.source == table.source
-            && patterns.any(|pattern| pattern.finds(&known.schema, &known.name))
-    };
-    let mut before = known.iter().filter(of_entry).peekable();
-    let was_asked = matches!(found.get(&table.source), Some(Ok(_)));
-    if before.peek().is_none() || !was_asked {
-        return None;
-    }
-    let is_it = |known: &KnownTable| known.is(&table.source, &table.schema, &table.name);
-    let how = match before.find(|known| is_it(known)) {
-        None => "is new in the source",
-        Some(known) if known.gone => "is back in the source",
-        Some(_) => return None,
-    };
-    let note = format!(
-        "{}.{} {how}: it has joined by [streams.{}]",
-        table.schema, table.name, entry.name
-    );
-    Some((Some(stream.clone()), note))
-}
-
-/// The tables to remember: those that are streams now, and those that are gone or were not asked for.
-fn remembered(
-    joined: &[KnownTable],
-    entries: &[TablesEntry<'_>],
-    found: &BTreeMap<String, Result<Vec<SourceTable>>>,
-    known: &[KnownTable],
-    notes: &mut Vec<(Option<StreamName>, String)>,
-) -> Vec<KnownTable> {
-    let mut tables: Vec<KnownTable> = joined.to_vec();
-    for table in known {
-        let is_it = |other: &KnownTable| other.is(&table.source, &table.schema, &table.name);
-        if joined.iter().any(is_it) {
-            continue;
-        }
-        let Some(Ok(there)) = found.get(&table.source) else {
-            tables.push(table.clone());
-            continue;
-        };
-        let is_there =
-            |other: &SourceTable| other.schema == table.schema && other.name == table.name;
-        let of_source = |entry: &&TablesEntry<'_>| entry.config.source == table.source;
-        // A table that is there, and no stream any more, was taken out of the configuration.
-        if there.iter().any(is_there) || !entries.iter().any(|entry| of_source(&entry)) {
-            continue;
-        }
-        if !table.gone {
-            notes.push((
-                None,
-                format!(
-                    "{}.{} is gone from the source `{}`, and is not read any more: its rows stay in the destination",
-                    table.schema, table.name, table.source
-                ),
-            ));
-        }
-        tables.push(KnownTable {
-            gone: true,
-            ..table.clone()
-        });
-    }
-    tables.sort();
-    tables
 }
 
 /// The stream that tells why an entry's tables are not read.
