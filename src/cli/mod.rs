@@ -263,7 +263,8 @@ pub(crate) struct ReplayArgs {
 #[command(
     after_help = "Examples:\n  acequia verify                      every stream with its source\n  acequia verify ventas --show     \
                         the rows that differ, with their values\n  acequia verify --counts             the keys alone: what is \
-                        missing or extra\n  acequia verify --against landing    with the landed loads; no source is asked"
+                        missing or extra\n  acequia verify --against landing    with the landed loads; no source is asked\n  acequia verify ventas --repair      \
+                        and mend what differs"
 )]
 pub(crate) struct VerifyArgs {
     #[command(flatten)]
@@ -280,6 +281,9 @@ pub(crate) struct VerifyArgs {
     /// Show up to N rows that differ, with their values [default: 10]
     #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "10")]
     pub(crate) show: Option<usize>,
+    /// Mend what differs: by a load of the rows that were found, which lands and is replayed as any other
+    #[arg(long, conflicts_with_all = ["counts", "sample", "against"])]
+    pub(crate) repair: bool,
 }
 
 /// What tables are compared with.

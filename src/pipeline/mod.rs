@@ -23,6 +23,7 @@ use crate::source::Source;
 use crate::source::postgres::Postgres;
 
 pub mod check;
+mod compare;
 mod contained;
 mod follow;
 pub mod landed_loads;

@@ -278,6 +278,7 @@ impl ReplicationRun {
                 misfits: BTreeMap::new(),
                 primary_key: table.key.clone(),
                 key_is_unique: true,
+                amends: None,
             };
             let stop = self.stop.child_token();
             let StreamTask { run, report, .. } = task;

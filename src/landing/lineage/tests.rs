@@ -46,6 +46,7 @@ fn holding(load_id: LoadId, previous: Option<LoadId>, from: Option<i64>, to: i64
             previous,
             full_refresh: false,
             key_is_unique: true,
+            amends: None,
             marks: None,
             configuration: None,
             cursor: Some("updated_at".to_owned()),

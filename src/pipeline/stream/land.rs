@@ -12,6 +12,7 @@ use crate::evolution::without_unused;
 use crate::landing::LoadAddress;
 use crate::landing::manifest::{FORMAT_VERSION, Manifest, Part};
 use crate::landing::writer::LoadWriter;
+use crate::mode::Amends;
 use crate::names::LoadId;
 use crate::pipeline::loader::Hold;
 use crate::pipeline::report::StreamReport;
@@ -32,6 +33,8 @@ pub(in crate::pipeline) struct Expected {
     pub(in crate::pipeline) primary_key: Vec<String>,
     /// Whether the source guarantees that keys are unique.
     pub(in crate::pipeline) key_is_unique: bool,
+    /// What the load amends, if it is no extract of what is new.
+    pub(in crate::pipeline) amends: Option<Amends>,
 }
 
 /// The result of landing an extract.
@@ -113,6 +116,7 @@ impl StreamRun {
         manifest.primary_key = expected.primary_key;
         manifest.key_is_unique = expected.key_is_unique;
         manifest.marks = complete.marks;
+        manifest.amends = expected.amends;
         manifest.position_after = complete.position;
         if manifest.is_idle() && !complete.reshaped {
             return Ok(Landed::Nothing(manifest.position_after.map(Box::new)));
@@ -220,6 +224,7 @@ impl StreamRun {
             configuration: Some(self.stream.fingerprint()),
             cursor: self.stream.cursor().map(str::to_owned),
             marks: None,
+            amends: None,
             schema,
             position_before: before,
             position_after: None,

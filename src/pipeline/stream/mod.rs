@@ -279,6 +279,7 @@ impl StreamRun {
             misfits: description.misfits,
             primary_key: description.primary_key,
             key_is_unique: description.key_is_unique,
+            amends: None,
         };
         self.land(extract, expected, &stop, report).await
     }

@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use super::comparison::Comparison;
-use super::side::{Opener, Side, SourceRows};
 use super::{Job, living};
 use crate::change;
 use crate::config::postgres::ColumnSelection;
@@ -12,6 +10,8 @@ use crate::destination::{StreamState, TableRows};
 use crate::error::{Error, Result};
 use crate::evolution::TableSchema;
 use crate::mode::{Disposition, Mode};
+use crate::pipeline::compare::Comparison;
+use crate::pipeline::compare::side::{Opener, Side, SourceRows};
 use crate::position::{CursorPosition, CursorValue, Lag, Position};
 use crate::row_set::RowHasher;
 use crate::schema::{Column, Schema};
@@ -36,14 +36,10 @@ impl Job {
             )
             .remedy("compare it with its loads: `acequia verify STREAM --against landing`"));
         }
-        let open_as = |from: StreamSource| -> Opener<'static> {
-            let from = Arc::new(from);
-            Box::new(move || {
-                let from = Arc::clone(&from);
-                Box::pin(async move { OpenStream::open(&from).await })
-            })
-        };
-        let comparison = self.comparison(stream, state, &open_as, report).await?;
+        if self.options.repair {
+            return self.repair_rows(stream, state, report).await;
+        }
+        let comparison = self.comparison(stream, state, &opener, report).await?;
         let found = comparison.run(self.options.show, report).await?;
         if stream.mode() == Mode::Incremental && !found.extra.is_empty() {
             report.notes.push(
@@ -109,11 +105,21 @@ impl Job {
             source: Side::Source(source),
             table: Side::Table(self.loader.clone(), rows),
             codec: Arc::new(codec),
+            schema,
             boundary,
             counts_only: self.options.counts && key.is_empty(),
             stop: self.options.interrupt.child_token(),
         })
     }
+}
+
+/// Opens a stream on its own.
+pub(super) fn opener(from: StreamSource) -> Opener<'static> {
+    let from = Arc::new(from);
+    Box::new(move || {
+        let from = Arc::clone(&from);
+        Box::pin(async move { OpenStream::open(&from).await })
+    })
 }
 
 /// The columns that both sides have, as the table has them, and the names of the others.

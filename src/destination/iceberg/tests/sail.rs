@@ -30,6 +30,10 @@ impl Subject for OnSail {
             "as with DuckDB as the writer",
         ),
         (
+            "additions::rows_of_an_amending_load_replace_and_delete_by_their_keys",
+            "such loads are refused, with the remedy",
+        ),
+        (
             "replacements::a_table_or_view_of_the_user_is_not_overwritten",
             "as with DuckDB as the writer",
         ),

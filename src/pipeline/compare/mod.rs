@@ -1,4 +1,5 @@
-//! The passes of a comparison: sums of all rows, then the rows of the buckets that differ, then the values of those found.
+//! The comparison of a table's rows with those of another side: sums of all rows, then the rows of the buckets that differ, then
+//! the values of those found. [`side`] is what is read; [`amend`] makes a load of what was found.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,14 +8,19 @@ use arrow::array::{BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 use tokio_util::sync::CancellationToken;
 
-use super::side::{Each, Side};
 use crate::error::{Error, Result};
 use crate::row_set::{RowHasher, RowSet};
+use crate::schema::Schema;
 use crate::verify::buckets::{Buckets, Chosen};
 use crate::verify::codec::{Codec, Entry};
 use crate::verify::compare::{Found, compare};
 use crate::verify::details::{self, Rows};
 use crate::verify::report::{Difference, Outcome, StreamVerification};
+
+pub(super) mod amend;
+pub(super) mod side;
+
+use side::{Each, Side};
 
 /// Of how many rows, of both sides together, hashes are held at once: some 100 MB.
 const MOST_HELD: u64 = 2 << 20;
@@ -26,6 +32,8 @@ pub(super) struct Comparison<'a> {
     pub(super) source: Side<'a>,
     pub(super) table: Side<'a>,
     pub(super) codec: Arc<Codec>,
+    /// The columns of the source, as an extract has them.
+    pub(super) schema: Schema,
     /// The rows at the end of what was read so far, as the stream's position has them: if the source has the same there, the next
     /// run reads none of them again.
     pub(super) boundary: Option<(RowHasher, RowSet)>,
@@ -88,6 +96,14 @@ impl Comparison<'_> {
         };
         self.detail(&found, show, report).await?;
         Ok(found)
+    }
+
+    /// The names of the key's columns.
+    pub(super) fn key(&self) -> Vec<String> {
+        let columns = self.codec.columns();
+        let places = self.codec.key().iter();
+        let columns = places.filter_map(|place| columns.get(*place));
+        columns.map(|column| column.name.clone()).collect()
     }
 
     /// The sums of both sides, which are read at the same time.

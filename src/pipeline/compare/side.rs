@@ -16,13 +16,14 @@ use crate::schema::Schema;
 use crate::source::{Beginning, Description, ExtractEnd, OpenStream};
 
 /// What is done with each batch, from any thread.
-pub(super) type Each = Arc<dyn Fn(&RecordBatch) -> Result<()> + Send + Sync>;
+pub(in crate::pipeline) type Each = Arc<dyn Fn(&RecordBatch) -> Result<()> + Send + Sync>;
 
 /// Opens a stream of the source, anew for each reading.
-pub(super) type Opener<'a> = Box<dyn Fn() -> BoxFuture<'a, Result<OpenStream>> + Send + Sync + 'a>;
+pub(in crate::pipeline) type Opener<'a> =
+    Box<dyn Fn() -> BoxFuture<'a, Result<OpenStream>> + Send + Sync + 'a>;
 
 /// One side.
-pub(super) enum Side<'a> {
+pub(in crate::pipeline) enum Side<'a> {
     /// The rows of the source.
     Source(SourceRows<'a>),
     /// The rows of the stream's table.
@@ -32,12 +33,12 @@ pub(super) enum Side<'a> {
 }
 
 /// The rows of the source.
-pub(super) struct SourceRows<'a> {
-    pub(super) opener: Opener<'a>,
+pub(in crate::pipeline) struct SourceRows<'a> {
+    pub(in crate::pipeline) opener: Opener<'a>,
     /// The schema of the stream's table.
-    pub(super) known: TableSchema,
+    pub(in crate::pipeline) known: TableSchema,
     /// The fingerprint of the stream's configuration.
-    pub(super) configuration: String,
+    pub(in crate::pipeline) configuration: String,
 }
 
 impl SourceRows<'_> {
@@ -52,7 +53,7 @@ impl SourceRows<'_> {
     }
 
     /// The stream's description, and its columns.
-    pub(super) async fn describe(&self) -> Result<(Description, Schema)> {
+    pub(in crate::pipeline) async fn describe(&self) -> Result<(Description, Schema)> {
         let (opened, schema) = self.open().await?;
         Ok((opened.description().clone(), schema))
     }
@@ -103,7 +104,11 @@ impl SourceRows<'_> {
 
 impl Side<'_> {
     /// Hands all rows over.
-    pub(super) async fn read(&self, each: &Each, stop: &CancellationToken) -> Result<()> {
+    pub(in crate::pipeline) async fn read(
+        &self,
+        each: &Each,
+        stop: &CancellationToken,
+    ) -> Result<()> {
         match self {
             Self::Source(source) => source.read(each, stop).await,
             Self::Table(loader, rows) => {
