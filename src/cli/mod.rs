@@ -222,6 +222,9 @@ pub(crate) struct RunArgs {
     /// Print the plan and touch nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// Look now for rows that their source has no more, in streams with `delete_missing`
+    #[arg(long, conflicts_with = "dry_run")]
+    pub(crate) delete_missing: bool,
     /// Leave the models as they are
     #[arg(long)]
     pub(crate) no_models: bool,

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 use crate::error::Result;
 pub use crate::evolution::SchemaContract;
-use crate::mode::{Changes, Disposition, Mode};
+use crate::mode::{Changes, Deletes, Disposition, Mode};
 use crate::names::{StreamName, hex};
 
 pub mod document;
@@ -281,11 +281,18 @@ impl Stream {
         }
     }
 
-    /// What a load does with its changes, for a stream of changes.
+    /// What a load does with its changes, for a stream of changes; and for one whose deleted rows are kept.
     pub fn changes(&self) -> Option<Changes> {
         match &self.from {
             StreamSource::Changes(changes) => Some(changes.changes),
-            StreamSource::Rows(_) | StreamSource::HubSpot(_) => None,
+            StreamSource::Rows(rows) => {
+                let deletes = rows.delete_missing?.deletes;
+                (deletes == Deletes::Soft).then_some(Changes {
+                    deletes,
+                    changelog: false,
+                })
+            }
+            StreamSource::HubSpot(_) => None,
         }
     }
 

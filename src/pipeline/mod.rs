@@ -2,7 +2,7 @@
 //!
 //! `stream` is the path of one stream; `replication` has what streams of changes share on it. A run begins with `recovery`
 //! and ends with `prune` and `record`. `load_step` loads a landed load into the destination, and `loader` is the
-//! destination's thread; `models` are built of what was loaded. `replay` loads from the landing area alone; `check`, `plan`, `status` and `landed_loads` only
+//! destination's thread; `missing` deletes what the source has no more. `models` are built of what was loaded. `replay` loads from the landing area alone; `check`, `plan`, `status` and `landed_loads` only
 //! read; `report` says what a run did; `verify` compares tables with their sources.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,6 +30,7 @@ pub mod landed_loads;
 pub mod live_page;
 mod load_step;
 mod loader;
+mod missing;
 pub mod models;
 pub mod page;
 pub mod plan;
@@ -57,7 +58,7 @@ use page::PageStep;
 use record::Record;
 use replication::ReplicationRun;
 use report::{RunReport, StreamReport};
-use stream::StreamRun;
+use stream::{StreamRun, Then};
 use wait::{GRACE, given_up_after_a_stop};
 
 /// The options of a run.
@@ -75,6 +76,8 @@ pub struct RunOptions {
     pub follow: Option<FollowObserver>,
     /// Whether the pipeline's models are built after the loads.
     pub models: bool,
+    /// Whether streams that delete rows which their source has no more look for such rows now, due or not.
+    pub delete_missing: bool,
 }
 
 /// The most streams that are extracted at once by default: more do not make one destination faster.
@@ -90,6 +93,7 @@ impl Default for RunOptions {
             progress: Progress::default(),
             follow: None,
             models: true,
+            delete_missing: false,
         }
     }
 }
@@ -106,6 +110,9 @@ fn default_jobs() -> NonZeroUsize {
 pub async fn run(pipeline: Pipeline, options: RunOptions) -> Result<RunReport> {
     if pipeline.models.is_some() && options.models {
         models::refuse_lake(&pipeline)?;
+    }
+    if options.delete_missing {
+        missing::refuse_none(&pipeline)?;
     }
     let landing = open_landing(&pipeline)?;
     let record = Record::of(&pipeline, &landing);
@@ -158,6 +165,11 @@ async fn run_streams(
         .map(|(place, _)| source_of(&pipeline, *place))
         .filter(|source| !by_source.contains_key(source))
         .collect();
+    let then: Then = if options.delete_missing {
+        missing::delete
+    } else {
+        missing::delete_if_due
+    };
     let mut work: Vec<BoxFuture<'_, Vec<(usize, StreamReport)>>> = Vec::new();
     for runs in by_source.into_values() {
         let Some((_, changes, _)) = runs.first() else {
@@ -184,9 +196,9 @@ async fn run_streams(
         }));
     }
     for (place, run) in alone {
-        work.push(Box::pin(
-            async move { vec![(place, Box::pin(run.run()).await)] },
-        ));
+        work.push(Box::pin(async move {
+            vec![(place, Box::pin(run.run_and(then)).await)]
+        }));
     }
     let working = stream_of(work)
         .buffer_unordered(options.jobs.get())

@@ -31,6 +31,7 @@ mod landing_trust;
 mod layers;
 mod library;
 mod memory;
+mod missing;
 mod models;
 mod order;
 mod password_command;

@@ -115,6 +115,7 @@ impl Load {
                 value,
                 seen: None,
                 boundary: None,
+                compared: None,
             })
         };
         self.mode = Mode::Incremental;

@@ -27,6 +27,7 @@ fn position(day: i64) -> Position {
         resume: CursorValue::Integer(day),
         seen: None,
         boundary: None,
+        compared: None,
     })
 }
 

@@ -34,8 +34,10 @@ pub(in crate::pipeline) struct Amendment {
     pub(in crate::pipeline) schema: Schema,
     /// The key's columns.
     pub(in crate::pipeline) key: Vec<String>,
-    /// Where the stream stands, and goes on standing.
+    /// Where the stream stands.
     pub(in crate::pipeline) position: Position,
+    /// Where it stands afterwards, if elsewhere.
+    pub(in crate::pipeline) after: Option<Position>,
     /// For a stream of changes, the place in the log that its changes are given.
     pub(in crate::pipeline) mark: Option<SnapshotMark>,
 }
@@ -68,10 +70,13 @@ impl Amendment {
             key_is_unique: true,
             amends: Some(self.amends),
         };
+        let complete = Complete {
+            position: self.after,
+            ..Complete::default()
+        };
         let producing = async {
             let produced = produce(comparison, rows, &stop).await;
-            let _ =
-                end.send(produced.map(|()| ExtractEnd::Complete(Box::new(Complete::default()))));
+            let _ = end.send(produced.map(|()| ExtractEnd::Complete(Box::new(complete))));
         };
         let (landed, ()) = tokio::join!(run.land(extract, expected, &stop, report), producing);
         run.apply(landed?, report).await

@@ -98,6 +98,25 @@ impl Comparison<'_> {
         Ok(found)
     }
 
+    /// Compares the sides by their keys: what the table has that the source does not, and whether that is all of it.
+    pub(super) async fn extra(&self) -> Result<(Found, bool)> {
+        let (source, table) = self.sums().await?;
+        let mut found = Found::default();
+        let mut from = Some(0);
+        while let Some(first) = from {
+            let Some(chosen) = source.differing(&table, first, MOST_HELD) else {
+                from = None;
+                break;
+            };
+            from = chosen.next;
+            found.extra.extend(self.look_into(chosen).await?.extra);
+            if found.extra.len() > MOST_FOUND {
+                break;
+            }
+        }
+        Ok((found, from.is_none()))
+    }
+
     /// The names of the key's columns.
     pub(super) fn key(&self) -> Vec<String> {
         let columns = self.codec.columns();

@@ -94,6 +94,7 @@ impl Job {
                 schema: comparison.schema.clone(),
                 key: comparison.key(),
                 position,
+                after: None,
                 mark,
             };
             let mut ran = StreamReport::skipped(&report.stream, report.mode);
