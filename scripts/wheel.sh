@@ -14,13 +14,7 @@ OUT=target/wheels
 DATA=target/wheel-data
 
 # maturin and auditwheel, by their checksums, in an environment of their own.
-if ! cmp -s scripts/wheel.txt "$FOLDER/wheel.txt"; then
-    printf 'wheel: installing maturin and auditwheel into %s\n' "$FOLDER" >&2
-    rm -rf "$FOLDER"
-    python3 -m venv "$FOLDER"
-    "$FOLDER/bin/pip" install --quiet --disable-pip-version-check --only-binary :all: --require-hashes -r scripts/wheel.txt
-    cp scripts/wheel.txt "$FOLDER/wheel.txt"
-fi
+environment "$FOLDER" scripts/wheel.txt
 
 rm -rf "$OUT" "$DATA"
 mkdir -p "$OUT" "$DATA"

@@ -115,6 +115,7 @@ pub fn assign_field_ids(known: Option<&TableSchema>, specs: Vec<ColumnSpec>) -> 
                 nullable: spec.nullable,
                 source_type: spec.source_type,
                 element_id,
+                mask: None,
             }
         })
         .collect();
@@ -145,6 +146,7 @@ pub fn with_misfits(
             nullable: true,
             source_type: format!("misfits of {}", column.source_type),
             element_id: None,
+            mask: None,
         });
     }
     Schema { columns }
@@ -234,6 +236,7 @@ pub fn evolve(known: &TableSchema, load: &Schema) -> Result<Evolution> {
         column.column_type = common;
         column.nullable = incoming.nullable;
         column.source_type.clone_from(&incoming.source_type);
+        column.mask.clone_from(&incoming.mask);
         columns.push(TableColumn {
             column,
             retired: false,

@@ -31,6 +31,7 @@ mod array_form;
 mod change;
 pub mod config;
 mod destination;
+pub mod discovery;
 mod error;
 mod evolution;
 mod exact;
@@ -39,12 +40,15 @@ pub mod failpoint;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
+mod glob;
 mod http;
 mod identity;
 #[cfg(feature = "internals")]
 #[doc(hidden)]
 pub mod internals;
+mod known_tables;
 pub mod landing;
+mod mask;
 pub mod mode;
 pub mod models;
 pub mod names;
@@ -64,8 +68,10 @@ pub mod verify;
 pub use config::{Document, Pipeline, Selection};
 pub use error::{Error, Result};
 pub use pipeline::check::check;
+pub use pipeline::discover::discover;
 pub use pipeline::plan::plan;
 pub use pipeline::replay::{ReplayOptions, replay};
 pub use pipeline::status::status;
+pub use pipeline::tables::{TablesFrom, look_up_tables};
 pub use pipeline::{RunOptions, run};
 pub use progress::Progress;

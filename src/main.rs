@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::FromArgMatches;
 
 mod cli;
 
@@ -11,10 +11,12 @@ use cli::{Cli, Command, Context};
 fn main() -> ExitCode {
     #[cfg(feature = "failpoints")]
     acequia::failpoint::arm();
-    let cli = Cli::parse();
+    let cli =
+        Cli::from_arg_matches(&cli::command().get_matches()).unwrap_or_else(|error| error.exit());
     let mut context = Context::new(cli.global);
     let outcome = match cli.command {
         Command::Init(args) => cli::init::run(&args, &mut context),
+        Command::Discover(args) => cli::discover::run(&args, &mut context),
         Command::Check(args) => cli::check::run(args, &mut context),
         Command::Run(args) => cli::run::run(&args, &mut context),
         Command::Status(args) => cli::status::run(args, &mut context),

@@ -274,6 +274,9 @@ pub struct Column {
     /// The field id of a list's element.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub element_id: Option<i32>,
+    /// How its values are masked, if they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mask: Option<String>,
 }
 
 impl Column {
@@ -371,6 +374,7 @@ pub(crate) mod samples {
             nullable: true,
             source_type: String::new(),
             element_id: None,
+            mask: None,
         })
     }
 }

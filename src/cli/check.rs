@@ -1,8 +1,8 @@
 //! `acequia check`
 
-use acequia::Result;
-use acequia::config::{Document, Selection};
+use acequia::config::Selection;
 use acequia::pipeline::check::{Finding, Verdict, check};
+use acequia::{Result, TablesFrom};
 use serde::Serialize;
 
 use super::printer::{Mark, Printer};
@@ -18,7 +18,7 @@ struct CheckReport<'a> {
 }
 
 pub(crate) fn run(args: SelectionArgs, context: &mut Context) -> Result<Exit> {
-    let document = Document::read(&context.global.config)?;
+    let document = context.document(TablesFrom::Sources(&args.streams))?;
     let pipeline = document.resolve(&Selection::from(args))?;
     let findings = block_on(async { Ok(check(&pipeline).await) })?;
 

@@ -40,7 +40,7 @@ mod tests {
         let rules = defs["DestinationConfig"]["allOf"].to_string();
         assert!(rules.contains("path") && rules.contains("url"), "{rules}");
         assert_eq!(defs["SourceConfig"]["allOf"].as_array().unwrap().len(), 2);
-        assert_eq!(defs["StreamConfig"]["oneOf"].as_array().unwrap().len(), 3);
+        assert_eq!(defs["StreamConfig"]["oneOf"].as_array().unwrap().len(), 4);
     }
 
     #[test]

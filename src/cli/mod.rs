@@ -5,16 +5,18 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use acequia::config::{Selection, duration};
+use acequia::config::{Document, Selection, duration};
 use acequia::names::LoadId;
-use acequia::{Error, Result};
+use acequia::{Error, Result, TablesFrom, look_up_tables};
 use chrono::TimeDelta;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) mod check;
 pub(crate) mod completions;
 pub(crate) mod config_schema;
+pub(crate) mod discover;
 mod figures;
+mod help;
 pub(crate) mod init;
 pub(crate) mod inspect;
 mod interrupt;
@@ -30,29 +32,12 @@ pub(crate) mod run;
 pub(crate) mod status;
 pub(crate) mod verify;
 
+pub(crate) use help::command;
 use printer::{Notices, Printer};
-
-const EXAMPLES: &str = "\
-Examples:
-  acequia init                  write acequia.toml and .env.example here
-  acequia check                 see whether the configuration and its connections work
-  acequia run                   copy every stream
-  acequia run ventas -v         copy one stream, and say more
-  acequia status                see how far each stream is
-  acequia inspect LOAD_ID       see what a load consists of
-  acequia landing list          see what is in the landing area
-  acequia replay --destination NAME   build a destination from it
-  acequia models list           see the models, and when they were built
-  acequia report                make one HTML page of what the destination has
-  acequia verify                see whether the tables are equal to their sources
-
-Exit status:
-  0 all well, 1 a stream, a model, a test or a check failed, 2 the command line or the configuration is wrong,
-  130 interrupted";
 
 /// Copies rows from PostgreSQL and HubSpot, through a Parquet landing area, into DuckDB, PostgreSQL or an Iceberg lake.
 #[derive(Debug, Parser)]
-#[command(name = "acequia", version, after_help = EXAMPLES, max_term_width = 100)]
+#[command(name = "acequia", version, max_term_width = 100)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,
@@ -102,11 +87,16 @@ pub(crate) enum LogFormat {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Write a commented acequia.toml and .env.example
+    /// Write a commented acequia.toml, for your own source with --from
+    #[command(after_help = help::INIT)]
     Init(InitArgs),
+    /// List what a source has: tables or objects, rows, sizes, keys, cursors, and how each is best read
+    #[command(after_help = help::DISCOVER)]
+    Discover(DiscoverArgs),
     /// See whether the configuration, its connections and their privileges work
     ///
     /// Prints the SQL or the setting that fixes each problem. Changes nothing.
+    #[command(after_help = help::CHECK)]
     Check(SelectionArgs),
     /// Copy the streams from their sources into the destination
     ///
@@ -114,8 +104,9 @@ pub(crate) enum Command {
     /// fails does not stop the others. Ctrl-C stops cleanly: the next run takes it up.
     Run(RunArgs),
     /// Show how far each stream is: its last load, rows, position and pending loads
+    #[command(after_help = help::STATUS)]
     Status(SelectionArgs),
-    /// Show what a load or a Parquet file consists of: schema, row groups, sizes, ranges and sample rows
+    /// Show what a load or a Parquet file consists of: schema, sizes, ranges, sample rows
     Inspect(InspectArgs),
     /// Manage what replication uses on a source's server
     #[command(subcommand)]
@@ -144,17 +135,10 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Landing(LandingCommand),
     /// Print a completion script for a shell
-    #[command(
-        after_help = "Examples:\n  acequia completions bash > ~/.local/share/bash-completion/completions/acequia\n  \
-                            acequia completions zsh > ~/.zfunc/_acequia"
-    )]
+    #[command(after_help = help::COMPLETIONS)]
     Completions(CompletionsArgs),
     /// Print the JSON Schema of acequia.toml, for editors
-    #[command(
-        after_help = "Example, with the editor extension Even Better TOML:\n  acequia config-schema > \
-                            acequia.schema.json\n  and as the first line of acequia.toml: #:schema \
-                            ./acequia.schema.json"
-    )]
+    #[command(after_help = help::CONFIG_SCHEMA)]
     ConfigSchema,
 }
 
@@ -163,6 +147,20 @@ pub(crate) struct InitArgs {
     /// The folder to write them into; made if it is missing
     #[arg(value_name = "DIR", default_value = ".")]
     pub(crate) dir: PathBuf,
+    /// Look at this source and write a configuration that runs: postgres://…, or hubspot://TOKEN@ (or hubspot:// with the
+    /// token in HUBSPOT_TOKEN). What is secret goes to .env alone
+    #[arg(long, value_name = "URL")]
+    pub(crate) from: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DiscoverArgs {
+    /// The source, by its name in the configuration or by its address: postgres://…, hubspot://TOKEN@
+    #[arg(value_name = "SOURCE")]
+    pub(crate) source: String,
+    /// List partitions and the tables of extensions, too
+    #[arg(long)]
+    pub(crate) all: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -171,6 +169,7 @@ pub(crate) enum ReplicationCommand {
     ///
     /// The server then keeps no write-ahead log for the slot any more. The next run of the source's cdc streams needs
     /// --full-refresh: it takes a new snapshot.
+    #[command(after_help = help::REPLICATION_DROP)]
     Drop(ReplicationDropArgs),
 }
 
@@ -190,7 +189,7 @@ pub(crate) struct ReplicationDropArgs {
 /// Which streams, into which destination.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct SelectionArgs {
-    /// The streams; all of them if none is named
+    /// The streams, by name or by a pattern such as 'v*'; all of them if none is named
     #[arg(value_name = "STREAM")]
     pub(crate) streams: Vec<String>,
     /// The destination, instead of the one that [pipeline] names
@@ -199,13 +198,7 @@ pub(crate) struct SelectionArgs {
 }
 
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  acequia run                         every stream\n  acequia run ventas cursos           \
-                        these two\n  acequia run --dry-run               the plan; nothing is touched\n  acequia run \
-                        ventas --full-refresh   from the beginning, into a table made anew\n  acequia run --follow                \
-                        go on with the changes until Ctrl-C\n  acequia run --output json \
-                        | jq .    the report, for programs"
-)]
+#[command(after_help = help::RUN)]
 #[expect(
     clippy::struct_excessive_bools,
     reason = "each is a switch of the command line"
@@ -234,11 +227,7 @@ pub(crate) struct RunArgs {
 }
 
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  acequia inspect 20261124T031300123-5f3a9c01-7b2e\n  acequia inspect \
-                        landing/formacion/ventas/20261124T031300123-5f3a9c01-7b2e\n  acequia inspect part-00000.parquet \
-                        --rows 20"
-)]
+#[command(after_help = help::INSPECT)]
 pub(crate) struct InspectArgs {
     /// A Parquet file, a load's folder, a manifest.json, or a load's id
     #[arg(value_name = "PATH|LOAD_ID")]
@@ -249,11 +238,7 @@ pub(crate) struct InspectArgs {
 }
 
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  acequia replay --destination postgres          every stream\n  acequia replay ventas \
-                        --destination copia    this one\n  acequia replay --load 20261124T031300123-5f3a9c01-7b2e    this \
-                        load, if nothing is missing before it"
-)]
+#[command(after_help = help::REPLAY)]
 pub(crate) struct ReplayArgs {
     #[command(flatten)]
     pub(crate) selection: SelectionArgs,
@@ -263,12 +248,7 @@ pub(crate) struct ReplayArgs {
 }
 
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  acequia verify                      every stream with its source\n  acequia verify ventas --show     \
-                        the rows that differ, with their values\n  acequia verify --counts             the keys alone: what is \
-                        missing or extra\n  acequia verify --against landing    with the landed loads; no source is asked\n  acequia verify ventas --repair      \
-                        and mend what differs"
-)]
+#[command(after_help = help::VERIFY)]
 pub(crate) struct VerifyArgs {
     #[command(flatten)]
     pub(crate) selection: SelectionArgs,
@@ -307,10 +287,7 @@ fn part(text: &str) -> std::result::Result<f64, String> {
 }
 
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  acequia report                      the page that [report] names\n  acequia report --page \
-                        /srv/www/informe.html\n  acequia report --serve              on http://127.0.0.1:8080, as fresh as the destination"
-)]
+#[command(after_help = help::REPORT)]
 pub(crate) struct ReportArgs {
     /// The page's file [default: `output` under [report], or report.html beside the configuration]
     #[arg(long, value_name = "PATH")]
@@ -331,6 +308,7 @@ pub(crate) enum ModelsCommand {
     ///
     /// In one transaction: where a model cannot be built or a test fails, all tables stay as they were. Models that are named
     /// are built in any case, after those that they read and that have changed.
+    #[command(after_help = help::MODELS_RUN)]
     Run(ModelsArgs),
     /// Run all tests on the models as they are
     Test(ModelsArgs),
@@ -370,6 +348,7 @@ pub(crate) struct GraphArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum LandingCommand {
     /// List the loads, and whether the destination has them
+    #[command(after_help = help::LANDING_LIST)]
     List(SelectionArgs),
     /// Remove loads that are old and that no destination need be built from
     ///
@@ -379,10 +358,7 @@ pub(crate) enum LandingCommand {
 }
 
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  acequia landing prune --dry-run              what would go, by [pipeline] retention\n  \
-                        acequia landing prune --older-than 30d       remove it"
-)]
+#[command(after_help = help::LANDING_PRUNE)]
 pub(crate) struct PruneArgs {
     #[command(flatten)]
     pub(crate) selection: SelectionArgs,
@@ -437,6 +413,15 @@ impl Context {
             notices,
             global,
         }
+    }
+
+    /// The configuration, with the tables of its patterns.
+    pub(crate) fn document(&self, tables: TablesFrom<'_>) -> Result<Document> {
+        let document = Document::read(&self.global.config)?;
+        if !document.has_patterns() {
+            return Ok(document);
+        }
+        block_on(look_up_tables(document, tables))
     }
 
     /// The one place where an error is printed.

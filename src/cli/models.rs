@@ -1,10 +1,10 @@
 //! `acequia models`
 
-use acequia::Result;
-use acequia::config::{Document, Pipeline, Selection};
+use acequia::config::{Pipeline, Selection};
 use acequia::models::report::{ModelReport, ModelStatus, ModelsReport, TestStatus};
 use acequia::models::{BuiltModel, ModelsView};
 use acequia::pipeline::models;
+use acequia::{Result, TablesFrom};
 use chrono::Utc;
 
 use super::printer::{Mark, Printer};
@@ -19,7 +19,7 @@ pub(crate) fn run(command: ModelsCommand, context: &mut Context) -> Result<Exit>
         ModelsCommand::Graph(args) => (&args.destination, Vec::new()),
     };
     let selection = Selection::from(destination.clone());
-    let document = Document::read(&context.global.config)?;
+    let document = context.document(TablesFrom::AllRuns)?;
     let pipeline = document.resolve_without_sources(&selection)?;
     let printer = &context.printer;
     match command {

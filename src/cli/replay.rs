@@ -1,18 +1,18 @@
 //! `acequia replay`
 
-use acequia::Result;
-use acequia::config::{Document, Pipeline, Selection};
+use acequia::config::{Pipeline, Selection};
 use acequia::names::LoadId;
 use acequia::pipeline::replay::{ReplayOptions, replay};
 use acequia::pipeline::report::RunReport;
 use acequia::progress::Progress;
+use acequia::{Result, TablesFrom};
 
 use super::progress::ProgressDisplay;
 use super::run::{exit, print_report, tell_failures};
 use super::{Context, Exit, ReplayArgs, block_on, interrupt};
 
 pub(crate) fn run(args: ReplayArgs, context: &mut Context) -> Result<Exit> {
-    let document = Document::read(&context.global.config)?;
+    let document = context.document(TablesFrom::AllRuns)?;
     let pipeline = document.resolve_without_sources(&Selection::from(args.selection))?;
     let (report, interrupted) = block_on(apply(pipeline, args.loads, context))?;
     let how = format!("replayed from the landing area of {}", report.pipeline);

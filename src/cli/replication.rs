@@ -3,7 +3,7 @@
 use std::io::{IsTerminal, stdin};
 
 use acequia::pipeline::teardown::{Found, Teardown};
-use acequia::{Document, Error, Result};
+use acequia::{Error, Result, TablesFrom};
 
 use super::printer::Mark;
 use super::{Context, Exit, ReplicationCommand, ReplicationDropArgs, block_on};
@@ -15,7 +15,7 @@ pub(crate) fn run(command: ReplicationCommand, context: &mut Context) -> Result<
 }
 
 fn drop(args: &ReplicationDropArgs, context: &Context) -> Result<Exit> {
-    let document = Document::read(&context.global.config)?;
+    let document = context.document(TablesFrom::LastRun)?;
     let teardown = block_on(Teardown::look(
         &document,
         &args.source,

@@ -1,9 +1,9 @@
 //! `acequia report`
 
-use acequia::config::{Document, Pipeline, Selection};
+use acequia::config::{Pipeline, Selection};
 use acequia::pipeline::live_page;
 use acequia::pipeline::page::write_page;
-use acequia::{Error, Result};
+use acequia::{Error, Result, TablesFrom};
 use serde::Serialize;
 
 use super::printer::Mark;
@@ -17,7 +17,7 @@ struct Made {
 }
 
 pub(crate) fn run(args: &ReportArgs, context: &mut Context) -> Result<Exit> {
-    let document = Document::read(&context.global.config)?;
+    let document = context.document(TablesFrom::AllRuns)?;
     let selection = Selection::from(args.destination.clone());
     let pipeline = document.resolve_without_sources(&selection)?;
     if args.serve {

@@ -2,20 +2,21 @@
 
 use std::fmt::Write as _;
 
-use acequia::config::{Document, Pipeline, Selection};
+use acequia::config::{Pipeline, Selection};
 use acequia::mode::Mode;
 use acequia::pipeline::plan::{StreamPlan, plan};
 use acequia::pipeline::report::{RunReport, Status, StreamReport};
 use acequia::pipeline::{self, FollowEvent, FollowObserver, RunOptions};
 use acequia::progress::Progress;
-use acequia::{Error, Result};
+use acequia::{Error, Result, TablesFrom};
 
 use super::printer::{Mark, Printer};
 use super::progress::ProgressDisplay;
 use super::{Context, Exit, RunArgs, block_on, figures, interrupt, models};
 
 pub(crate) fn run(args: &RunArgs, context: &mut Context) -> Result<Exit> {
-    let document = Document::read(&context.global.config)?;
+    let asked = TablesFrom::Sources(&args.selection.streams);
+    let document = context.document(asked)?;
     let pipeline = document.resolve(&Selection::from(args.selection.clone()))?;
     if args.follow
         && pipeline

@@ -1,17 +1,17 @@
 //! `acequia status`
 
-use acequia::Result;
-use acequia::config::{Document, Selection};
+use acequia::config::Selection;
 use acequia::landing::failures::Failure;
 use acequia::mode::Mode;
 use acequia::pipeline::status::{SlotStatus, StatusReport, StreamStatus, slots, status};
+use acequia::{Result, TablesFrom};
 use chrono::{DateTime, Utc};
 
 use super::printer::{Mark, Printer};
 use super::{Context, Exit, SelectionArgs, block_on, figures};
 
 pub(crate) fn run(args: SelectionArgs, context: &mut Context) -> Result<Exit> {
-    let document = Document::read(&context.global.config)?;
+    let document = context.document(TablesFrom::LastRun)?;
     let selection = Selection::from(args);
     let pipeline = document.resolve_without_sources(&selection)?;
     let every_stream = selection.streams.is_empty();

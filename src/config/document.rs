@@ -5,8 +5,11 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use toml::de::DeTable;
 
+use super::defaults;
 use super::environment::Environment;
+use super::expansion::Expansion;
 use super::model::Config;
 use super::suggest;
 use crate::error::{Error, Result};
@@ -16,6 +19,8 @@ pub struct Document {
     pub(crate) path: PathBuf,
     pub(crate) config: Config,
     pub(crate) environment: Environment,
+    /// What became of entries with `tables`, once their tables were looked up.
+    pub(crate) expansion: Expansion,
 }
 
 impl Document {
@@ -42,6 +47,7 @@ impl Document {
             environment: Environment::beside(&absolute)?,
             path: absolute,
             config,
+            expansion: Expansion::default(),
         })
     }
 
@@ -53,6 +59,7 @@ impl Document {
             config: parse(text).map_err(|mistake| mistake.into_error(path, text))?,
             environment: Environment::without_file(path),
             path: path.to_owned(),
+            expansion: Expansion::default(),
         })
     }
 
@@ -79,13 +86,14 @@ struct Mistake {
 
 fn parse(text: &str) -> Result<Config, Mistake> {
     // The parser's messages about syntax are fixed texts; serde's messages quote values.
-    let document = toml::Deserializer::parse(text).map_err(|error| Mistake {
+    let mut document = DeTable::parse(text).map_err(|error| Mistake {
         what: error.message().to_owned(),
         remedy: None,
         place: None,
         span: error.span(),
     })?;
-    Config::deserialize(document).map_err(|mut error| {
+    defaults::apply(document.get_mut());
+    Config::deserialize(toml::Deserializer::from(document)).map_err(|mut error| {
         let message = error.message().to_owned();
         let (what, remedy) = explain(&message);
         error.set_input(None);
@@ -263,9 +271,9 @@ mod tests {
 
     #[test]
     fn a_mistake_is_told_with_its_place_and_the_way_out() {
-        let stream_keys = "source, table, query, object, properties, history, associations, compare, calculated, \
+        let stream_keys = "source, table, tables, exclude_tables, query, object, properties, history, associations, compare, calculated, \
                            definitions, mode, disposition, \
-                           deletes, changelog, cursor, initial_value, lag, null_cursor, primary_key, columns, exclude, where, destination_table, parallel, row_security, schema_contract and types";
+                           deletes, changelog, cursor, initial_value, lag, null_cursor, primary_key, columns, exclude, where, destination_table, parallel, row_security, schema_contract, types and mask";
         for (lines, expected) in [
             (
                 "source = \"s\"\nmode = \"full\"\ncurser = \"secret\"\n",

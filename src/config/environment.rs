@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::error::{Error, Result};
 
 /// The variables that the configuration may use. The process environment is read, never changed.
+#[derive(Clone)]
 pub struct Environment {
     /// The path of the `.env`, whether it exists or not.
     file: PathBuf,

@@ -10,8 +10,12 @@ use serde::{Deserialize, Serialize};
 
 use super::Secret;
 use crate::error::Result;
+use crate::mask::Masks;
 use crate::mode::{Disposition, FullLoad, KeyedLoad, Mode};
 use crate::schema::ColumnType;
+
+/// The address of HubSpot's API.
+pub(super) const BASE_URL: &str = "https://api.hubapi.com";
 
 /// A HubSpot account to read from.
 #[derive(Debug, Clone)]
@@ -45,6 +49,8 @@ pub struct HubSpotObject {
     pub object: String,
     /// What is read of the object.
     pub part: HubSpotPart,
+    /// What takes the place of columns' values. Columns that are masked as text are among the types.
+    pub masks: Masks,
 }
 
 /// What a stream reads of an object of HubSpot.
@@ -147,8 +153,9 @@ impl HubSpotObject {
             source: _,
             object,
             part,
+            masks,
         } = self;
-        (object, part)
+        (object, part, masks)
     }
 }
 

@@ -11,22 +11,27 @@ use sha2::{Digest, Sha256};
 
 use crate::error::Result;
 pub use crate::evolution::SchemaContract;
+use crate::mask::Masks;
 use crate::mode::{Changes, Deletes, Disposition, Mode};
 use crate::names::{StreamName, hex};
 
+mod defaults;
 pub mod document;
 pub mod environment;
+pub mod expansion;
 pub mod hubspot;
 pub mod model;
 pub mod postgres;
 pub mod report;
 pub mod resolve;
 pub mod secret_command;
+pub mod source_url;
 pub(crate) mod suggest;
 mod table_name;
 mod units;
 
 pub use document::Document;
+pub use expansion::Expansion;
 pub use hubspot::{HubSpotObject, HubSpotSource};
 pub use model::{NullCursor, Reader};
 pub use postgres::{PostgresChanges, PostgresRows, PostgresSource, PostgresUrl, RowsRead};
@@ -56,6 +61,8 @@ pub struct Pipeline {
     pub models: Option<Models>,
     /// The report page, if the configuration has one.
     pub report: Option<Report>,
+    /// What became of entries with `tables`.
+    pub expansion: Expansion,
 }
 
 /// Where a pipeline's models are, and what they are made of.
@@ -243,10 +250,15 @@ pub enum StreamSource {
 impl Pipeline {
     /// The sources that the streams read, by name: each, or the error in its configuration.
     pub fn sources(&self) -> BTreeMap<&str, Result<Source>> {
-        let streams = self.streams.iter();
-        streams
-            .map(|stream| (stream.source.as_str(), stream.from.source()))
-            .collect()
+        let mut sources: BTreeMap<&str, Result<Source>> = BTreeMap::new();
+        for stream in &self.streams {
+            let known = sources.get(stream.source.as_str());
+            // A stream may be refused for a reason of its own.
+            if known.is_none_or(Result::is_err) {
+                sources.insert(&stream.source, stream.from.source());
+            }
+        }
+        sources
     }
 }
 
@@ -293,6 +305,15 @@ impl Stream {
                 })
             }
             StreamSource::HubSpot(_) => None,
+        }
+    }
+
+    /// What takes the place of columns' values.
+    pub fn masks(&self) -> &Masks {
+        match &self.from {
+            StreamSource::Rows(rows) => &rows.columns.masks,
+            StreamSource::Changes(changes) => &changes.columns.masks,
+            StreamSource::HubSpot(object) => &object.masks,
         }
     }
 

@@ -26,6 +26,9 @@ pub struct Config {
     pub destinations: BTreeMap<String, DestinationConfig>,
     /// The sources of rows, by name.
     pub sources: BTreeMap<String, SourceConfig>,
+    /// Keys that every stream has unless it gives them itself, where they mean something to it.
+    #[serde(default)]
+    pub defaults: Option<DefaultsConfig>,
     /// The streams, by name. The name is also the table's, unless `destination_table` gives another.
     #[serde(default)]
     pub streams: BTreeMap<StreamName, StreamConfig>,
@@ -221,7 +224,44 @@ pub struct ReplicationConfig {
     pub publication: Option<String>,
 }
 
-/// One stream: rows of one kind, from a source to a table.
+/// Keys that every stream has unless it gives them itself. A key that means nothing to a stream, such as `cursor` to one that
+/// is read in full, is left out for it.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DefaultsConfig {
+    /// The source, by its name under `sources`.
+    #[serde(default)]
+    pub source: Option<String>,
+    /// How streams are read.
+    #[serde(default)]
+    pub mode: Option<Mode>,
+    /// Incremental: the column that grows with each change.
+    #[serde(default)]
+    pub cursor: Option<String>,
+    /// Incremental: how far below the last position each run begins.
+    #[serde(default)]
+    pub lag: Option<Scalar>,
+    /// Incremental: what to do with rows whose cursor is NULL.
+    #[serde(default)]
+    pub null_cursor: Option<NullCursor>,
+    /// Cdc: what is done with rows that the source deletes.
+    #[serde(default)]
+    pub deletes: Option<Deletes>,
+    /// Cdc: whether every change is also kept.
+    #[serde(default)]
+    pub changelog: Option<bool>,
+    /// How many connections read a large table at once.
+    #[serde(default)]
+    pub parallel: Option<NonZeroUsize>,
+    /// Whether row-level security may filter the rows that are read.
+    #[serde(default)]
+    pub row_security: Option<bool>,
+    /// Which changes of the source's schema are allowed.
+    #[serde(default)]
+    pub schema_contract: Option<SchemaContract>,
+}
+
+/// One stream, or one for each table that `tables` finds: rows of one kind, from a source to a table.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(transform = stream_keys)]
@@ -232,6 +272,13 @@ pub struct StreamConfig {
     /// keep their case.
     #[serde(default)]
     pub table: Option<String>,
+    /// Many tables, each a stream of its own: patterns such as "public.*" and "ventas_*.pedidos", in which `*` stands for any
+    /// text. A table that an ordinary stream reads is left to that one.
+    #[serde(default)]
+    pub tables: Vec<String>,
+    /// With `tables`: patterns of tables that are left out.
+    #[serde(default)]
+    pub exclude_tables: Vec<String>,
     /// A query to read instead of a table.
     #[serde(default)]
     pub query: Option<String>,
@@ -305,7 +352,8 @@ pub struct StreamConfig {
     /// A condition that rows must meet, in the source's SQL.
     #[serde(default, rename = "where")]
     pub filter: Option<String>,
-    /// The table's name in the destination. Default: the stream's name.
+    /// The table's name in the destination. Default: the stream's name. With `tables`: a pattern of the streams' and their
+    /// tables' names, as in "{schema}_{table}". Default: "{table}".
     #[serde(default)]
     pub destination_table: Option<String>,
     /// How many connections read a large table at once. Default: the number of processors, 4 at most.
@@ -321,6 +369,17 @@ pub struct StreamConfig {
     /// Types to use instead of the source's, by column, as in precio = "decimal(12,4)".
     #[serde(default)]
     pub types: BTreeMap<String, ColumnType>,
+    /// What takes the place of values before anything is written, by column: "hmac:${KEY}", "sha256", "redact", "null",
+    /// "keep-last:4", "email" (keeps the domain), or "none" for values that are copied as they are.
+    #[serde(default)]
+    pub mask: BTreeMap<String, String>,
+}
+
+impl StreamConfig {
+    /// Whether it stands for many tables, each of which is a stream of its own.
+    pub(crate) fn has_patterns(&self) -> bool {
+        !self.tables.is_empty() || !self.exclude_tables.is_empty()
+    }
 }
 
 /// What to do with rows whose cursor is NULL.
@@ -435,6 +494,8 @@ fn require_by_kind(schema: &mut Schema, keys: &[(&str, &str)]) {
 
 /// A stream has exactly one of the keys that say what it reads.
 fn stream_keys(schema: &mut Schema) {
-    let one_of = ["table", "query", "object"].map(|key| json!({"required": [key]}));
+    let one_of = ["table", "tables", "query", "object"].map(|key| json!({"required": [key]}));
     schema.insert("oneOf".to_owned(), one_of.to_vec().into());
+    // Both may stand under [defaults].
+    schema.remove("required");
 }

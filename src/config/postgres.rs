@@ -10,6 +10,7 @@ use chrono::TimeDelta;
 use super::model::{NullCursor, Reader};
 use super::{Secret, SecretCommand};
 use crate::error::Result;
+use crate::mask::Masks;
 use crate::mode::{Changes, Deletes, Disposition, FullLoad, IncrementalLoad};
 use crate::names::StreamName;
 use crate::position::Lag;
@@ -123,6 +124,8 @@ pub struct ColumnSettings {
     pub types: BTreeMap<String, ColumnType>,
     /// The key columns. `None` for the table's own key.
     pub primary_key: Option<Vec<String>>,
+    /// What takes the place of columns' values. Columns that are masked as text are among `types`.
+    pub masks: Masks,
 }
 
 /// The columns that a stream reads.

@@ -71,6 +71,12 @@ fn part(text: &str) -> Result<(String, Option<&str>), BadTableName> {
     }
 }
 
+/// A table's name as [`parse`] reads it.
+pub(crate) fn written(schema: &str, name: &str) -> String {
+    let part = |part: &str| format!("\"{}\"", part.replace('"', "\"\""));
+    format!("{}.{}", part(schema), part(name))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -96,6 +102,9 @@ mod tests {
             ("\"a\"b.c", Err(BadTableName::Quotes)),
         ] {
             assert_eq!(parse(text), parsed, "{text}");
+            if let Ok((Some(schema), name)) = &parsed {
+                assert_eq!(parse(&written(schema, name)), parsed, "{text}");
+            }
         }
     }
 }

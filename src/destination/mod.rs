@@ -100,6 +100,14 @@ pub trait Destination: Send {
     /// [`crate::Error::Destination`] if the ledger cannot be read, or has contents that this version does not know.
     fn states(&mut self) -> Result<BTreeMap<StreamName, StreamState>>;
 
+    /// What is known of one stream.
+    ///
+    /// # Errors
+    /// As [`states`](Self::states).
+    fn state(&mut self, stream: &StreamName) -> Result<Option<StreamState>> {
+        Ok(self.states()?.remove(stream))
+    }
+
     /// The ids of all loads of a stream that the ledger has.
     ///
     /// # Errors

@@ -37,6 +37,7 @@ mod parts;
 mod probe;
 mod process;
 pub(crate) mod slot;
+mod tables;
 pub(crate) mod writer;
 
 use folder::{Folder, Found};

@@ -21,6 +21,7 @@ use super::manifest::Part;
 use super::part::{ChunkSink, properties};
 use super::{Landing, LoadAddress};
 use crate::error::{Error, Result};
+use crate::mask::Masks;
 use crate::progress::Counters;
 
 /// How many uploads of one part run at the same time.
@@ -32,22 +33,25 @@ pub struct LoadWriter {
     landing: Landing,
     address: LoadAddress,
     part_size: u64,
+    masks: Arc<Masks>,
     next_part: Arc<AtomicU32>,
     counters: Counters,
 }
 
 impl LoadWriter {
-    /// Creates a writer for the load at `address`. A part is closed when it has `part_size` bytes.
+    /// Creates a writer for the load at `address`. A part is closed when it has `part_size` bytes, and has only masked values.
     pub fn new(
         landing: &Landing,
         address: &LoadAddress,
         part_size: u64,
+        masks: &Masks,
         counters: &Counters,
     ) -> Self {
         Self {
             landing: landing.clone(),
             address: address.clone(),
             part_size,
+            masks: Arc::new(masks.clone()),
             next_part: Arc::default(),
             counters: counters.clone(),
         }
@@ -73,6 +77,7 @@ impl LoadWriter {
                 continue;
             }
             columns = Some(batch.schema());
+            let batch = self.masks.apply(batch)?;
             self.counters.add_rows(batch.num_rows() as u64);
             let mut part = match open.take() {
                 Some(part) if part.schema == batch.schema() => part,

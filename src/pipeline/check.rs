@@ -3,19 +3,26 @@
 
 use std::collections::BTreeMap;
 
+use futures::future::BoxFuture;
+use futures::{StreamExt, stream};
 use serde::Serialize;
 
 use super::contained::contained;
 use super::slot_owner::Reader;
 use super::status::DestinationView;
-use super::stream::start_position;
+use super::stream::{refuse_other_masks, start_position};
 use crate::config::{self, Pipeline, PostgresSource, StreamSource};
 use crate::destination::{self, Reads, Rights};
 use crate::error::{Error, Result};
+use crate::mask::personal;
 use crate::report::Report;
+use crate::schema::ColumnSpec;
 use crate::source::postgres::Postgres;
 use crate::source::postgres::replication::preflight::{self, Found};
 use crate::source::{OpenStream, Source};
+
+/// How many columns a warning names.
+const MOST_NAMED: usize = 10;
 
 /// The result of one check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -104,52 +111,114 @@ pub async fn check(pipeline: &Pipeline) -> Vec<Finding> {
             findings.extend(check_replication(pipeline, name, &config).await);
         }
     }
-    for stream in &pipeline.streams {
-        if reachable.get(stream.source.as_str()) != Some(&true) {
-            continue;
-        }
-        let subject = format!("stream {}", stream.name);
-        let position = view
-            .states
-            .get(&stream.name)
-            .and_then(|state| state.position.as_ref());
-        let opened = async {
-            start_position(stream, position)?;
-            view.refuse_other_versions(stream)?;
-            OpenStream::open(&stream.from).await
-        };
-        match contained(opened).await {
-            Ok(opened) => {
-                let description = opened.description();
-                let rows = description
-                    .estimated_rows
-                    .map_or_else(String::new, |rows| format!(", about {rows} rows"));
-                findings.push(Finding::ok(
-                    &subject,
-                    format!(
-                        "{}: {} columns{rows}, read by {}, {}",
-                        stream.from,
-                        description.columns.len(),
-                        description.reading,
-                        stream.disposition()
-                    ),
-                ));
-                findings.extend(
-                    opened
-                        .recommendations()
-                        .into_iter()
-                        .map(|(message, remedy)| Finding::warning(&subject, message, remedy)),
-                );
-            }
-            Err(error) => {
-                let error = super::name_stream(error, stream);
-                findings.push(Finding::failed(&subject, &error));
-            }
-        }
+    findings.extend(check_tables(pipeline));
+    let reachable = |stream: &&config::Stream| reachable.get(stream.source.as_str()) == Some(&true);
+    let mut checks: Vec<BoxFuture<'_, Vec<Finding>>> = Vec::new();
+    for stream in pipeline.streams.iter().filter(reachable) {
+        checks.push(Box::pin(check_stream(stream, &view)));
     }
+    let checks = stream::iter(checks).buffered(super::default_jobs().get());
+    let checked: Vec<Vec<Finding>> = checks.collect().await;
+    findings.extend(checked.into_iter().flatten());
     findings.extend(check_models(pipeline).await);
     findings.extend(check_report(pipeline).await);
     findings
+}
+
+/// Checks whether a stream can be read as it is configured.
+async fn check_stream(stream: &config::Stream, view: &DestinationView) -> Vec<Finding> {
+    let subject = format!("stream {}", stream.name);
+    let state = view.states.get(&stream.name);
+    let position = state.and_then(|state| state.position.as_ref());
+    let opened = async {
+        start_position(stream, position)?;
+        view.refuse_other_versions(stream)?;
+        if let Some(state) = state {
+            refuse_other_masks(stream, &state.schema)?;
+        }
+        let opened = OpenStream::open(&stream.from).await?;
+        let mut description = opened.description().clone();
+        let masks = stream.masks();
+        masks.describe(&mut description.columns, &description.primary_key)?;
+        Ok((opened, description))
+    };
+    let (opened, description) = match contained(opened).await {
+        Ok(opened) => opened,
+        Err(error) => {
+            let error = super::name_stream(error, stream);
+            return vec![Finding::failed(&subject, &error)];
+        }
+    };
+    let rows = description
+        .estimated_rows
+        .map_or_else(String::new, |rows| format!(", about {rows} rows"));
+    let read = Finding::ok(
+        &subject,
+        format!(
+            "{}: {} columns{rows}, read by {}, {}",
+            stream.from,
+            description.columns.len(),
+            description.reading,
+            stream.disposition()
+        ),
+    );
+    let recommended = opened.recommendations().into_iter();
+    let recommended =
+        recommended.map(|(message, remedy)| Finding::warning(&subject, message, remedy));
+    let unmasked = unmasked(stream, &description.columns);
+    std::iter::once(read)
+        .chain(recommended)
+        .chain(unmasked)
+        .collect()
+}
+
+/// What became of streams with `tables`.
+fn check_tables(pipeline: &Pipeline) -> Vec<Finding> {
+    let entries = pipeline.expansion.entries().into_iter();
+    let found = entries.filter(|(_, tables)| *tables > 0);
+    let found = found.map(|(entry, tables)| {
+        let streams = if tables == 1 { "table" } else { "tables" };
+        Finding::ok(format!("streams {entry}"), format!("{tables} {streams}"))
+    });
+    let notes = pipeline.expansion.notes().map(|(stream, note)| {
+        let subject =
+            stream.map_or_else(|| "tables".to_owned(), |stream| format!("stream {stream}"));
+        let remedy = match stream {
+            Some(_) => "name it in exclude_tables where it should not be copied",
+            None => "correct `tables` where that is not as it should be",
+        };
+        Finding::warning(subject, note, remedy)
+    });
+    found.chain(notes).collect()
+}
+
+/// A warning of columns that look as if they told of people and are copied as they are.
+fn unmasked(stream: &config::Stream, columns: &[ColumnSpec]) -> Option<Finding> {
+    let masks = stream.masks();
+    let unmasked: Vec<&str> = personal(columns)
+        .filter(|name| !masks.names(name))
+        .collect();
+    let first = unmasked.first()?;
+    let names: Vec<String> = unmasked
+        .iter()
+        .take(MOST_NAMED)
+        .map(|name| format!("`{name}`"))
+        .collect();
+    let more = match unmasked.len().saturating_sub(MOST_NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    Some(Finding::warning(
+        format!("stream {}", stream.name),
+        format!(
+            "{}{more} look personal by their names, and are copied as they are",
+            names.join(", ")
+        ),
+        format!(
+            "[streams.{}.mask] {first} = \"hmac:${{A_KEY}}\", \"redact\", …; \"none\" says that it is meant so",
+            stream.name
+        ),
+    ))
 }
 
 /// Checks whether the models can be built: what they say, and what they read.

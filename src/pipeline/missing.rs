@@ -148,6 +148,7 @@ async fn comparison(
         }),
         table: Side::Table(run.loader.clone(), table),
         codec: Arc::new(codec),
+        masks: Arc::new(run.stream.masks().clone()),
         schema,
         boundary: None,
         counts_only: false,

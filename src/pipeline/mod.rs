@@ -25,6 +25,7 @@ use crate::source::postgres::Postgres;
 pub mod check;
 mod compare;
 mod contained;
+pub mod discover;
 mod follow;
 pub mod landed_loads;
 pub mod live_page;
@@ -46,6 +47,7 @@ mod slot_owner;
 pub mod status;
 mod stream;
 mod stream_task;
+pub mod tables;
 pub mod teardown;
 pub mod verify;
 mod wait;
@@ -129,6 +131,7 @@ async fn run_streams(
     let began = Instant::now();
     let opened = Loader::open(&pipeline, &landing, &options.interrupt);
     let (loader, warnings) = opened.await?;
+    tables::note(&pipeline, &landing).await?;
     let states = given_up_after_a_stop(
         &options.interrupt,
         GRACE,
@@ -153,11 +156,14 @@ async fn run_streams(
             stop: options.interrupt.child_token(),
         };
         match &stream.from {
-            StreamSource::Changes(changes) => {
+            // A stream that cannot be read fails alone.
+            StreamSource::Changes(changes) if changes.source.is_ok() => {
                 let runs = by_source.entry(&stream.source).or_default();
                 runs.push((place, changes, run));
             }
-            StreamSource::Rows(_) | StreamSource::HubSpot(_) => alone.push((place, run)),
+            StreamSource::Changes(_) | StreamSource::Rows(_) | StreamSource::HubSpot(_) => {
+                alone.push((place, run));
+            }
         }
     }
     let without_changes: BTreeSet<&str> = alone
@@ -210,6 +216,7 @@ async fn run_streams(
     reports.sort_by_key(|(place, _)| *place);
     let found = without_changes.iter().copied().zip(left);
     warn(&pipeline, &mut reports, warnings, found);
+    tell_of_tables(&pipeline, &mut reports);
     make_of_loads(models.as_deref(), page.as_deref()).await;
     let ended = !options.interrupt.is_cancelled();
     if let Some(retention) = pipeline.retention.filter(|_| ended) {
@@ -253,6 +260,20 @@ fn warn<'a>(
             |(place, _): &&mut (usize, StreamReport)| source_of(pipeline, *place) == source;
         if let Some((_, report)) = reports.iter_mut().find(of_source) {
             report.warnings.extend(warnings);
+        }
+    }
+}
+
+/// Adds what was found out about the tables of streams with `tables` to the reports: to that of the stream, or to the first.
+fn tell_of_tables(pipeline: &Pipeline, reports: &mut [(usize, StreamReport)]) {
+    for (stream, note) in pipeline.expansion.notes() {
+        let place = stream.map_or(Some(0), |stream| {
+            reports
+                .iter()
+                .position(|(_, report)| report.stream == *stream)
+        });
+        if let Some((_, report)) = place.and_then(|place| reports.get_mut(place)) {
+            report.warnings.push(note.to_owned());
         }
     }
 }

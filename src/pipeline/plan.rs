@@ -83,6 +83,8 @@ async fn look(stream: &Stream, state: Option<&StreamState>, plan: &mut StreamPla
         opened.keep_types(&state.schema);
     }
     let mut description = opened.description().clone();
+    let masks = stream.masks();
+    masks.describe(&mut description.columns, &description.primary_key)?;
     plan.primary_key.clone_from(&description.primary_key);
     plan.estimated_rows = description.estimated_rows;
     plan.reading.clone_from(&description.reading);
@@ -95,6 +97,7 @@ async fn look(stream: &Stream, state: Option<&StreamState>, plan: &mut StreamPla
         description.columns.extend(change::columns());
     }
     if let Some(state) = state {
+        super::stream::refuse_other_masks(stream, &state.schema)?;
         let known = Some(&state.schema);
         let schema = assign_field_ids(known, description.columns.clone());
         let schema = with_misfits(known, &schema, &description.misfits);

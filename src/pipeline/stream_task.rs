@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Instant;
 
 use super::report::StreamReport;
-use super::stream::{Landed, StreamRun};
+use super::stream::{Landed, StreamRun, refuse_other_masks};
 use crate::config::PostgresChanges;
 use crate::error::{Error, Result};
 use crate::position::{Lsn, LsnPosition, Position};
@@ -118,6 +118,7 @@ impl StreamTask {
             return Err(Error::config("the stream was read by a cursor so far")
                 .remedy("begin its changes with a snapshot: `acequia run STREAM --full-refresh`"));
         };
+        refuse_other_masks(&run.stream, &state.schema)?;
         let columns = state.schema.columns.iter();
         replication.start_of(&Standing {
             stream: &self.stream,

@@ -10,6 +10,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::config;
+use crate::discovery::Discovery;
 use crate::error::{Error, Result};
 use crate::evolution::TableSchema;
 use crate::position::Position;
@@ -123,6 +124,29 @@ impl Source {
             Self::Postgres(source) => source.describe().await,
             Self::HubSpot(source) => source.describe().await,
         }
+    }
+
+    /// Connects, and returns what there is to copy. `name` is the source's.
+    pub async fn discover(&self, name: &str, config: &config::Source) -> Result<Discovery> {
+        let server = self.connect().await?;
+        let (kind, (tables, no_changes)) = match (self, config) {
+            (Self::Postgres(source), _) => ("postgres", source.discover().await?),
+            (Self::HubSpot(source), config::Source::HubSpot(settings)) => {
+                ("hubspot", (source.objects(settings).await?, None))
+            }
+            (Self::HubSpot(_), config::Source::Postgres(_)) => {
+                return Err(Error::internal(
+                    "a source is not of its configuration's kind",
+                ));
+            }
+        };
+        Ok(Discovery {
+            source: name.to_owned(),
+            kind,
+            server,
+            no_changes,
+            tables,
+        })
     }
 
     /// Connects, and returns warnings about replication slots of the pipeline that nothing reads.

@@ -236,6 +236,7 @@ mod tests {
             nullable: true,
             source_type: String::new(),
             element_id: None,
+            mask: None,
         }
     }
 

@@ -174,6 +174,7 @@ mod tests {
             nullable: true,
             source_type: String::new(),
             element_id: None,
+            mask: None,
         };
         let columns = vec![column("id", "int64"), column("texto", "text")];
         Codec::new(columns, &["id".to_owned()], None, true).unwrap()

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// The parts that a part of `src/` may not name.
-const UNKNOWN: [(&str, &[&str]); 9] = [
+const UNKNOWN: [(&str, &[&str]); 10] = [
     ("config", &["source", "landing", "destination", "pipeline"]),
     ("models", &["source", "landing", "destination", "pipeline"]),
     ("landing", &["source", "destination", "pipeline", "config"]),
@@ -17,6 +17,10 @@ const UNKNOWN: [(&str, &[&str]); 9] = [
     ),
     (
         "exact",
+        &["source", "landing", "destination", "pipeline", "config"],
+    ),
+    (
+        "mask",
         &["source", "landing", "destination", "pipeline", "config"],
     ),
     // The files beside the folders.

@@ -81,10 +81,10 @@ fn rows_that_were_deleted_are_marked_and_live_again() {
             .batch("CREATE TABLE antes AS SELECT * FROM ventas WHERE id <= 3; DELETE FROM ventas WHERE id <= 3")
             .unwrap();
         let run = project.run(&arguments);
-        assert_eq!(counts(&run, "ventas"), (3, 0, 0, 3), "{destination}: {run}");
+        assert_eq!(counts(&run, "ventas").3, 3, "{destination}: {run}");
         assert_eq!(marked().as_deref(), Some("3"));
         // What is marked is not found again.
-        assert_eq!(counts(&project.run(&arguments), "ventas"), (0, 0, 0, 0));
+        assert_eq!(counts(&project.run(&arguments), "ventas").3, 0);
         project.verify(&arguments);
         project
             .source
@@ -217,4 +217,39 @@ fn keys_that_make_no_sense_are_refused_with_the_remedy() {
             .contains("none of the streams has `delete_missing`"),
         "{output:?}"
     );
+}
+
+#[test]
+fn rows_with_a_masked_key_are_verified_mended_and_deleted() {
+    let mut project = Project::new(
+        "missing_masked",
+        "[streams.t]\nsource = \"operativa\"\ntable = \"t\"\nmode = \"incremental\"\ncursor = \"cambio\"\n\
+         delete_missing = \"hard\"\ndelete_missing_every = \"0s\"\n\
+         [streams.t.mask]\nid = \"hmac:${CLAVE}\"\nemail = \"sha256\"\n",
+    );
+    project.set("CLAVE", "una clave de más de treinta y dos letras");
+    project
+        .source
+        .batch(
+            "CREATE TABLE t (id text PRIMARY KEY, email text, n int, cambio timestamptz NOT NULL DEFAULT now()); \
+             INSERT INTO t SELECT 'c' || i, 'p' || i || '@example.com', i FROM generate_series(1, 300) i",
+        )
+        .unwrap();
+    project.run(&[]);
+    project.verify(&[]);
+    project.duckdb().execute_batch("UPDATE replica.t SET email = 'otro', n = NULL WHERE n = 7; DELETE FROM replica.t WHERE n = 8").unwrap();
+    let told = project.verify_differing("t", &[]);
+    assert_eq!(found(&told), [1, 0, 1], "{told}");
+    assert_eq!(told["columns"]["email"], 1);
+    assert_eq!(
+        stream_report(&project.verify(&["--repair"]), "t")["result"],
+        "repaired"
+    );
+    project.source.batch("DELETE FROM t WHERE n <= 4").unwrap();
+    assert_eq!(counts(&project.run(&[]), "t").3, 4);
+    let told = stream_report(&project.verify(&[]), "t");
+    assert_eq!(told["rows_destination"], 296);
+    let plain =
+        project.value("SELECT count(*) FROM replica.t WHERE id LIKE 'c%' OR email LIKE '%@%'");
+    assert_eq!(plain.as_deref(), Some("0"));
 }

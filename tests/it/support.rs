@@ -300,6 +300,17 @@ impl From<std::process::Output> for Output {
     }
 }
 
+/// An example of a configuration in one of the documents.
+pub fn example(document: &str, number: usize) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("docs")
+        .join(document);
+    let text = std::fs::read_to_string(path).unwrap();
+    let mut examples = text.split("```toml\n").skip(1);
+    let example = examples.nth(number).unwrap();
+    example.split("```").next().unwrap().to_owned()
+}
+
 /// The major version of the tests' servers.
 pub fn postgres_major() -> i32 {
     let mut client = Cluster::shared().unwrap().admin().unwrap();

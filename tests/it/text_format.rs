@@ -147,6 +147,7 @@ async fn both_ways(
             nullable: true,
             source_type: plan.spec.source_type.clone(),
             element_id: None,
+            mask: None,
         };
         let mut builder = ColumnBuilder::new(&column, plan.wire);
         push(&mut builder)?;

@@ -10,6 +10,8 @@ use serde::Serialize;
 
 use super::{Context, Exit, InitArgs};
 
+mod from;
+
 const CONFIG: (&str, &str) = ("acequia.toml", include_str!("acequia.toml"));
 const VARIABLES: (&str, &str) = (".env.example", include_str!("env.example"));
 
@@ -24,6 +26,9 @@ struct InitReport {
 }
 
 pub(crate) fn run(args: &InitArgs, context: &mut Context) -> Result<Exit> {
+    if let Some(address) = &args.from {
+        return from::run(address, &args.dir, context);
+    }
     let report = init(&args.dir)?;
     let printer = &context.printer;
     if printer.is_json() {
@@ -36,11 +41,7 @@ pub(crate) fn run(args: &InitArgs, context: &mut Context) -> Result<Exit> {
     for path in &report.kept {
         printer.line(format!("kept {path}, which was there already"))?;
     }
-    let here = if args.dir == Path::new(".") {
-        String::new()
-    } else {
-        format!("cd {}\n     ", args.dir.display())
-    };
+    let here = change_to(&args.dir);
     printer.line(format!(
         "\nNext:\n  1. {here}cp .env.example .env\n     put your database's connection URI there, and keep it out of version \
          control\n  2. name your tables in acequia.toml\n  3. acequia check\n  4. acequia run"
@@ -48,24 +49,44 @@ pub(crate) fn run(args: &InitArgs, context: &mut Context) -> Result<Exit> {
     Ok(Exit::Ok)
 }
 
-fn init(dir: &Path) -> Result<InitReport> {
+/// The command that goes to a folder, as the beginning of others.
+fn change_to(dir: &Path) -> String {
+    if dir == Path::new(".") {
+        String::new()
+    } else {
+        format!("cd {}\n     ", dir.display())
+    }
+}
+
+fn make(dir: &Path) -> Result<()> {
     fs::create_dir_all(dir).map_err(|error| {
         Error::config(format!("cannot make the folder {}", dir.display())).cause(error)
-    })?;
-    let (name, text) = CONFIG;
-    let config = dir.join(name);
-    // Pipelines of one name would share what they have on a source's server.
-    let text = text.replace(EXAMPLE, &pipeline_name(dir));
-    if !write_new(&config, &text)? {
-        return Err(
-            Error::config(format!("{} is there already", config.display()))
-                .remedy("name another folder, or move the file away; init overwrites nothing"),
-        );
+    })
+}
+
+/// Writes the configuration, if there is none yet.
+fn write_config(dir: &Path, text: &str) -> Result<String> {
+    let config = dir.join(CONFIG.0);
+    if write_new(&config, text)? {
+        return Ok(config.display().to_string());
     }
+    Err(is_there(&config))
+}
+
+fn is_there(config: &Path) -> Error {
+    Error::config(format!("{} is there already", config.display()))
+        .remedy("name another folder, or move the file away; init overwrites nothing")
+}
+
+fn init(dir: &Path) -> Result<InitReport> {
+    make(dir)?;
+    // Pipelines of one name would share what they have on a source's server.
+    let text = CONFIG.1.replace(EXAMPLE, &pipeline_name(dir));
+    let config = write_config(dir, &text)?;
     let (name, text) = VARIABLES;
     let variables = dir.join(name);
     let mut report = InitReport {
-        written: vec![config.display().to_string()],
+        written: vec![config],
         kept: Vec::new(),
     };
     let list = if write_new(&variables, text)? {

@@ -17,6 +17,7 @@ fn schema() -> Schema {
         nullable,
         source_type: String::new(),
         element_id: None,
+        mask: None,
     };
     Schema {
         columns: vec![

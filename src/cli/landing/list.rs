@@ -1,15 +1,15 @@
 //! `acequia landing list`
 
-use acequia::Result;
-use acequia::config::{Document, Selection};
+use acequia::config::Selection;
 use acequia::pipeline::landed_loads::{LandedLoad, LandingReport, LoadState, list};
+use acequia::{Result, TablesFrom};
 use chrono::{DateTime, Utc};
 
 use crate::cli::printer::{Mark, Printer};
 use crate::cli::{Context, Exit, SelectionArgs, block_on, figures};
 
 pub(super) fn run(args: SelectionArgs, context: &mut Context) -> Result<Exit> {
-    let document = Document::read(&context.global.config)?;
+    let document = context.document(TablesFrom::AllRuns)?;
     let every_stream = args.streams.is_empty();
     let pipeline = document.resolve_without_sources(&Selection::from(args))?;
     let report = block_on(list(&pipeline, every_stream))?;

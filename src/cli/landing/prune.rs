@@ -1,15 +1,15 @@
 //! `acequia landing prune`
 
-use acequia::config::{Document, Selection};
+use acequia::config::Selection;
 use acequia::pipeline::prune::{PruneOptions, PruneReport, prune};
-use acequia::{Error, Result};
+use acequia::{Error, Result, TablesFrom};
 use chrono::Utc;
 
 use crate::cli::printer::Printer;
 use crate::cli::{Context, Exit, PruneArgs, block_on, figures};
 
 pub(super) fn run(args: PruneArgs, context: &mut Context) -> Result<Exit> {
-    let document = Document::read(&context.global.config)?;
+    let document = context.document(TablesFrom::AllRuns)?;
     let every_stream = args.selection.streams.is_empty();
     let pipeline = document.resolve_without_sources(&Selection::from(args.selection))?;
     let older_than = args.older_than.or(pipeline.retention).ok_or_else(|| {

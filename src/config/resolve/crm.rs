@@ -12,16 +12,15 @@ use super::problems::{Checked, Problems};
 use super::stream::Resolver;
 use crate::config::document::Document;
 use crate::config::hubspot::{
-    Calculated, HubSpotIncremental, HubSpotPart, HubSpotRead, PropertySettings,
+    BASE_URL, Calculated, HubSpotIncremental, HubSpotPart, HubSpotRead, PropertySettings,
 };
 use crate::config::model::{Columns, Scalar, SourceConfig, StreamConfig};
 use crate::config::{HubSpotObject, HubSpotSource, Secret, Stream, StreamSource, units};
 use crate::error::Result;
+use crate::mask::Masks;
 use crate::mode::{IncrementalLoad, Mode};
 use crate::position::{Lag, timestamptz};
 
-/// The API's address, unless the source gives another.
-const BASE_URL: &str = "https://api.hubapi.com";
 /// The streams that `definitions` adds.
 const DEFINITIONS: [(&str, HubSpotPart); 2] = [
     ("properties", HubSpotPart::Properties),
@@ -31,6 +30,17 @@ const DEFINITIONS: [(&str, HubSpotPart); 2] = [
 const COMPARE: TimeDelta = TimeDelta::days(7);
 /// The objects whose pipelines `object = "pipelines"` reads.
 const WITH_PIPELINES: [&str; 2] = ["deals", "tickets"];
+
+/// The columns of records by which changes and deletions are found.
+const NEEDED: [&str; 7] = [
+    "id",
+    "created_at",
+    "updated_at",
+    "archived",
+    "archived_at",
+    "merged_into",
+    "deleted_at",
+];
 
 const LEAVE_OUT: &str = "leave it out";
 
@@ -144,17 +154,23 @@ impl Resolver<'_> {
         let exclude = self.texts(&self.config.exclude, "exclude");
         let history = self.listed(self.config.history.as_ref(), "history");
         let associations = self.listed(self.config.associations.as_ref(), "associations");
+        let masks = self.masks();
         refused?;
         let (object, whole) = object?;
         let read = read?;
         let (properties, exclude) = (properties?, exclude?);
+        let masks = masks?;
+        if whole.is_none() {
+            self.refuse_masks_of(&masks, &NEEDED)?;
+        }
         let (history, associations) = (history?, associations?);
         let part = match (whole, &read) {
             (None, _) => HubSpotPart::Records(
                 PropertySettings {
                     wanted: properties,
                     excluded: exclude,
-                    types: self.config.types.clone(),
+                    // Of what is read as text, no value is kept beside because it does not fit.
+                    types: self.types(masks.hidden_columns()),
                 },
                 read.clone(),
             ),
@@ -188,6 +204,7 @@ impl Resolver<'_> {
                 source: source.clone(),
                 object: object.clone(),
                 part,
+                masks: masks.clone(),
             }),
             table: table?,
             contract: self.config.schema_contract,
@@ -207,10 +224,15 @@ impl Resolver<'_> {
         let others = history.into_iter().chain(definitions).chain(associations);
         let mut streams = vec![first.clone()];
         for (other, part) in others.collect::<Vec<_>>() {
+            let masks = match part {
+                HubSpotPart::History(..) => masks.of_history("property", "value"),
+                _ => Masks::default(),
+            };
             let object = HubSpotObject {
                 source: source.clone(),
                 object: object.clone(),
                 part,
+                masks,
             };
             streams.push(self.further(&first, &other, object)?);
         }

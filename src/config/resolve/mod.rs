@@ -13,17 +13,20 @@ use super::model::StreamConfig;
 use super::units;
 use super::{Pipeline, PostgresUrl, Secret, SecretCommand, Stream};
 use crate::error::Result;
+use crate::glob;
 use crate::names::{MAX_NAME, StreamName};
 
 mod address;
 mod crm;
 mod destination;
+mod masks;
 mod models;
 mod problems;
 mod report;
 mod source;
 mod storage;
 mod stream;
+mod tables;
 
 use problems::{Checked, Problems};
 
@@ -35,7 +38,8 @@ const LEAST_PART_SIZE: u64 = 1_000_000;
 /// The parts of a configuration to use.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Selection {
-    /// The streams' names. Empty for all streams.
+    /// The streams' names, or patterns of them in which `*` stands for any text. The name of a stream with `tables` stands for
+    /// all of its streams. Empty for all streams.
     pub streams: Vec<String>,
     /// The destination's name. `None` for the pipeline's own.
     pub destination: Option<String>,
@@ -132,6 +136,7 @@ impl Document {
             streams,
             models: models?,
             report: report?,
+            expansion: self.expansion.clone(),
         })
     }
 
@@ -155,12 +160,17 @@ impl Document {
         }
         let mut selected = BTreeMap::new();
         for name in asked {
-            let found = streams.iter().find(|(known, _)| known.as_str() == name);
-            if let Some((name, config)) = found {
-                selected.insert(name, config);
-            } else {
+            let is_meant = |known: &StreamName| {
+                let member = self.expansion.members.get(known);
+                glob::matches(name, known.as_str())
+                    || member.is_some_and(|member| member.entry.as_str() == name)
+            };
+            let meant = streams.iter().filter(|(known, _)| is_meant(known));
+            let mut meant = meant.peekable();
+            if meant.peek().is_none() {
                 problems.unknown("", "stream", name, streams.keys().map(StreamName::as_str));
             }
+            selected.extend(meant);
         }
         selected
     }
@@ -269,17 +279,10 @@ impl Document {
     ) {
         let mut owners: BTreeMap<String, &StreamName> = BTreeMap::new();
         let tables = self.config.streams.iter().flat_map(|(name, config)| {
-            let table = config.destination_table.as_deref().unwrap_or(name.as_str());
-            // A name that cannot be expanded is reported where it is used.
-            let table = self.environment.expand(table).unwrap_or_default();
-            let changelog = config.changelog == Some(true);
-            let changes = changelog.then(|| format!("{table}__changes"));
-            crm::tables_of(&table, config)
-                .into_iter()
-                .chain(changes)
-                .map(move |table| (name, table))
+            let tables = self.destination_tables(name, config).into_iter();
+            tables.map(move |table| (name, table))
         });
-        for (name, table) in tables.filter(|(_, table)| !table.is_empty()) {
+        for (name, table) in tables {
             let Some(owner) = owners.insert(table.to_lowercase(), name) else {
                 continue;
             };

@@ -17,6 +17,7 @@ use crate::config::{
     table_name, units,
 };
 use crate::error::Result;
+use crate::mask::Masks;
 use crate::mode::{Changes, Disposition, FullLoad, IncrementalLoad, KeyedLoad, Mode};
 use crate::names::StreamName;
 use crate::position::Lag;
@@ -42,17 +43,28 @@ impl Document {
         sources: &Sources<'_>,
         problems: &mut Problems,
     ) -> Checked<Vec<Stream>> {
-        let resolver = Resolver {
+        let mut resolver = Resolver {
             document: self,
             name,
             config,
             problems,
         };
+        if config.has_patterns() {
+            return Err(resolver.problem(
+                "tables",
+                "its tables have not been looked up",
+                "look them up first, by `acequia::look_up_tables`",
+            ));
+        }
         if let Some(source) = sources.hubspot.get(config.source.as_str()) {
             return resolver.resolve_crm(source);
         }
-        let source = sources.postgres.get(config.source.as_str());
-        resolver.resolve(source.cloned()).map(|stream| vec![stream])
+        let refused = self.expansion.members.get(name);
+        let source = match refused.and_then(|member| member.refused.clone()) {
+            Some(error) => Some(Err(error)),
+            None => sources.postgres.get(config.source.as_str()).cloned(),
+        };
+        resolver.resolve(source).map(|stream| vec![stream])
     }
 }
 
@@ -119,19 +131,23 @@ impl Resolver<'_> {
         let primary_key = self.primary_key(is_keyed);
         let selected = self.selected();
         let filter = self.filter();
+        let masks = self.masks();
         no_changes?;
         let rows = PostgresRows {
             source: source?,
             relation: relation?,
             filter: filter?,
             row_security: self.config.row_security.unwrap_or(false),
-            columns: self.columns(selected?, primary_key?),
+            columns: self.columns(selected?, primary_key?, masks?),
             parallel: self.config.parallel,
             read: read?,
             delete_missing: delete_missing?,
         };
         let cursor = rows.cursor().map(|cursor| &cursor.column);
         self.check_columns(&rows.columns, cursor)?;
+        if let Some(cursor) = cursor {
+            self.refuse_masks_of(&rows.columns.masks, &[cursor])?;
+        }
         Ok(rows)
     }
 
@@ -145,10 +161,11 @@ impl Resolver<'_> {
         let no_filter = self.refuse_filter_of_changes();
         let primary_key = self.primary_key(false);
         let selected = self.selected();
+        let masks = self.masks();
         no_disposition?;
         no_cursor?;
         no_filter?;
-        let columns = self.columns(selected?, primary_key?);
+        let columns = self.columns(selected?, primary_key?, masks?);
         self.check_columns(&columns, None)?;
         Ok(PostgresChanges {
             source: source?,
@@ -166,11 +183,13 @@ impl Resolver<'_> {
         &self,
         selected: ColumnSelection,
         primary_key: Option<Vec<String>>,
+        masks: Masks,
     ) -> ColumnSettings {
         ColumnSettings {
             selected,
-            types: self.config.types.clone(),
+            types: self.types(masks.text_columns()),
             primary_key,
+            masks,
         }
     }
 
@@ -469,9 +488,10 @@ impl Resolver<'_> {
         let key = columns.primary_key.iter().flatten();
         let key = key.map(|column| ("primary_key", column));
         let cursor = cursor.map(|column| ("cursor", column));
-        let types = columns.types.keys().map(|column| ("types", column));
+        let masks = self.config.mask.keys().map(|column| ("mask", column));
+        let types = self.config.types.keys().map(|column| ("types", column));
         let mut outcome = Ok(());
-        for (key, column) in key.chain(cursor).chain(types) {
+        for (key, column) in key.chain(cursor).chain(types).chain(masks) {
             if columns.selected.takes(column) {
                 continue;
             }

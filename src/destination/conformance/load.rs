@@ -198,6 +198,7 @@ pub(crate) fn stage(
                     nullable: true,
                     source_type: String::new(),
                     element_id: None,
+                    mask: None,
                 });
             }
             write(&of_parts, &columns, &file);

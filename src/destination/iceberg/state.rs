@@ -92,6 +92,9 @@ const MOST_ABSENT: usize = 100;
 struct Compact {
     next: i32,
     columns: Vec<CompactColumn>,
+    /// How values are masked, by column.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    masks: BTreeMap<String, String>,
 }
 
 /// Field id, name, type, source's type, whether it may be NULL, whether the source dropped it, field id of the elements.
@@ -297,18 +300,24 @@ impl Compact {
                     column.element_id,
                 )
             });
+        let masked = schema.columns.iter().filter_map(|known| {
+            let column = &known.column;
+            Some((column.name.clone(), column.mask.clone()?))
+        });
         Self {
             next: schema.next_field_id,
+            masks: masked.collect(),
             columns: columns.collect(),
         }
     }
 
-    fn schema(self) -> TableSchema {
+    fn schema(mut self) -> TableSchema {
         let columns = self.columns.into_iter().map(
             |CompactColumn(id, name, column_type, source_type, nullable, retired, element_id)| {
                 TableColumn {
                     column: Column {
                         id,
+                        mask: self.masks.remove(&name),
                         name,
                         column_type,
                         nullable,

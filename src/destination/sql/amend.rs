@@ -41,6 +41,7 @@ pub(super) fn apply(
         nullable: false,
         source_type: "acequia".to_owned(),
         element_id: None,
+        mask: None,
     });
     let rows = engine.stage(load, columns)?;
     write(engine, &table.sql, manifest, &rows)

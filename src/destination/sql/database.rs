@@ -106,6 +106,10 @@ impl<S: Transactional> Destination for Database<S> {
         ledger::states(&mut self.session)
     }
 
+    fn state(&mut self, stream: &StreamName) -> Result<Option<StreamState>> {
+        ledger::state(&mut self.session, stream)
+    }
+
     fn loaded(&mut self, stream: &StreamName) -> Result<HashSet<LoadId>> {
         ledger::loaded(&mut self.session, stream)
     }

@@ -180,7 +180,10 @@ pub(crate) fn states(engine: &mut dyn SqlEngine) -> Result<BTreeMap<StreamName, 
 }
 
 /// What is known of one stream.
-fn state(engine: &mut dyn SqlEngine, stream: &StreamName) -> Result<Option<StreamState>> {
+pub(crate) fn state(
+    engine: &mut dyn SqlEngine,
+    stream: &StreamName,
+) -> Result<Option<StreamState>> {
     let of_stream = of_stream(engine.dialect(), stream);
     Ok(read_states(engine, &of_stream)?.remove(stream))
 }

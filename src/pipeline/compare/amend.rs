@@ -18,6 +18,7 @@ use super::Comparison;
 use crate::array_form;
 use crate::change::{COMMIT_TS, LSN, OP, Op, SEQ, SnapshotMark, UNCHANGED};
 use crate::error::{Error, Result};
+use crate::mask::Masks;
 use crate::mode::Amends;
 use crate::pipeline::report::StreamReport;
 use crate::pipeline::stream::{Expected, StreamRun};
@@ -61,7 +62,7 @@ impl Amendment {
                 ended.map_err(|_| Error::internal("whoever read did not tell how that ended"))?
             }),
         };
-        let rows = Arc::new(AmendedRows::new(&self, &comparison.codec, found, sender));
+        let rows = Arc::new(AmendedRows::new(&self, comparison, found, sender));
         let expected = Expected {
             from: Some(self.position),
             schema: Some(self.schema),
@@ -109,6 +110,7 @@ async fn produce(
 /// Makes batches of a load of the rows that were found.
 struct AmendedRows {
     codec: Arc<Codec>,
+    masks: Arc<Masks>,
     /// The columns of the load, and those of its parts.
     columns: Vec<Column>,
     parts: SchemaRef,
@@ -130,7 +132,7 @@ struct Wanted {
 impl AmendedRows {
     fn new(
         amendment: &Amendment,
-        codec: &Arc<Codec>,
+        comparison: &Comparison<'_>,
         found: &Found,
         sender: mpsc::Sender<RecordBatch>,
     ) -> Self {
@@ -156,7 +158,8 @@ impl AmendedRows {
             .chain(&found.differ)
             .chain(&found.extra);
         Self {
-            codec: Arc::clone(codec),
+            codec: Arc::clone(&comparison.codec),
+            masks: Arc::clone(&comparison.masks),
             columns,
             parts: Arc::new(ArrowSchema::new(fields)),
             mark: amendment.mark,
@@ -165,7 +168,7 @@ impl AmendedRows {
                 left: Mutex::new(count(&found.missing)),
             },
             extra: Mutex::new(count(&found.extra)),
-            has_key: !codec.key().is_empty(),
+            has_key: !comparison.codec.key().is_empty(),
             seq: AtomicI64::new(0),
             sender,
         }
@@ -173,6 +176,7 @@ impl AmendedRows {
 
     /// Takes those rows of the source that were found.
     fn take_source(&self, batch: &RecordBatch) -> Result<()> {
+        let batch = &self.masks.apply(batch.clone())?;
         let entries = self.codec.entries(&self.codec.canonical(batch)?)?;
         let mut left = lock(&self.wanted.left);
         let mut extra = lock(&self.extra);

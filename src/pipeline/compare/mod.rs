@@ -9,6 +9,7 @@ use arrow::compute::filter_record_batch;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{Error, Result};
+use crate::mask::Masks;
 use crate::row_set::{RowHasher, RowSet};
 use crate::schema::Schema;
 use crate::verify::buckets::{Buckets, Chosen};
@@ -32,6 +33,8 @@ pub(super) struct Comparison<'a> {
     pub(super) source: Side<'a>,
     pub(super) table: Side<'a>,
     pub(super) codec: Arc<Codec>,
+    /// What takes the place of values of the source.
+    pub(super) masks: Arc<Masks>,
     /// The columns of the source, as an extract has them.
     pub(super) schema: Schema,
     /// The rows at the end of what was read so far, as the stream's position has them: if the source has the same there, the next
@@ -127,10 +130,11 @@ impl Comparison<'_> {
 
     /// The sums of both sides, which are read at the same time.
     async fn sums(&self) -> Result<(Buckets, Buckets)> {
-        let summing = || {
+        let summing = |masks: Arc<Masks>| {
             let codec = Arc::clone(&self.codec);
             gather(Buckets::new(), move |batch, sums: &Gathered<Buckets>| {
-                let entries = codec.entries(&codec.canonical(batch)?)?;
+                let batch = masks.apply(batch.clone())?;
+                let entries = codec.entries(&codec.canonical(&batch)?)?;
                 let mut sums = lock(sums);
                 for entry in entries.iter().flatten() {
                     sums.add(entry);
@@ -138,16 +142,18 @@ impl Comparison<'_> {
                 Ok(())
             })
         };
-        self.read_both(summing(), summing()).await
+        self.read_both(summing(Arc::clone(&self.masks)), summing(Arc::default()))
+            .await
     }
 
     /// Compares the rows of some buckets.
     async fn look_into(&self, chosen: Chosen) -> Result<Found> {
         let chosen = Arc::new(chosen);
-        let holding = |boundary: Option<RowHasher>| {
+        let holding = |boundary: Option<RowHasher>, masks: Arc<Masks>| {
             let (codec, chosen) = (Arc::clone(&self.codec), Arc::clone(&chosen));
             gather(Held::default(), move |batch, held: &Gathered<Held>| {
-                let entries = codec.entries(&codec.canonical(batch)?)?;
+                let masked = masks.apply(batch.clone())?;
+                let entries = codec.entries(&codec.canonical(&masked)?)?;
                 let again = match &boundary {
                     Some(hasher) => again(hasher, batch, &entries)?,
                     None => RowSet::default(),
@@ -161,7 +167,12 @@ impl Comparison<'_> {
             })
         };
         let hasher = self.boundary.as_ref().map(|(hasher, _)| hasher.clone());
-        let (mut source, table) = self.read_both(holding(hasher), holding(None)).await?;
+        let (mut source, table) = self
+            .read_both(
+                holding(hasher, Arc::clone(&self.masks)),
+                holding(None, Arc::default()),
+            )
+            .await?;
         if self
             .boundary
             .as_ref()
@@ -203,15 +214,17 @@ impl Comparison<'_> {
             return Ok(());
         }
         let wanted = Arc::new(wanted);
-        let keeping = || {
+        let keeping = |masks: Arc<Masks>| {
             let (codec, wanted) = (Arc::clone(&self.codec), Arc::clone(&wanted));
             gather(Rows::default(), move |batch, rows: &Gathered<Rows>| {
-                let batch = codec.canonical(batch)?;
+                let batch = codec.canonical(&masks.apply(batch.clone())?)?;
                 let entries = codec.entries(&batch)?;
                 lock(rows).keep(&batch, &entries, &wanted)
             })
         };
-        let (source, table) = self.read_both(keeping(), keeping()).await?;
+        let (source, table) = self
+            .read_both(keeping(Arc::clone(&self.masks)), keeping(Arc::default()))
+            .await?;
         report.columns = details::columns(&self.codec, &differ, &source, &table)?;
         report.rows = details::shown(&self.codec, &to_show, &source, &table)?;
         Ok(())

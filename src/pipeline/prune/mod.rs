@@ -112,7 +112,7 @@ pub(super) async fn after_run(
     let (asked, of) = (landed.clone(), stream.clone());
     let (unloaded, state) = loader
         .call(move |destination| {
-            let state = destination.states()?.remove(&of);
+            let state = destination.state(&of)?;
             Ok((destination.unloaded(&of, &asked)?, state))
         })
         .await?;

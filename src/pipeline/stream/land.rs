@@ -12,6 +12,7 @@ use crate::evolution::without_unused;
 use crate::landing::LoadAddress;
 use crate::landing::manifest::{FORMAT_VERSION, Manifest, Part};
 use crate::landing::writer::LoadWriter;
+use crate::mask::Masks;
 use crate::mode::Amends;
 use crate::names::LoadId;
 use crate::pipeline::loader::Hold;
@@ -83,7 +84,13 @@ impl StreamRun {
     ) -> Result<Landed> {
         self.counters.enter(Phase::Extracting);
         let address = self.address();
-        let (parts, hold, end) = match self.land_lanes(extract, &address, stop).await {
+        // What amends a table is masked already: keys come from the table.
+        let unmasked = Masks::default();
+        let masks = match expected.amends {
+            Some(_) => &unmasked,
+            None => self.stream.masks(),
+        };
+        let (parts, hold, end) = match self.land_lanes(extract, &address, masks, stop).await {
             Ok(landed) => landed,
             Err(error) => {
                 self.discard(&address).await;
@@ -106,12 +113,13 @@ impl StreamRun {
             return Ok(Landed::Nothing(complete.position.map(Box::new)));
         };
         let known = self.state.as_ref().map(|state| &state.schema);
-        let schema = without_unused(
+        let mut schema = without_unused(
             known.filter(|_| !self.full_refresh),
             schema,
             &expected.misfits,
             &complete.used,
         );
+        self.stream.masks().note(&mut schema);
         let mut manifest = self.manifest(&address, schema, expected.from, parts);
         manifest.primary_key = expected.primary_key;
         manifest.key_is_unique = expected.key_is_unique;
@@ -142,12 +150,14 @@ impl StreamRun {
         &self,
         extract: Extract,
         address: &LoadAddress,
+        masks: &Masks,
         stop: &CancellationToken,
     ) -> Result<(Vec<Part>, Option<Hold>, ExtractEnd)> {
         let writer = LoadWriter::new(
             &self.landing,
             address,
             self.pipeline.part_size,
+            masks,
             &self.counters,
         );
         let mut lanes = JoinSet::new();

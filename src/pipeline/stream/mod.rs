@@ -15,7 +15,9 @@ use super::{name_stream, named, recovery};
 use crate::config::{Pipeline, Stream};
 use crate::destination::StreamState;
 use crate::error::{Error, Result};
-use crate::evolution::{SchemaContract, assign_field_ids, differences, preview, with_misfits};
+use crate::evolution::{
+    SchemaContract, TableSchema, assign_field_ids, differences, preview, with_misfits,
+};
 use crate::landing::manifest::Manifest;
 use crate::landing::{Aside, Landing, LoadAddress};
 use crate::mode::{Disposition, Mode};
@@ -184,7 +186,7 @@ impl StreamRun {
             .loader
             .call(move |destination| {
                 destination.advance(&name, &before, &after)?;
-                Ok(destination.states()?.remove(&name))
+                destination.state(&name)
             })
             .await?;
         Ok(())
@@ -252,7 +254,13 @@ impl StreamRun {
         }) {
             opened.keep_types(known);
         }
-        let description = opened.description().clone();
+        let mut description = opened.description().clone();
+        let masks = self.stream.masks();
+        masks.describe(&mut description.columns, &description.primary_key)?;
+        let adds = before.is_some() || self.stream.mode() == Mode::Full;
+        if let Some(known) = known.as_ref().filter(|_| adds && !self.full_refresh) {
+            refuse_other_masks(&self.stream, known)?;
+        }
         let misfits = &description.misfits;
         let schema = assign_field_ids(known.as_ref(), description.columns.clone());
         let schema = with_misfits(known.as_ref(), &schema, misfits);
@@ -379,6 +387,14 @@ impl StreamRun {
         }
         start_position(&self.stream, self.position())
     }
+}
+
+/// Refuses a stream whose rows would stand in its table beside rows that are masked otherwise.
+pub(super) fn refuse_other_masks(stream: &Stream, known: &TableSchema) -> Result<()> {
+    if stream.disposition() == Disposition::Replace {
+        return Ok(());
+    }
+    stream.masks().refuse_others(known)
 }
 
 /// The position that an extract of a stream begins at, given the stream's position. `None` for a full stream.

@@ -70,6 +70,7 @@ impl Job {
             source: Side::Built(built, self.pipeline.dataset.clone(), rows.clone()),
             table: Side::Table(self.loader.clone(), rows),
             codec: Arc::new(codec),
+            masks: Arc::default(),
             schema: Schema::default(),
             boundary: None,
             counts_only: self.options.counts && key.is_empty(),

@@ -12,6 +12,7 @@ use crate::evolution::TableSchema;
 use crate::mode::{Disposition, Mode};
 use crate::pipeline::compare::Comparison;
 use crate::pipeline::compare::side::{Opener, Side, SourceRows};
+use crate::pipeline::stream::refuse_other_masks;
 use crate::position::{CursorPosition, CursorValue, Lag, Position};
 use crate::row_set::RowHasher;
 use crate::schema::{Column, Schema};
@@ -59,6 +60,7 @@ impl Job {
         open_as: &(dyn Fn(StreamSource) -> Opener<'a> + Sync),
         report: &mut StreamVerification,
     ) -> Result<Comparison<'a>> {
+        refuse_other_masks(stream, &state.schema)?;
         let configuration = stream.fingerprint();
         let mut source = SourceRows {
             opener: open_as(stream.from.clone()),
@@ -105,6 +107,7 @@ impl Job {
             source: Side::Source(source),
             table: Side::Table(self.loader.clone(), rows),
             codec: Arc::new(codec),
+            masks: Arc::new(stream.masks().clone()),
             schema,
             boundary,
             counts_only: self.options.counts && key.is_empty(),

@@ -288,6 +288,7 @@ mod tests {
             nullable: true,
             source_type: String::new(),
             element_id: None,
+            mask: None,
         })
         .unwrap()
     }
@@ -332,6 +333,7 @@ mod tests {
             nullable: true,
             source_type: String::new(),
             element_id: None,
+            mask: None,
         };
         assert!(ColumnBuilder::new(&column).is_err());
     }

@@ -5,9 +5,12 @@
 //! and `page` parse answers; `builder`, `rows`, `column` and `value` build Arrow arrays, with no I/O. `client` sends
 //! requests, as `rate_limit` allows and as `error` classifies their answers.
 
+use std::sync::Arc;
+
 use chrono::Utc;
 
 use crate::config::{HubSpotObject, HubSpotSource};
+use crate::discovery::FoundTable;
 use crate::error::{Error, Result};
 
 pub mod associations;
@@ -16,6 +19,7 @@ pub mod client;
 pub mod column;
 pub mod definitions;
 pub mod directory;
+mod discover;
 pub mod error;
 pub mod history;
 pub mod ids;
@@ -76,6 +80,11 @@ impl HubSpot {
             )),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Connects, and returns the objects, and which of them the token may read.
+    pub async fn objects(&self, source: &Arc<HubSpotSource>) -> Result<Vec<FoundTable>> {
+        discover::objects(self, source).await
     }
 
     /// Connects and opens a stream.

@@ -4,7 +4,7 @@
 use crate::config::hubspot::ApiVersion;
 
 /// The standard objects: plural, singular, type id.
-const STANDARD: [(&str, &str, &str); 13] = [
+pub(super) const STANDARD: [(&str, &str, &str); 13] = [
     ("contacts", "contact", "0-1"),
     ("companies", "company", "0-2"),
     ("deals", "deal", "0-3"),

@@ -18,6 +18,7 @@ use super::{associations, definitions, directory, history};
 use crate::config::HubSpotObject;
 use crate::config::hubspot::{Calculated, HubSpotPart, HubSpotRead, PropertySettings};
 use crate::error::{Error, Result};
+use crate::mask::Masks;
 use crate::schema::ColumnSpec;
 use crate::source::Description;
 
@@ -49,7 +50,10 @@ impl HubSpotStream {
             HubSpotPart::Associations(to) => session.open_associations(to).await?,
             HubSpotPart::Properties => session.open_properties().await?,
             HubSpotPart::Options => session.open_options().await?,
-            HubSpotPart::Records(settings, read) => session.open_records(settings, read).await?,
+            HubSpotPart::Records(settings, read) => {
+                let masks = &config.masks;
+                session.open_records(settings, masks, read).await?
+            }
             HubSpotPart::History(wanted, read) => session.open_history(wanted, read).await?,
         };
         if let Some((column, read)) = config.incremental() {
@@ -78,6 +82,7 @@ impl HubSpotStream {
     async fn open_records(
         &mut self,
         settings: &PropertySettings,
+        masks: &Masks,
         read: &HubSpotRead,
     ) -> Result<Option<DateTime<Utc>>> {
         let (properties, date) = self.properties().await?;
@@ -98,8 +103,13 @@ impl HubSpotStream {
             .keys()
             .find(|name| !columns.iter().any(|column| column.column.name == **name))
         {
+            let key = if masks.names(unknown) {
+                "mask"
+            } else {
+                "types"
+            };
             return Err(Error::config(format!(
-                "[streams.STREAM.types] names `{unknown}`, which is no column of the stream"
+                "[streams.STREAM.{key}] names `{unknown}`, which is no column of the stream"
             ))
             .remedy("correct the name, or take it out"));
         }

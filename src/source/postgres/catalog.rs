@@ -8,6 +8,7 @@ use super::replication::pgoutput::RelationColumn;
 use super::sql::{literal, quote};
 use super::types::{BaseType, CatalogColumn};
 use crate::error::{Error, Result};
+use crate::known_tables::SourceTable;
 
 /// A relation of the catalog.
 #[derive(Debug, Clone)]
@@ -77,6 +78,30 @@ impl CatalogRelation {
 pub struct Heap {
     /// The number of its pages in the file system now.
     pub pages: u32,
+}
+
+/// The tables and views of all schemas but the server's own and those of temporary tables, in order.
+pub async fn tables(client: &Client, place: &str) -> Result<Vec<SourceTable>> {
+    let rows = client
+        .query(
+            "SELECT n.nspname::text, c.relname::text,
+                    c.relkind IN ('r', 'p') AND NOT c.relispartition
+                    AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid
+                                    AND d.deptype = 'e')
+             FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+             WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND c.relpersistence <> 't'
+               AND n.nspname <> 'information_schema' AND NOT starts_with(n.nspname::text, 'pg_')
+             ORDER BY 1, 2",
+            &[],
+        )
+        .await
+        .map_err(|error| failed(format!("cannot list the tables at {place}"), &error))?;
+    let table = |row: &tokio_postgres::Row| SourceTable {
+        schema: row.get(0),
+        name: row.get(1),
+        is_plain: row.get(2),
+    };
+    Ok(rows.iter().map(table).collect())
 }
 
 /// Looks up a table or view.

@@ -8,11 +8,14 @@
 
 use crate::config::postgres::Replication as ReplicationNames;
 use crate::config::{PostgresChanges, PostgresRows, PostgresSource, Reader};
+use crate::discovery::FoundTable;
 use crate::error::Result;
+use crate::known_tables::SourceTable;
 
 mod boundary;
 pub mod catalog;
 pub mod cursor;
+mod discover;
 pub mod horizon;
 pub mod identity;
 pub mod reader;
@@ -68,6 +71,22 @@ impl Postgres {
             self.server.place(),
             if tls { "with TLS" } else { "without TLS" }
         ))
+    }
+
+    /// Connects, and returns the tables and views of all schemas but the server's own.
+    pub async fn tables(&self) -> Result<Vec<SourceTable>> {
+        let client = self.server.connect().await?;
+        catalog::tables(&client, self.server.place()).await
+    }
+
+    /// Connects, and returns the tables with their sizes, keys and possible cursors, and why the server's changes cannot be
+    /// followed, if they cannot.
+    pub async fn discover(&self) -> Result<(Vec<FoundTable>, Option<String>)> {
+        let client = self.server.connect().await?;
+        let no_changes = discover::no_changes(&client, &self.replication).await?;
+        let follows = no_changes.is_none();
+        let tables = discover::tables(&client, follows, self.server.place()).await?;
+        Ok((tables, no_changes))
     }
 
     /// Connects and opens a stream of rows.

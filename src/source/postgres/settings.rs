@@ -71,7 +71,10 @@ pub(super) fn column_plans(
     settings: &ReadSettings<'_>,
 ) -> Result<Vec<ColumnPlan>> {
     let ColumnSettings {
-        selected, types, ..
+        selected,
+        types,
+        masks,
+        ..
     } = settings.columns;
     let known = |name: &str| relation.columns.iter().any(|column| column.name == name);
     let (key, names) = match selected {
@@ -79,11 +82,13 @@ pub(super) fn column_plans(
         ColumnSelection::Only(names) => ("columns", names.as_slice()),
         ColumnSelection::Except(names) => ("exclude", names.as_slice()),
     };
+    let typed = types.keys().map(String::as_str);
     for (key, names) in [
-        (key, names.iter().collect()),
-        ("types", types.keys().collect::<Vec<_>>()),
+        (key, names.iter().map(String::as_str).collect()),
+        ("mask", masks.columns().collect::<Vec<_>>()),
+        ("types", typed.collect()),
     ] {
-        let names = names.into_iter().map(String::as_str);
+        let names = names.into_iter();
         let unknown: Vec<&str> = names.filter(|name| !known(name)).collect();
         if !unknown.is_empty() {
             return Err(relation.no_such_column(key, &unknown));

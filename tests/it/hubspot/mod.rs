@@ -22,9 +22,9 @@ const FULL: &str = "object = \"companies\"\nmode = \"full\"\n";
 const INCREMENTAL: &str = "object = \"companies\"\nmode = \"incremental\"\n";
 
 /// A pipeline in a folder of its own, and a HubSpot of its own.
-struct Crm {
+pub struct Crm {
     folder: TempDir,
-    server: HubSpotServer,
+    pub server: HubSpotServer,
     token: String,
 }
 
@@ -44,11 +44,11 @@ impl Crm {
     }
 
     /// With so many generated companies.
-    fn of(companies: u64, stream: &str) -> Self {
+    pub fn of(companies: u64, stream: &str) -> Self {
         Self::new(HubSpotServer::options().companies(companies), stream)
     }
 
-    fn streams(&self, streams: &str) {
+    pub fn streams(&self, streams: &str) {
         self.configure("2026-03", streams);
     }
 
@@ -89,11 +89,11 @@ api_version = "{version}"
         command
     }
 
-    fn acequia(&self, arguments: &[&str]) -> Output {
+    pub fn acequia(&self, arguments: &[&str]) -> Output {
         Output::of(self.command(arguments))
     }
 
-    fn run(&self) -> Value {
+    pub fn run(&self) -> Value {
         let output = self.acequia(&["run", "--output", "json"]);
         assert_eq!(output.status, Some(0), "{output:?}");
         output.json()
@@ -115,7 +115,7 @@ api_version = "{version}"
     }
 
     /// A query's first column, as text; `-` for NULL.
-    fn values(&self, sql: &str) -> Vec<String> {
+    pub fn values(&self, sql: &str) -> Vec<String> {
         let connection = duckdb::Connection::open(self.folder.path().join("crm.duckdb")).unwrap();
         let sql = format!("SELECT coalesce(CAST(x AS VARCHAR), '-') FROM ({sql}) AS q(x)");
         let mut statement = connection.prepare(&sql).unwrap();
@@ -123,18 +123,18 @@ api_version = "{version}"
         rows.map(Result::unwrap).collect()
     }
 
-    fn value(&self, sql: &str) -> String {
+    pub fn value(&self, sql: &str) -> String {
         self.values(sql).remove(0)
     }
 
-    fn columns(&self, table: &str) -> Vec<String> {
+    pub fn columns(&self, table: &str) -> Vec<String> {
         self.values(&format!(
             "SELECT column_name FROM duckdb_columns() WHERE schema_name = 'replica' AND table_name = '{table}' ORDER BY column_index"
         ))
     }
 
     /// Asserts that the table holds just the records that the portal has, each once.
-    fn assert_complete(&self) {
+    pub fn assert_complete(&self) {
         let expected: Vec<String> = self
             .server
             .portal()

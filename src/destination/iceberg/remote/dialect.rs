@@ -254,6 +254,7 @@ mod tests {
             nullable: true,
             source_type: "int4".to_owned(),
             element_id: None,
+            mask: None,
         };
         assert!(SparkSql.holds(&column, "INT") && SparkSql.holds(&column, "BIGINT"));
         assert!(!SparkSql.holds(&column, "STRING"));

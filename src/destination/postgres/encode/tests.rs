@@ -17,6 +17,7 @@ fn column(column_type: &str) -> Column {
         nullable: true,
         source_type: column_type.to_owned(),
         element_id: None,
+        mask: None,
     }
 }
 

@@ -126,6 +126,7 @@ impl Subject for Database {
             nullable: true,
             source_type: column_type.to_string(),
             element_id: None,
+            mask: None,
         })
     }
 }

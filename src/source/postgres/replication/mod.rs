@@ -134,13 +134,7 @@ impl Replication {
     /// Publishes the streams' tables, and returns each table, or why it cannot be replicated.
     pub async fn tables(&self, streams: &[&PostgresChanges]) -> Result<Vec<Result<Table>>> {
         let published = publication::publication(&self.client, &self.names.publication).await?;
-        let mut tables = Vec::with_capacity(streams.len());
-        for stream in streams {
-            let place = self.server.place();
-            tables.push(
-                publication::table(&self.client, stream, published, self.version, place).await,
-            );
-        }
+        let mut tables = self.look_up(streams, published).await;
         let missing: Vec<&str> = tables
             .iter()
             .filter_map(|table| table.as_ref().ok())
@@ -153,14 +147,36 @@ impl Replication {
         publication::publish_tables(&self.client, &self.names, published.is_some(), &missing)
             .await?;
         let published = publication::publication(&self.client, &self.names.publication).await?;
-        for (stream, table) in streams.iter().zip(&mut tables) {
-            if table.as_ref().is_ok_and(|table| table.membership.is_none()) {
-                let place = self.server.place();
-                *table =
-                    publication::table(&self.client, stream, published, self.version, place).await;
-            }
+        let unpublished =
+            |table: &Result<Table>| table.as_ref().is_ok_and(|table| table.membership.is_none());
+        let again: Vec<&PostgresChanges> = streams
+            .iter()
+            .zip(&tables)
+            .filter(|(_, table)| unpublished(table))
+            .map(|(stream, _)| *stream)
+            .collect();
+        let again = self.look_up(&again, published).await;
+        let places = tables.iter_mut().filter(|table| unpublished(table));
+        for (place, table) in places.zip(again) {
+            *place = table;
         }
         Ok(tables)
+    }
+
+    /// Each stream's table, or why it cannot be replicated.
+    async fn look_up(
+        &self,
+        streams: &[&PostgresChanges],
+        published: Option<publication::Publication>,
+    ) -> Vec<Result<Table>> {
+        publication::tables(
+            &self.client,
+            streams,
+            published,
+            self.version,
+            self.server.place(),
+        )
+        .await
     }
 
     /// Warnings about the pipeline's slots that nothing reads.

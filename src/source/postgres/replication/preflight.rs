@@ -88,8 +88,11 @@ pub async fn preflight(
     let version = version(&client).await?;
     let published = publication::publication(&client, &names.publication).await?;
     let mut missing = Vec::new();
-    for (name, stream) in streams {
-        match publication::table(&client, stream, published, version, server.place()).await {
+    let changes: Vec<&PostgresChanges> = streams.iter().map(|(_, stream)| *stream).collect();
+    let place = server.place();
+    let tables = publication::tables(&client, &changes, published, version, place).await;
+    for ((name, _), table) in streams.iter().zip(tables) {
+        match table {
             Ok(table) => {
                 let key = if table.key.is_empty() {
                     "matched by whole rows".to_owned()

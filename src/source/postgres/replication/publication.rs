@@ -3,6 +3,8 @@
 //! [`missing_prerequisites`], [`publication()`] and [`table()`] only look; [`publish_tables`] creates the publication or
 //! adds tables to it. Each missing prerequisite comes with the SQL that fixes it.
 
+use futures::future::BoxFuture;
+use futures::{StreamExt, stream};
 use tokio_postgres::Client;
 use tokio_postgres::types::Oid;
 
@@ -18,6 +20,9 @@ use crate::source::postgres::sql::quote;
 
 /// The first version with column lists and row filters in publications.
 const FILTERS_VERSION: i32 = 150_000;
+
+/// How many tables are asked about at once, on one connection.
+const QUESTIONS: usize = 32;
 
 /// A publication.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,6 +121,29 @@ pub async fn missing_prerequisites(client: &Client, names: &Replication) -> Resu
         ));
     }
     Ok(missing_prerequisites)
+}
+
+/// The tables of streams, as [`table()`] returns each. The questions are sent without awaiting each answer, where none of them
+/// changes the session.
+pub async fn tables(
+    client: &Client,
+    streams: &[&PostgresChanges],
+    published: Option<Publication>,
+    version: i32,
+    place: &str,
+) -> Vec<Result<Table>> {
+    // Without a schema, a table is looked up on another search path.
+    let is_whole = |stream: &&PostgresChanges| stream.table.schema.is_some();
+    let at_once = if streams.iter().all(is_whole) {
+        QUESTIONS
+    } else {
+        1
+    };
+    let mut questions: Vec<BoxFuture<'_, Result<Table>>> = Vec::with_capacity(streams.len());
+    for stream in streams {
+        questions.push(Box::pin(table(client, stream, published, version, place)));
+    }
+    stream::iter(questions).buffered(at_once).collect().await
 }
 
 /// The table of a stream, as the publication has it. If it is not published, its membership is `None`.

@@ -29,6 +29,7 @@ fn builder(column_type: &str) -> ColumnBuilder {
         nullable: true,
         source_type: String::new(),
         element_id: None,
+        mask: None,
     };
     ColumnBuilder::new(&column, wire)
 }

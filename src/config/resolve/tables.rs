@@ -1,0 +1,611 @@
+//! Streams with `tables`: finds what their patterns name among a source's tables, and makes an ordinary stream of each. No
+//! I/O: the tables are looked up before.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::crm;
+use super::problems::{Checked, Problems};
+use crate::config::document::Document;
+use crate::config::expansion::{Expansion, Member};
+use crate::config::model::{SourceKind, StreamConfig};
+use crate::config::{Source, table_name};
+use crate::error::{Error, Result};
+use crate::glob;
+use crate::known_tables::{KnownTable, SourceTable};
+use crate::names::{MAX_NAME, StreamName};
+
+const PATTERN: &str = "write the schema and the table, as in \"public.*\"; `*` stands for any text";
+/// What a name of a table in the destination is made of, if the configuration does not say.
+const NAMES: &str = "{table}";
+
+/// A pattern of tables.
+#[derive(Debug)]
+struct Pattern {
+    schema: String,
+    name: String,
+}
+
+impl Pattern {
+    fn finds(&self, schema: &str, name: &str) -> bool {
+        glob::matches(&self.schema, schema) && glob::matches(&self.name, name)
+    }
+
+    /// Whether it is the whole name of one table.
+    fn is_name(&self) -> bool {
+        !glob::is_pattern(&self.schema) && !glob::is_pattern(&self.name)
+    }
+}
+
+impl std::fmt::Display for Pattern {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}", self.schema, self.name)
+    }
+}
+
+/// A stream with `tables`.
+struct TablesEntry<'a> {
+    name: &'a StreamName,
+    config: &'a StreamConfig,
+    patterns: Vec<Pattern>,
+    excluded: Vec<Pattern>,
+    /// The pattern of its streams' and tables' names.
+    names: String,
+}
+
+/// A table that an entry takes, and what it would become.
+struct Candidate<'a> {
+    entry: &'a TablesEntry<'a>,
+    table: KnownTable,
+    stream: StreamName,
+    config: StreamConfig,
+    /// What no other stream may be called or be loaded into, in lower case.
+    claims: Vec<String>,
+}
+
+impl Document {
+    /// Whether there are streams whose tables have to be looked up.
+    pub fn has_patterns(&self) -> bool {
+        self.config.streams.values().any(StreamConfig::has_patterns)
+    }
+
+    /// The sources whose tables have to be looked up.
+    pub fn sources_with_patterns(&self) -> BTreeSet<&str> {
+        let entries = self
+            .config
+            .streams
+            .values()
+            .filter(|stream| stream.has_patterns());
+        entries.map(|entry| entry.source.as_str()).collect()
+    }
+
+    /// Whether streams are named whose tables have to be looked up, or none is named.
+    pub fn asks_for_patterns(&self, asked: &[String]) -> bool {
+        let ordinary = |name: &String| {
+            let streams = &mut self.config.streams.iter();
+            streams.any(|(known, stream)| known.as_str() == name && !stream.has_patterns())
+        };
+        self.has_patterns() && (asked.is_empty() || !asked.iter().all(ordinary))
+    }
+
+    /// The settings of one source.
+    ///
+    /// # Errors
+    /// There is no such source, or its configuration is wrong.
+    pub fn source(&self, name: &str) -> Result<Source> {
+        let (sources, _) = self.sources(&BTreeSet::from([name]), "");
+        if let Some(source) = sources.postgres.get(name) {
+            return source.clone().map(Source::Postgres);
+        }
+        if let Some(source) = sources.hubspot.get(name) {
+            return source.clone().map(Source::HubSpot);
+        }
+        let mut problems = Problems::default();
+        let known = self.config.sources.keys().map(String::as_str);
+        let unknown = problems.unknown("", "source", name, known);
+        problems.finish(&self.path, Err(unknown))
+    }
+
+    /// Makes an ordinary stream of each table that the patterns of `tables` find.
+    ///
+    /// `found` has the tables of the sources that were asked. `known` are those that the pipeline remembers: they tell which
+    /// are new, stand for those of a source that was not asked or did not answer, and keep their names where a new table
+    /// would have the same. `with_gone` says that those count that are gone from the source, too.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if a stream with `tables` is written wrongly.
+    pub fn with_tables(
+        self,
+        found: &BTreeMap<String, Result<Vec<SourceTable>>>,
+        known: &[KnownTable],
+        with_gone: bool,
+    ) -> Result<Self> {
+        let mut problems = Problems::default();
+        let streams = &self.config.streams;
+        let entries: Vec<Checked<TablesEntry<'_>>> = streams
+            .iter()
+            .filter(|(_, config)| config.has_patterns())
+            .map(|(name, config)| self.tables_entry(name, config, &mut problems))
+            .collect();
+        let entries = entries.into_iter().collect::<Checked<Vec<_>>>();
+        let entries = problems.finish(&self.path, entries)?;
+        let (members, expansion) = self.members(&entries, found, known, with_gone);
+        let mut streams = streams.clone();
+        streams.retain(|_, config| !config.has_patterns());
+        streams.extend(members);
+        let mut expanded = self;
+        expanded.config.streams = streams;
+        expanded.expansion = expansion;
+        Ok(expanded)
+    }
+
+    fn tables_entry<'a>(
+        &'a self,
+        name: &'a StreamName,
+        config: &'a StreamConfig,
+        problems: &mut Problems,
+    ) -> Checked<TablesEntry<'a>> {
+        let place = |key: &str| format!("[streams.{name}] {key}");
+        let mut outcome = Ok(());
+        for (key, given) in [
+            ("table", config.table.is_some()),
+            ("query", config.query.is_some()),
+            ("object", config.object.is_some()),
+        ] {
+            if given {
+                let remedy = "give it a stream of its own";
+                outcome = Err(problems.add(&place(key), "the stream has `tables` as well", remedy));
+            }
+        }
+        let kind = self.config.sources.get(&config.source);
+        if kind.is_some_and(|source| source.kind == SourceKind::HubSpot) {
+            let what = "a HubSpot account has no tables";
+            outcome = Err(problems.add(&place("tables"), what, "name the `object`"));
+        }
+        if config.tables.is_empty() {
+            let what = "it stands without `tables`";
+            outcome = Err(problems.add(&place("exclude_tables"), what, PATTERN));
+        }
+        let patterns = self.patterns(&config.tables, &place("tables"), problems);
+        let excluded = self.patterns(&config.exclude_tables, &place("exclude_tables"), problems);
+        let names = config.destination_table.as_deref().unwrap_or(NAMES);
+        let names = self.expand(names, &place("destination_table"), problems)?;
+        let rest = names.replace("{schema}", "").replace("{table}", "");
+        if !names.contains("{table}") || rest.contains(['{', '}']) {
+            let what = "all of its tables would have one name";
+            let remedy = "write a pattern with {table}, and with {schema} where schemas share names, as in \
+                          \"{schema}_{table}\"";
+            outcome = Err(problems.add(&place("destination_table"), what, remedy));
+        }
+        outcome?;
+        Ok(TablesEntry {
+            name,
+            config,
+            patterns: patterns?,
+            excluded: excluded?,
+            names,
+        })
+    }
+
+    fn patterns(
+        &self,
+        texts: &[String],
+        place: &str,
+        problems: &mut Problems,
+    ) -> Checked<Vec<Pattern>> {
+        let mut patterns = Vec::with_capacity(texts.len());
+        for text in texts {
+            let text = self.expand(text, place, problems)?;
+            match table_name::parse(&text) {
+                Ok((Some(schema), name)) => patterns.push(Pattern { schema, name }),
+                Ok((None, _)) => {
+                    return Err(problems.add(place, "a pattern names no schema", PATTERN));
+                }
+                Err(error) => return Err(problems.add(place, error.to_string(), PATTERN)),
+            }
+        }
+        Ok(patterns)
+    }
+
+    /// The tables that ordinary streams read: source, schema, name.
+    fn read_by_others(&self) -> BTreeSet<(&str, String, String)> {
+        let streams = self.config.streams.values();
+        streams
+            .filter_map(|stream| {
+                let table = self.environment.expand(stream.table.as_ref()?).ok()?;
+                let (schema, name) = table_name::parse(&table).ok()?;
+                let schema = schema.unwrap_or_else(|| "public".to_owned());
+                Some((stream.source.as_str(), schema, name))
+            })
+            .collect()
+    }
+
+    fn members(
+        &self,
+        entries: &[TablesEntry<'_>],
+        found: &BTreeMap<String, Result<Vec<SourceTable>>>,
+        known: &[KnownTable],
+        with_gone: bool,
+    ) -> (Vec<(StreamName, StreamConfig)>, Expansion) {
+        let mut expansion = Expansion::default();
+        let mut refusals: BTreeMap<&StreamName, Vec<String>> = BTreeMap::new();
+        let others = self.read_by_others();
+        let mut taken: BTreeSet<(&str, String, String)> = BTreeSet::new();
+        let mut candidates: Vec<Candidate<'_>> = Vec::new();
+        for entry in entries {
+            let source = entry.config.source.as_str();
+            let tables = tables_of(entry, found.get(source), known, with_gone);
+            for pattern in &entry.patterns {
+                let of_pattern = |table: &KnownTable| pattern.finds(&table.schema, &table.name);
+                if !tables.is_empty() && !tables.iter().any(of_pattern) {
+                    let note = format!(
+                        "`tables` of [streams.{}]: `{pattern}` finds no table",
+                        entry.name
+                    );
+                    expansion.notes.push((None, note));
+                }
+            }
+            for table in tables {
+                let key = (source, table.schema.clone(), table.name.clone());
+                if others.contains(&key) {
+                    continue;
+                }
+                let whole = format!("{}.{}", table.schema, table.name);
+                if !taken.insert(key) {
+                    let what = format!(
+                        "{whole} is another entry's as well: name it in the exclude_tables of one"
+                    );
+                    refusals.entry(entry.name).or_default().push(what);
+                    continue;
+                }
+                match self.candidate(entry, table) {
+                    Ok(candidate) => candidates.push(candidate),
+                    Err(why) => refusals
+                        .entry(entry.name)
+                        .or_default()
+                        .push(format!("{whole} {why}")),
+                }
+            }
+        }
+        let mut streams = Vec::new();
+        let mut joined = Vec::new();
+        for candidate in self.without_clashes(candidates, known, &mut refusals) {
+            let Candidate {
+                entry,
+                table,
+                stream,
+                config,
+                ..
+            } = candidate;
+            let refused = match found.get(&entry.config.source) {
+                Some(Err(error)) => Some(error.clone()),
+                _ => None,
+            };
+            expansion
+                .notes
+                .extend(news(entry, &table, &stream, found, known));
+            expansion.members.insert(
+                stream.clone(),
+                Member {
+                    entry: entry.name.clone(),
+                    refused,
+                },
+            );
+            joined.push(table);
+            streams.push((stream, config));
+        }
+        for entry in entries {
+            let has_members = expansion
+                .members
+                .values()
+                .any(|member| member.entry == *entry.name);
+            let refused = match (refusals.remove(entry.name), found.get(&entry.config.source)) {
+                (Some(refusals), _) => Some(clashing(entry, &refusals)),
+                (None, Some(Err(error))) if !has_members => Some(error.clone()),
+                (None, Some(Ok(_))) if !has_members => Some(nothing_found(entry)),
+                (None, None) if !has_members => Some(not_known(entry)),
+                _ => None,
+            };
+            if let Some(refused) = refused {
+                let member = Member {
+                    entry: entry.name.clone(),
+                    refused: Some(refused),
+                };
+                expansion.members.insert(entry.name.clone(), member);
+                streams.push((entry.name.clone(), stand_in(entry)));
+            }
+        }
+        if found.values().any(Result::is_ok) {
+            expansion.known = Some(remembered(
+                &joined,
+                entries,
+                found,
+                known,
+                &mut expansion.notes,
+            ));
+        }
+        (streams, expansion)
+    }
+
+    /// The stream that a table would become, or why it cannot become one.
+    fn candidate<'a>(
+        &self,
+        entry: &'a TablesEntry<'a>,
+        table: KnownTable,
+    ) -> Result<Candidate<'a>, String> {
+        let name = entry
+            .names
+            .replace("{schema}", &table.schema)
+            .replace("{table}", &table.name);
+        if name.len() > MAX_NAME {
+            return Err(format!(
+                "would be called `{name}`, which has more than {MAX_NAME} bytes"
+            ));
+        }
+        if name.contains(char::is_control) {
+            return Err("has control characters in its name".to_owned());
+        }
+        let plain = |c: char| {
+            if c.is_ascii_alphanumeric() || c == '-' {
+                c
+            } else {
+                '_'
+            }
+        };
+        let mut stream: String = name.chars().map(plain).collect();
+        if !stream.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_') {
+            stream.insert(0, '_');
+        }
+        let stream: StreamName = stream
+            .parse()
+            .map_err(|_| format!("would be called `{name}`, which cannot name a stream"))?;
+        // A name may look like a variable.
+        let literal = |text: &str| text.replace("${", "$${");
+        let config = StreamConfig {
+            tables: Vec::new(),
+            exclude_tables: Vec::new(),
+            table: Some(literal(&table_name::written(&table.schema, &table.name))),
+            destination_table: Some(literal(&name)),
+            ..entry.config.clone()
+        };
+        let claims = self.claims(&stream, &config);
+        Ok(Candidate {
+            entry,
+            table,
+            stream,
+            config,
+            claims,
+        })
+    }
+
+    /// The tables that a stream is loaded into. A name that cannot be expanded is reported where it is used.
+    pub(super) fn destination_tables(
+        &self,
+        name: &StreamName,
+        config: &StreamConfig,
+    ) -> Vec<String> {
+        let table = config.destination_table.as_deref().unwrap_or(name.as_str());
+        let table = self.environment.expand(table).unwrap_or_default();
+        let changelog = config.changelog == Some(true) && !table.is_empty();
+        let changes = changelog.then(|| format!("{table}__changes"));
+        let mut tables = crm::tables_of(&table, config);
+        tables.extend(changes);
+        tables.retain(|table| !table.is_empty());
+        tables
+    }
+
+    /// What no other stream may be called or be loaded into, in lower case.
+    fn claims(&self, name: &StreamName, config: &StreamConfig) -> Vec<String> {
+        let tables = self.destination_tables(name, config).into_iter();
+        let mut claims: Vec<String> = tables
+            .map(|table| format!("table {}", table.to_lowercase()))
+            .collect();
+        claims.push(format!("stream {}", name.as_str().to_lowercase()));
+        claims
+    }
+
+    /// Leaves out the candidates whose names others have. Those that the pipeline knows come first.
+    fn without_clashes<'a>(
+        &self,
+        candidates: Vec<Candidate<'a>>,
+        known: &[KnownTable],
+        refusals: &mut BTreeMap<&'a StreamName, Vec<String>>,
+    ) -> Vec<Candidate<'a>> {
+        let mut owners: BTreeMap<String, String> = BTreeMap::new();
+        for (name, config) in &self.config.streams {
+            if config.has_patterns() {
+                let claim = format!("stream {}", name.as_str().to_lowercase());
+                owners.insert(claim, format!("[streams.{name}]"));
+            } else {
+                let of_stream = |claim| (claim, format!("[streams.{name}]"));
+                owners.extend(self.claims(name, config).into_iter().map(of_stream));
+            }
+        }
+        let is_known = |candidate: &Candidate<'_>| {
+            let table = &candidate.table;
+            let is_it = |known: &&KnownTable| known.is(&table.source, &table.schema, &table.name);
+            known.iter().find(is_it).is_some_and(|known| !known.gone)
+        };
+        let (old, new): (Vec<_>, Vec<_>) = candidates.into_iter().partition(is_known);
+        let mut wanted: BTreeMap<String, usize> = BTreeMap::new();
+        for claim in new.iter().flat_map(|candidate| &candidate.claims) {
+            *wanted.entry(claim.clone()).or_default() += 1;
+        }
+        let mut kept = Vec::with_capacity(old.len() + new.len());
+        for (is_new, candidate) in old
+            .into_iter()
+            .map(|candidate| (false, candidate))
+            .chain(new.into_iter().map(|candidate| (true, candidate)))
+        {
+            let whole = format!("{}.{}", candidate.table.schema, candidate.table.name);
+            let owner = candidate.claims.iter().find_map(|claim| owners.get(claim));
+            let shared =
+                |claim: &String| is_new && wanted.get(claim).is_some_and(|number| *number > 1);
+            if owner.is_some() || candidate.claims.iter().any(shared) {
+                let other = owner.map_or("another new table", String::as_str);
+                let why = format!(
+                    "{whole} would be called `{}`, as {other} is",
+                    candidate.stream
+                );
+                refusals.entry(candidate.entry.name).or_default().push(why);
+                continue;
+            }
+            let owned = |claim: &String| (claim.clone(), whole.clone());
+            owners.extend(candidate.claims.iter().map(owned));
+            kept.push(candidate);
+        }
+        kept
+    }
+}
+
+/// The tables that an entry takes: of those that were found, or else of those that are known.
+fn tables_of(
+    entry: &TablesEntry<'_>,
+    found: Option<&Result<Vec<SourceTable>>>,
+    known: &[KnownTable],
+    with_gone: bool,
+) -> Vec<KnownTable> {
+    let source = &entry.config.source;
+    let takes = |schema: &str, name: &str, is_plain: bool| {
+        let finds = |pattern: &&Pattern| pattern.finds(schema, name);
+        let patterns = &mut entry.patterns.iter();
+        patterns.any(|pattern| finds(&pattern) && (is_plain || pattern.is_name()))
+            && !entry.excluded.iter().any(|pattern| finds(&pattern))
+    };
+    match found {
+        Some(Ok(tables)) => tables
+            .iter()
+            .filter(|table| takes(&table.schema, &table.name, table.is_plain))
+            .map(|table| KnownTable {
+                source: source.clone(),
+                schema: table.schema.clone(),
+                name: table.name.clone(),
+                gone: false,
+            })
+            .collect(),
+        Some(Err(_)) | None => known
+            .iter()
+            .filter(|table| table.source == *source && (with_gone || !table.gone))
+            .filter(|table| takes(&table.schema, &table.name, true))
+            .cloned()
+            .collect(),
+    }
+}
+
+/// Says that a table is new, unless all tables of its entry are.
+fn news(
+    entry: &TablesEntry<'_>,
+    table: &KnownTable,
+    stream: &StreamName,
+    found: &BTreeMap<String, Result<Vec<SourceTable>>>,
+    known: &[KnownTable],
+) -> Option<(Option<StreamName>, String)> {
+    let of_entry = |known: &&KnownTable| {
+        let patterns = &mut entry.patterns.iter();
+        known.source == table.source
+            && patterns.any(|pattern| pattern.finds(&known.schema, &known.name))
+    };
+    let mut before = known.iter().filter(of_entry).peekable();
+    let was_asked = matches!(found.get(&table.source), Some(Ok(_)));
+    if before.peek().is_none() || !was_asked {
+        return None;
+    }
+    let is_it = |known: &KnownTable| known.is(&table.source, &table.schema, &table.name);
+    let how = match before.find(|known| is_it(known)) {
+        None => "is new in the source",
+        Some(known) if known.gone => "is back in the source",
+        Some(_) => return None,
+    };
+    let note = format!(
+        "{}.{} {how}: it has joined by [streams.{}]",
+        table.schema, table.name, entry.name
+    );
+    Some((Some(stream.clone()), note))
+}
+
+/// The tables to remember: those that are streams now, and those that are gone or were not asked for.
+fn remembered(
+    joined: &[KnownTable],
+    entries: &[TablesEntry<'_>],
+    found: &BTreeMap<String, Result<Vec<SourceTable>>>,
+    known: &[KnownTable],
+    notes: &mut Vec<(Option<StreamName>, String)>,
+) -> Vec<KnownTable> {
+    let mut tables: Vec<KnownTable> = joined.to_vec();
+    for table in known {
+        let is_it = |other: &KnownTable| other.is(&table.source, &table.schema, &table.name);
+        if joined.iter().any(is_it) {
+            continue;
+        }
+        let Some(Ok(there)) = found.get(&table.source) else {
+            tables.push(table.clone());
+            continue;
+        };
+        let is_there =
+            |other: &SourceTable| other.schema == table.schema && other.name == table.name;
+        let of_source = |entry: &&TablesEntry<'_>| entry.config.source == table.source;
+        // A table that is there, and no stream any more, was taken out of the configuration.
+        if there.iter().any(is_there) || !entries.iter().any(|entry| of_source(&entry)) {
+            continue;
+        }
+        if !table.gone {
+            notes.push((
+                None,
+                format!(
+                    "{}.{} is gone from the source `{}`, and is not read any more: its rows stay in the destination",
+                    table.schema, table.name, table.source
+                ),
+            ));
+        }
+        tables.push(KnownTable {
+            gone: true,
+            ..table.clone()
+        });
+    }
+    tables.sort();
+    tables
+}
+
+/// The stream that tells why an entry's tables are not read.
+fn stand_in(entry: &TablesEntry<'_>) -> StreamConfig {
+    StreamConfig {
+        table: entry.config.tables.first().cloned(),
+        tables: Vec::new(),
+        exclude_tables: Vec::new(),
+        destination_table: None,
+        ..entry.config.clone()
+    }
+}
+
+fn clashing(entry: &TablesEntry<'_>, refusals: &[String]) -> Error {
+    Error::config(format!(
+        "some tables of [streams.{}] are not read:\n  - {}",
+        entry.name,
+        refusals.join("\n  - ")
+    ))
+    .remedy(
+        "give them other names by destination_table, as in \"{schema}_{table}\"; or give such a table a stream of its own, with \
+         `table`; or name it in exclude_tables",
+    )
+}
+
+fn not_known(entry: &TablesEntry<'_>) -> Error {
+    Error::config(format!(
+        "which tables [streams.{}] has is not known yet",
+        entry.name
+    ))
+    .remedy("`acequia run` asks the source, and notes them in the landing area")
+}
+
+fn nothing_found(entry: &TablesEntry<'_>) -> Error {
+    let patterns: Vec<String> = entry
+        .patterns
+        .iter()
+        .map(|pattern| format!("`{pattern}`"))
+        .collect();
+    Error::config(format!(
+        "no table of the source `{}` is found by {}",
+        entry.config.source,
+        patterns.join(", ")
+    ))
+    .remedy("correct `tables`: `acequia discover SOURCE` lists the tables that there are")
+}
