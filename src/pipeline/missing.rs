@@ -8,13 +8,12 @@
 use std::sync::Arc;
 
 use chrono::Utc;
-use futures::future::BoxFuture;
 
 use super::compare::Comparison;
 use super::compare::amend::Amendment;
 use super::compare::side::{Opener, Side, SourceRows};
 use super::report::StreamReport;
-use super::stream::{Landed, StreamRun};
+use super::stream::{Landed, StreamRun, Then};
 use crate::config::postgres::ColumnSelection;
 use crate::config::{Pipeline, PostgresRows, RowsRead, StreamSource};
 use crate::destination::{Living, TableRows};
@@ -38,20 +37,14 @@ pub(super) fn refuse_none(pipeline: &Pipeline) -> Result<()> {
     )
 }
 
-/// Deletes the rows of the stream's table that its source has no more, if the stream says so and it is time to.
-pub(super) fn delete_if_due<'a>(
-    run: &'a mut StreamRun,
-    report: &'a mut StreamReport,
-) -> BoxFuture<'a, Result<()>> {
-    Box::pin(delete_missing(run, report, false))
-}
-
-/// The same, due or not.
-pub(super) fn delete<'a>(
-    run: &'a mut StreamRun,
-    report: &'a mut StreamReport,
-) -> BoxFuture<'a, Result<()>> {
-    Box::pin(delete_missing(run, report, true))
+/// What is done after a stream's load: if the stream says so, and it is time to or is asked for `now`, the rows of its table that
+/// its source has no more are deleted.
+pub(super) fn after(now: bool) -> Then {
+    if now {
+        |run, report| Box::pin(delete_missing(run, report, true))
+    } else {
+        |run, report| Box::pin(delete_missing(run, report, false))
+    }
 }
 
 async fn delete_missing(run: &mut StreamRun, report: &mut StreamReport, now: bool) -> Result<()> {

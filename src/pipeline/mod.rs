@@ -60,7 +60,7 @@ use page::PageStep;
 use record::Record;
 use replication::ReplicationRun;
 use report::{RunReport, StreamReport};
-use stream::{StreamRun, Then};
+use stream::StreamRun;
 use wait::{GRACE, given_up_after_a_stop};
 
 /// The options of a run.
@@ -171,11 +171,7 @@ async fn run_streams(
         .map(|(place, _)| source_of(&pipeline, *place))
         .filter(|source| !by_source.contains_key(source))
         .collect();
-    let then: Then = if options.delete_missing {
-        missing::delete
-    } else {
-        missing::delete_if_due
-    };
+    let then = missing::after(options.delete_missing);
     let mut work: Vec<BoxFuture<'_, Vec<(usize, StreamReport)>>> = Vec::new();
     for runs in by_source.into_values() {
         let Some((_, changes, _)) = runs.first() else {
@@ -218,11 +214,8 @@ async fn run_streams(
     warn(&pipeline, &mut reports, warnings, found);
     tell_of_tables(&pipeline, &mut reports);
     make_of_loads(models.as_deref(), page.as_deref()).await;
-    let ended = !options.interrupt.is_cancelled();
-    if let Some(retention) = pipeline.retention.filter(|_| ended) {
-        for (_, report) in &mut reports {
-            prune_after(&pipeline, retention, &landing, &loader, report).await;
-        }
+    if !options.interrupt.is_cancelled() {
+        prune_all(&pipeline, &landing, &loader, &mut reports).await;
     }
     loader.release().await?;
     Ok(RunReport {
@@ -305,6 +298,21 @@ async fn orphaned_slots(
         tracing::debug!(source = name, error = %error.report(), "cannot look for what was left behind");
         Vec::new()
     })
+}
+
+/// Removes the loads of all streams that are past their retention.
+async fn prune_all(
+    pipeline: &Pipeline,
+    landing: &Landing,
+    loader: &Loader,
+    reports: &mut [(usize, StreamReport)],
+) {
+    let Some(retention) = pipeline.retention else {
+        return;
+    };
+    for (_, report) in reports {
+        prune_after(pipeline, retention, landing, loader, report).await;
+    }
 }
 
 /// Removes the loads past their retention. A failure is only a warning, as the rows are loaded.

@@ -231,7 +231,7 @@ fn rows_with_a_masked_key_are_verified_mended_and_deleted() {
     project
         .source
         .batch(
-            "CREATE TABLE t (id text PRIMARY KEY, email text, n int, cambio timestamptz NOT NULL DEFAULT now()); \
+            "CREATE TABLE t (id text PRIMARY KEY, email text, n int, cambio timestamptz NOT NULL DEFAULT '2026-01-31'); \
              INSERT INTO t SELECT 'c' || i, 'p' || i || '@example.com', i FROM generate_series(1, 300) i",
         )
         .unwrap();

@@ -252,29 +252,14 @@ impl AmendedRows {
         let last = i64::try_from(number).unwrap_or(i64::MAX);
         let first = self.seq.fetch_add(last, Ordering::Relaxed) + 1;
         for (column, field) in self.columns.iter().zip(self.parts.fields()) {
+            let kind = (number, field.data_type());
             let own = self
                 .mark
-                .and_then(|mark| of_change(&column.name, op, mark, first, number));
-            let array = match own {
-                Some(Some(array)) => array,
-                Some(None) => new_null_array(field.data_type(), number),
-                None => match value(column, &batch) {
-                    Some(array) if array.data_type() == field.data_type() => array,
-                    Some(array) => {
-                        let array = array_form::of_type(&array, &column.column_type);
-                        let array = array.map_err(|_| {
-                            Error::data(format!(
-                                "a value of column `{}` of the table is none that the source's type has",
-                                column.name
-                            ))
-                            .remedy("make the table anew: `acequia run STREAM --full-refresh`")
-                        })?;
-                        relabelled(array, field.data_type())?
-                    }
-                    None => new_null_array(field.data_type(), number),
-                },
-            };
-            arrays.push(array);
+                .and_then(|mark| of_change(&column.name, op, mark, first, kind));
+            arrays.push(match own.or_else(|| value(column, &batch)) {
+                Some(array) => as_in_part(array, column, field.data_type())?,
+                None => new_null_array(field.data_type(), number),
+            });
         }
         if self.mark.is_none() {
             let ops = StringArray::from_iter_values(std::iter::repeat_n(op.code(), number));
@@ -286,11 +271,22 @@ impl AmendedRows {
     }
 }
 
-/// A list whose element's field is called otherwise, or has an id.
-fn relabelled(array: ArrayRef, wanted: &DataType) -> Result<ArrayRef> {
+/// Values in the type that the parts have for their column. Those of the table may be of a wider one.
+fn as_in_part(array: ArrayRef, column: &Column, wanted: &DataType) -> Result<ArrayRef> {
     if array.data_type() == wanted {
         return Ok(array);
     }
+    let array = array_form::of_type(&array, &column.column_type).map_err(|_| {
+        Error::data(format!(
+            "a value of column `{}` of the table is none that the source's type has",
+            column.name
+        ))
+        .remedy("make the table anew: `acequia run STREAM --full-refresh`")
+    })?;
+    if array.data_type() == wanted {
+        return Ok(array);
+    }
+    // A list's element is called otherwise, or has an id.
     let data = array.to_data().into_builder().data_type(wanted.clone());
     let data = data
         .build()
@@ -298,15 +294,15 @@ fn relabelled(array: ArrayRef, wanted: &DataType) -> Result<ArrayRef> {
     Ok(arrow::array::make_array(data))
 }
 
-/// The values of a column that a change has beside its row; `None` within if they are NULL.
+/// The values of a column that a change has beside its row. `None` if the column is not one.
 fn of_change(
     column: &str,
     op: Op,
     mark: SnapshotMark,
     first: i64,
-    rows: usize,
-) -> Option<Option<ArrayRef>> {
-    let array: ArrayRef = match column {
+    (rows, data_type): (usize, &DataType),
+) -> Option<ArrayRef> {
+    Some(match column {
         OP => Arc::new(StringArray::from_iter_values(std::iter::repeat_n(
             op.code(),
             rows,
@@ -317,10 +313,9 @@ fn of_change(
             let times = TimestampMicrosecondArray::from_value(mark.taken_at, rows);
             Arc::new(times.with_timezone("UTC"))
         }
-        UNCHANGED => return Some(None),
+        UNCHANGED => new_null_array(data_type, rows),
         _ => return None,
-    };
-    Some(Some(array))
+    })
 }
 
 /// Takes one of what is left of a key.

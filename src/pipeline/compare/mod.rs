@@ -249,7 +249,7 @@ impl Comparison<'_> {
 fn again(hasher: &RowHasher, batch: &RecordBatch, entries: &[Option<Entry>]) -> Result<RowSet> {
     let entries = entries.iter();
     let again = entries.map(|entry| Some(entry.is_some_and(|entry| entry.comes_again)));
-    let again = BooleanArray::from_iter(again);
+    let again: BooleanArray = again.collect();
     if again.true_count() == 0 {
         return Ok(RowSet::default());
     }

@@ -138,7 +138,7 @@ impl Job {
             let state = state.ok_or_else(never_loaded)?;
             report.position = state.position.as_ref().map(Position::brief);
             match self.options.against {
-                Against::Source => self.with_source(stream, state, &mut report).await,
+                Against::Source => Box::pin(self.with_source(stream, state, &mut report)).await,
                 Against::Landing => self.with_loads(stream, state, &mut report).await,
             }
         };

@@ -38,7 +38,7 @@ impl Job {
             .remedy("compare it with its loads: `acequia verify STREAM --against landing`"));
         }
         if self.options.repair {
-            return self.repair_rows(stream, state, report).await;
+            return Box::pin(self.repair_rows(stream, state, report)).await;
         }
         let comparison = self.comparison(stream, state, &opener, report).await?;
         let found = comparison.run(self.options.show, report).await?;
