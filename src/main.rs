@@ -20,6 +20,7 @@ fn main() -> ExitCode {
         Command::Check(args) => cli::check::run(args, &mut context),
         Command::Run(args) => cli::run::run(&args, &mut context),
         Command::Status(args) => cli::status::run(args, &mut context),
+        Command::Runs(args) => cli::runs::run(args, &mut context),
         Command::Inspect(args) => cli::inspect::run(&args, &mut context),
         Command::Replication(command) => cli::replication::run(command, &mut context),
         Command::Replay(args) => cli::replay::run(args, &mut context),

@@ -10,7 +10,7 @@ use super::Cli;
 const GROUPS: [(&str, &[&str]); 5] = [
     ("Set up", &["init", "discover", "check"]),
     ("Copy", &["run", "replay"]),
-    ("Look", &["status", "inspect", "verify"]),
+    ("Look", &["status", "runs", "inspect", "verify"]),
     ("Analyse", &["models", "report"]),
     ("Keep in order", &["landing", "replication"]),
 ];
@@ -26,10 +26,11 @@ Examples:
   acequia run 'v*' --dry-run          see what a run of the streams of these names would do
   acequia run --follow                go on with the changes until Ctrl-C
   acequia status                      see how far each stream is
+  acequia runs                        see the last runs, and what failed
   acequia inspect LOAD_ID             see what a load consists of
   acequia replay --destination NAME   build a destination from the landing area
-  acequia verify                      see whether the tables are equal to their sources
   acequia report                      make one HTML page of what the destination has
+  acequia verify                      see whether the tables are equal to their sources
 
 Exit status:
   0    all well
@@ -80,7 +81,13 @@ pub(super) const STATUS: &str = "\
 Examples:
   acequia status                  every stream
   acequia status ventas           this one
+  acequia status --max-age 6h     for a monitor: exits with 1 where a stream is older
   acequia status --output json    for programs: loads, positions, slots, and how runs failed";
+
+pub(super) const RUNS: &str = "\
+Examples:
+  acequia runs                        the last 20
+  acequia runs --failed --limit 100   those that did not succeed, of the last 5,000";
 
 pub(super) const INSPECT: &str = "\
 Examples:

@@ -29,6 +29,7 @@ pub(crate) mod replay;
 pub(crate) mod replication;
 pub(crate) mod report;
 pub(crate) mod run;
+pub(crate) mod runs;
 pub(crate) mod status;
 pub(crate) mod verify;
 
@@ -104,8 +105,13 @@ pub(crate) enum Command {
     /// fails does not stop the others. Ctrl-C stops cleanly: the next run takes it up.
     Run(RunArgs),
     /// Show how far each stream is: its last load, rows, position and pending loads
+    ///
+    /// Exits with 1 where a stream's last run failed, or it is older than --max-age allows.
     #[command(after_help = help::STATUS)]
-    Status(SelectionArgs),
+    Status(StatusArgs),
+    /// List the runs, newest first: when they were, how they ended and what failed
+    #[command(after_help = help::RUNS)]
+    Runs(RunsArgs),
     /// Show what a load or a Parquet file consists of: schema, sizes, ranges, sample rows
     Inspect(InspectArgs),
     /// Manage what replication uses on a source's server
@@ -224,6 +230,27 @@ pub(crate) struct RunArgs {
     /// How many streams are copied at once [default: the number of processors, 4 at most]
     #[arg(long, value_name = "N")]
     pub(crate) jobs: Option<NonZeroUsize>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StatusArgs {
+    #[command(flatten)]
+    pub(crate) selection: SelectionArgs,
+    /// How long ago a stream may last have been brought up to date, as in 6h; a run that finds nothing new counts
+    #[arg(long, value_name = "AGE", value_parser = age)]
+    pub(crate) max_age: Option<TimeDelta>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunsArgs {
+    /// How many runs to list at most
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub(crate) limit: usize,
+    /// Leave out those that succeeded
+    #[arg(long)]
+    pub(crate) failed: bool,
+    #[command(flatten)]
+    pub(crate) destination: DestinationArgs,
 }
 
 #[derive(Debug, Args)]

@@ -2,23 +2,27 @@
 
 use std::collections::BTreeMap;
 
-use acequia::Result;
-use acequia::config::{Document, Pipeline, Selection};
+use acequia::config::{Pipeline, Selection};
 use acequia::pipeline::verify::{VerifyOptions, verify};
 use acequia::position::Position;
 use acequia::verify::report::{
     Against, Difference, Outcome, ShownRow, StreamVerification, VerifyReport,
 };
 
+use acequia::{Result, TablesFrom};
+
 use super::printer::{Mark, Printer};
 use super::{AgainstArg, Context, Exit, VerifyArgs, block_on, figures, interrupt};
 
 pub(crate) fn run(args: VerifyArgs, context: &mut Context) -> Result<Exit> {
-    let document = Document::read(&context.global.config)?;
     let selection = Selection::from(args.selection.clone());
     let pipeline = match args.against {
-        AgainstArg::Source => document.resolve(&selection)?,
-        AgainstArg::Landing => document.resolve_without_sources(&selection)?,
+        AgainstArg::Source => context
+            .document(TablesFrom::Sources(&args.selection.streams))?
+            .resolve(&selection)?,
+        AgainstArg::Landing => context
+            .document(TablesFrom::LastRun)?
+            .resolve_without_sources(&selection)?,
     };
     let (report, interrupted) = block_on(compare(pipeline, &args, context))?;
     print(&report, &context.printer)?;

@@ -20,7 +20,9 @@ pub mod document;
 pub mod environment;
 pub mod expansion;
 pub mod hubspot;
+pub mod metrics;
 pub mod model;
+pub mod notify;
 pub mod postgres;
 pub mod report;
 pub mod resolve;
@@ -33,11 +35,13 @@ mod units;
 pub use document::Document;
 pub use expansion::Expansion;
 pub use hubspot::{HubSpotObject, HubSpotSource};
+pub use metrics::Metrics;
 pub use model::{NullCursor, Reader};
+pub use notify::{NoticeFormat, Notify, Occasion};
 pub use postgres::{PostgresChanges, PostgresRows, PostgresSource, PostgresUrl, RowsRead};
 pub use report::{Language, Report};
 pub use resolve::Selection;
-pub use secret_command::SecretCommand;
+pub use secret_command::{SecretCommand, Token};
 pub use units::duration;
 
 /// A pipeline, ready to run: its names are looked up, its variables expanded, its paths absolute, and its keys checked.
@@ -63,6 +67,10 @@ pub struct Pipeline {
     pub report: Option<Report>,
     /// What became of entries with `tables`.
     pub expansion: Expansion,
+    /// Who is told when runs fail, if the configuration says.
+    pub notify: Option<Notify>,
+    /// Where metrics are had, if the configuration says.
+    pub metrics: Option<Metrics>,
 }
 
 /// Where a pipeline's models are, and what they are made of.
@@ -151,10 +159,12 @@ pub struct Lake {
 }
 
 /// An engine that writes a lake's rows elsewhere.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Engine {
     /// Its address, as Spark Connect writes it: it may have a token.
     pub url: Secret,
+    /// What prints its token, where the address has none.
+    pub token: Option<SecretCommand>,
     /// What it calls the catalog, where not as the destination is called.
     pub catalog: Option<String>,
 }
@@ -182,7 +192,7 @@ pub enum CatalogAccess {
     /// Nothing.
     Open,
     /// A bearer token.
-    Token(Secret),
+    Token(Token),
     /// Bearer tokens that are had for client credentials of OAuth2.
     Credential {
         /// The client's id.

@@ -16,8 +16,9 @@ use crate::landing::manifest::Manifest;
 use crate::mode::Disposition;
 use crate::models::report::ModelsReport;
 use crate::models::{ModelWork, ModelsView};
-use crate::names::{DestinationId, LoadId, StreamName};
+use crate::names::{DestinationId, LoadId, RunId, StreamName};
 use crate::position::Position;
+use crate::runs::RunRecord;
 use crate::schema::Column;
 use crate::verify::report::Verification;
 
@@ -150,6 +151,18 @@ pub trait Destination: Send {
     /// [`crate::Error::Destination`] if the stream's position is not `before`, or the destination fails. In both cases
     /// nothing was changed.
     fn advance(&mut self, stream: &StreamName, before: &Position, after: &Position) -> Result<()>;
+
+    /// Keeps runs, each in place of one of its id, and the newest [`KEPT`](crate::runs::KEPT) of all, about.
+    ///
+    /// # Errors
+    /// [`crate::Error::Destination`] if they cannot be kept; [`crate::Error::Interrupted`]. In both cases nothing was changed.
+    fn keep_runs(&mut self, runs: &[RunRecord]) -> Result<()>;
+
+    /// At most so many of the runs that were kept, newest first: those that began before another one, or the newest.
+    ///
+    /// # Errors
+    /// [`crate::Error::Destination`] if they cannot be read, or are not what this version writes.
+    fn runs(&mut self, before: Option<&RunId>, most: usize) -> Result<Vec<RunRecord>>;
 
     /// Does what is done once a run rather than once a load, before the destination is closed. If it is not called, nothing
     /// is lost.

@@ -105,6 +105,7 @@ pub async fn replay(pipeline: Pipeline, options: ReplayOptions) -> Result<RunRep
         streams,
         models: None,
         page: None,
+        notices: Vec::new(),
         seconds: began.elapsed().as_secs_f64(),
     })
 }

@@ -37,6 +37,8 @@ mod masks;
 mod memory;
 mod missing;
 mod models;
+mod notices;
+mod observability;
 mod order;
 mod password_command;
 mod pending;

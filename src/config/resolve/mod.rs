@@ -20,7 +20,9 @@ mod address;
 mod crm;
 mod destination;
 mod masks;
+mod metrics;
 mod models;
+mod notify;
 mod problems;
 mod report;
 mod source;
@@ -107,6 +109,8 @@ impl Document {
         let retention = self.retention(problems);
         let destination = self.destination(selection, problems);
         let report = self.report(problems);
+        let notify = self.resolve_notify(problems);
+        let metrics = self.metrics(problems);
 
         let selected = self.select(&selection.streams, problems);
         let used: BTreeSet<&str> = selected
@@ -137,6 +141,8 @@ impl Document {
             models: models?,
             report: report?,
             expansion: self.expansion.clone(),
+            notify: notify?,
+            metrics: metrics?,
         })
     }
 

@@ -34,8 +34,9 @@ use crate::error::{Error, Kind, Result};
 use crate::evolution::TableSchema;
 use crate::landing::manifest::Manifest;
 use crate::mode::Disposition;
-use crate::names::{DestinationId, LoadId, StreamName};
+use crate::names::{DestinationId, LoadId, RunId, StreamName};
 use crate::position::Position;
+use crate::runs::RunRecord;
 use crate::verify::report::Verification;
 
 mod answer;
@@ -45,6 +46,7 @@ mod dialect;
 mod ledger;
 mod open;
 mod remote;
+mod runs;
 mod schema;
 mod state;
 mod storage;
@@ -581,6 +583,15 @@ impl Destination for Lake {
             self.known.insert(stream.clone(), Known { table, kept });
             return Ok(());
         }
+    }
+
+    fn keep_runs(&mut self, kept: &[RunRecord]) -> Result<()> {
+        self.refuse_read_only()?;
+        runs::keep(&mut self.writer, &self.ledger.id, kept)
+    }
+
+    fn runs(&mut self, before: Option<&RunId>, most: usize) -> Result<Vec<RunRecord>> {
+        runs::read(&mut self.writer, before, most)
     }
 
     fn finish(&mut self) {

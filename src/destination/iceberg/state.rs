@@ -39,10 +39,14 @@ pub(super) const LEDGER: &str = "acequia_loads";
 /// The table of verifications.
 pub(super) const VERIFICATIONS: &str = "acequia_verifications";
 
+/// The table of runs.
+pub(super) const RUNS: &str = "acequia_runs";
+
 /// Whether acequia has tables of such a name.
 pub(super) fn reserves(name: &str) -> bool {
-    name.eq_ignore_ascii_case(LEDGER)
-        || name.eq_ignore_ascii_case(VERIFICATIONS)
+    [LEDGER, VERIFICATIONS, RUNS]
+        .iter()
+        .any(|own| name.eq_ignore_ascii_case(own))
         || name.to_ascii_lowercase().starts_with("_acequia")
 }
 

@@ -12,11 +12,13 @@ use crate::error::{Error, Result};
 use crate::mode::Disposition;
 use crate::models::report::ModelsReport;
 use crate::models::{ModelWork, ModelsView};
-use crate::names::{DestinationId, LoadId, StreamName};
+use crate::names::{DestinationId, LoadId, RunId, StreamName};
 use crate::position::Position;
+use crate::runs::RunRecord;
 use crate::verify::report::Verification;
 
 use super::models::{self, ModelEngine};
+use super::runs::{self, RUNS};
 use super::{ledger, live_ids, query, read, verifications};
 
 /// An engine whose connection has transactions.
@@ -129,6 +131,23 @@ impl<S: Transactional> Destination for Database<S> {
         self.refuse_read_only()?;
         self.session
             .transaction(|session| ledger::advance(session, stream, before, after))
+    }
+
+    fn keep_runs(&mut self, kept: &[RunRecord]) -> Result<()> {
+        self.refuse_read_only()?;
+        self.session.transaction(|session| {
+            runs::prepare(session)?;
+            let table = session.table(RUNS);
+            runs::keep(session, &table, kept)
+        })
+    }
+
+    fn runs(&mut self, before: Option<&RunId>, most: usize) -> Result<Vec<RunRecord>> {
+        if !self.session.has_table(RUNS)? {
+            return Ok(Vec::new());
+        }
+        let table = self.session.table(RUNS);
+        runs::read(&mut self.session, &table, before, most)
     }
 
     fn live_ids(&mut self, table: &str, disposition: Disposition) -> Result<Vec<String>> {

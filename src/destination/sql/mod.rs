@@ -41,11 +41,13 @@ pub(crate) mod place;
 pub(crate) mod query;
 pub(crate) mod read;
 mod rows;
+pub(crate) mod runs;
 mod scd2;
 mod sequence;
 pub(crate) mod statement;
 pub(crate) mod system_columns;
 pub(crate) mod table;
+mod table_row;
 #[cfg(test)]
 pub(crate) mod tests;
 pub(crate) mod verifications;

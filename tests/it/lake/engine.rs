@@ -132,3 +132,29 @@ fn what_stands_in_the_way_of_the_engine_is_told_with_its_remedy() {
     shore.run(&[]);
     shore.assert_same("ventas");
 }
+
+#[test]
+fn a_token_for_the_engine_is_printed_by_a_command() {
+    let mut shore = by_engine(Shore::operational(
+        "lago_motor_token",
+        20,
+        CURSOS_AND_VENTAS,
+    ));
+    let keys = shore.keys.clone();
+    shore.keys = format!("{keys}engine_token_command = \"echo run >> engine; echo s3cr3t\"\n");
+    shore.write();
+    let output = shore.acequia(&["run", "-vv"]);
+    assert_eq!(output.status, Some(0), "{output:?}");
+    shore.assert_same("ventas");
+    assert!(shore.path("engine").exists());
+    assert!(!format!("{output:?}").contains("s3cr3t"), "{output:?}");
+    shore.keys = format!("{keys}engine_token_command = \"exit 7\"\n");
+    shore.write();
+    let output = shore.acequia(&["run"]);
+    assert!(
+        output
+            .stderr
+            .contains("[destinations.lago] engine_token_command gave no secret"),
+        "{output:?}"
+    );
+}

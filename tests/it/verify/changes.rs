@@ -71,8 +71,12 @@ fn tables_of_changes_are_equal_at_an_lsn_while_others_write() {
         "SELECT count(*) FILTER (WHERE result = 'equal') || ' ' || max(position->>'lsn') FROM replica._acequia_verifications",
     );
     assert_eq!(written.unwrap(), format!("6 {last}"));
-    // What was loaded for it is a run's work: the next run goes on. The writers' last commits reach the log with this one.
-    project.source.batch("CREATE TABLE fin (a int)").unwrap();
+    // What was loaded for it is a run's work: the next run goes on. A commit that waits has the log written that those before did not
+    // wait for.
+    project
+        .source
+        .batch("CREATE TABLE quieto AS SELECT 1")
+        .unwrap();
     project.run(&[]);
     project.assert_same("t");
 }

@@ -179,7 +179,30 @@ fn is_spark(address: &str) -> Error {
 
 #[cfg(feature = "spark")]
 fn connect(engine: &config::Engine) -> Result<Box<dyn Channel>> {
-    Ok(Box::new(spark::Spark::open(engine.url.reveal())?))
+    let Some(command) = &engine.token else {
+        return Ok(Box::new(spark::Spark::open(engine.url.reveal())?));
+    };
+    let open = |token: &config::Secret| spark::Spark::open(&with_token(engine, token));
+    let token = command.secret()?;
+    let opened = match open(&token) {
+        Err(error) if error.kind() == Kind::Secret => {
+            command.forget(&token);
+            open(&command.secret()?)
+        }
+        opened => opened,
+    };
+    Ok(Box::new(opened?))
+}
+
+/// The engine's address with a token, which is one of its parameters, behind `/;`.
+#[cfg(feature = "spark")]
+fn with_token(engine: &config::Engine, token: &config::Secret) -> String {
+    let url = engine.url.reveal().trim_end_matches(';');
+    let token = super::answer::encoded(token.reveal());
+    if url.contains(';') {
+        return format!("{url};token={token}");
+    }
+    format!("{}/;token={token}", url.trim_end_matches('/'))
 }
 
 #[cfg(not(feature = "spark"))]
@@ -193,4 +216,28 @@ fn without() -> Error {
     Error::config("this acequia was built without Spark Connect (the feature `spark`)").remedy(
         "use a release, or build with `--features spark`; or leave `engine` of the destination out",
     )
+}
+
+#[cfg(all(test, feature = "spark"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_becomes_a_parameter_of_the_address() {
+        for (url, expected) in [
+            ("sc://sail:50051", "sc://sail:50051/;token=a%2Fb"),
+            ("sc://sail:50051/", "sc://sail:50051/;token=a%2Fb"),
+            (
+                "sc://sail:50051/;use_ssl=true;",
+                "sc://sail:50051/;use_ssl=true;token=a%2Fb",
+            ),
+        ] {
+            let engine = config::Engine {
+                url: config::Secret::new(url),
+                token: None,
+                catalog: None,
+            };
+            assert_eq!(with_token(&engine, &config::Secret::new("a/b")), expected);
+        }
+    }
 }

@@ -42,6 +42,7 @@ impl Subject for Namespace {
     const NAME: &'static str = "iceberg";
     const TESTS: &'static str = module_path!();
     const COLUMNS: &'static str = "columns of every table";
+    const RUNS: &'static str = "acequia_runs";
     const KEEPS_SIGN_OF_ZERO: bool = false;
     const EXCEPTIONS: &'static [(&'static str, &'static str)] = &[
         (

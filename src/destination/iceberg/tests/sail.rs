@@ -14,6 +14,7 @@ impl Subject for OnSail {
     const NAME: &'static str = "iceberg";
     const TESTS: &'static str = module_path!();
     const COLUMNS: &'static str = Namespace::COLUMNS;
+    const RUNS: &'static str = "acequia_runs";
     const KEEPS_SIGN_OF_ZERO: bool = false;
     const KEEPS_CHANGELOG: bool = false;
     const EXCEPTIONS: &'static [(&'static str, &'static str)] = &[
@@ -137,6 +138,7 @@ impl Subject for OnSail {
 pub(super) fn engine(url: &str) -> Engine {
     Engine {
         url: Secret::new(url),
+        token: None,
         catalog: Some(testkit::Sail::CATALOG.to_owned()),
     }
 }
