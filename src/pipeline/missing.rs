@@ -138,6 +138,7 @@ async fn comparison(
             opener,
             known: state.schema.clone(),
             configuration: run.stream.fingerprint(),
+            masks: Arc::new(run.stream.masks().clone()),
         }),
         table: Side::Table(run.loader.clone(), table),
         codec: Arc::new(codec),

@@ -250,6 +250,6 @@ fn rows_with_a_masked_key_are_verified_mended_and_deleted() {
     let told = stream_report(&project.verify(&[]), "t");
     assert_eq!(told["rows_destination"], 296);
     let plain =
-        project.value("SELECT count(*) FROM replica.t WHERE id LIKE 'c%' OR email LIKE '%@%'");
+        project.value("SELECT count(*) FROM replica.t WHERE length(id) < 10 OR email LIKE '%@%'");
     assert_eq!(plain.as_deref(), Some("0"));
 }

@@ -11,6 +11,7 @@ use crate::config;
 use crate::destination::{self, TableRows};
 use crate::error::{Error, Result};
 use crate::evolution::{TableSchema, assign_field_ids, with_misfits};
+use crate::mask::Masks;
 use crate::pipeline::loader::Loader;
 use crate::schema::Schema;
 use crate::source::{Beginning, Description, ExtractEnd, OpenStream};
@@ -39,6 +40,8 @@ pub(in crate::pipeline) struct SourceRows<'a> {
     pub(in crate::pipeline) known: TableSchema,
     /// The fingerprint of the stream's configuration.
     pub(in crate::pipeline) configuration: String,
+    /// What takes the place of values: a column that never holds NULL may be masked by it.
+    pub(in crate::pipeline) masks: Arc<Masks>,
 }
 
 impl SourceRows<'_> {
@@ -47,7 +50,11 @@ impl SourceRows<'_> {
         let mut opened = (self.opener)().await?;
         opened.keep_types(&self.known);
         let description = opened.description();
-        let schema = assign_field_ids(Some(&self.known), description.columns.clone());
+        let mut columns = description.columns.clone();
+        for column in &mut columns {
+            column.nullable |= self.masks.hides(&column.name);
+        }
+        let schema = assign_field_ids(Some(&self.known), columns);
         let schema = with_misfits(Some(&self.known), &schema, &description.misfits);
         Ok((opened, schema))
     }

@@ -66,6 +66,7 @@ impl Job {
             opener: open_as(stream.from.clone()),
             known: state.schema.clone(),
             configuration: configuration.clone(),
+            masks: Arc::new(stream.masks().clone()),
         };
         let (description, schema) = source.describe().await?;
         let (compared, left_out) = compared(&state.schema, &schema);
