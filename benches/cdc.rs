@@ -53,6 +53,7 @@ impl Bench {
         let options = RunOptions {
             models: false,
             full_refresh: false,
+            delete_missing: false,
             jobs: NonZeroUsize::MIN,
             interrupt: CancellationToken::new(),
             progress: Progress::default(),

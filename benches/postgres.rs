@@ -72,6 +72,7 @@ impl Bench {
         let name: StreamName = name.parse().unwrap();
         let options = RunOptions {
             full_refresh: false,
+            delete_missing: false,
             follow: None,
             models: false,
             jobs: NonZeroUsize::MIN,

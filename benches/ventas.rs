@@ -268,6 +268,7 @@ fn stations(criterion: &mut Criterion) {
             let _ = std::fs::remove_file(bench.folder.path().join("bench.duckdb"));
             let options = RunOptions {
                 full_refresh: false,
+                delete_missing: false,
                 jobs: NonZeroUsize::MIN,
                 interrupt: CancellationToken::new(),
                 progress: Progress::default(),
@@ -304,6 +305,7 @@ fn staged<'a>(
             disposition: Disposition::Replace,
             primary_key: vec!["id".to_owned()],
             changes: None,
+            amends: None,
             previous: None,
             full_refresh: false,
             key_is_unique: true,

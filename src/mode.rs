@@ -86,6 +86,17 @@ pub enum Deletes {
     Soft,
 }
 
+/// What a load is that adds nothing new to its stream: its rows say themselves what becomes of them
+/// ([`OP`](crate::change::OP)), and the stream's position stays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Amends {
+    /// It mends what a verification found.
+    Repair,
+    /// It deletes rows that the source has no more.
+    DeleteMissing,
+}
+
 impl Disposition {
     /// Whether rows are identified by a key.
     pub fn has_key(self) -> bool {

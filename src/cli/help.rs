@@ -101,18 +101,19 @@ Examples:
   acequia models run                 those that are due
   acequia models run ventas_mes      this one in any case, after what it reads";
 
-pub(super) const VERIFY: &str = "\
-Examples:
-  acequia verify                     every stream with its source
-  acequia verify ventas --show       the rows that differ, with their values
-  acequia verify --counts            the keys alone: what is missing or extra
-  acequia verify --against landing   with the landed loads; no source is asked";
-
 pub(super) const REPORT: &str = "\
 Examples:
   acequia report                      the page that [report] names
   acequia report --page /srv/www/informe.html
   acequia report --serve              on http://127.0.0.1:8080, as fresh as the destination";
+
+pub(super) const VERIFY: &str = "\
+Examples:
+  acequia verify                      every stream with its source
+  acequia verify ventas --show        the rows that differ, with their values
+  acequia verify --counts             the keys alone: what is missing or extra
+  acequia verify --against landing    with the landed loads; no source is asked
+  acequia verify ventas --repair      and mend what differs";
 
 pub(super) const LANDING_LIST: &str = "\
 Examples:

@@ -226,6 +226,9 @@ pub(crate) struct RunArgs {
     /// Print the plan and touch nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// Look now for rows that their source has no more, in streams with `delete_missing`
+    #[arg(long, conflicts_with = "dry_run")]
+    pub(crate) delete_missing: bool,
     /// Leave the models as they are
     #[arg(long)]
     pub(crate) no_models: bool,
@@ -293,6 +296,9 @@ pub(crate) struct VerifyArgs {
     /// Show up to N rows that differ, with their values [default: 10]
     #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "10")]
     pub(crate) show: Option<usize>,
+    /// Mend what differs: by a load of the rows that were found, which lands and is replayed as any other
+    #[arg(long, conflicts_with_all = ["counts", "sample", "against"])]
+    pub(crate) repair: bool,
 }
 
 /// What tables are compared with.

@@ -96,6 +96,7 @@ async fn run_pipeline(
         progress,
         follow: args.follow.then_some(told),
         models: !args.no_models,
+        delete_missing: args.delete_missing,
     };
     let report = pipeline::run(pipeline, options).await;
     display.finish().await;

@@ -54,6 +54,7 @@ async fn compare(
         },
         sample: args.sample,
         show: args.show.unwrap_or(0),
+        repair: args.repair,
         interrupt: interrupt.clone(),
         ..VerifyOptions::default()
     };
@@ -76,9 +77,8 @@ fn print(report: &VerifyReport, printer: &Printer) -> Result<()> {
         print_stream(stream, printer)?;
     }
     let equal = report.streams.iter();
-    let equal = equal
-        .filter(|stream| stream.result == Outcome::Equal)
-        .count();
+    let is_equal = |result| matches!(result, Outcome::Equal | Outcome::Repaired);
+    let equal = equal.filter(|stream| is_equal(stream.result)).count();
     printer.line(format!(
         "{equal} of {} equal to the {} in {}, in {}",
         figures::plural(report.streams.len(), "stream"),
@@ -118,7 +118,7 @@ fn print_stream(stream: &StreamVerification, printer: &Printer) -> Result<()> {
     if let Some(error) = &stream.error {
         return printer.marked(Mark::Bad, &error.replace('\n', "\n  "));
     }
-    if stream.result == Outcome::Different {
+    if matches!(stream.result, Outcome::Different | Outcome::Repaired) {
         let mut parts = Vec::new();
         for (number, what) in [
             (stream.missing, "missing"),
@@ -141,7 +141,10 @@ fn print_stream(stream: &StreamVerification, printer: &Printer) -> Result<()> {
         };
         let least = if stream.is_complete { "" } else { "at least " };
         let told = format!("stream {name}: {least}{}{columns}", parts.join(", "));
-        printer.marked(Mark::Bad, &told)?;
+        match &stream.repair {
+            Some(load) => printer.marked(Mark::Good, &format!("{told}; mended by load {load}"))?,
+            None => printer.marked(Mark::Bad, &told)?,
+        }
     }
     if !stream.columns_left_out.is_empty() {
         printer.marked(

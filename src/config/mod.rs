@@ -13,7 +13,7 @@ use crate::error::Result;
 pub use crate::evolution::SchemaContract;
 use crate::layout::Layout;
 use crate::mask::Masks;
-use crate::mode::{Changes, Disposition, Mode};
+use crate::mode::{Changes, Deletes, Disposition, Mode};
 use crate::names::{StreamName, hex};
 use crate::renames::Renames;
 
@@ -325,11 +325,18 @@ impl Stream {
         self.cursor().map(|cursor| self.renames.name(cursor))
     }
 
-    /// What a load does with its changes, for a stream of changes.
+    /// What a load does with its changes, for a stream of changes; and for one whose deleted rows are kept.
     pub fn changes(&self) -> Option<Changes> {
         match &self.from {
             StreamSource::Changes(changes) => Some(changes.changes),
-            StreamSource::Rows(_) | StreamSource::HubSpot(_) => None,
+            StreamSource::Rows(rows) => {
+                let deletes = rows.delete_missing?.deletes;
+                (deletes == Deletes::Soft).then_some(Changes {
+                    deletes,
+                    changelog: false,
+                })
+            }
+            StreamSource::HubSpot(_) => None,
         }
     }
 

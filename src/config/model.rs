@@ -339,6 +339,13 @@ pub struct StreamConfig {
     /// Cdc: whether every change is also kept, in order, in the table of that name and `__changes`.
     #[serde(default)]
     pub changelog: Option<bool>,
+    /// Incremental, merged: what is done with rows that the source has no more, which are found by comparing keys: "hard"
+    /// deletes them; "soft" marks them in `_acequia_deleted_at`. Default: they stay.
+    #[serde(default)]
+    pub delete_missing: Option<Deletes>,
+    /// Incremental, with `delete_missing`: how often keys are compared: "1d", "12h"; "0s" in each run. Default: "1d".
+    #[serde(default)]
+    pub delete_missing_every: Option<String>,
     /// Incremental: the column that grows with each change.
     #[serde(default)]
     pub cursor: Option<String>,

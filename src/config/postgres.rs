@@ -5,11 +5,13 @@ use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
+use chrono::TimeDelta;
+
 use super::model::{NullCursor, Reader};
 use super::{Secret, SecretCommand};
 use crate::error::Result;
 use crate::mask::Masks;
-use crate::mode::{Changes, Disposition, FullLoad, IncrementalLoad};
+use crate::mode::{Changes, Deletes, Disposition, FullLoad, IncrementalLoad};
 use crate::names::StreamName;
 use crate::position::Lag;
 use crate::schema::ColumnType;
@@ -76,6 +78,17 @@ pub struct PostgresRows {
     pub parallel: Option<NonZeroUsize>,
     /// Which rows each run reads, and how they are loaded.
     pub read: RowsRead,
+    /// What is done with rows that the source has no more, for a stream whose rows are merged.
+    pub delete_missing: Option<DeleteMissing>,
+}
+
+/// What is done with rows that the source has no more, and how often they are looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeleteMissing {
+    /// Whether they are deleted, or marked.
+    pub deletes: Deletes,
+    /// How often keys are compared.
+    pub every: TimeDelta,
 }
 
 /// Which rows a stream reads in each run.
@@ -185,6 +198,8 @@ impl PostgresRows {
             columns,
             parallel: _,
             read,
+            // Which rows are read does not depend on it.
+            delete_missing: _,
         } = self;
         (relation, filter, row_security, columns, read)
     }

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::LoadAddress;
-use crate::mode::{Changes, Disposition, Mode};
+use crate::mode::{Amends, Changes, Disposition, Mode};
 use crate::names::{LoadId, StreamName};
 use crate::position::Position;
 use crate::schema::Schema;
@@ -57,6 +57,10 @@ pub struct Manifest {
     /// `None` if the load has no such rows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub marks: Option<String>,
+    /// What the load amends, if it is no extract of what is new. Its parts then have the column `_acequia_op` after those of the
+    /// schema: `u` for a row that takes the place of those with its key, `d` for a key whose rows are deleted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub amends: Option<Amends>,
     /// The fingerprint of the stream's configuration. A load of another configuration is not applied.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub configuration: Option<String>,

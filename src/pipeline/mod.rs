@@ -2,7 +2,7 @@
 //!
 //! `stream` is the path of one stream; `replication` has what streams of changes share on it. A run begins with `recovery`
 //! and ends with `prune` and `record`. `load_step` loads a landed load into the destination, and `loader` is the
-//! destination's thread; `models` are built of what was loaded. `replay` loads from the landing area alone; `check`, `plan`, `status` and `landed_loads` only
+//! destination's thread; `missing` deletes what the source has no more. `models` are built of what was loaded. `replay` loads from the landing area alone; `check`, `plan`, `status` and `landed_loads` only
 //! read; `report` says what a run did; `verify` compares tables with their sources.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,6 +25,7 @@ use crate::source::Source;
 use crate::source::postgres::Postgres;
 
 pub mod check;
+mod compare;
 mod contained;
 pub mod discover;
 mod follow;
@@ -33,6 +34,7 @@ pub mod live_page;
 mod load_step;
 mod loader;
 mod metrics;
+mod missing;
 pub mod models;
 mod notices;
 pub mod page;
@@ -69,7 +71,7 @@ use page::PageStep;
 use record::Record;
 use replication::ReplicationRun;
 use report::{RunReport, StreamReport};
-use stream::StreamRun;
+use stream::{StreamRun, Then};
 use wait::{GRACE, given_up_after_a_stop};
 use watch::Watch;
 
@@ -88,6 +90,8 @@ pub struct RunOptions {
     pub follow: Option<FollowObserver>,
     /// Whether the pipeline's models are built after the loads.
     pub models: bool,
+    /// Whether streams that delete rows which their source has no more look for such rows now, due or not.
+    pub delete_missing: bool,
 }
 
 /// The most streams that are extracted at once by default: more do not make one destination faster.
@@ -103,6 +107,7 @@ impl Default for RunOptions {
             progress: Progress::default(),
             follow: None,
             models: true,
+            delete_missing: false,
         }
     }
 }
@@ -119,6 +124,9 @@ fn default_jobs() -> NonZeroUsize {
 pub async fn run(pipeline: Pipeline, options: RunOptions) -> Result<RunReport> {
     if pipeline.models.is_some() && options.models {
         models::refuse_lake(&pipeline)?;
+    }
+    if options.delete_missing {
+        missing::refuse_none(&pipeline)?;
     }
     let landing = match open_landing(&pipeline) {
         Ok(landing) => landing,
@@ -215,6 +223,7 @@ async fn run_streams(
         .map(|(place, _)| source_of(&pipeline, *place))
         .filter(|source| !by_source.contains_key(source))
         .collect();
+    let then = missing::after(options.delete_missing);
     let mut work: Vec<BoxFuture<'_, Vec<(usize, StreamReport)>>> = Vec::new();
     for (name, runs) in by_source {
         let Some((_, changes, _)) = runs.first() else {
@@ -242,7 +251,7 @@ async fn run_streams(
     }
     for (place, run) in alone {
         work.push(Box::pin(async move {
-            vec![(place, run_alone(run, watch).await)]
+            vec![(place, run_alone(run, then, watch).await)]
         }));
     }
     let working = stream_of(work)
@@ -406,8 +415,8 @@ fn observer(
 }
 
 /// Runs a stream that is not followed.
-async fn run_alone(run: StreamRun, watch: Option<&Arc<Watch>>) -> StreamReport {
-    let report = Box::pin(run.run()).await;
+async fn run_alone(run: StreamRun, then: Then, watch: Option<&Arc<Watch>>) -> StreamReport {
+    let report = Box::pin(run.run_and(then)).await;
     if let Some(watch) = watch {
         watch.ended(&report);
     }

@@ -13,7 +13,7 @@ use crate::destination::StreamState;
 use crate::error::{Error, Result};
 use crate::landing::manifest::Manifest;
 use crate::landing::{Landing, LoadAddress};
-use crate::mode::Mode;
+use crate::mode::{Amends, Mode};
 use crate::names::{DestinationId, LoadId, StreamName, shortened};
 
 use super::loader::Loader;
@@ -40,6 +40,10 @@ pub(super) fn outdated(manifest: &Manifest, stream: &Stream) -> Option<String> {
         .is_some_and(|then| *then != now)
     {
         return Some("the stream's configuration is another since".to_owned());
+    }
+    if manifest.amends == Some(Amends::DeleteMissing) {
+        // A key may be there again by now.
+        return Some("what the source has no more is looked for anew".to_owned());
     }
     let key = stream.primary_key();
     let other = |what: &str| Some(format!("the stream's {what} is another since"));

@@ -319,6 +319,7 @@ impl ReplicationRun {
                 primary_key: task.run.stream.renames.names(&table.key),
                 key_is_unique: true,
                 renames: Arc::new(task.run.stream.renames.clone()),
+                amends: None,
             };
             let stop = self.stop.child_token();
             let StreamTask { run, report, .. } = task;

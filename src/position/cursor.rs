@@ -29,6 +29,9 @@ pub struct CursorPosition {
     /// these rows has nothing new.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boundary: Option<RowSet>,
+    /// When the keys of the source were last compared with those of the table, if ever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compared: Option<DateTime<Utc>>,
 }
 
 /// A value of a cursor column, ordered as PostgreSQL orders it (text: by bytes, `COLLATE "C"`).

@@ -77,6 +77,7 @@ impl Position {
             Self::Cursor(cursor) => {
                 cursor.seen = None;
                 cursor.boundary = None;
+                cursor.compared = None;
             }
             Self::HubSpot(_) => {}
             Self::Lsn(position) => {

@@ -295,9 +295,8 @@ mod tests {
         let columns = vec![column("id", "int64"), column("archived", "boolean")];
         let all = Codec::new(columns, &["id".to_owned()], None, true).unwrap();
         let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(0..4000));
-        let archived: ArrayRef = Arc::new(BooleanArray::from_iter(
-            (0..4000).map(|id| (id % 4 != 1).then_some(id % 4 == 0)),
-        ));
+        let archived = (0..4000).map(|id| (id % 4 != 1).then_some(id % 4 == 0));
+        let archived: ArrayRef = Arc::new(archived.collect::<BooleanArray>());
         let rows = vec![("id", ids), ("archived", archived)];
         let count = |codec: &Codec| entries(codec, rows.clone()).len();
         assert_eq!(count(&all), 4000);

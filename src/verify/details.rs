@@ -39,7 +39,7 @@ impl Rows {
                     .filter(|key| wanted.contains(key))
             })
             .collect();
-        let mask = BooleanArray::from_iter(keys.iter().map(|key| Some(key.is_some())));
+        let mask: BooleanArray = keys.iter().map(|key| Some(key.is_some())).collect();
         if mask.true_count() == 0 {
             return Ok(());
         }
@@ -183,7 +183,7 @@ mod tests {
 
     fn side(codec: &Codec, rows: &[(i64, Option<&str>)]) -> (Rows, Vec<u128>) {
         let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| row.0)));
-        let texts: ArrayRef = Arc::new(StringArray::from_iter(rows.iter().map(|row| row.1)));
+        let texts: ArrayRef = Arc::new(rows.iter().map(|row| row.1).collect::<StringArray>());
         let batch = RecordBatch::try_from_iter([("id", ids), ("texto", texts)]).unwrap();
         let batch = codec.canonical(&batch).unwrap();
         let entries = codec.entries(&batch).unwrap();

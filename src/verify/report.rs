@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use crate::mode::Mode;
-use crate::names::StreamName;
+use crate::names::{LoadId, StreamName};
 use crate::position::Position;
 
 /// The report of a verification.
@@ -43,6 +43,8 @@ pub enum Outcome {
     Equal,
     /// They do not.
     Different,
+    /// They did not, and what differed was mended.
+    Repaired,
     /// They could not be compared.
     Failed,
 }
@@ -76,6 +78,8 @@ pub struct StreamVerification {
     pub columns_left_out: Vec<String>,
     /// Whether all buckets that differ were looked at: else there are at least as many differences as are told.
     pub is_complete: bool,
+    /// The load that mended what differs.
+    pub repair: Option<LoadId>,
     /// Some of the rows that differ, with their values, where that was asked for.
     pub rows: Vec<ShownRow>,
     /// What people should know.
@@ -125,10 +129,10 @@ pub struct Verification {
 }
 
 impl VerifyReport {
-    /// Whether every stream is equal.
+    /// Whether every stream is equal, or was repaired.
     pub fn is_ok(&self) -> bool {
         let mut results = self.streams.iter().map(|stream| stream.result);
-        results.all(|result| result == Outcome::Equal)
+        results.all(|result| matches!(result, Outcome::Equal | Outcome::Repaired))
     }
 }
 
@@ -149,6 +153,7 @@ impl StreamVerification {
             columns: BTreeMap::new(),
             columns_left_out: Vec::new(),
             is_complete: true,
+            repair: None,
             rows: Vec::new(),
             notes: Vec::new(),
             seconds: 0.0,
@@ -171,6 +176,7 @@ impl std::fmt::Display for Outcome {
         f.write_str(match self {
             Self::Equal => "equal",
             Self::Different => "different",
+            Self::Repaired => "repaired",
             Self::Failed => "failed",
         })
     }

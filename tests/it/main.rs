@@ -36,6 +36,7 @@ mod library;
 mod many_tables;
 mod masks;
 mod memory;
+mod missing;
 mod models;
 mod notices;
 mod observability;

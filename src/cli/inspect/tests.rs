@@ -77,6 +77,7 @@ fn load(folder: &Path) {
         disposition: Disposition::Replace,
         primary_key: vec!["id".to_owned()],
         key_is_unique: true,
+        amends: None,
         marks: None,
         configuration: None,
         cursor: None,

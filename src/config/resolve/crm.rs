@@ -293,6 +293,11 @@ impl Resolver<'_> {
                 ("row_security", config.row_security.is_some()),
                 ("deletes", config.deletes.is_some()),
                 ("changelog", config.changelog.is_some()),
+                ("delete_missing", config.delete_missing.is_some()),
+                (
+                    "delete_missing_every",
+                    config.delete_missing_every.is_some(),
+                ),
             ],
             "a stream of a HubSpot source does not have it",
             LEAVE_OUT,

@@ -2,12 +2,16 @@
 
 use std::sync::Arc;
 
+use chrono::TimeDelta;
+
 use super::check_name;
 use super::problems::{Checked, Problems, Reported};
 use super::source::Sources;
 use crate::config::document::Document;
 use crate::config::model::{Scalar, StreamConfig};
-use crate::config::postgres::{ColumnSelection, ColumnSettings, Cursor, Relation, TableName};
+use crate::config::postgres::{
+    ColumnSelection, ColumnSettings, Cursor, DeleteMissing, Relation, TableName,
+};
 use crate::config::{
     NullCursor, PostgresChanges, PostgresRows, PostgresSource, RowsRead, Stream, StreamSource,
     table_name, units,
@@ -18,6 +22,8 @@ use crate::mode::{Changes, Disposition, FullLoad, IncrementalLoad, KeyedLoad, Mo
 use crate::names::StreamName;
 use crate::position::Lag;
 
+/// How often keys are compared, unless the stream says otherwise.
+const DELETE_MISSING_EVERY: TimeDelta = TimeDelta::days(1);
 const TABLE_OR_QUERY: &str = "write either table = \"schema.name\" or query = \"SELECT …\"";
 
 /// A stream that is being resolved.
@@ -102,7 +108,7 @@ impl Resolver<'_> {
         let no_cursor = self.refuse_cursor_keys();
         let is_keyed = load.is_ok_and(|load| Disposition::from(load).has_key());
         let read = load.and_then(|load| no_cursor.map(|()| RowsRead::Full(load)));
-        self.rows(source, relation, read, is_keyed)
+        self.rows(source, relation, read, is_keyed, Ok(None))
     }
 
     fn incremental(
@@ -113,8 +119,10 @@ impl Resolver<'_> {
         let load = self.incremental_load();
         let cursor = self.cursor();
         let is_keyed = matches!(load, Ok(IncrementalLoad::Keyed(_)));
+        let is_merged = matches!(load, Ok(IncrementalLoad::Keyed(KeyedLoad::Merge)));
+        let missing = self.delete_missing(is_merged || load.is_err());
         let read = cursor.and_then(|cursor| Ok(RowsRead::Incremental(cursor, load?)));
-        self.rows(source, relation, read, is_keyed)
+        self.rows(source, relation, read, is_keyed, missing)
     }
 
     fn rows(
@@ -123,6 +131,7 @@ impl Resolver<'_> {
         relation: Checked<Relation>,
         read: Checked<RowsRead>,
         is_keyed: bool,
+        delete_missing: Checked<Option<DeleteMissing>>,
     ) -> Checked<PostgresRows> {
         let no_changes = self.refuse_change_keys();
         let primary_key = self.primary_key(is_keyed);
@@ -138,6 +147,7 @@ impl Resolver<'_> {
             columns: self.columns(selected?, primary_key?, masks?),
             parallel: self.config.parallel,
             read: read?,
+            delete_missing: delete_missing?,
         };
         let cursor = rows.cursor().map(|cursor| &cursor.column);
         self.check_columns(&rows.columns, cursor)?;
@@ -303,6 +313,11 @@ impl Resolver<'_> {
                 ("initial_value", config.initial_value.is_some()),
                 ("lag", config.lag.is_some()),
                 ("null_cursor", config.null_cursor.is_some()),
+                ("delete_missing", config.delete_missing.is_some()),
+                (
+                    "delete_missing_every",
+                    config.delete_missing_every.is_some(),
+                ),
             ],
             "leave it out, or use mode = \"incremental\"",
         )
@@ -318,6 +333,52 @@ impl Resolver<'_> {
             ],
             "leave it out, or use mode = \"cdc\"",
         )
+    }
+
+    /// What is done with rows that the source has no more. Only where rows are merged is there one of each key.
+    fn delete_missing(&mut self, is_merged: bool) -> Checked<Option<DeleteMissing>> {
+        let config = self.config;
+        let every = match &config.delete_missing_every {
+            None => Ok(DELETE_MISSING_EVERY),
+            Some(text) => {
+                let text = self.text(text, "delete_missing_every")?;
+                units::duration(&text).ok_or_else(|| {
+                    self.problem(
+                        "delete_missing_every",
+                        "this is no interval",
+                        "write a duration such as \"1d\" or \"12h\", or \"0s\" for each run",
+                    )
+                })
+            }
+        };
+        let Some(deletes) = config.delete_missing else {
+            return match &config.delete_missing_every {
+                None => Ok(None),
+                Some(_) => Err(self.problem(
+                    "delete_missing_every",
+                    "it says how often `delete_missing` is done, which is not given",
+                    "add delete_missing = \"hard\" or \"soft\", or leave it out",
+                )),
+            };
+        };
+        if !is_merged {
+            return Err(self.problem(
+                "delete_missing",
+                "rows are found by their key only where they are merged by it",
+                "leave it out, or use disposition = \"merge\"",
+            ));
+        }
+        if !config.rename.is_empty() {
+            return Err(self.problem(
+                "delete_missing",
+                "rows are found by the names that the source has for their key, and `rename` gives others",
+                "leave one of the two out; a `query` can rename columns as well",
+            ));
+        }
+        Ok(Some(DeleteMissing {
+            deletes,
+            every: every?,
+        }))
     }
 
     /// Refuses those keys that are given, as the stream's mode has none of them.

@@ -6,6 +6,7 @@ use Disposition::{Append, Merge};
 use arrow::array::{Float64Array, Int64Array, TimestampMicrosecondArray};
 
 use super::*;
+use crate::mode::{Amends, Changes, Deletes};
 
 const ALL: &str = "SELECT id, importe, version FROM replica.ventas ORDER BY 1, 2, 3";
 
@@ -328,5 +329,54 @@ pub(crate) fn every_type_of_cursor_bounds_the_overlap<S: Subject>() {
                 "{kind}"
             );
         }
+    }
+}
+
+/// Rows say themselves what becomes of them: `u` replaces whatever has its key, `d` deletes it or, where deletes are soft, marks it.
+pub(crate) fn rows_of_an_amending_load_replace_and_delete_by_their_keys<S: Subject>() {
+    for deletes in [Deletes::Hard, Deletes::Soft] {
+        let mut fixture = Fixture::<S>::new();
+        let changes = (deletes == Deletes::Soft).then_some(Changes {
+            deletes,
+            changelog: false,
+        });
+        let sales = |before, rows: &[(i64, i32, i64)]| Load {
+            changes,
+            ..Load::sales(Disposition::Merge, before, rows)
+        };
+        fixture.load(&sales(
+            None,
+            &[(1, 10, 1), (2, 20, 2), (3, 30, 3), (4, 40, 4)],
+        ));
+        let amending = |before, rows: &[(i64, i32, i64)], ops: &[&'static str]| Load {
+            amends: Some(Amends::Repair),
+            ops: Some(texts(ops.iter().copied())),
+            after: None,
+            ..sales(Some(before), rows)
+        };
+        let load = amending(
+            4,
+            &[(2, 0, 0), (3, 31, 3), (5, 50, 2), (9, 0, 0)],
+            &["d", "u", "u", "d"],
+        );
+        let outcome = fixture.try_load(&load).unwrap();
+        assert_eq!(
+            (outcome.inserted, outcome.updated, outcome.deleted),
+            (1, 1, 1)
+        );
+        let living = match deletes {
+            Deletes::Hard => "",
+            Deletes::Soft => " WHERE _acequia_deleted_at IS NULL",
+        };
+        let rows = format!("SELECT id, importe FROM replica.ventas{living} ORDER BY id");
+        assert_eq!(fixture.query(&rows), ["1|10", "3|31", "4|40", "5|50"]);
+        let all = fixture.query("SELECT count(*) FROM replica.ventas");
+        assert_eq!(all, [if living.is_empty() { "4" } else { "5" }]);
+        // The position stays, so that the next load follows; a deleted row lives again, be it as it was.
+        fixture.load(&sales(Some(4), &[(2, 20, 2), (4, 40, 4), (6, 60, 6)]));
+        assert_eq!(fixture.query(&rows).len(), 6);
+        let null: ArrayRef = Arc::new(Int64Array::from(vec![None]));
+        let null = amending(6, &[(1, 1, 1)], &["d"]).with("id", "int64", null);
+        assert!(matches!(fixture.try_load(&null), Err(Error::Data(_))));
     }
 }

@@ -12,11 +12,12 @@ use super::{
     ArrayRef, CursorPosition, CursorValue, Disposition, LoadId, Manifest, Parts, Position,
     SchemaContract, StagedLoad,
 };
+use crate::change::OP;
 use crate::evolution::{TableSchema, assign_field_ids};
 use crate::landing::manifest::{FORMAT_VERSION, Part};
 use crate::layout::Layout;
-use crate::mode::{Changes, Mode};
-use crate::schema::{ColumnSpec, Schema};
+use crate::mode::{Amends, Changes, Mode};
+use crate::schema::{Column, ColumnSpec, ColumnType, Schema};
 
 /// A load in the making.
 #[derive(Clone)]
@@ -31,6 +32,9 @@ pub(crate) struct Load {
     pub(crate) key_is_unique: bool,
     pub(crate) cursor: Option<String>,
     pub(crate) marks: Option<String>,
+    pub(crate) amends: Option<Amends>,
+    /// The values of `_acequia_op`, which only the parts of an amending load have.
+    pub(crate) ops: Option<ArrayRef>,
     pub(crate) before: Option<Position>,
     pub(crate) after: Option<Position>,
     pub(crate) contract: SchemaContract,
@@ -54,6 +58,8 @@ impl Load {
             key_is_unique: true,
             cursor: None,
             marks: None,
+            amends: None,
+            ops: None,
             before: None,
             after: None,
             contract: SchemaContract::Evolve,
@@ -112,6 +118,7 @@ impl Load {
                 value,
                 seen: None,
                 boundary: None,
+                compared: None,
             })
         };
         self.mode = Mode::Incremental;
@@ -179,13 +186,26 @@ pub(crate) fn stage(
         // Two parts, so that every test meets the list of files.
         let first = rows.div_ceil(2);
         for (offset, length) in [(0, first), (first, rows - first)] {
-            let columns: Vec<ArrayRef> = load
-                .columns
-                .iter()
-                .map(|(_, _, array)| array.slice(offset, length))
+            let columns = load.columns.iter().map(|(_, _, array)| array);
+            let columns: Vec<ArrayRef> = columns
+                .chain(&load.ops)
+                .map(|array| array.slice(offset, length))
                 .collect();
             let file = folder.join(format!("part-{:05}.parquet", files.len()));
-            write(&schema, &columns, &file);
+            let mut of_parts = schema.clone();
+            if load.ops.is_some() {
+                of_parts.columns.push(Column {
+                    id: 999,
+                    name: OP.to_owned(),
+                    column_type: ColumnType::Text,
+                    nullable: true,
+                    source_type: String::new(),
+                    element_id: None,
+                    mask: None,
+                    renamed_from: None,
+                });
+            }
+            write(&of_parts, &columns, &file);
             files.push(file);
         }
     }
@@ -214,6 +234,7 @@ pub(crate) fn stage(
             key_is_unique: load.key_is_unique,
             configuration: None,
             cursor: load.cursor.clone(),
+            amends: load.amends,
             marks: load.marks.clone(),
             schema,
             position_before: load.before.clone(),

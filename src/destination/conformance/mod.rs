@@ -304,7 +304,8 @@ macro_rules! conformance {
                 an_append_adds_what_is_not_there_and_keeps_true_duplicates,
                 rows_whose_cursor_is_null_or_infinite_come_each_time_and_are_met_again,
                 minus_zero_and_nan_are_values,
-                every_type_of_cursor_bounds_the_overlap;
+                every_type_of_cursor_bounds_the_overlap,
+                rows_of_an_amending_load_replace_and_delete_by_their_keys;
             relations:
                 a_column_of_records_is_not_taken_for_a_relation,
                 a_column_of_records_is_not_taken_for_changes,

@@ -1,7 +1,9 @@
 //! Rows take the place of those with the same key: delete and insert, straight from the parts. Measured twice as fast as
 //! `MERGE INTO`, and no staging table.
 
+use crate::change::DELETED_AT;
 use crate::destination::sql::dialect::{KEY, NEW, OLD, pairwise};
+use crate::destination::sql::keeps_deleted;
 use crate::destination::sql::statement::{Action, Insert, Matched, Merge};
 use crate::destination::sql::{Engine, Overlap, Rows, Table, TempTables};
 use crate::error::Result;
@@ -61,8 +63,14 @@ fn find_same(
         return Ok((String::new(), 0));
     };
     let key = &manifest.primary_key;
+    // A row that was marked as deleted lives again, be it the same.
+    let living = if keeps_deleted(manifest) {
+        format!(" AND {} IS NULL", d.of(OLD, DELETED_AT))
+    } else {
+        String::new()
+    };
     let query = format!(
-        "SELECT DISTINCT {} FROM {} AS {NEW} JOIN {} AS {OLD} ON {} AND {} WHERE {}",
+        "SELECT DISTINCT {} FROM {} AS {NEW} JOIN {} AS {OLD} ON {} AND {} WHERE {}{living}",
         d.list_of(NEW, key.iter().map(String::as_str)),
         rows.only(&overlap.within),
         table.sql,

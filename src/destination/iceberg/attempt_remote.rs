@@ -23,6 +23,12 @@ pub(super) fn refuse(manifest: &Manifest) -> Result<()> {
         )
         .remedy("name its key with `primary_key`, or have DuckDB write the rows: leave `engine` of the destination out"));
     }
+    if manifest.amends.is_some() && manifest.mode != Mode::Cdc {
+        return Err(Error::config(
+            "a load that repairs a table, or deletes what its source has no more, is not applied by an engine elsewhere",
+        )
+        .remedy("have DuckDB write the rows: leave `engine` of the destination out; or make the table anew: `acequia run STREAM --full-refresh`"));
+    }
     if manifest.changes.is_some_and(|changes| changes.changelog) {
         return Err(Error::config(
             "a table of changes (`changelog`) is not kept by an engine elsewhere",

@@ -1,9 +1,10 @@
 //! Rows take the place of those with the same key: an update of those that changed, then an insert of those that are new.
 
+use crate::change::DELETED_AT;
 use crate::destination::LOAD_ID_COLUMN;
 use crate::destination::sql::dialect::{NEW, OLD, pairwise};
 use crate::destination::sql::statement::{Action, Insert, Matched, Merge};
-use crate::destination::sql::{Dialect, Rows, Table};
+use crate::destination::sql::{Dialect, Rows, Table, keeps_deleted};
 use crate::evolution::TableSchema;
 use crate::landing::manifest::Manifest;
 
@@ -21,6 +22,12 @@ pub(super) fn merge<'a>(
         &rows.identity(d, NEW),
         " OR ",
     );
+    let differs = if keeps_deleted(manifest) {
+        // A row that was marked as deleted lives again, be it the same.
+        format!("{differs} OR {} IS NOT NULL", d.of(OLD, DELETED_AT))
+    } else {
+        differs
+    };
     let insert = Insert::rows(&rows.relation)
         .columns(d, NEW, rows.names())
         .load_id(d, manifest);
@@ -46,8 +53,10 @@ fn assignments(
     let retired = schema.columns.iter().filter(|column| column.retired);
     let retired = retired.map(|column| (column.column.name.clone(), "NULL".to_owned()));
     let load_id = d.literal(manifest.load_id.as_str());
+    let lives = keeps_deleted(manifest).then(|| (DELETED_AT.to_owned(), "NULL".to_owned()));
     loaded
         .chain(retired)
+        .chain(lives)
         .chain([(LOAD_ID_COLUMN.to_owned(), load_id)])
         .collect()
 }

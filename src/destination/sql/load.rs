@@ -9,8 +9,8 @@ use crate::schema::Column;
 use super::append::{Overlap, append};
 use super::sequence::{check_sequence, evolution, rebuilds_table};
 use super::{
-    Rows, SqlEngine, Table, TempTables, changes, check_rows, dedup, insert_only, marks, scd2,
-    system_columns,
+    Rows, SqlEngine, Table, TempTables, amend, changes, check_rows, dedup, insert_only, marks,
+    scd2, system_columns,
 };
 
 /// Applies a load that was not applied yet, given what the ledger has of its stream: what it did, and the table's schema
@@ -47,6 +47,9 @@ pub(crate) fn apply(
     } else if anew {
         fill(engine, &table, load, columns)?
     } else {
+        if manifest.changes.is_some() {
+            table.add_missing(engine, manifest)?;
+        }
         add(engine, &table, load, &evolution, columns)?
     };
     for index in indices {
@@ -120,6 +123,9 @@ fn add(
 ) -> Result<LoadOutcome> {
     let manifest = &load.manifest;
     let mut temp = TempTables::new();
+    if manifest.amends.is_some() {
+        return amend::apply(engine, table, load, columns);
+    }
     let rows = if load.parts.is_empty() {
         None
     } else {

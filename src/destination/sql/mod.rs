@@ -3,8 +3,8 @@
 //! [`load`] is the plan of a load. It receives what the ledger has of the stream and returns the result, without knowing
 //! where the ledger is kept: [`ledger`] keeps it in tables of the dataset, which is one way. The plan asks [`sequence`]
 //! whether the load follows, looks up its [`table`] and brings the schema up to date; then rows are inserted into a new
-//! table, added ([`append`], [`insert_only`]), merged, kept in versions ([`scd2`]), or are changes that are reduced to rows
-//! ([`changes`]).
+//! table, added ([`append`], [`insert_only`]), merged, kept in versions ([`scd2`]), say themselves what becomes of them
+//! ([`amend`]), or are changes that are reduced to rows ([`changes`]).
 //!
 //! Statements are made here, as SQL or as a value that stands for it ([`statement`], [`mod@write`]); a destination's
 //! [`SqlEngine`] runs them, in the transaction that also writes the ledger, and its [`Dialect`] has the differences. Only
@@ -25,6 +25,7 @@ use crate::evolution::TableSchema;
 use crate::landing::manifest::Manifest;
 use crate::schema::Column;
 
+mod amend;
 mod append;
 pub(crate) mod changes;
 pub(crate) mod database;
@@ -59,6 +60,7 @@ pub(crate) use marks::live_ids;
 pub(crate) use rows::{Rows, check_rows};
 pub(crate) use statement::Missing;
 use statement::{Insert, Merge, Written};
+pub(crate) use system_columns::keeps_deleted;
 pub(crate) use table::Table;
 
 /// What runs statements: a destination's connection, within its transaction.

@@ -57,8 +57,13 @@ pub(crate) fn read_rows(
             format!("{value} AS {}", d.identifier(&column.name))
         })
         .collect();
+    // A table from before deletes were soft has no row that is marked.
+    let has_marks = found
+        .iter()
+        .any(|(name, _)| d.is_same_name(name, DELETED_AT));
     let condition = match rows.living {
         Living::All => String::new(),
+        Living::NotDeleted if !has_marks => String::new(),
         Living::NotDeleted => format!(" WHERE {} IS NULL", d.of(OLD, DELETED_AT)),
         Living::Current => format!(" WHERE {} IS NULL", d.of(OLD, VALID_TO)),
     };

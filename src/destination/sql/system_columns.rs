@@ -51,10 +51,7 @@ pub(crate) fn columns(manifest: &Manifest) -> Vec<SystemColumn> {
         ColumnType::Text,
         Some(load_id),
     )];
-    if manifest
-        .changes
-        .is_some_and(|changes| changes.deletes == Deletes::Soft)
-    {
+    if keeps_deleted(manifest) {
         own.push(SystemColumn::new(
             change::DELETED_AT,
             ColumnType::TimestampTz,
@@ -71,6 +68,12 @@ pub(crate) fn columns(manifest: &Manifest) -> Vec<SystemColumn> {
         own.push(SystemColumn::new(VALID_TO, ColumnType::TimestampTz, None));
     }
     own
+}
+
+/// Whether the table of a load keeps rows that the source deleted, marked with when.
+pub(crate) fn keeps_deleted(manifest: &Manifest) -> bool {
+    let changes = manifest.changes;
+    changes.is_some_and(|changes| changes.deletes == Deletes::Soft)
 }
 
 /// The columns of the schema that the table has: of changes, not what only their parts and the changelog have.

@@ -27,6 +27,7 @@ fn position(day: i64) -> Position {
         resume: CursorValue::Integer(day),
         seen: None,
         boundary: None,
+        compared: None,
     })
 }
 
@@ -46,6 +47,7 @@ fn holding(load_id: LoadId, previous: Option<LoadId>, from: Option<i64>, to: i64
             previous,
             full_refresh: false,
             key_is_unique: true,
+            amends: None,
             marks: None,
             configuration: None,
             cursor: Some("updated_at".to_owned()),

@@ -13,6 +13,8 @@ use crate::evolution::without_unused;
 use crate::landing::LoadAddress;
 use crate::landing::manifest::{FORMAT_VERSION, Manifest, Part};
 use crate::landing::writer::LoadWriter;
+use crate::mask::Masks;
+use crate::mode::Amends;
 use crate::names::LoadId;
 use crate::pipeline::loader::Hold;
 use crate::pipeline::report::StreamReport;
@@ -36,6 +38,8 @@ pub(in crate::pipeline) struct Expected {
     pub(in crate::pipeline) key_is_unique: bool,
     /// How the source's columns are called.
     pub(in crate::pipeline) renames: Arc<Renames>,
+    /// What the load amends, if it is no extract of what is new.
+    pub(in crate::pipeline) amends: Option<Amends>,
 }
 
 /// The result of landing an extract.
@@ -84,8 +88,14 @@ impl StreamRun {
     ) -> Result<Landed> {
         self.counters.enter(Phase::Extracting);
         let address = self.address();
-        let renames = &expected.renames;
-        let (parts, hold, end) = match self.land_lanes(extract, &address, renames, stop).await {
+        // What amends a table is masked and named already: keys come from the table.
+        let (unmasked, renames) = (Masks::default(), &expected.renames);
+        let masks = match expected.amends {
+            Some(_) => &unmasked,
+            None => self.stream.masks(),
+        };
+        let landing = self.land_lanes(extract, &address, masks, renames, stop);
+        let (parts, hold, end) = match landing.await {
             Ok(landed) => landed,
             Err(error) => {
                 self.discard(&address).await;
@@ -124,6 +134,7 @@ impl StreamRun {
         manifest.primary_key = expected.primary_key;
         manifest.key_is_unique = expected.key_is_unique;
         manifest.marks = complete.marks.map(|name| renames.name(&name).to_owned());
+        manifest.amends = expected.amends;
         manifest.position_after = complete.position;
         if manifest.is_idle() && !complete.reshaped {
             return Ok(Landed::Nothing(manifest.position_after.map(Box::new)));
@@ -149,6 +160,7 @@ impl StreamRun {
         &self,
         extract: Extract,
         address: &LoadAddress,
+        masks: &Masks,
         renames: &Arc<Renames>,
         stop: &CancellationToken,
     ) -> Result<(Vec<Part>, Option<Hold>, ExtractEnd)> {
@@ -156,7 +168,7 @@ impl StreamRun {
             &self.landing,
             address,
             self.pipeline.part_size,
-            self.stream.masks(),
+            masks,
             &self.counters,
         );
         let mut lanes = JoinSet::new();
@@ -236,6 +248,7 @@ impl StreamRun {
             configuration: Some(self.stream.fingerprint()),
             cursor: self.stream.table_cursor().map(str::to_owned),
             marks: None,
+            amends: None,
             schema,
             position_before: before,
             position_after: None,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use chrono::Utc;
+use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
 use super::contained::contained;
@@ -42,6 +43,10 @@ pub(super) fn gave_way(error: &Error) -> bool {
     matches!(error, Error::Source(_)) && error.ends_when_released()
 }
 
+/// What is done with a stream after its load.
+pub(super) type Then =
+    for<'a> fn(&'a mut StreamRun, &'a mut StreamReport) -> BoxFuture<'a, Result<()>>;
+
 /// One stream of a run.
 pub(super) struct StreamRun {
     pub(super) pipeline: Arc<Pipeline>,
@@ -58,7 +63,12 @@ pub(super) struct StreamRun {
 
 impl StreamRun {
     /// Recovers, extracts, lands and loads the stream, and returns a report.
-    pub(super) async fn run(mut self) -> StreamReport {
+    pub(super) async fn run(self) -> StreamReport {
+        self.run_and(|_, _| Box::pin(async { Ok(()) })).await
+    }
+
+    /// As [`run`](Self::run), and does something more once that has succeeded.
+    pub(super) async fn run_and(mut self, then: Then) -> StreamReport {
         let began = Instant::now();
         let mut report = self.begin();
         let ended = if self.stop.is_cancelled() {
@@ -66,7 +76,11 @@ impl StreamRun {
         } else {
             self.counters.enter(Phase::Extracting);
             let stop = self.stop.clone();
-            given_up_after_a_stop(&stop, GRACE, Box::pin(contained(self.sync(&mut report)))).await
+            let work = async {
+                self.sync(&mut report).await?;
+                then(&mut self, &mut report).await
+            };
+            given_up_after_a_stop(&stop, GRACE, Box::pin(contained(work))).await
         };
         let stopped = self.stop.is_cancelled();
         self.end(report, began, ended, stopped)
@@ -314,6 +328,7 @@ impl StreamRun {
             primary_key: description.primary_key,
             key_is_unique: description.key_is_unique,
             renames: Arc::new(renames),
+            amends: None,
         };
         self.land(extract, expected, &stop, report).await
     }

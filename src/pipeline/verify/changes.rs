@@ -8,12 +8,13 @@ use std::time::Instant;
 
 use futures::future::BoxFuture;
 
-use super::side::Opener;
+use super::rows::refuse_renamed;
 use super::{Job, OfChanges, never_loaded};
 use crate::config::{PostgresChanges, Stream, StreamSource};
 use crate::destination::StreamState;
 use crate::error::{Error, Result};
 use crate::names::StreamName;
+use crate::pipeline::compare::side::Opener;
 use crate::pipeline::replication::ReplicationRun;
 use crate::pipeline::report::{Status, StreamReport};
 use crate::pipeline::stream::StreamRun;
@@ -81,6 +82,8 @@ impl Job {
                 one.ended = Err(Error::source(format!(
                     "the stream could not be brought up to date first: {error}"
                 )));
+            } else {
+                one.ended = refuse_renamed(one.stream);
             }
         }
         let mut going: Vec<(&OfChanges<'_>, &mut Verifying<'_>)> = streams
@@ -121,7 +124,7 @@ impl Job {
                 table,
                 publication: replication.publication().to_owned(),
             };
-            let comparing = self.compare_at(of, task.run.state.as_ref(), &at, &mut one.report);
+            let comparing = self.compare_at(of, &mut task.run, &at, &mut one.report);
             one.ended = tokio::select! {
                 compared = comparing => compared,
                 error = replication.keep_alive() => Err(error),
@@ -164,17 +167,7 @@ impl Job {
         };
         let source = changes.source.as_ref().map_err(Error::clone)?;
         let tasks = streams.iter().map(|(_, changes, stream)| {
-            let run = StreamRun {
-                pipeline: self.pipeline.clone(),
-                stream: (*stream).clone(),
-                landing: self.landing.clone(),
-                loader: self.loader.clone(),
-                state: states.get(&stream.name).cloned(),
-                newest: None,
-                full_refresh: false,
-                counters: self.options.progress.add(&stream.name),
-                stop: self.options.interrupt.child_token(),
-            };
+            let run = self.stream_run(stream, states.get(&stream.name).cloned());
             StreamTask::new((*changes).clone(), run)
         });
         let run = ReplicationRun {
@@ -228,14 +221,18 @@ impl Job {
     async fn compare_at(
         &self,
         (_, _, stream): &OfChanges<'_>,
-        state: Option<&StreamState>,
+        run: &mut StreamRun,
         at: &AtLsn<'_>,
         report: &mut StreamVerification,
     ) -> Result<()> {
-        let state = state.ok_or_else(never_loaded)?;
+        let state = run.state.clone().ok_or_else(never_loaded)?;
         report.position = state.position.as_ref().map(Position::brief);
         let open_as = |from: StreamSource| at.opener(from);
-        let comparison = self.comparison(stream, state, &open_as, report).await?;
+        let comparison = self.comparison(stream, &state, &open_as, report).await?;
+        if self.options.repair {
+            let mark = Some(at.snapshot.mark);
+            return self.mend(&comparison, run, mark, report).await;
+        }
         comparison.run(self.options.show, report).await?;
         Ok(())
     }

@@ -6,8 +6,6 @@ use std::sync::Arc;
 use tempfile::TempDir;
 
 use super::Job;
-use super::comparison::Comparison;
-use super::side::Side;
 use crate::change;
 use crate::config::{Destination, Pipeline, Stream, Target};
 use crate::destination::{Living, StreamState, TableRows};
@@ -15,8 +13,10 @@ use crate::error::{Error, Result};
 use crate::landing::inventory::{LoadContent, StoredLoad};
 use crate::landing::manifest::Manifest;
 use crate::names::LoadId;
+use crate::pipeline::compare::Comparison;
+use crate::pipeline::compare::side::Side;
 use crate::pipeline::replay::{ReplayOptions, replay};
-use crate::schema::Column;
+use crate::schema::{Column, Schema};
 use crate::verify::codec::Codec;
 use crate::verify::report::StreamVerification;
 
@@ -46,7 +46,11 @@ impl Job {
         let rows = TableRows {
             table: stream.table.clone(),
             columns: columns.clone(),
-            living: Living::All,
+            // Of versions, all.
+            living: match super::living(stream) {
+                Living::NotDeleted => Living::NotDeleted,
+                Living::All | Living::Current => Living::All,
+            },
         };
         let has_key = key
             .iter()
@@ -66,6 +70,8 @@ impl Job {
             source: Side::Built(built, self.pipeline.dataset.clone(), rows.clone()),
             table: Side::Table(self.loader.clone(), rows),
             codec: Arc::new(codec),
+            masks: Arc::default(),
+            schema: Schema::default(),
             boundary: None,
             counts_only: self.options.counts && key.is_empty(),
             stop: self.options.interrupt.child_token(),

@@ -1,9 +1,9 @@
 //! A verification: the rows of each stream's table are compared with those of its source, or of its loads.
 //!
-//! The hashing and comparing is [`crate::verify`]'s; here rows are read. A [`side`] is what is read, [`comparison`] the passes
-//! over both. What a stream promises decides what is compared with what: [`rows`] are compared with the source as it is now,
+//! The hashing and comparing is [`crate::verify`]'s; here rows are read. [`super::compare`] reads them
+//! in several passes. What a stream promises decides what is compared with what: [`rows`] are compared with the source as it is now,
 //! [`changes`] with the source as it was at the LSN that the table is brought to, and [`landed`] builds a table of the stream's
-//! loads to compare with.
+//! loads to compare with. [`repair`] mends what differs.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,6 +13,7 @@ use chrono::Utc;
 use tokio_util::sync::CancellationToken;
 
 use super::loader::Loader;
+use super::stream::StreamRun;
 use super::wait::{GRACE, given_up_after_a_stop};
 use super::{name_stream, named, open_landing};
 use crate::config::{Pipeline, PostgresChanges, Stream, StreamSource};
@@ -27,10 +28,9 @@ use crate::verify::buckets::BUCKETS;
 use crate::verify::report::{Against, Outcome, StreamVerification, Verification, VerifyReport};
 
 mod changes;
-mod comparison;
 mod landed;
+mod repair;
 mod rows;
-mod side;
 
 /// The options of a verification.
 #[derive(Debug, Clone, Default)]
@@ -43,6 +43,8 @@ pub struct VerifyOptions {
     pub sample: Option<f64>,
     /// How many rows that differ are told with their values.
     pub show: usize,
+    /// Whether what differs is mended, by a load.
+    pub repair: bool,
     /// The caller cancels this token to stop the verification.
     pub interrupt: CancellationToken,
     /// Counts the progress of loads that come before, to be shown.
@@ -136,7 +138,7 @@ impl Job {
             let state = state.ok_or_else(never_loaded)?;
             report.position = state.position.as_ref().map(Position::brief);
             match self.options.against {
-                Against::Source => self.with_source(stream, state, &mut report).await,
+                Against::Source => Box::pin(self.with_source(stream, state, &mut report)).await,
                 Against::Landing => self.with_loads(stream, state, &mut report).await,
             }
         };
@@ -183,6 +185,21 @@ impl Job {
             ));
         }
         report
+    }
+
+    /// What lands and loads rows of a stream.
+    fn stream_run(&self, stream: &Stream, state: Option<StreamState>) -> StreamRun {
+        StreamRun {
+            pipeline: Arc::clone(&self.pipeline),
+            stream: stream.clone(),
+            landing: self.landing.clone(),
+            loader: self.loader.clone(),
+            state,
+            newest: None,
+            full_refresh: false,
+            counters: self.options.progress.add(&stream.name),
+            stop: self.options.interrupt.child_token(),
+        }
     }
 
     /// How many buckets are compared.

@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use super::comparison::Comparison;
-use super::side::{Opener, Side, SourceRows};
 use super::{Job, living};
 use crate::change;
 use crate::config::postgres::ColumnSelection;
@@ -12,6 +10,9 @@ use crate::destination::{StreamState, TableRows};
 use crate::error::{Error, Result};
 use crate::evolution::TableSchema;
 use crate::mode::{Disposition, Mode};
+use crate::pipeline::compare::Comparison;
+use crate::pipeline::compare::side::{Opener, Side, SourceRows};
+use crate::pipeline::stream::refuse_other_masks;
 use crate::position::{CursorPosition, CursorValue, Lag, Position};
 use crate::row_set::RowHasher;
 use crate::schema::{Column, Schema};
@@ -36,14 +37,11 @@ impl Job {
             )
             .remedy("compare it with its loads: `acequia verify STREAM --against landing`"));
         }
-        let open_as = |from: StreamSource| -> Opener<'static> {
-            let from = Arc::new(from);
-            Box::new(move || {
-                let from = Arc::clone(&from);
-                Box::pin(async move { OpenStream::open(&from).await })
-            })
-        };
-        let comparison = self.comparison(stream, state, &open_as, report).await?;
+        refuse_renamed(stream)?;
+        if self.options.repair {
+            return Box::pin(self.repair_rows(stream, state, report)).await;
+        }
+        let comparison = self.comparison(stream, state, &opener, report).await?;
         let found = comparison.run(self.options.show, report).await?;
         if stream.mode() == Mode::Incremental && !found.extra.is_empty() {
             report.notes.push(
@@ -63,6 +61,7 @@ impl Job {
         open_as: &(dyn Fn(StreamSource) -> Opener<'a> + Sync),
         report: &mut StreamVerification,
     ) -> Result<Comparison<'a>> {
+        refuse_other_masks(stream, &state.schema)?;
         let configuration = stream.fingerprint();
         let mut source = SourceRows {
             opener: open_as(stream.from.clone()),
@@ -110,11 +109,33 @@ impl Job {
             source: Side::Source(source),
             table: Side::Table(self.loader.clone(), rows),
             codec: Arc::new(codec),
+            masks: Arc::new(stream.masks().clone()),
+            schema,
             boundary,
             counts_only: self.options.counts && key.is_empty(),
             stop: self.options.interrupt.child_token(),
         })
     }
+}
+
+/// Opens a stream on its own.
+pub(super) fn opener(from: StreamSource) -> Opener<'static> {
+    let from = Arc::new(from);
+    Box::new(move || {
+        let from = Arc::clone(&from);
+        Box::pin(async move { OpenStream::open(&from).await })
+    })
+}
+
+/// Refuses a stream whose columns are called otherwise in its table: rows of the two are compared by the names of their columns.
+pub(super) fn refuse_renamed(stream: &Stream) -> Result<()> {
+    if stream.renames.is_empty() {
+        return Ok(());
+    }
+    Err(
+        Error::config("a table whose columns are renamed is not compared with its source")
+            .remedy("compare it with its loads: `acequia verify STREAM --against landing`"),
+    )
 }
 
 /// The columns that both sides have, as the table has them, and the names of the others.

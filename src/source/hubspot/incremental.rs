@@ -119,6 +119,7 @@ impl Incremental {
                 resume: CursorValue::TimestampTz(until),
                 seen: None,
                 boundary: None,
+                compared: None,
             },
             archived,
             compared: if self.compares {

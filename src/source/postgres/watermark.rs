@@ -116,6 +116,7 @@ impl LowWatermark {
             resume,
             seen: Some(self.seen),
             boundary,
+            compared: before.and_then(|before| before.compared),
         })
     }
 }

@@ -23,10 +23,17 @@ fn tables_of_the_lake_are_equal_to_their_sources_and_what_differs_is_found() {
     assert_eq!(found(&told), [0, 1, 1], "{told}");
     assert_eq!(told["columns"]["precio_total"], 1);
     shore.verify(&["--against", "landing"]);
+    let told = stream_report(&shore.verify(&["--repair"]), "ventas");
+    assert_eq!(told["result"], "repaired", "{told}");
+    shore.assert_same("ventas");
+    shore.verify(&["--against", "landing"]);
     let written = shore.value(
         "SELECT string_agg(result || ' ' || against, ', ' ORDER BY verified_at) FROM replica.acequia_verifications",
     );
-    assert_eq!(written, "equal source, different source, equal landing");
+    assert_eq!(
+        written,
+        "equal source, different source, equal landing, repaired source, equal landing"
+    );
 }
 
 #[test]

@@ -3,11 +3,12 @@
 use serde_json::Value;
 use testkit::Seed;
 
-use crate::support::{CURSOS_AND_VENTAS, Project, VENTAS, stream_report};
+use crate::support::{CURSOS_AND_VENTAS, Output, Project, VENTAS, stream_report};
 
 mod changes;
 mod matrix;
 mod modes;
+mod repair;
 
 /// A pipeline of which everything is loaded.
 fn loaded(name: &str, ventas: u64, streams: &str) -> Project {
@@ -217,10 +218,15 @@ fn the_examples_of_the_page_are_what_is_printed() {
          INSERT INTO replica.ventas SELECT * REPLACE (9999 AS id) FROM replica.ventas WHERE id = 9",
     );
     let output = project.acequia(&["verify", "ventas", "--show"]);
+    assert_as_on_page(&output, &example(&page, "acequia verify ventas --show"));
+    let output = project.acequia(&["verify", "ventas", "--repair"]);
+    assert_as_on_page(&output, &example(&page, "acequia verify ventas --repair"));
+}
+
+fn assert_as_on_page(output: &Output, expected: &[String]) {
     let told = lines(&output.stdout);
-    let expected = example(&page, "acequia verify ventas --show");
     assert_eq!(told.len(), expected.len(), "{output:?}");
-    for (told, expected) in told.iter().zip(&expected) {
+    for (told, expected) in told.iter().zip(expected) {
         // What a row holds besides is left out of the page.
         let (expected, told) = match expected.strip_suffix('…') {
             Some(beginning) => (beginning, told.get(..beginning.len()).unwrap_or_default()),

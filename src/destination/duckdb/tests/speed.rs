@@ -154,6 +154,7 @@ fn how_fast() {
                     resume: value(at),
                     seen: None,
                     boundary: None,
+                    compared: None,
                 }))
                 .unwrap()
             ));

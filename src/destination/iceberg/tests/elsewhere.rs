@@ -14,6 +14,7 @@ macro_rules! exceptions {
             ("queries::rows_of_a_query_come_as_json", "as with DuckDB as the writer"),
             ("queries::names_are_looked_up_in_the_models_schema_first", "as with DuckDB as the writer"),
             ("queries::a_query_is_one_select_that_cannot_write", "as with DuckDB as the writer"),
+            ("additions::rows_of_an_amending_load_replace_and_delete_by_their_keys", "such loads are refused, with the remedy"),
             ("replacements::a_table_or_view_of_the_user_is_not_overwritten", "as with DuckDB as the writer"),
             ("additions::rows_whose_cursor_is_null_or_infinite_come_each_time_and_are_met_again", "as with DuckDB as the writer"),
             ("relations::a_column_of_records_is_not_taken_for_a_relation", "as with DuckDB as the writer"),

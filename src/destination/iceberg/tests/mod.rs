@@ -222,6 +222,7 @@ fn position(version: i64) -> Position {
         value,
         seen: None,
         boundary: None,
+        compared: None,
     })
 }
 

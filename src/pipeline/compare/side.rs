@@ -17,13 +17,14 @@ use crate::schema::Schema;
 use crate::source::{Beginning, Description, ExtractEnd, OpenStream};
 
 /// What is done with each batch, from any thread.
-pub(super) type Each = Arc<dyn Fn(&RecordBatch) -> Result<()> + Send + Sync>;
+pub(in crate::pipeline) type Each = Arc<dyn Fn(&RecordBatch) -> Result<()> + Send + Sync>;
 
 /// Opens a stream of the source, anew for each reading.
-pub(super) type Opener<'a> = Box<dyn Fn() -> BoxFuture<'a, Result<OpenStream>> + Send + Sync + 'a>;
+pub(in crate::pipeline) type Opener<'a> =
+    Box<dyn Fn() -> BoxFuture<'a, Result<OpenStream>> + Send + Sync + 'a>;
 
 /// One side.
-pub(super) enum Side<'a> {
+pub(in crate::pipeline) enum Side<'a> {
     /// The rows of the source.
     Source(SourceRows<'a>),
     /// The rows of the stream's table.
@@ -33,38 +34,40 @@ pub(super) enum Side<'a> {
 }
 
 /// The rows of the source.
-pub(super) struct SourceRows<'a> {
-    pub(super) opener: Opener<'a>,
+pub(in crate::pipeline) struct SourceRows<'a> {
+    pub(in crate::pipeline) opener: Opener<'a>,
     /// The schema of the stream's table.
-    pub(super) known: TableSchema,
+    pub(in crate::pipeline) known: TableSchema,
     /// The fingerprint of the stream's configuration.
-    pub(super) configuration: String,
-    /// What takes the place of columns' values in the table.
-    pub(super) masks: Arc<Masks>,
+    pub(in crate::pipeline) configuration: String,
+    /// What takes the place of values: a column that never holds NULL may be masked by it.
+    pub(in crate::pipeline) masks: Arc<Masks>,
 }
 
 impl SourceRows<'_> {
     /// Opens the stream. Its columns are those of an extract.
-    async fn open(&self) -> Result<(OpenStream, Description, Schema)> {
+    async fn open(&self) -> Result<(OpenStream, Schema)> {
         let mut opened = (self.opener)().await?;
         opened.keep_types(&self.known);
-        let mut description = opened.description().clone();
-        self.masks
-            .describe(&mut description.columns, &description.primary_key)?;
-        let schema = assign_field_ids(Some(&self.known), description.columns.clone());
+        let description = opened.description();
+        let mut columns = description.columns.clone();
+        for column in &mut columns {
+            column.nullable |= self.masks.hides(&column.name);
+        }
+        let schema = assign_field_ids(Some(&self.known), columns);
         let schema = with_misfits(Some(&self.known), &schema, &description.misfits);
-        Ok((opened, description, schema))
+        Ok((opened, schema))
     }
 
     /// The stream's description, and its columns.
-    pub(super) async fn describe(&self) -> Result<(Description, Schema)> {
-        let (_, description, schema) = self.open().await?;
-        Ok((description, schema))
+    pub(in crate::pipeline) async fn describe(&self) -> Result<(Description, Schema)> {
+        let (opened, schema) = self.open().await?;
+        Ok((opened.description().clone(), schema))
     }
 
     /// Hands all rows over, from several lanes at once.
     async fn read(&self, each: &Each, stop: &CancellationToken) -> Result<()> {
-        let (opened, _, schema) = self.open().await?;
+        let (opened, schema) = self.open().await?;
         let beginning = Beginning {
             configuration: &self.configuration,
             ..Beginning::default()
@@ -73,10 +76,10 @@ impl SourceRows<'_> {
         let extract = opened.read(&schema, beginning, &stop).await?;
         let mut lanes = JoinSet::new();
         for mut batches in extract.lanes {
-            let (each, masks) = (Arc::clone(each), Arc::clone(&self.masks));
+            let each = Arc::clone(each);
             lanes.spawn_blocking(move || {
                 while let Some(batch) = batches.blocking_recv() {
-                    each(&masks.apply(batch)?)?;
+                    each(&batch)?;
                 }
                 Ok(())
             });
@@ -108,7 +111,11 @@ impl SourceRows<'_> {
 
 impl Side<'_> {
     /// Hands all rows over.
-    pub(super) async fn read(&self, each: &Each, stop: &CancellationToken) -> Result<()> {
+    pub(in crate::pipeline) async fn read(
+        &self,
+        each: &Each,
+        stop: &CancellationToken,
+    ) -> Result<()> {
         match self {
             Self::Source(source) => source.read(each, stop).await,
             Self::Table(loader, rows) => {

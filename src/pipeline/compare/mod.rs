@@ -1,4 +1,5 @@
-//! The passes of a comparison: sums of all rows, then the rows of the buckets that differ, then the values of those found.
+//! The comparison of a table's rows with those of another side: sums of all rows, then the rows of the buckets that differ, then
+//! the values of those found. [`side`] is what is read; [`amend`] makes a load of what was found.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,14 +8,20 @@ use arrow::array::{BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 use tokio_util::sync::CancellationToken;
 
-use super::side::{Each, Side};
 use crate::error::{Error, Result};
+use crate::mask::Masks;
 use crate::row_set::{RowHasher, RowSet};
+use crate::schema::Schema;
 use crate::verify::buckets::{Buckets, Chosen};
 use crate::verify::codec::{Codec, Entry};
 use crate::verify::compare::{Found, compare};
 use crate::verify::details::{self, Rows};
 use crate::verify::report::{Difference, Outcome, StreamVerification};
+
+pub(super) mod amend;
+pub(super) mod side;
+
+use side::{Each, Side};
 
 /// Of how many rows, of both sides together, hashes are held at once: some 100 MB.
 const MOST_HELD: u64 = 2 << 20;
@@ -26,6 +33,10 @@ pub(super) struct Comparison<'a> {
     pub(super) source: Side<'a>,
     pub(super) table: Side<'a>,
     pub(super) codec: Arc<Codec>,
+    /// What takes the place of values of the source.
+    pub(super) masks: Arc<Masks>,
+    /// The columns of the source, as an extract has them.
+    pub(super) schema: Schema,
     /// The rows at the end of what was read so far, as the stream's position has them: if the source has the same there, the next
     /// run reads none of them again.
     pub(super) boundary: Option<(RowHasher, RowSet)>,
@@ -90,12 +101,40 @@ impl Comparison<'_> {
         Ok(found)
     }
 
+    /// Compares the sides by their keys: what the table has that the source does not, and whether that is all of it.
+    pub(super) async fn extra(&self) -> Result<(Found, bool)> {
+        let (source, table) = self.sums().await?;
+        let mut found = Found::default();
+        let mut from = Some(0);
+        while let Some(first) = from {
+            let Some(chosen) = source.differing(&table, first, MOST_HELD) else {
+                from = None;
+                break;
+            };
+            from = chosen.next;
+            found.extra.extend(self.look_into(chosen).await?.extra);
+            if found.extra.len() > MOST_FOUND {
+                break;
+            }
+        }
+        Ok((found, from.is_none()))
+    }
+
+    /// The names of the key's columns.
+    pub(super) fn key(&self) -> Vec<String> {
+        let columns = self.codec.columns();
+        let places = self.codec.key().iter();
+        let columns = places.filter_map(|place| columns.get(*place));
+        columns.map(|column| column.name.clone()).collect()
+    }
+
     /// The sums of both sides, which are read at the same time.
     async fn sums(&self) -> Result<(Buckets, Buckets)> {
-        let summing = || {
+        let summing = |masks: Arc<Masks>| {
             let codec = Arc::clone(&self.codec);
             gather(Buckets::new(), move |batch, sums: &Gathered<Buckets>| {
-                let entries = codec.entries(&codec.canonical(batch)?)?;
+                let batch = masks.apply(batch.clone())?;
+                let entries = codec.entries(&codec.canonical(&batch)?)?;
                 let mut sums = lock(sums);
                 for entry in entries.iter().flatten() {
                     sums.add(entry);
@@ -103,16 +142,18 @@ impl Comparison<'_> {
                 Ok(())
             })
         };
-        self.read_both(summing(), summing()).await
+        self.read_both(summing(Arc::clone(&self.masks)), summing(Arc::default()))
+            .await
     }
 
     /// Compares the rows of some buckets.
     async fn look_into(&self, chosen: Chosen) -> Result<Found> {
         let chosen = Arc::new(chosen);
-        let holding = |boundary: Option<RowHasher>| {
+        let holding = |boundary: Option<RowHasher>, masks: Arc<Masks>| {
             let (codec, chosen) = (Arc::clone(&self.codec), Arc::clone(&chosen));
             gather(Held::default(), move |batch, held: &Gathered<Held>| {
-                let entries = codec.entries(&codec.canonical(batch)?)?;
+                let masked = masks.apply(batch.clone())?;
+                let entries = codec.entries(&codec.canonical(&masked)?)?;
                 let again = match &boundary {
                     Some(hasher) => again(hasher, batch, &entries)?,
                     None => RowSet::default(),
@@ -126,7 +167,12 @@ impl Comparison<'_> {
             })
         };
         let hasher = self.boundary.as_ref().map(|(hasher, _)| hasher.clone());
-        let (mut source, table) = self.read_both(holding(hasher), holding(None)).await?;
+        let (mut source, table) = self
+            .read_both(
+                holding(hasher, Arc::clone(&self.masks)),
+                holding(None, Arc::default()),
+            )
+            .await?;
         if self
             .boundary
             .as_ref()
@@ -168,15 +214,17 @@ impl Comparison<'_> {
             return Ok(());
         }
         let wanted = Arc::new(wanted);
-        let keeping = || {
+        let keeping = |masks: Arc<Masks>| {
             let (codec, wanted) = (Arc::clone(&self.codec), Arc::clone(&wanted));
             gather(Rows::default(), move |batch, rows: &Gathered<Rows>| {
-                let batch = codec.canonical(batch)?;
+                let batch = codec.canonical(&masks.apply(batch.clone())?)?;
                 let entries = codec.entries(&batch)?;
                 lock(rows).keep(&batch, &entries, &wanted)
             })
         };
-        let (source, table) = self.read_both(keeping(), keeping()).await?;
+        let (source, table) = self
+            .read_both(keeping(Arc::clone(&self.masks)), keeping(Arc::default()))
+            .await?;
         report.columns = details::columns(&self.codec, &differ, &source, &table)?;
         report.rows = details::shown(&self.codec, &to_show, &source, &table)?;
         Ok(())
@@ -201,7 +249,7 @@ impl Comparison<'_> {
 fn again(hasher: &RowHasher, batch: &RecordBatch, entries: &[Option<Entry>]) -> Result<RowSet> {
     let entries = entries.iter();
     let again = entries.map(|entry| Some(entry.is_some_and(|entry| entry.comes_again)));
-    let again = BooleanArray::from_iter(again);
+    let again: BooleanArray = again.collect();
     if again.true_count() == 0 {
         return Ok(RowSet::default());
     }
