@@ -57,7 +57,8 @@ SPARK_FOLDER=$TOOLS/spark
 BOOK_FOLDER=$TOOLS/book
 PACKAGES_FOLDER=$TOOLS/packages
 
-# A virtual environment of the packages that a list has, by their checksums: made anew where the list is another.
+# A virtual environment of the packages that a list has, by their checksums: made anew where the list is another. The list has all
+# that its packages need.
 #   environment FOLDER scripts/NAME.txt
 environment() {
     local list
@@ -66,6 +67,6 @@ environment() {
     printf 'installing what %s names into %s\n' "$2" "$1" >&2
     rm -rf "$1"
     python3 -m venv "$1"
-    "$1/bin/pip" install --quiet --disable-pip-version-check --only-binary :all: --require-hashes -r "$2"
+    "$1/bin/pip" install --quiet --disable-pip-version-check --only-binary :all: --no-deps --require-hashes -r "$2"
     cp "$2" "$1/$list"
 }

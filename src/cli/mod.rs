@@ -91,7 +91,7 @@ pub(crate) enum Command {
     /// Write a commented acequia.toml, for your own source with --from
     #[command(after_help = help::INIT)]
     Init(InitArgs),
-    /// List what a source has: tables or objects, rows, sizes, keys, cursors, and how each is best read
+    /// List what a source has: tables or objects, sizes, keys, and how each is best read
     #[command(after_help = help::DISCOVER)]
     Discover(DiscoverArgs),
     /// See whether the configuration, its connections and their privileges work
