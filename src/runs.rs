@@ -77,6 +77,8 @@ pub struct RunFailure {
     pub error: String,
 }
 
+/// What the configuration is called among what people are told of.
+pub const CONFIGURATION: &str = "(configuration)";
 /// What models are called among the streams of a [`RunFailure`].
 pub const MODELS: &str = "(models)";
 /// What the report page is called among the streams of a [`RunFailure`].
@@ -190,6 +192,9 @@ impl std::fmt::Display for RunFailure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let word = match self.streams.as_slice() {
             [only] if only == MODELS => return write!(f, "the models: {}", self.error),
+            [only] if only == CONFIGURATION => {
+                return write!(f, "the configuration: {}", self.error);
+            }
             [only] if only == PAGE => return write!(f, "the report page: {}", self.error),
             [_] => "stream",
             _ => "streams",

@@ -87,7 +87,8 @@ Examples:
 pub(super) const RUNS: &str = "\
 Examples:
   acequia runs                        the last 20
-  acequia runs --failed --limit 100   those that did not succeed, of the last 5,000";
+  acequia runs --failed --limit 100   those that did not succeed
+  acequia runs --destination postgres those into another destination";
 
 pub(super) const INSPECT: &str = "\
 Examples:

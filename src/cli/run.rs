@@ -16,9 +16,10 @@ use super::{Context, Exit, RunArgs, block_on, figures, interrupt, models};
 
 pub(crate) fn run(args: &RunArgs, context: &mut Context) -> Result<Exit> {
     let asked = TablesFrom::Sources(&args.selection.streams);
-    let document = context.document(asked)?;
-    let pipeline = document.resolve(&Selection::from(args.selection.clone()));
-    let pipeline = pipeline.map_err(|error| told_of(error, &document, args))?;
+    let pipeline = context
+        .document(asked)
+        .and_then(|document| document.resolve(&Selection::from(args.selection.clone())))
+        .map_err(|error| told_of(error, context, args))?;
     if args.follow
         && pipeline
             .streams
@@ -44,10 +45,11 @@ pub(crate) fn run(args: &RunArgs, context: &mut Context) -> Result<Exit> {
 }
 
 /// A configuration that is wrong, of which those are told whom it names: a run by cron that nobody looks at.
-fn told_of(error: Error, document: &Document, args: &RunArgs) -> Error {
-    if !args.dry_run {
+fn told_of(error: Error, context: &Context, args: &RunArgs) -> Error {
+    let document = Document::read(&context.global.config);
+    if let (false, Ok(document)) = (args.dry_run, document) {
         let telling = async {
-            pipeline::notice_of_configuration(document, &error).await;
+            pipeline::notice_of_configuration(&document, &error).await;
             Ok(())
         };
         // Only the threads could fail, and the error is told in any case.

@@ -1,16 +1,16 @@
 //! `acequia runs`
 
-use acequia::Result;
-use acequia::config::{Document, Selection};
+use acequia::config::Selection;
 use acequia::pipeline::runs::{RunsReport, runs};
 use acequia::runs::{RunRecord, RunStatus};
+use acequia::{Result, TablesFrom};
 use chrono::{DateTime, Utc};
 
 use super::printer::{Mark, Printer};
 use super::{Context, Exit, RunsArgs, block_on, figures};
 
 pub(crate) fn run(args: RunsArgs, context: &mut Context) -> Result<Exit> {
-    let document = Document::read(&context.global.config)?;
+    let document = context.document(TablesFrom::LastRun)?;
     let pipeline = document.resolve_without_sources(&Selection::from(args.destination))?;
     let report = block_on(runs(&pipeline, args.limit, args.failed))?;
     print(&report, &context.printer)?;

@@ -45,7 +45,7 @@ pub(super) fn apply(document: &mut DeTable<'_>) {
                 !is_hubspot || !SQL_KEYS.contains(&key)
             }
         };
-        for (key, value) in defaults.iter() {
+        for (key, value) in &defaults {
             if !stream.contains_key(key.get_ref().as_ref()) && has(key.get_ref()) {
                 stream.insert(key.clone(), value.clone());
             }

@@ -13,7 +13,7 @@ pub struct MetricsConfig {
     /// The address at which `run --follow` answers `GET /metrics`, as in "127.0.0.1:9464".
     #[serde(default)]
     pub listen: Option<String>,
-    /// The file that each run writes for node_exporter's textfile collector, relative to the configuration file; its name ends in
+    /// The file that each run writes for `node_exporter`'s textfile collector, relative to the configuration file; its name ends in
     /// `.prom`.
     #[serde(default)]
     pub textfile: Option<String>,

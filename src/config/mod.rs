@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 
 use crate::error::Result;
 pub use crate::evolution::SchemaContract;
+use crate::layout::Layout;
 use crate::mask::Masks;
 use crate::mode::{Changes, Disposition, Mode};
 use crate::names::{StreamName, hex};
@@ -244,6 +245,8 @@ pub struct Stream {
     pub table: String,
     /// Which changes of the source's schema are allowed.
     pub contract: SchemaContract,
+    /// How its table is laid out, where the destination has a choice.
+    pub layout: Layout,
 }
 
 /// What a stream reads of its source, with the settings that such a stream can have.
@@ -338,6 +341,7 @@ impl Stream {
             from,
             table,
             contract: _,
+            layout: _,
         } = self;
         let from = match from {
             StreamSource::Rows(rows) => format!("{:?}", rows.identity()),

@@ -145,8 +145,8 @@ pub struct DestinationConfig {
     /// clear.
     #[serde(default)]
     pub insecure_http: Option<bool>,
-    /// Iceberg: who writes the rows: "duckdb" (default), within acequia itself; or the address of a Sail that speaks
-    /// Spark Connect, as in `sc://sail.example.com:50051/;use_ssl=true;token=${SAIL_TOKEN}`.
+    /// Iceberg: who writes the rows: "duckdb" (default), within acequia itself; or the address of a Spark or Sail that
+    /// speaks Spark Connect, as in `sc://spark.example.com:15002/;use_ssl=true;token=${SPARK_TOKEN}`.
     #[serde(default)]
     pub engine: Option<String>,
     /// Iceberg, with an engine elsewhere: a shell command that prints the engine's token, instead of `token` in `engine`.
@@ -367,6 +367,13 @@ pub struct StreamConfig {
     /// tables' names, as in "{schema}_{table}". Default: "{table}".
     #[serde(default)]
     pub destination_table: Option<String>,
+    /// Iceberg: by what a table is partitioned when it is made, as in `["bucket(16, id)", "day(created_at)"]`.
+    #[serde(default)]
+    pub partition_by: Vec<String>,
+    /// Iceberg, with an engine elsewhere: in which order the files of a table keep rows, given to it when it is made, as in
+    /// `["id", "created_at desc"]`.
+    #[serde(default)]
+    pub sort_by: Vec<String>,
     /// How many connections read a large table at once. Default: the number of processors, 4 at most.
     #[serde(default)]
     pub parallel: Option<NonZeroUsize>,

@@ -13,6 +13,7 @@ use serde_json::value::RawValue;
 use crate::error::{Error, Result};
 use crate::evolution::{SchemaContract, TableSchema};
 use crate::landing::manifest::Manifest;
+use crate::layout::Layout;
 use crate::mode::Disposition;
 use crate::models::report::ModelsReport;
 use crate::models::{ModelWork, ModelsView};
@@ -347,6 +348,8 @@ pub struct StagedLoad {
     pub parts: Parts,
     /// Which changes of the source's schema the stream allows.
     pub contract: SchemaContract,
+    /// How a table that is made is laid out.
+    pub layout: Layout,
 }
 
 /// The result of a load.

@@ -1,4 +1,4 @@
-//! Metrics for Prometheus: [`exposition`] writes them in its text format, [`textfile`] leaves them in a file for node_exporter,
+//! Metrics for Prometheus: [`exposition`] writes them in its text format, [`textfile`] leaves them in a file for `node_exporter`,
 //! [`endpoint`] answers who asks for them. What is measured, the pipeline says.
 
 pub(crate) mod endpoint;

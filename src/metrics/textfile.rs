@@ -1,4 +1,4 @@
-//! A file for node_exporter's textfile collector, which takes the place of the one before in one step.
+//! A file for `node_exporter`'s textfile collector, which takes the place of the one before in one step.
 
 use std::io::{self, Read as _};
 use std::path::Path;

@@ -9,6 +9,7 @@ use crate::error::Result;
 use crate::evolution::SchemaContract;
 use crate::landing::manifest::Manifest;
 use crate::landing::{Landing, LoadAddress};
+use crate::layout::Layout;
 use crate::progress::{Counters, Phase};
 
 /// What is needed to apply a load.
@@ -17,6 +18,7 @@ pub(super) struct LoadStep {
     pub(super) loader: Loader,
     /// Which changes of the source's schema the stream allows.
     pub(super) contract: SchemaContract,
+    pub(super) layout: Layout,
     pub(super) counters: Counters,
     pub(super) stop: CancellationToken,
 }
@@ -48,6 +50,7 @@ impl LoadStep {
             manifest,
             parts,
             contract: self.contract,
+            layout: self.layout.clone(),
         };
         let Loaded { outcome, state } = self.hand_over(load).await?;
         drop(copies);

@@ -179,12 +179,8 @@ async fn run_streams(
     let opened = Loader::open(&pipeline, &landing, &options.interrupt);
     let (loader, warnings) = opened.await?;
     tables::note(&pipeline, &landing).await?;
-    let states = given_up_after_a_stop(
-        &options.interrupt,
-        GRACE,
-        loader.call(|destination| destination.states()),
-    )
-    .await?;
+    let asked = loader.call(|destination| destination.states());
+    let states = given_up_after_a_stop(&options.interrupt, GRACE, asked).await?;
     let models = ModelsStep::of(&pipeline, &options, &loader).map(Arc::new);
     let pipeline = Arc::new(pipeline);
     let page = PageStep::of(&pipeline, &landing, &loader, &options.interrupt).map(Arc::new);

@@ -12,6 +12,7 @@ use crate::landing::told::{Told, ToldOnce};
 use crate::names::{RunId, StreamName};
 use crate::notify::event::About;
 use crate::notify::{Event, EventStream, NoticeReport, send};
+use crate::runs::CONFIGURATION;
 
 /// What was found of each stream that was looked at, of the models and of the report page: its error, or that it is well.
 pub(super) type Found = BTreeMap<String, Option<String>>;
@@ -76,16 +77,8 @@ impl Notices {
                 note(&mut told.failures, names, now);
             }
         }
-        if !recovered.is_empty() {
-            let back = recovered.clone();
-            if !self
-                .tell(Occasion::Recovery, recovered, None, &mut reports)
-                .await
-            {
-                restore(&mut told, &before, &back);
-            }
-        }
-        self.keep(&before, &told).await;
+        self.tell_recovered(recovered, (&before, told), &mut reports)
+            .await;
         reports
     }
 
@@ -124,17 +117,26 @@ impl Notices {
                 note(&mut told.stale, names, now);
             }
         }
+        self.tell_recovered(recovered, (&before, told), &mut reports)
+            .await;
+        reports
+    }
+
+    /// Tells what is well again, and keeps what was told by then.
+    async fn tell_recovered(
+        &self,
+        recovered: Vec<EventStream>,
+        (before, mut told): (&Told, Told),
+        reports: &mut Vec<NoticeReport>,
+    ) {
         if !recovered.is_empty() {
             let back = recovered.clone();
-            if !self
-                .tell(Occasion::Recovery, recovered, None, &mut reports)
-                .await
-            {
-                restore(&mut told, &before, &back);
+            let told_so = self.tell(Occasion::Recovery, recovered, None, reports);
+            if !told_so.await {
+                restore(&mut told, before, &back);
             }
         }
-        self.keep(&before, &told).await;
-        reports
+        self.keep(before, &told).await;
     }
 
     /// Whether what lasts is to be told now.
@@ -231,7 +233,6 @@ pub async fn notice_of_configuration(document: &Document, error: &Error) {
     let Ok(Some(settings)) = document.notify() else {
         return;
     };
-    let streams = document.stream_names();
     let (pipeline, destination) = document.names();
     let notices = Notices {
         settings,
@@ -245,8 +246,6 @@ pub async fn notice_of_configuration(document: &Document, error: &Error) {
             run_id: None,
         },
     };
-    let failed = |stream: StreamName| (stream.to_string(), Some(error.report()));
-    notices
-        .settle(&streams.into_iter().map(failed).collect())
-        .await;
+    let found = Found::from([(CONFIGURATION.to_owned(), Some(error.report()))]);
+    notices.settle(&found).await;
 }

@@ -11,7 +11,7 @@ use crate::landing::Landing;
 use crate::landing::failures::Failure;
 use crate::landing::runs::MOST_WAITING;
 use crate::names::{RunId, StreamName};
-use crate::runs::{MODELS, PAGE, RunFailure, RunRecord, RunStatus, could_not_begin};
+use crate::runs::{CONFIGURATION, MODELS, PAGE, RunFailure, RunRecord, RunStatus, could_not_begin};
 
 use super::loader::Loader;
 use super::notices::Found;
@@ -203,6 +203,8 @@ impl Record {
 
     /// What a run has found of each stream, of the models and of the page. An interrupted stream is left out.
     pub(super) fn found(&self, ended: &Result<RunReport>) -> Found {
+        // A run that begins has a configuration.
+        let well = (CONFIGURATION.to_owned(), None);
         let report = match ended {
             Ok(report) => report,
             Err(Error::Interrupted) => return Found::new(),
@@ -212,10 +214,11 @@ impl Record {
                 let streams = self.streams.iter();
                 return streams
                     .map(|stream| (stream.to_string(), Some(error.clone())))
+                    .chain([well])
                     .collect();
             }
         };
-        let mut found = Found::new();
+        let mut found = Found::from([well]);
         for stream in &report.streams {
             let error = match stream.status {
                 Status::Ok => None,

@@ -85,6 +85,7 @@ pub async fn replay(pipeline: Pipeline, options: ReplayOptions) -> Result<RunRep
                 loader: loader.clone(),
                 // The contract was checked when the loads were extracted.
                 contract: SchemaContract::Evolve,
+                layout: stream.layout.clone(),
                 counters: options.progress.add(&stream.name),
                 stop: options.interrupt.child_token(),
             },

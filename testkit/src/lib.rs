@@ -36,7 +36,7 @@ pub use cluster::{Cluster, ClusterOptions, PASSWORD, PASSWORD_ROLE};
 pub use database::{SCHEMA, TestDb};
 pub use host::listens;
 pub use hubspot::{HUBSPOT_TOKEN, HubSpotServer};
-pub use lake::{Lake, Sail};
+pub use lake::{Lake, Sail, Spark};
 pub use proxy::Proxy;
 pub use receiver::{Received, Receiver};
 pub use s3::S3Server;

@@ -17,6 +17,7 @@ use crate::config::hubspot::{
 use crate::config::model::{Columns, Scalar, SourceConfig, StreamConfig};
 use crate::config::{HubSpotObject, HubSpotSource, Secret, Stream, StreamSource, Token, units};
 use crate::error::Result;
+use crate::layout::Layout;
 use crate::mask::Masks;
 use crate::mode::{IncrementalLoad, Mode};
 use crate::position::{Lag, timestamptz};
@@ -160,6 +161,7 @@ impl Resolver<'_> {
         let object = self.object();
         let read = self.crm_read();
         let table = self.table();
+        let layout = self.layout();
         let properties = self.listed(self.config.properties.as_ref(), "properties");
         let exclude = self.texts(&self.config.exclude, "exclude");
         let history = self.listed(self.config.history.as_ref(), "history");
@@ -218,6 +220,7 @@ impl Resolver<'_> {
             }),
             table: table?,
             contract: self.config.schema_contract,
+            layout: layout?,
         };
         let history = history.map(|properties| {
             let part = HubSpotPart::History(properties, read);
@@ -452,6 +455,7 @@ impl Resolver<'_> {
             from: StreamSource::HubSpot(object),
             table: beside(&first.table, other),
             contract: first.contract,
+            layout: Layout::default(),
         })
     }
 }

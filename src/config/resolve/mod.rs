@@ -19,6 +19,7 @@ use crate::names::{MAX_NAME, StreamName};
 mod address;
 mod crm;
 mod destination;
+mod layout;
 mod masks;
 mod metrics;
 mod models;

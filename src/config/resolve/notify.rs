@@ -30,11 +30,6 @@ impl Document {
         (pipeline.name.clone(), pipeline.destination.clone())
     }
 
-    /// The names of all streams.
-    pub fn stream_names(&self) -> Vec<StreamName> {
-        self.config.streams.keys().cloned().collect()
-    }
-
     /// Who is told of what, if the configuration says.
     pub(super) fn resolve_notify(&self, problems: &mut Problems) -> Checked<Option<Notify>> {
         let Some(config) = &self.config.notify else {

@@ -74,6 +74,7 @@ impl Resolver<'_> {
             Mode::Cdc => self.changes(source).map(StreamSource::Changes),
         };
         let table = self.table();
+        let layout = self.layout();
         others?;
         Ok(Stream {
             name: self.name.clone(),
@@ -81,6 +82,7 @@ impl Resolver<'_> {
             from: from?,
             table: table?,
             contract: self.config.schema_contract,
+            layout: layout?,
         })
     }
 

@@ -449,8 +449,8 @@ impl Document {
                 refusals.entry(candidate.entry.name).or_default().push(why);
                 continue;
             }
-            let owned = |claim: &String| (claim.clone(), whole.clone());
-            owners.extend(candidate.claims.iter().map(owned));
+            let claimed = |claim: &String| (claim.clone(), whole.clone());
+            owners.extend(candidate.claims.iter().map(claimed));
             kept.push(candidate);
         }
         kept

@@ -43,6 +43,7 @@ mod answer;
 mod attempt_remote;
 mod catalog;
 mod dialect;
+mod layout;
 mod ledger;
 mod open;
 mod remote;
@@ -282,7 +283,9 @@ impl Lake {
         let found = seen
             .as_ref()
             .map(|seen| (manifest.table.clone(), seen.properties.clone()));
-        let work = Work::of_load(at_creation, keeps_changes(manifest), found);
+        let laid_out_by = seen.as_ref().map(TableMetadata::laid_out_by);
+        let work = Work::of_load(at_creation, keeps_changes(manifest), found)
+            .laid_out(load, laid_out_by.unwrap_or_default());
         self.writer.begin(work)?;
         let prepared = match self.prepare(load, seen.as_ref()) {
             Ok(Some(prepared)) => prepared,

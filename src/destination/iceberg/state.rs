@@ -234,6 +234,9 @@ pub(super) struct Intent {
     pub(super) load: String,
     /// The branch or tag by which it does.
     pub(super) claim: String,
+    /// Whether that is a branch: what is written for the load is then seen by nobody until it is published.
+    #[serde(default)]
+    pub(super) branch: bool,
 }
 
 impl Intent {

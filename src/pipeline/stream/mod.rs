@@ -328,6 +328,7 @@ impl StreamRun {
             landing: self.landing.clone(),
             loader: self.loader.clone(),
             contract: self.stream.contract,
+            layout: self.stream.layout.clone(),
             counters: self.counters.clone(),
             stop: self.stop.clone(),
         };

@@ -16,14 +16,22 @@ use crate::position::{CursorPosition, CursorValue};
 use crate::schema::ColumnType;
 
 mod commits;
+#[cfg(feature = "spark")]
+mod elsewhere;
+#[cfg(feature = "spark")]
+mod failures;
 mod kept;
+#[cfg(feature = "spark")]
+mod layouts;
 mod names;
 mod opening;
 mod refusals;
 #[cfg(feature = "spark")]
 mod sail;
 #[cfg(feature = "spark")]
-mod sail_failures;
+mod spark;
+#[cfg(feature = "spark")]
+mod statements;
 
 conformance!(Namespace);
 

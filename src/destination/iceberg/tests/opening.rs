@@ -52,7 +52,7 @@ fn what_stands_in_the_way_is_told_with_its_remedy_and_without_a_secret() {
         ),
         (
             with(&|lake| {
-                lake.access = CatalogAccess::Token(Token::Given(Secret::new("wrong-one")))
+                lake.access = CatalogAccess::Token(Token::Given(Secret::new("wrong-one")));
             }),
             "does not take what it is shown",
             "a token may have run out",
