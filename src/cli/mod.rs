@@ -89,7 +89,9 @@ pub(crate) enum Command {
     /// Write a commented acequia.toml, for your own source with --from
     #[command(after_help = help::INIT)]
     Init(InitArgs),
-    /// List what a source has: tables or objects, rows, sizes, keys, cursors, and how each is best read
+    /// List what a source has, and how each table or object is best read
+    ///
+    /// Shows rows, sizes, keys and cursors, with the mode that is proposed and why.
     #[command(after_help = help::DISCOVER)]
     Discover(DiscoverArgs),
     /// See whether the configuration, its connections and their privileges work

