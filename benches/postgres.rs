@@ -15,6 +15,7 @@ use acequia::config::{Document, Pipeline, SchemaContract, Selection};
 use acequia::internals::{Destination, Parts, StagedLoad, open};
 use acequia::landing::manifest::Manifest;
 use acequia::landing::{Landing, LoadAddress, LocalParts};
+use acequia::layout::Layout;
 use acequia::names::{LoadId, StreamName};
 use acequia::pipeline::{self, RunOptions};
 use acequia::progress::Progress;
@@ -164,6 +165,7 @@ impl Landed {
             manifest,
             parts: Parts::Local(self.parts.files.clone()),
             contract: SchemaContract::Evolve,
+            layout: Layout::default(),
             pre_sql: Vec::new(),
             post_sql: Vec::new(),
         }

@@ -17,6 +17,7 @@ use acequia::internals::{Parts, StagedLoad, open};
 use acequia::landing::manifest::Part;
 use acequia::landing::manifest::{FORMAT_VERSION, Manifest};
 use acequia::landing::{Landing, LoadAddress};
+use acequia::layout::Layout;
 use acequia::mode::{Disposition, Mode};
 use acequia::names::LoadId;
 use acequia::pipeline::{self, RunOptions};
@@ -326,6 +327,7 @@ fn staged<'a>(
             manifest,
             parts: Parts::Local(parts.files),
             contract: SchemaContract::Evolve,
+            layout: Layout::default(),
             pre_sql: Vec::new(),
             post_sql: Vec::new(),
         }

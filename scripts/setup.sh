@@ -8,13 +8,15 @@
 #   chromium                         the tests of the report page read it in a browser
 #   cargo 1.95+                      not installed here, only checked
 #   libduckdb.so                     so that DuckDB need not be compiled; without npm, or elsewhere than on x64 Linux, it is
-#   python3 with venv                for the next three
+#   python3 with venv                for the next four
 #   HubSpot's Python client          a test lets it judge the HubSpot of the tests
+#   Prometheus' Python client        tests have it read the metrics
 #   dbt with dbt-duckdb              a test runs the models of acequia under it
 #   SeaweedFS, PyIceberg, DuckDB's   the tests of the lake: an S3 service with an Iceberg catalog, and another reader of its
 #   extensions for Iceberg           tables; x64 Linux alone
 #   protoc                           building acequia with Spark Connect (the feature `spark`)
 #   Sail                             the tests of a lake whose rows an engine elsewhere writes; x64 Linux alone
+#   Spark with Iceberg, a Java 17    likewise, where the engine is Spark; x64 Linux alone
 #   PostgreSQL 14 to 18              with `--matrix`: servers of every version that acequia is tested with
 # The S3 service of the tests is a Rust crate: nothing to install for it.
 set -euo pipefail
@@ -58,6 +60,7 @@ look() {
     has protoc || missing+=(protobuf-compiler libprotobuf-dev)
     has_venv || missing+=(python3-venv)
     has chromium || missing+=(chromium)
+    has java || missing+=(default-jre-headless)
 }
 
 # apt-get as root, without questions.
@@ -75,7 +78,7 @@ install_missing() {
     if ! has apt-get; then
         fail "missing: ${missing[*]} (Debian's names)" \
             "this system has no apt-get: install with its own package manager a C and a C++ compiler (cc, c++), make," \
-            "perl with its standard modules, pkg-config, openssl, protoc with its standard files, python3 with venv, chromium, and the PostgreSQL $POSTGRES_MINIMUM+ server" \
+            "perl with its standard modules, pkg-config, openssl, protoc with its standard files, python3 with venv, chromium, java (17), and the PostgreSQL $POSTGRES_MINIMUM+ server" \
             "(initdb and postgres, in the folder that 'pg_config --bindir' prints), then run this again"
     fi
     if [ "$(id -u)" -ne 0 ] && ! { has sudo && sudo -n true 2>/dev/null; }; then
@@ -226,6 +229,21 @@ fetch_dbt() {
     fi
 }
 
+# Prometheus' client from PyPI, likewise.
+fetch_prometheus_client() {
+    local mark=$PROMETHEUS_FOLDER/$PROMETHEUS_CLIENT
+    [ -e "$mark" ] && return
+    printf 'setup: installing %s into %s\n' "$PROMETHEUS_CLIENT" "$PROMETHEUS_FOLDER" >&2
+    mkdir -p "$TOOLS"
+    rm -rf "$PROMETHEUS_FOLDER"
+    if python3 -m venv "$PROMETHEUS_FOLDER" && "$PROMETHEUS_FOLDER/bin/pip" install --quiet --disable-pip-version-check "$PROMETHEUS_CLIENT"; then
+        : >"$mark"
+    else
+        rm -rf "$PROMETHEUS_FOLDER"
+        printf "setup: Prometheus' client could not be installed\n" >&2
+    fi
+}
+
 # Sail from PyPI, likewise.
 fetch_sail() {
     local packages
@@ -245,13 +263,41 @@ fetch_sail() {
     fi
 }
 
+# Spark and Iceberg from PyPI, likewise. Of packages that hold many jars, those that are used.
+fetch_spark() {
+    local packages kept
+    packages=$(dirname "$0")/$SPARK_PACKAGES
+    cmp -s "$packages" "$SPARK_FOLDER/$SPARK_PACKAGES" && return
+    is_x64_linux && has java || return 0
+    printf 'setup: installing Spark and Iceberg into %s\n' "$SPARK_FOLDER" >&2
+    mkdir -p "$TOOLS"
+    rm -rf "$SPARK_FOLDER"
+    if python3 -m venv "$SPARK_FOLDER" &&
+        "$SPARK_FOLDER/bin/pip" install --quiet --disable-pip-version-check --no-deps --only-binary :all: --no-binary pyspark \
+            --require-hashes -r "$packages" &&
+        mkdir "$SPARK_FOLDER/jars" &&
+        kept=$(echo "$SPARK_FOLDER"/lib/python3*/site-packages) &&
+        mv "$kept"/snowpark_connect_deps_iceberg/jars/iceberg-spark-runtime-3.5_2.12-*.jar \
+            "$kept"/bodo_iceberg_connector/jars/libs/{*-2.29.26,eventstream-*,reactive-streams-*,hadoop-aws-*,aws-java-sdk-*}.jar \
+            "$SPARK_FOLDER/jars/"; then
+        rm -rf "$kept"/{snowpark_connect_deps_iceberg,bodo_iceberg_connector}
+        chmod -R a+rX "$SPARK_FOLDER"
+        cp "$packages" "$SPARK_FOLDER/$SPARK_PACKAGES"
+    else
+        rm -rf "$SPARK_FOLDER"
+        printf 'setup: Spark could not be installed\n' >&2
+    fi
+}
+
 if is_x64_linux && has npm; then
     fetch_duckdb
 fi
 fetch_hubspot_client
 fetch_lake
 fetch_dbt
+fetch_prometheus_client
 fetch_sail
+fetch_spark
 if [ "${1:-}" = --matrix ]; then
     is_x64_linux && has npm && has node || fail "PostgreSQL's servers of other versions are fetched with npm and node, on x64 Linux"
     fetch_postgres

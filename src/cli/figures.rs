@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use acequia::position::{HubSpotPosition, Position};
-pub(crate) use acequia::size::bytes;
-use chrono::TimeDelta;
+pub(crate) use acequia::size::{age, bytes};
 
 /// `1,234,567`
 pub(crate) fn count(number: u64) -> String {
@@ -31,17 +30,6 @@ pub(crate) fn elapsed(time: Duration) -> String {
         0..60 => format!("{}.{} s", seconds, time.subsec_millis() / 100),
         60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
         _ => format!("{} h {} min", seconds / 3600, seconds % 3600 / 60),
-    }
-}
-
-/// How long ago: `5 s`, `3 min`, `2 h`, `4 days`.
-pub(crate) fn age(time: TimeDelta) -> String {
-    let seconds = time.num_seconds().max(0);
-    match seconds {
-        0..60 => format!("{seconds} s"),
-        60..3600 => format!("{} min", seconds / 60),
-        3600..172_800 => format!("{} h", seconds / 3600),
-        _ => format!("{} days", seconds / 86_400),
     }
 }
 
@@ -82,6 +70,8 @@ pub(crate) fn plural(number: usize, one: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use chrono::TimeDelta;
+
     use super::*;
 
     #[test]

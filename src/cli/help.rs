@@ -10,7 +10,7 @@ use super::Cli;
 const GROUPS: [(&str, &[&str]); 5] = [
     ("Set up", &["init", "discover", "check"]),
     ("Copy", &["run", "replay"]),
-    ("Look", &["status", "inspect"]),
+    ("Look", &["status", "runs", "inspect", "verify"]),
     ("Analyse", &["models", "report"]),
     ("Keep in order", &["landing", "replication"]),
 ];
@@ -26,9 +26,11 @@ Examples:
   acequia run 'v*' --dry-run          see what a run of the streams of these names would do
   acequia run --follow                go on with the changes until Ctrl-C
   acequia status                      see how far each stream is
+  acequia runs                        see the last runs, and what failed
   acequia inspect LOAD_ID             see what a load consists of
   acequia replay --destination NAME   build a destination from the landing area
   acequia report                      make one HTML page of what the destination has
+  acequia verify                      see whether the tables are equal to their sources
 
 Exit status:
   0    all well
@@ -79,7 +81,14 @@ pub(super) const STATUS: &str = "\
 Examples:
   acequia status                  every stream
   acequia status ventas           this one
+  acequia status --max-age 6h     for a monitor: exits with 1 where a stream is older
   acequia status --output json    for programs: loads, positions, slots, and how runs failed";
+
+pub(super) const RUNS: &str = "\
+Examples:
+  acequia runs                        the last 20
+  acequia runs --failed --limit 100   those that did not succeed
+  acequia runs --destination postgres those into another destination";
 
 pub(super) const INSPECT: &str = "\
 Examples:
@@ -91,6 +100,13 @@ pub(super) const MODELS_RUN: &str = "\
 Examples:
   acequia models run                 those that are due
   acequia models run ventas_mes      this one in any case, after what it reads";
+
+pub(super) const VERIFY: &str = "\
+Examples:
+  acequia verify                     every stream with its source
+  acequia verify ventas --show       the rows that differ, with their values
+  acequia verify --counts            the keys alone: what is missing or extra
+  acequia verify --against landing   with the landed loads; no source is asked";
 
 pub(super) const REPORT: &str = "\
 Examples:

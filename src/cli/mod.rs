@@ -29,7 +29,9 @@ pub(crate) mod replay;
 pub(crate) mod replication;
 pub(crate) mod report;
 pub(crate) mod run;
+pub(crate) mod runs;
 pub(crate) mod status;
+pub(crate) mod verify;
 
 pub(crate) use help::command;
 use printer::{Notices, Printer};
@@ -89,9 +91,7 @@ pub(crate) enum Command {
     /// Write a commented acequia.toml, for your own source with --from
     #[command(after_help = help::INIT)]
     Init(InitArgs),
-    /// List what a source has, and how each table or object is best read
-    ///
-    /// Shows rows, sizes, keys and cursors, with the mode that is proposed and why.
+    /// List what a source has: tables or objects, sizes, keys, and how each is best read
     #[command(after_help = help::DISCOVER)]
     Discover(DiscoverArgs),
     /// See whether the configuration, its connections and their privileges work
@@ -105,8 +105,13 @@ pub(crate) enum Command {
     /// fails does not stop the others. Ctrl-C stops cleanly: the next run takes it up.
     Run(RunArgs),
     /// Show how far each stream is: its last load, rows, position and pending loads
+    ///
+    /// Exits with 1 where a stream's last run failed, or it is older than --max-age allows.
     #[command(after_help = help::STATUS)]
-    Status(SelectionArgs),
+    Status(StatusArgs),
+    /// List the runs, newest first: when they were, how they ended and what failed
+    #[command(after_help = help::RUNS)]
+    Runs(RunsArgs),
     /// Show what a load or a Parquet file consists of: schema, sizes, ranges, sample rows
     Inspect(InspectArgs),
     /// Manage what replication uses on a source's server
@@ -117,6 +122,11 @@ pub(crate) enum Command {
     /// Of each stream, applies the newest complete chain of loads, from the last one that made the table anew, or what
     /// follows on the loads that the destination has. The next run goes on from there.
     Replay(ReplayArgs),
+    /// Compare the tables with their sources, row by row, and exit with 1 if they differ
+    ///
+    /// Rows of both sides are hashed and added up in buckets; only where those differ are rows compared. Streams of changes
+    /// are compared at one LSN, while others write. docs/verify.md tells what holds for which stream.
+    Verify(VerifyArgs),
     /// Build, test and show the models: tables that are made of the streams' tables
     ///
     /// `acequia run` builds them after its loads. docs/models.md tells how they are written.
@@ -225,6 +235,27 @@ pub(crate) struct RunArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct StatusArgs {
+    #[command(flatten)]
+    pub(crate) selection: SelectionArgs,
+    /// How long ago a stream may last have been brought up to date, as in 6h; a run that finds nothing new counts
+    #[arg(long, value_name = "AGE", value_parser = age)]
+    pub(crate) max_age: Option<TimeDelta>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunsArgs {
+    /// How many runs to list at most
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub(crate) limit: usize,
+    /// Leave out those that succeeded
+    #[arg(long)]
+    pub(crate) failed: bool,
+    #[command(flatten)]
+    pub(crate) destination: DestinationArgs,
+}
+
+#[derive(Debug, Args)]
 #[command(after_help = help::INSPECT)]
 pub(crate) struct InspectArgs {
     /// A Parquet file, a load's folder, a manifest.json, or a load's id
@@ -243,6 +274,42 @@ pub(crate) struct ReplayArgs {
     /// Apply this load alone; may be given several times
     #[arg(long = "load", value_name = "ID")]
     pub(crate) loads: Vec<LoadId>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = help::VERIFY)]
+pub(crate) struct VerifyArgs {
+    #[command(flatten)]
+    pub(crate) selection: SelectionArgs,
+    /// What the tables are compared with
+    #[arg(long, value_name = "SIDE", default_value = "source")]
+    pub(crate) against: AgainstArg,
+    /// Compare only the keys or, of tables without a key, the numbers of rows
+    #[arg(long)]
+    pub(crate) counts: bool,
+    /// Compare a part of the rows, chosen by their keys, as in 1%
+    #[arg(long, value_name = "PART", value_parser = part)]
+    pub(crate) sample: Option<f64>,
+    /// Show up to N rows that differ, with their values [default: 10]
+    #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "10")]
+    pub(crate) show: Option<usize>,
+}
+
+/// What tables are compared with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum AgainstArg {
+    Source,
+    Landing,
+}
+
+fn part(text: &str) -> std::result::Result<f64, String> {
+    let number = text
+        .strip_suffix('%')
+        .and_then(|text| text.trim().parse::<f64>().ok());
+    number
+        .filter(|percent| *percent > 0.0 && *percent <= 100.0)
+        .map(|percent| percent / 100.0)
+        .ok_or_else(|| "write a percentage above 0 and up to 100, as in 1%".to_owned())
 }
 
 #[derive(Debug, Args)]

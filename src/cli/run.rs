@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use acequia::config::{Pipeline, Selection};
+use acequia::config::{Document, Pipeline, Selection};
 use acequia::mode::Mode;
 use acequia::pipeline::plan::{StreamPlan, plan};
 use acequia::pipeline::report::{RunReport, Status, StreamReport};
@@ -16,8 +16,10 @@ use super::{Context, Exit, RunArgs, block_on, figures, interrupt, models};
 
 pub(crate) fn run(args: &RunArgs, context: &mut Context) -> Result<Exit> {
     let asked = TablesFrom::Sources(&args.selection.streams);
-    let document = context.document(asked)?;
-    let pipeline = document.resolve(&Selection::from(args.selection.clone()))?;
+    let pipeline = context
+        .document(asked)
+        .and_then(|document| document.resolve(&Selection::from(args.selection.clone())))
+        .map_err(|error| told_of(error, context, args))?;
     if args.follow
         && pipeline
             .streams
@@ -42,6 +44,20 @@ pub(crate) fn run(args: &RunArgs, context: &mut Context) -> Result<Exit> {
     Ok(exit(&report, interrupted))
 }
 
+/// A configuration that is wrong, of which those are told whom it names: a run by cron that nobody looks at.
+fn told_of(error: Error, context: &Context, args: &RunArgs) -> Error {
+    let document = Document::read(&context.global.config);
+    if let (false, Ok(document)) = (args.dry_run, document) {
+        let telling = async {
+            pipeline::notice_of_configuration(&document, &error).await;
+            Ok(())
+        };
+        // Only the threads could fail, and the error is told in any case.
+        let _ = block_on(telling);
+    }
+    error
+}
+
 /// Failures are written to standard error as well, for people who discard the results, as in cron. On a terminal that shows
 /// both, they would appear twice.
 pub(super) fn tell_failures(report: &RunReport, context: &Context) {
@@ -49,7 +65,9 @@ pub(super) fn tell_failures(report: &RunReport, context: &Context) {
         return;
     }
     let of_models = report.models.iter().flat_map(models::failures);
-    for failure in failures(report).into_iter().chain(of_models) {
+    let of_streams = report.failures();
+    let of_streams = of_streams.iter().map(ToString::to_string);
+    for failure in of_streams.chain(of_models) {
         context.notices.failure(&failure);
     }
     if let Some(error) = report.page_error() {
@@ -57,37 +75,6 @@ pub(super) fn tell_failures(report: &RunReport, context: &Context) {
             .notices
             .failure(&format!("the report page: {error}"));
     }
-}
-
-/// What failed, each cause once, with the streams that it stopped. What an interruption has skipped needs no word more.
-fn failures(report: &RunReport) -> Vec<String> {
-    let mut causes: Vec<(&str, Vec<&str>)> = Vec::new();
-    for stream in &report.streams {
-        let Some(error) = stream
-            .error
-            .as_ref()
-            .filter(|_| stream.status == Status::Failed)
-        else {
-            continue;
-        };
-        let name = stream.stream.as_str();
-        let cause = error.strip_prefix("stream ");
-        let cause = cause.and_then(|rest| rest.strip_prefix(name)?.strip_prefix(": "));
-        let cause = cause.unwrap_or(error);
-        match causes.iter_mut().find(|(known, _)| *known == cause) {
-            Some((_, names)) => names.push(name),
-            None => causes.push((cause, vec![name])),
-        }
-    }
-    let told = |(cause, names): (&str, Vec<&str>)| {
-        let streams = if names.len() == 1 {
-            "stream"
-        } else {
-            "streams"
-        };
-        format!("{streams} {}: {cause}", names.join(", "))
-    };
-    causes.into_iter().map(told).collect()
 }
 
 /// Runs the pipeline, while progress is shown and Ctrl-C is listened to. Tells as well whether it was asked to stop.
@@ -123,6 +110,9 @@ fn told(followed: &FollowEvent) -> String {
             "the connection to the source was lost; trying again in {}",
             figures::elapsed(*wait)
         ),
+        FollowEvent::Failed { stream, error } => {
+            format!("stream {stream} is followed no more: {error}")
+        }
         FollowEvent::Models { built, failures } => models::told(*built, failures),
         FollowEvent::Connected => "connected to the source again; following the changes".to_owned(),
         FollowEvent::Batch { changes, lag } => format!(
@@ -180,6 +170,17 @@ pub(super) fn print_report(report: &RunReport, how: &str, printer: &Printer) -> 
         report.streams.iter().map(row),
     )?;
     for stream in &report.streams {
+        if stream.retries > 0 {
+            let text = format!(
+                "stream {}: read again {}, as its source broke off or its table was altered",
+                stream.stream,
+                figures::plural(
+                    usize::try_from(stream.retries).unwrap_or(usize::MAX),
+                    "time"
+                ),
+            );
+            printer.marked(Mark::Warning, &text)?;
+        }
         for change in &stream.schema_changes {
             printer.marked(
                 Mark::Warning,
@@ -193,8 +194,8 @@ pub(super) fn print_report(report: &RunReport, how: &str, printer: &Printer) -> 
             )?;
         }
     }
-    for failure in failures(report) {
-        printer.marked(Mark::Bad, &indented(&failure))?;
+    for failure in report.failures() {
+        printer.marked(Mark::Bad, &indented(&failure.to_string()))?;
     }
     if let Some(page) = &report.page {
         let name = page.path.display();
@@ -311,34 +312,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cause_is_told_once_with_all_streams_that_it_stopped() {
-        let failed = |name: &str, error: &str| StreamReport {
-            status: Status::Failed,
-            error: Some(format!("stream {name}: {error}")),
-            ..StreamReport::skipped(&name.parse().unwrap(), Mode::Full)
-        };
-        let report = RunReport {
-            pipeline: "formacion".parse().unwrap(),
-            destination: "duckdb".to_owned(),
-            streams: vec![
-                failed("a", "the server is away"),
-                failed("b", "its key has NULL"),
-                failed("c", "the server is away"),
-            ],
-            models: None,
-            page: None,
-            seconds: 1.0,
-        };
-        assert_eq!(
-            failures(&report),
-            [
-                "streams a, c: the server is away",
-                "stream b: its key has NULL"
-            ]
-        );
-    }
-
-    #[test]
     fn the_exit_status_tells_how_the_run_ended() {
         let report = |statuses: &[Status]| RunReport {
             pipeline: "formacion".parse().unwrap(),
@@ -352,6 +325,7 @@ mod tests {
                 .collect(),
             models: None,
             page: None,
+            notices: Vec::new(),
             seconds: 1.0,
         };
         for (statuses, interrupted, expected) in [

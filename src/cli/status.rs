@@ -5,14 +5,14 @@ use acequia::landing::failures::Failure;
 use acequia::mode::Mode;
 use acequia::pipeline::status::{SlotStatus, StatusReport, StreamStatus, slots, status};
 use acequia::{Result, TablesFrom};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use super::printer::{Mark, Printer};
-use super::{Context, Exit, SelectionArgs, block_on, figures};
+use super::{Context, Exit, StatusArgs, block_on, figures};
 
-pub(crate) fn run(args: SelectionArgs, context: &mut Context) -> Result<Exit> {
+pub(crate) fn run(args: StatusArgs, context: &mut Context) -> Result<Exit> {
     let document = context.document(TablesFrom::LastRun)?;
-    let selection = Selection::from(args);
+    let selection = Selection::from(args.selection);
     let pipeline = document.resolve_without_sources(&selection)?;
     let every_stream = selection.streams.is_empty();
     let follows = pipeline
@@ -24,6 +24,9 @@ pub(crate) fn run(args: SelectionArgs, context: &mut Context) -> Result<Exit> {
         // The sources are asked where they can be; what the ledger says needs none.
         if follows && let Ok(pipeline) = document.resolve(&selection) {
             report.slots = slots(&pipeline).await;
+        }
+        if let Some(allowed) = args.max_age {
+            report.check_ages(&pipeline, allowed).await;
         }
         Ok(report)
     })?;
@@ -57,6 +60,9 @@ fn print(report: &StatusReport, printer: &Printer) -> Result<()> {
     for stream in &report.streams {
         if let Some(failure) = &stream.failure {
             printer.marked(Mark::Bad, &failed(stream, failure, now))?;
+        }
+        if stream.stale == Some(true) {
+            printer.marked(Mark::Bad, &stale(stream, report.max_age_seconds, now))?;
         }
         for load in &stream.pending {
             let text = format!(
@@ -100,6 +106,19 @@ fn print(report: &StatusReport, printer: &Printer) -> Result<()> {
         print_slot(slot, printer)?;
     }
     Ok(())
+}
+
+/// How old a stream is that is older than it may be.
+fn stale(stream: &StreamStatus, allowed: Option<i64>, now: DateTime<Utc>) -> String {
+    let allowed = figures::age(TimeDelta::seconds(allowed.unwrap_or_default()));
+    match stream.synced_at {
+        Some(synced) => format!(
+            "stream {}: last brought up to date {} ago, which is more than {allowed}",
+            stream.stream,
+            figures::age(now - synced)
+        ),
+        None => format!("stream {}: never brought up to date", stream.stream),
+    }
 }
 
 /// How a stream's last run failed.
@@ -162,7 +181,7 @@ fn row(stream: &StreamStatus, now: DateTime<Utc>) -> Vec<String> {
             .loaded_at
             .map_or_else(none, |time| time.format("%Y-%m-%d %H:%M:%SZ").to_string()),
         stream
-            .loaded_at
+            .synced_at
             .map_or_else(none, |time| figures::age(now - time)),
         stream
             .loaded_at

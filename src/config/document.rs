@@ -273,7 +273,7 @@ mod tests {
     fn a_mistake_is_told_with_its_place_and_the_way_out() {
         let stream_keys = "source, table, tables, exclude_tables, query, object, properties, history, associations, compare, calculated, \
                            definitions, mode, disposition, \
-                           deletes, changelog, cursor, initial_value, lag, null_cursor, primary_key, columns, exclude, where, destination_table, parallel, row_security, schema_contract, types, mask, rename, pre_sql and post_sql";
+                           deletes, changelog, cursor, initial_value, lag, null_cursor, primary_key, columns, exclude, where, destination_table, partition_by, sort_by, parallel, row_security, schema_contract, types, mask, rename, pre_sql and post_sql";
         for (lines, expected) in [
             (
                 "source = \"s\"\nmode = \"full\"\ncurser = \"secret\"\n",

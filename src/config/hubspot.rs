@@ -8,7 +8,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Secret;
+use super::Token;
 use crate::error::Result;
 use crate::mask::Masks;
 use crate::mode::{Disposition, FullLoad, KeyedLoad, Mode};
@@ -23,7 +23,7 @@ pub struct HubSpotSource {
     /// The address of the API.
     pub base_url: String,
     /// The token of a private app or a service key.
-    pub token: Secret,
+    pub token: Token,
     /// Which paths of the API are asked.
     pub api_version: ApiVersion,
 }

@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 
 use crate::error::Result;
 pub use crate::evolution::SchemaContract;
+use crate::layout::Layout;
 use crate::mask::Masks;
 use crate::mode::{Changes, Disposition, Mode};
 use crate::names::{StreamName, hex};
@@ -21,7 +22,9 @@ pub mod document;
 pub mod environment;
 pub mod expansion;
 pub mod hubspot;
+pub mod metrics;
 pub mod model;
+pub mod notify;
 pub mod postgres;
 pub mod report;
 pub mod resolve;
@@ -34,11 +37,13 @@ mod units;
 pub use document::Document;
 pub use expansion::Expansion;
 pub use hubspot::{HubSpotObject, HubSpotSource};
+pub use metrics::Metrics;
 pub use model::{NullCursor, Reader};
+pub use notify::{NoticeFormat, Notify, Occasion};
 pub use postgres::{PostgresChanges, PostgresRows, PostgresSource, PostgresUrl, RowsRead};
 pub use report::{Language, Report};
 pub use resolve::Selection;
-pub use secret_command::SecretCommand;
+pub use secret_command::{SecretCommand, Token};
 pub use units::duration;
 
 /// A pipeline, ready to run: its names are looked up, its variables expanded, its paths absolute, and its keys checked.
@@ -64,6 +69,10 @@ pub struct Pipeline {
     pub report: Option<Report>,
     /// What became of entries with `tables`.
     pub expansion: Expansion,
+    /// Who is told when runs fail, if the configuration says.
+    pub notify: Option<Notify>,
+    /// Where metrics are had, if the configuration says.
+    pub metrics: Option<Metrics>,
 }
 
 /// Where a pipeline's models are, and what they are made of.
@@ -152,10 +161,12 @@ pub struct Lake {
 }
 
 /// An engine that writes a lake's rows elsewhere.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Engine {
     /// Its address, as Spark Connect writes it: it may have a token.
     pub url: Secret,
+    /// What prints its token, where the address has none.
+    pub token: Option<SecretCommand>,
     /// What it calls the catalog, where not as the destination is called.
     pub catalog: Option<String>,
 }
@@ -183,7 +194,7 @@ pub enum CatalogAccess {
     /// Nothing.
     Open,
     /// A bearer token.
-    Token(Secret),
+    Token(Token),
     /// Bearer tokens that are had for client credentials of OAuth2.
     Credential {
         /// The client's id.
@@ -235,6 +246,8 @@ pub struct Stream {
     pub table: String,
     /// Which changes of the source's schema are allowed.
     pub contract: SchemaContract,
+    /// How its table is laid out, where the destination has a choice.
+    pub layout: Layout,
     /// How its columns are called in the destination.
     pub renames: Renames,
     /// What is run at the destination with each load.
@@ -347,6 +360,7 @@ impl Stream {
             from,
             table,
             contract: _,
+            layout: _,
             renames,
             hooks: _,
         } = self;

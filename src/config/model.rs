@@ -9,7 +9,10 @@ use serde::de::{self, MapAccess, Visitor, value::MapAccessDeserializer};
 use serde_json::{Value, json};
 
 use super::hubspot::ApiVersion;
+use super::metrics::MetricsConfig;
+use super::notify::NotifyConfig;
 use super::report::ReportConfig;
+use super::units::{duration_pattern, size_pattern};
 use crate::evolution::SchemaContract;
 use crate::mode::{Deletes, Disposition, Mode};
 use crate::names::StreamName;
@@ -38,6 +41,12 @@ pub struct Config {
     /// The report page that is made of what the destination has.
     #[serde(default)]
     pub report: Option<ReportConfig>,
+    /// Who is told when runs fail.
+    #[serde(default)]
+    pub notify: Option<NotifyConfig>,
+    /// Metrics for Prometheus.
+    #[serde(default)]
+    pub metrics: Option<MetricsConfig>,
 }
 
 /// Tables and views that are made of the streams' tables in the destination, after the loads of a run.
@@ -123,6 +132,9 @@ pub struct DestinationConfig {
     /// Iceberg: a bearer token, instead of `credential`.
     #[serde(default)]
     pub token: Option<String>,
+    /// Iceberg: a shell command that prints the bearer token, instead of `token`. It is run again when that expires.
+    #[serde(default)]
+    pub token_command: Option<String>,
     /// Iceberg: where tokens are had for `credential`. Default: the catalog's own `/v1/oauth/tokens`.
     #[serde(default)]
     pub oauth2_uri: Option<String>,
@@ -133,10 +145,13 @@ pub struct DestinationConfig {
     /// clear.
     #[serde(default)]
     pub insecure_http: Option<bool>,
-    /// Iceberg: who writes the rows: "duckdb" (default), within acequia itself; or the address of a Sail that speaks
-    /// Spark Connect, as in `sc://sail.example.com:50051/;use_ssl=true;token=${SAIL_TOKEN}`.
+    /// Iceberg: who writes the rows: "duckdb" (default), within acequia itself; or the address of a Spark or Sail that
+    /// speaks Spark Connect, as in `sc://spark.example.com:15002/;use_ssl=true;token=${SPARK_TOKEN}`.
     #[serde(default)]
     pub engine: Option<String>,
+    /// Iceberg, with an engine elsewhere: a shell command that prints the engine's token, instead of `token` in `engine`.
+    #[serde(default)]
+    pub engine_token_command: Option<String>,
     /// Iceberg, with an engine elsewhere: what the engine calls the catalog. Default: the destination's name.
     #[serde(default)]
     pub engine_catalog: Option<String>,
@@ -188,6 +203,9 @@ pub struct SourceConfig {
     /// HubSpot: the token of a private app or a service key, as in `"${HUBSPOT_TOKEN}"`.
     #[serde(default)]
     pub token: Option<String>,
+    /// HubSpot: a shell command that prints the token, instead of `token`. It is run again when that expires.
+    #[serde(default)]
+    pub token_command: Option<String>,
     /// HubSpot: the API's address. Default: `https://api.hubapi.com`.
     #[serde(default)]
     pub base_url: Option<String>,
@@ -349,6 +367,13 @@ pub struct StreamConfig {
     /// tables' names, as in "{schema}_{table}". Default: "{table}".
     #[serde(default)]
     pub destination_table: Option<String>,
+    /// Iceberg: by what a table is partitioned when it is made, as in `["bucket(16, id)", "day(created_at)"]`.
+    #[serde(default)]
+    pub partition_by: Vec<String>,
+    /// Iceberg, with an engine elsewhere: in which order the files of a table keep rows, given to it when it is made, as in
+    /// `["id", "created_at desc"]`.
+    #[serde(default)]
+    pub sort_by: Vec<String>,
     /// How many connections read a large table at once. Default: the number of processors, 4 at most.
     #[serde(default)]
     pub parallel: Option<NonZeroUsize>,
@@ -457,17 +482,6 @@ impl Columns {
     }
 }
 
-/// The pattern of a duration or a variable.
-fn duration_pattern(schema: &mut Schema) {
-    schema.insert("pattern".to_owned(), r"^\s*\d+\s*[smhd]\s*$|\$\{".into());
-}
-
-/// The pattern of a size or a variable.
-fn size_pattern(schema: &mut Schema) {
-    let pattern = r"^\s*\d+\s*([bB]|[kKmMgGtT]([iI]?[bB]))?\s*$|\$\{";
-    schema.insert("pattern".to_owned(), pattern.into());
-}
-
 /// Each kind of destination requires a key of its own.
 fn destination_keys(schema: &mut Schema) {
     let keys = [
@@ -481,7 +495,15 @@ fn destination_keys(schema: &mut Schema) {
 
 /// Each kind of source requires a key of its own.
 fn source_keys(schema: &mut Schema) {
-    require_by_kind(schema, &[("postgres", "url"), ("hubspot", "token")]);
+    require_by_kind(schema, &[("postgres", "url")]);
+    let either = ["token", "token_command"].map(|key| json!({"required": [key]}));
+    let hubspot = json!({
+        "if": {"properties": {"kind": {"const": "hubspot"}}},
+        "then": {"oneOf": either},
+    });
+    if let Some(Value::Array(rules)) = schema.get_mut("allOf") {
+        rules.push(hubspot);
+    }
 }
 
 fn require_by_kind(schema: &mut Schema, keys: &[(&str, &str)]) {

@@ -1,26 +1,19 @@
 //! A secret that a command prints: a token of a cloud's IAM, or what a vault keeps.
 
 use std::fmt;
-use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use super::Secret;
 use crate::error::{Error, Result};
+use crate::shell;
 
 /// How long what the command printed is used for new connections. Tokens for Amazon RDS, which expire soonest, last 15 minutes.
 const FRESH: Duration = Duration::from_mins(5);
 /// How long the command may take.
 const PATIENCE: Duration = Duration::from_mins(1);
-/// How often it is looked whether it has ended.
-const PAUSE: Duration = Duration::from_millis(10);
-/// The most that is read of what it prints, in bytes.
-const LARGEST: u64 = 64 << 10;
-/// The most that is told of what it said on standard error, in characters.
-const MOST_SAID: usize = 300;
 
 /// A command that prints a secret. It runs when the secret is needed, and again when that may have expired.
 #[derive(Clone)]
@@ -37,15 +30,9 @@ struct Inner {
 impl SecretCommand {
     /// A line for the system's shell, which runs in that folder. `place` is its key in the configuration, for messages.
     pub fn new(line: &str, folder: &Path, place: &str) -> Self {
-        // The parent of a file's bare name is an empty path, which is no folder to the system.
-        let here = folder.as_os_str().is_empty();
         Self(Arc::new(Inner {
             line: line.to_owned(),
-            folder: if here {
-                PathBuf::from(".")
-            } else {
-                folder.to_owned()
-            },
+            folder: folder.to_owned(),
             place: place.to_owned(),
             printed: Mutex::new(None),
         }))
@@ -101,22 +88,25 @@ impl SecretCommand {
     }
 
     fn run(&self) -> Result<Secret, Failure> {
-        let mut child = shell(&self.0.line)
-            .current_dir(&self.0.folder)
+        let mut child = shell::command(&self.0.line, &self.0.folder)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .map_err(|error| Failure::of("it cannot be started", error.to_string()))?;
-        let (stdout, stderr) = (read(child.stdout.take()), read(child.stderr.take()));
-        let status = wait(&mut child)?;
+        let (stdout, stderr) = (
+            shell::read(child.stdout.take()),
+            shell::read(child.stderr.take()),
+        );
+        let status =
+            shell::wait(&mut child, PATIENCE).map_err(|what| Failure::of(what, String::new()))?;
         // What it has started in the background may hold its output open.
         let output =
             |read: mpsc::Receiver<Vec<u8>>| read.recv_timeout(PATIENCE).unwrap_or_default();
         if !status.success() {
             return Err(Failure::of(
                 format!("it ended with {status}"),
-                last_line(&output(stderr)),
+                shell::last_line(&output(stderr)),
             ));
         }
         let text = String::from_utf8(output(stdout))
@@ -132,58 +122,37 @@ impl SecretCommand {
     }
 }
 
-#[cfg(not(windows))]
-fn shell(line: &str) -> Command {
-    let mut shell = Command::new("sh");
-    shell.arg("-c").arg(line);
-    shell
+/// A token: as it is written, or as a command prints it.
+#[derive(Debug, Clone)]
+pub enum Token {
+    /// As it is written.
+    Given(Secret),
+    /// What the command prints.
+    Printed(SecretCommand),
 }
 
-#[cfg(windows)]
-fn shell(line: &str) -> Command {
-    let mut shell = Command::new("cmd");
-    shell.arg("/C").arg(line);
-    shell
-}
-
-/// Reads on a thread of its own, so that neither of two pipes fills.
-fn read(pipe: Option<impl Read + Send + 'static>) -> mpsc::Receiver<Vec<u8>> {
-    let (sender, receiver) = mpsc::channel();
-    thread::spawn(move || {
-        let mut bytes = Vec::new();
-        if let Some(pipe) = pipe {
-            let _ = pipe.take(LARGEST).read_to_end(&mut bytes);
-        }
-        let _ = sender.send(bytes);
-    });
-    receiver
-}
-
-fn wait(child: &mut Child) -> Result<ExitStatus, Failure> {
-    let began = Instant::now();
-    loop {
-        match child.try_wait() {
-            Ok(Some(status)) => return Ok(status),
-            Ok(None) if began.elapsed() < PATIENCE => thread::sleep(PAUSE),
-            Ok(None) => {
-                let _ = child.kill();
-                let _ = child.wait();
-                let what = format!("it did not end within {} s", PATIENCE.as_secs());
-                return Err(Failure::of(what, String::new()));
-            }
-            Err(error) => return Err(Failure::of("it cannot be waited for", error.to_string())),
+impl Token {
+    /// The token to show now.
+    ///
+    /// # Errors
+    /// As [`SecretCommand::secret`].
+    pub async fn current(&self) -> Result<Secret> {
+        match self {
+            Self::Given(token) => Ok(token.clone()),
+            Self::Printed(command) => command.secret_elsewhere().await,
         }
     }
-}
 
-fn last_line(said: &[u8]) -> String {
-    let said = String::from_utf8_lossy(said);
-    let line = said.lines().rev().find(|line| !line.trim().is_empty());
-    line.unwrap_or_default()
-        .trim()
-        .chars()
-        .take(MOST_SAID)
-        .collect()
+    /// Notes that a token was refused. Returns whether another may be had.
+    pub fn refused(&self, token: &Secret) -> bool {
+        match self {
+            Self::Given(_) => false,
+            Self::Printed(command) => {
+                command.forget(token);
+                true
+            }
+        }
+    }
 }
 
 /// Why there is no secret.

@@ -6,7 +6,7 @@ use url::{Host, Url};
 
 use super::hubspot::{ApiVersion, BASE_URL};
 use super::postgres::Replication;
-use super::{HubSpotSource, PostgresSource, PostgresUrl, Reader, Secret, Source};
+use super::{HubSpotSource, PostgresSource, PostgresUrl, Reader, Secret, Source, Token};
 use crate::error::{Error, Result};
 
 /// A source, and what a configuration says of it.
@@ -105,7 +105,7 @@ impl SourceAddress {
         Ok(Self {
             source: Source::HubSpot(Arc::new(HubSpotSource {
                 base_url: base_url.clone().unwrap_or_else(|| BASE_URL.to_owned()),
-                token: Secret::new(&token),
+                token: Token::Given(Secret::new(&token)),
                 api_version: ApiVersion::default(),
             })),
             name: "hubspot".to_owned(),

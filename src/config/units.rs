@@ -1,6 +1,7 @@
 //! Sizes and durations as people write them. No I/O.
 
 use chrono::TimeDelta;
+use schemars::Schema;
 
 /// Parses a size in bytes: `256MB` (powers of 1000), `1GiB` (powers of 1024), `4096`.
 pub(crate) fn size(text: &str) -> Option<u64> {
@@ -41,6 +42,17 @@ fn split(text: &str) -> Option<(u64, &str)> {
         .unwrap_or(text.len());
     let (number, unit) = text.split_at(end);
     Some((number.parse().ok()?, unit.trim_start()))
+}
+
+/// The pattern of a duration or a variable.
+pub(super) fn duration_pattern(schema: &mut Schema) {
+    schema.insert("pattern".to_owned(), r"^\s*\d+\s*[smhd]\s*$|\$\{".into());
+}
+
+/// The pattern of a size or a variable.
+pub(super) fn size_pattern(schema: &mut Schema) {
+    let pattern = r"^\s*\d+\s*([bB]|[kKmMgGtT]([iI]?[bB]))?\s*$|\$\{";
+    schema.insert("pattern".to_owned(), pattern.into());
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -12,11 +13,15 @@ use serde_json::value::RawValue;
 use crate::error::{Error, Result};
 use crate::evolution::{SchemaContract, TableSchema};
 use crate::landing::manifest::Manifest;
+use crate::layout::Layout;
 use crate::mode::Disposition;
 use crate::models::report::ModelsReport;
 use crate::models::{ModelWork, ModelsView};
-use crate::names::{DestinationId, LoadId, StreamName};
+use crate::names::{DestinationId, LoadId, RunId, StreamName};
 use crate::position::Position;
+use crate::runs::RunRecord;
+use crate::schema::Column;
+use crate::verify::report::Verification;
 
 #[cfg(test)]
 pub(crate) mod conformance;
@@ -148,6 +153,18 @@ pub trait Destination: Send {
     /// nothing was changed.
     fn advance(&mut self, stream: &StreamName, before: &Position, after: &Position) -> Result<()>;
 
+    /// Keeps runs, each in place of one of its id, and the newest [`KEPT`](crate::runs::KEPT) of all, about.
+    ///
+    /// # Errors
+    /// [`crate::Error::Destination`] if they cannot be kept; [`crate::Error::Interrupted`]. In both cases nothing was changed.
+    fn keep_runs(&mut self, runs: &[RunRecord]) -> Result<()>;
+
+    /// At most so many of the runs that were kept, newest first: those that began before another one, or the newest.
+    ///
+    /// # Errors
+    /// [`crate::Error::Destination`] if they cannot be read, or are not what this version writes.
+    fn runs(&mut self, before: Option<&RunId>, most: usize) -> Result<Vec<RunRecord>>;
+
     /// Does what is done once a run rather than once a load, before the destination is closed. If it is not called, nothing
     /// is lost.
     fn finish(&mut self) {}
@@ -158,6 +175,30 @@ pub trait Destination: Send {
     /// # Errors
     /// [`crate::Error::Destination`] if there is no such table.
     fn live_ids(&mut self, table: &str, disposition: Disposition) -> Result<Vec<String>>;
+
+    /// Hands over the rows of a stream's table, in any order and in batches of bounded size: each column in its type's form in
+    /// Arrow, whatever the table keeps it as. `each` must not ask the destination anything.
+    ///
+    /// # Errors
+    /// [`crate::Error::Destination`] if there is no such table or column, a column is of another type, or the destination
+    /// fails; the error of `each`; [`crate::Error::Interrupted`].
+    fn read_rows(
+        &mut self,
+        rows: &TableRows,
+        each: &mut dyn FnMut(RecordBatch) -> Result<()>,
+    ) -> Result<()>;
+
+    /// Whether it tells -0.0 from 0.0; else it keeps 0.0.
+    fn keeps_sign_of_zero(&self) -> bool {
+        true
+    }
+
+    /// Adds a row to the table of verifications, which is made if it is missing: `_acequia_verifications`, and in a lake
+    /// `acequia_verifications`.
+    ///
+    /// # Errors
+    /// [`crate::Error::Destination`] if the destination fails.
+    fn note_verification(&mut self, verification: &Verification) -> Result<()>;
 
     /// The rows that a query returns, in its order, each a JSON object whose keys are the query's columns. The query is one
     /// SELECT and cannot write. Unqualified names in it are those of the schema `models`, if it is given, and then those of
@@ -200,6 +241,28 @@ pub trait Destination: Send {
 fn no_models() -> Error {
     Error::config("models are not built in an Iceberg lake")
         .remedy("name a destination of the kind duckdb or postgres with --destination")
+}
+
+/// Rows of a stream's table.
+#[derive(Debug, Clone)]
+pub struct TableRows {
+    /// The table's name.
+    pub table: String,
+    /// The columns to hand over, with the types that the ledger has of them.
+    pub columns: Vec<Column>,
+    /// Which rows.
+    pub living: Living,
+}
+
+/// Which rows of a table count as rows of the source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Living {
+    /// All.
+    All,
+    /// Those that are not marked as deleted.
+    NotDeleted,
+    /// Of versions, the current ones.
+    Current,
 }
 
 /// The state of a stream, as `_acequia_state` keeps it.
@@ -285,6 +348,8 @@ pub struct StagedLoad {
     pub parts: Parts,
     /// Which changes of the source's schema the stream allows.
     pub contract: SchemaContract,
+    /// How a table that is made is laid out.
+    pub layout: Layout,
     /// Statements that are run before the load, in its transaction.
     pub pre_sql: Vec<String>,
     /// Statements that are run after the load, in its transaction.

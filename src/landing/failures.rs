@@ -11,18 +11,14 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use object_store::path::Path;
-use object_store::{ObjectStoreExt, PutPayload};
 use serde::{Deserialize, Serialize};
 
 use super::Landing;
-use super::folder::Found;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::names::StreamName;
 
 /// No stream can have this name.
 const FAILED: &str = "_acequia_failed";
-/// The largest size of such a file, in bytes.
-const MAX_FAILURE: u64 = 1 << 20;
 /// How many characters of an error are stored at most.
 const MAX_ERROR: usize = 16_384;
 
@@ -69,24 +65,12 @@ impl Landing {
             let Some(Ok(stream)) = stream else {
                 continue;
             };
-            if let Some(failure) = self.failure(&place.clone().join(file.as_str())).await? {
+            let path = place.clone().join(file.as_str());
+            if let Some(failure) = self.own_file::<Failure>(&path).await? {
                 failures.insert(stream, failure);
             }
         }
         Ok(failures)
-    }
-
-    async fn failure(&self, path: &Path) -> Result<Option<Failure>> {
-        let found = match self.store.get(path).await {
-            Ok(found) if found.meta.size <= MAX_FAILURE => found,
-            Ok(_) | Err(object_store::Error::NotFound { .. }) => return Ok(None),
-            Err(error) => return Err(self.fault("cannot read", path, error)),
-        };
-        let bytes = found
-            .bytes()
-            .await
-            .map_err(|error| self.fault("cannot read", path, error))?;
-        Ok(serde_json::from_slice(&bytes).ok())
     }
 
     /// Stores the failure of a stream's last run, or removes it if the run succeeded.
@@ -101,35 +85,10 @@ impl Landing {
         failure: Option<&Failure>,
     ) -> Result<()> {
         let path = place(pipeline, destination).join(format!("{stream}.json"));
-        self.refuse_links(&path)?;
-        let Some(failure) = failure else {
-            return match self.store.delete(&path).await {
-                Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
-                Err(error) => Err(self.fault("cannot remove", &path, error)),
-            };
-        };
-        let bytes = serde_json::to_vec_pretty(failure)
-            .map_err(|error| Error::internal("cannot write a failure as JSON").cause(error))?;
-        self.store
-            .put(&path, PutPayload::from(bytes))
-            .await
-            .map(drop)
-            .map_err(|error| self.fault("cannot write", &path, error))
-    }
-
-    /// The names of the files in a folder.
-    async fn names_in(&self, place: &Path) -> Result<Vec<String>> {
-        if let Some(folder) = &self.folder {
-            self.refuse_links(place)?;
-            let entries = folder
-                .entries(place)
-                .map_err(|error| self.unread(place, error))?;
-            let file = |(name, found)| matches!(found, Found::File(_)).then_some(name);
-            return Ok(entries.into_iter().filter_map(file).collect());
+        match failure {
+            Some(failure) => self.put_own_file(&path, failure).await,
+            None => self.remove_own_file(&path).await,
         }
-        let files = self.files(place).await?;
-        let name = |path: &Path| path.filename().map(str::to_owned);
-        Ok(files.iter().filter_map(name).collect())
     }
 }
 

@@ -32,12 +32,15 @@ pub(crate) mod inventory;
 pub(crate) mod lease;
 pub(crate) mod lineage;
 pub mod manifest;
+mod own_file;
 pub(crate) mod part;
 mod parts;
 mod probe;
 mod process;
+pub mod runs;
 pub(crate) mod slot;
 mod tables;
+pub mod told;
 pub(crate) mod writer;
 
 use folder::{Folder, Found};

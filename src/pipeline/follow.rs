@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::names::StreamName;
+
 /// A function that is called with the events of a run that follows.
 #[derive(Clone)]
 pub struct FollowObserver(pub(super) Arc<dyn Fn(&FollowEvent) + Send + Sync>);
@@ -11,6 +13,18 @@ impl FollowObserver {
     /// Creates an observer that calls `told`.
     pub fn new(told: impl Fn(&FollowEvent) + Send + Sync + 'static) -> Self {
         Self(Arc::new(told))
+    }
+
+    /// An observer that writes a connection which is lost, and found again, to the log.
+    pub(super) fn of_the_log() -> Self {
+        Self::new(|event| match event {
+            FollowEvent::Broken { wait } => tracing::warn!(
+                "the connection to the source was lost; trying again in {} s",
+                wait.as_secs()
+            ),
+            FollowEvent::Connected => tracing::warn!("connected to the source again"),
+            _ => {}
+        })
     }
 }
 
@@ -32,6 +46,13 @@ pub enum FollowEvent {
     },
     /// The run has connected again.
     Connected,
+    /// A stream failed, and is followed no more; the others are.
+    Failed {
+        /// The stream.
+        stream: StreamName,
+        /// The error, with its causes and the remedy.
+        error: String,
+    },
     /// A batch was loaded.
     Batch {
         /// The number of changes in the batch.

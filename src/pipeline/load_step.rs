@@ -10,6 +10,7 @@ use crate::error::Result;
 use crate::evolution::SchemaContract;
 use crate::landing::manifest::Manifest;
 use crate::landing::{Landing, LoadAddress};
+use crate::layout::Layout;
 use crate::progress::{Counters, Phase};
 
 /// What is needed to apply a load.
@@ -18,6 +19,7 @@ pub(super) struct LoadStep {
     pub(super) loader: Loader,
     /// Which changes of the source's schema the stream allows.
     pub(super) contract: SchemaContract,
+    pub(super) layout: Layout,
     /// What is run at the destination with each load.
     pub(super) hooks: Hooks,
     pub(super) counters: Counters,
@@ -51,6 +53,7 @@ impl LoadStep {
             manifest,
             parts,
             contract: self.contract,
+            layout: self.layout.clone(),
             pre_sql: self.hooks.pre_sql.clone(),
             post_sql: self.hooks.post_sql.clone(),
         };

@@ -3,7 +3,7 @@
 //! `stream` is the path of one stream; `replication` has what streams of changes share on it. A run begins with `recovery`
 //! and ends with `prune` and `record`. `load_step` loads a landed load into the destination, and `loader` is the
 //! destination's thread; `models` are built of what was loaded. `replay` loads from the landing area alone; `check`, `plan`, `status` and `landed_loads` only
-//! read; `report` says what a run did.
+//! read; `report` says what a run did; `verify` compares tables with their sources.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
@@ -19,6 +19,8 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{self, Pipeline, PostgresChanges, StreamSource};
 use crate::error::{Error, Result};
 use crate::landing::Landing;
+use crate::metrics::endpoint::Endpoint;
+use crate::metrics::exposition::Samples;
 use crate::source::Source;
 use crate::source::postgres::Postgres;
 
@@ -30,7 +32,9 @@ pub mod landed_loads;
 pub mod live_page;
 mod load_step;
 mod loader;
+mod metrics;
 pub mod models;
+mod notices;
 pub mod page;
 pub mod plan;
 pub mod prune;
@@ -41,6 +45,8 @@ mod recovery;
 pub mod replay;
 mod replication;
 pub mod report;
+mod retry;
+pub mod runs;
 mod shape_step;
 mod slot_owner;
 pub mod status;
@@ -48,18 +54,24 @@ mod stream;
 mod stream_task;
 pub mod tables;
 pub mod teardown;
+pub mod verify;
 mod wait;
+mod watch;
 
 use crate::progress::Progress;
 pub use follow::{FollowEvent, FollowObserver};
 use loader::Loader;
+use metrics::Measured;
 use models::ModelsStep;
+use notices::Notices;
+pub use notices::notice_of_configuration;
 use page::PageStep;
 use record::Record;
 use replication::ReplicationRun;
 use report::{RunReport, StreamReport};
 use stream::StreamRun;
 use wait::{GRACE, given_up_after_a_stop};
+use watch::Watch;
 
 /// The options of a run.
 #[derive(Debug, Clone)]
@@ -108,10 +120,52 @@ pub async fn run(pipeline: Pipeline, options: RunOptions) -> Result<RunReport> {
     if pipeline.models.is_some() && options.models {
         models::refuse_lake(&pipeline)?;
     }
-    let landing = open_landing(&pipeline)?;
-    let record = Record::of(&pipeline, &landing);
-    let ended = run_streams(pipeline, options, landing).await;
+    let landing = match open_landing(&pipeline) {
+        Ok(landing) => landing,
+        Err(error) => {
+            if let Some(notices) = Notices::of(&pipeline, None, None) {
+                let failed =
+                    |stream: &config::Stream| (stream.name.to_string(), Some(error.report()));
+                let found = pipeline.streams.iter().map(failed).collect();
+                notices.settle(&found).await;
+            }
+            return Err(error);
+        }
+    };
+    let follows = options.follow.is_some();
+    let record = Record::of(&pipeline, &landing, follows);
+    let notices = Notices::of(&pipeline, Some(&landing), Some(record.run_id()));
+    let watch = follows.then(|| Arc::new(Watch::default()));
+    let measured = Measured::of(&pipeline);
+    let metrics = pipeline.metrics.clone();
+    let endpoint = match metrics.as_ref().and_then(|metrics| metrics.listen) {
+        Some(address) if follows => Some(Endpoint::bind(address).await?),
+        _ => None,
+    };
+    let progress = options.progress.clone();
+    let running = run_streams(pipeline, options, landing, &record, watch.as_ref());
+    let mut ended = match &watch {
+        Some(watch) => {
+            let running = watch.beside(&record, notices.as_ref(), running);
+            let (watch, measured) = (Arc::clone(watch), measured.clone());
+            let measure = move || measured.now(&watch, &progress);
+            Box::pin(answering(endpoint, measure, running)).await
+        }
+        None => Box::pin(running).await,
+    };
+    if let Some(path) = metrics.and_then(|metrics| metrics.textfile) {
+        measured.write(&ended, &path);
+    }
+    if let Err(error) = &ended {
+        record.keep_failed(error).await;
+    }
     record.note(&ended).await;
+    if let Some(notices) = &notices {
+        let told = notices.settle(&record.found(&ended)).await;
+        if let Ok(report) = &mut ended {
+            report.notices = told;
+        }
+    }
     ended
 }
 
@@ -119,17 +173,15 @@ async fn run_streams(
     pipeline: Pipeline,
     options: RunOptions,
     landing: Landing,
+    record: &Record,
+    watch: Option<&Arc<Watch>>,
 ) -> Result<RunReport> {
     let began = Instant::now();
     let opened = Loader::open(&pipeline, &landing, &options.interrupt);
     let (loader, warnings) = opened.await?;
     tables::note(&pipeline, &landing).await?;
-    let states = given_up_after_a_stop(
-        &options.interrupt,
-        GRACE,
-        loader.call(|destination| destination.states()),
-    )
-    .await?;
+    let asked = loader.call(|destination| destination.states());
+    let states = given_up_after_a_stop(&options.interrupt, GRACE, asked).await?;
     let models = ModelsStep::of(&pipeline, &options, &loader).map(Arc::new);
     let pipeline = Arc::new(pipeline);
     let page = PageStep::of(&pipeline, &landing, &loader, &options.interrupt).map(Arc::new);
@@ -164,7 +216,7 @@ async fn run_streams(
         .filter(|source| !by_source.contains_key(source))
         .collect();
     let mut work: Vec<BoxFuture<'_, Vec<(usize, StreamReport)>>> = Vec::new();
-    for runs in by_source.into_values() {
+    for (name, runs) in by_source {
         let Some((_, changes, _)) = runs.first() else {
             continue;
         };
@@ -179,7 +231,7 @@ async fn run_streams(
             streams,
             loader: loader.clone(),
             jobs: options.jobs.get(),
-            follow: options.follow.clone(),
+            follow: observer(options.follow.as_ref(), watch, name, &pipeline),
             models: models.clone(),
             page: page.clone(),
             stop: options.interrupt.child_token(),
@@ -189,9 +241,9 @@ async fn run_streams(
         }));
     }
     for (place, run) in alone {
-        work.push(Box::pin(
-            async move { vec![(place, Box::pin(run.run()).await)] },
-        ));
+        work.push(Box::pin(async move {
+            vec![(place, run_alone(run, watch).await)]
+        }));
     }
     let working = stream_of(work)
         .buffer_unordered(options.jobs.get())
@@ -206,19 +258,21 @@ async fn run_streams(
     make_of_loads(models.as_deref(), page.as_deref()).await;
     let ended = !options.interrupt.is_cancelled();
     if let Some(retention) = pipeline.retention.filter(|_| ended) {
-        for (_, report) in &mut reports {
-            prune_after(&pipeline, retention, &landing, &loader, report).await;
-        }
+        let reports = reports.iter_mut().map(|(_, report)| report);
+        prune_after(&pipeline, retention, &landing, &loader, reports).await;
     }
-    loader.release().await?;
-    Ok(RunReport {
+    let report = RunReport {
         pipeline: pipeline.name.clone(),
         destination: pipeline.destination.name.clone(),
         streams: reports.into_iter().map(|(_, report)| report).collect(),
         models: models.and_then(|models| models.last()),
         page: page.and_then(|page| page.last()),
+        notices: Vec::new(),
         seconds: began.elapsed().as_secs_f64(),
-    })
+    };
+    record.keep(&report, &loader, &options.interrupt).await;
+    loader.release().await?;
+    Ok(report)
 }
 
 /// What is made of the destination's rows once the streams are loaded: the models, then the page, which may show them.
@@ -300,15 +354,64 @@ async fn prune_after(
     retention: TimeDelta,
     landing: &Landing,
     loader: &Loader,
-    report: &mut StreamReport,
+    reports: impl Iterator<Item = &mut StreamReport>,
 ) {
-    let stream = &report.stream;
-    if let Err(error) = prune::after_run(&pipeline.name, stream, landing, loader, retention).await {
-        report.warnings.push(format!(
-            "loads past their retention could not be removed: {}",
-            error.report()
-        ));
+    for report in reports {
+        let stream = &report.stream;
+        let pruned = prune::after_run(&pipeline.name, stream, landing, loader, retention).await;
+        if let Err(error) = pruned {
+            report.warnings.push(format!(
+                "loads past their retention could not be removed: {}",
+                error.report()
+            ));
+        }
     }
+}
+
+/// Does the work of a run, and beside it answers who asks for metrics.
+async fn answering<T>(
+    endpoint: Option<Endpoint>,
+    measure: impl Fn() -> Samples + Send + Sync + 'static,
+    work: impl Future<Output = T>,
+) -> T {
+    let Some(endpoint) = endpoint else {
+        return work.await;
+    };
+    let done = CancellationToken::new();
+    let working = async {
+        let ended = work.await;
+        done.cancel();
+        ended
+    };
+    let (ended, ()) = tokio::join!(working, endpoint.serve(&done, measure));
+    ended
+}
+
+/// Who is told of the events of a source's streams of changes, in a run that follows.
+fn observer(
+    user: Option<&FollowObserver>,
+    watch: Option<&Arc<Watch>>,
+    source: &str,
+    pipeline: &Pipeline,
+) -> Option<FollowObserver> {
+    let user = user?.clone();
+    let Some(watch) = watch else {
+        return Some(user);
+    };
+    let followed = pipeline.streams.iter().filter(|stream| {
+        stream.source == source && matches!(stream.from, StreamSource::Changes(_))
+    });
+    let names = followed.map(|stream| stream.name.clone());
+    Some(watch.observer(source, names.collect(), user))
+}
+
+/// Runs a stream that is not followed.
+async fn run_alone(run: StreamRun, watch: Option<&Arc<Watch>>) -> StreamReport {
+    let report = Box::pin(run.run()).await;
+    if let Some(watch) = watch {
+        watch.ended(&report);
+    }
+    report
 }
 
 fn open_landing(pipeline: &Pipeline) -> Result<Landing> {

@@ -1,15 +1,11 @@
 //! Following a source that restarts: the run connects again after a delay that grows with each failure.
 
-use std::time::Duration;
-
 use super::follow::{FollowEvent, FollowObserver};
 use super::replication::ReplicationRun;
+use super::retry::{Retries, broke_off};
 use super::stream_task::StreamTask;
 use crate::error::{Error, Result};
-use crate::source::postgres::replication::{Replication, is_broken};
-
-/// The delay before the first attempt, and the longest delay before a later one.
-const WAIT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+use crate::source::postgres::replication::Replication;
 
 impl ReplicationRun {
     /// Follows until the run is stopped; opens a new connection when one breaks.
@@ -19,6 +15,9 @@ impl ReplicationRun {
         tasks: &mut [StreamTask],
         told: &FollowObserver,
     ) -> Result<Replication> {
+        for task in tasks.iter_mut() {
+            task.tell_failure(told);
+        }
         (told.0)(&FollowEvent::CaughtUp);
         let mut followed = Ok(());
         loop {
@@ -26,25 +25,31 @@ impl ReplicationRun {
                 followed = self.follow(&mut replication, tasks, told).await;
             }
             let failures = tasks.iter().filter_map(|task| task.failure.as_ref());
-            let broken = failures.chain(followed.as_ref().err()).any(is_broken);
+            let broken = failures.chain(followed.as_ref().err()).any(broke_off);
             if !broken || self.stop.is_cancelled() {
                 return followed.map(|()| replication);
             }
             tracing::warn!("the connection to the source was lost");
             drop(replication);
-            replication = self.connect_again(tasks, told).await?;
+            replication = self
+                .connect_again(tasks, told, &mut Retries::endless())
+                .await?;
             followed = self.take_up(&mut replication, tasks).await;
         }
     }
 
-    /// Connects again, and prepares publication, slot and streams anew.
-    async fn connect_again(
+    /// Connects again, and prepares publication, slot and streams anew. Gives up with the last error where no attempts are left.
+    pub(super) async fn connect_again(
         &self,
         tasks: &mut [StreamTask],
         told: &FollowObserver,
+        retries: &mut Retries,
     ) -> Result<Replication> {
-        let mut wait = WAIT.0;
+        let mut last = broken_of(tasks);
         loop {
+            let Some(wait) = retries.next() else {
+                return Err(last.unwrap_or_else(lost));
+            };
             (told.0)(&FollowEvent::Broken { wait });
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
@@ -60,9 +65,9 @@ impl ReplicationRun {
                     (told.0)(&FollowEvent::Connected);
                     return Ok(replication);
                 }
-                Err(error) if is_broken(&error) => {
+                Err(error) if broke_off(&error) => {
                     tracing::info!(error = %error.report(), "the source cannot be read yet");
-                    wait = (wait * 2).min(WAIT.1);
+                    last = Some(error);
                 }
                 Err(error) => return Err(error),
             }
@@ -73,8 +78,10 @@ impl ReplicationRun {
     async fn recover(&self, tasks: &mut [StreamTask]) -> Result<()> {
         let mut states = self.loader.call(|destination| destination.states()).await?;
         for task in tasks {
-            if task.failure.as_ref().is_some_and(is_broken) {
+            if task.failure.as_ref().is_some_and(broke_off) {
                 task.failure = None;
+                task.report.retries += 1;
+                task.run.counters.begin_anew();
             }
             if task.failure.is_none() {
                 task.run.state = states.remove(&task.run.stream.name);
@@ -86,8 +93,22 @@ impl ReplicationRun {
     }
 
     /// Continues over a new connection. Streams that need a new snapshot take it first.
-    async fn take_up(&self, replication: &mut Replication, tasks: &mut [StreamTask]) -> Result<()> {
+    pub(super) async fn take_up(
+        &self,
+        replication: &mut Replication,
+        tasks: &mut [StreamTask],
+    ) -> Result<()> {
         self.take_snapshots(replication, tasks).await?;
         self.confirm(replication).await
     }
+}
+
+/// The error of a connection that broke.
+fn broken_of(tasks: &[StreamTask]) -> Option<Error> {
+    let mut failures = tasks.iter().filter_map(|task| task.failure.as_ref());
+    failures.rfind(|error| broke_off(error)).cloned()
+}
+
+fn lost() -> Error {
+    Error::source("the connection to the source was lost").remedy("run again")
 }

@@ -85,6 +85,7 @@ pub async fn replay(pipeline: Pipeline, options: ReplayOptions) -> Result<RunRep
                 loader: loader.clone(),
                 // The contract was checked when the loads were extracted.
                 contract: SchemaContract::Evolve,
+                layout: stream.layout.clone(),
                 hooks: stream.hooks.clone(),
                 counters: options.progress.add(&stream.name),
                 stop: options.interrupt.child_token(),
@@ -106,6 +107,7 @@ pub async fn replay(pipeline: Pipeline, options: ReplayOptions) -> Result<RunRep
         streams,
         models: None,
         page: None,
+        notices: Vec::new(),
         seconds: began.elapsed().as_secs_f64(),
     })
 }

@@ -21,6 +21,7 @@ use super::loader::Loader;
 use super::models::ModelsStep;
 use super::page::PageStep;
 use super::report::StreamReport;
+use super::retry::{Retries, broke_off};
 use super::slot_owner::Reader;
 use super::stream::{ATTEMPTS, Expected, Landed, StreamRun, gave_way};
 use super::stream_task::{Next, StreamTask, partitions_changed};
@@ -103,15 +104,54 @@ impl ReplicationRun {
         if tasks.iter().all(|task| task.failure.is_some()) {
             return Ok(());
         }
-        let what = waits_for_tables(tasks);
-        let mut replication = unless_stopped(&self.stop, what, self.open(tasks)).await?;
-        self.catch_up(&mut replication, tasks).await?;
-        self.take_snapshots(&mut replication, tasks).await?;
-        self.confirm(&mut replication).await?;
+        let mut replication = self.begin(tasks).await?;
         if let Some(told) = &self.follow {
             replication = self.follow_on(replication, tasks, told).await?;
         }
         replication.close().await
+    }
+
+    /// Brings the streams up to date. A source that breaks off is asked again a few times.
+    async fn begin(&self, tasks: &mut [StreamTask]) -> Result<Replication> {
+        let mut retries = Retries::new();
+        let mut replication = loop {
+            let what = waits_for_tables(tasks);
+            let error = match unless_stopped(&self.stop, what, self.open(tasks)).await {
+                Ok(replication) => break replication,
+                Err(error) => error,
+            };
+            if !retries.again(&error, "the source", &self.stop).await {
+                return Err(error);
+            }
+            for task in tasks.iter_mut() {
+                task.report.retries += 1;
+            }
+        };
+        retries.reached();
+        let told = self
+            .follow
+            .clone()
+            .unwrap_or_else(FollowObserver::of_the_log);
+        loop {
+            let begun = self.bring_up_to_date(&mut replication, tasks).await;
+            let failures = tasks.iter().filter_map(|task| task.failure.as_ref());
+            let broken = failures.chain(begun.as_ref().err()).any(broke_off);
+            if !broken || self.stop.is_cancelled() || retries.is_over() {
+                return begun.map(|()| replication);
+            }
+            drop(replication);
+            replication = self.connect_again(tasks, &told, &mut retries).await?;
+        }
+    }
+
+    async fn bring_up_to_date(
+        &self,
+        replication: &mut Replication,
+        tasks: &mut [StreamTask],
+    ) -> Result<()> {
+        self.catch_up(replication, tasks).await?;
+        self.take_snapshots(replication, tasks).await?;
+        self.confirm(replication).await
     }
 
     /// Connects, prepares publication and slot, and decides where each stream begins.
@@ -234,7 +274,7 @@ impl ReplicationRun {
 
     /// Reads the log once for the streams that have a position, and loads each. Returns a summary, if there was anything to
     /// read.
-    async fn read(
+    pub(super) async fn read(
         &self,
         replication: &mut Replication,
         tasks: &mut [StreamTask],
@@ -476,6 +516,9 @@ impl ReplicationRun {
             }
             self.take_snapshots(replication, tasks).await?;
             self.confirm(replication).await?;
+            for task in tasks.iter_mut() {
+                task.tell_failure(told);
+            }
             if let Some(ReadSummary {
                 changes,
                 commit: Some(commit),
@@ -568,7 +611,7 @@ fn waits_for_tables(tasks: &[StreamTask]) -> String {
 }
 
 /// A summary of one reading of the log.
-struct ReadSummary {
+pub(super) struct ReadSummary {
     reached: Lsn,
     changes: u64,
     commit: Option<i64>,

@@ -2,13 +2,16 @@
 
 use std::path::PathBuf;
 
+use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use crate::error::Error;
 use crate::mode::Mode;
 use crate::models::report::ModelsReport;
 use crate::names::{LoadId, StreamName};
+use crate::notify::NoticeReport;
 use crate::position::Position;
+use crate::runs::{RunFailure, by_cause};
 
 /// The report of a run.
 #[derive(Debug, Clone, Serialize)]
@@ -24,6 +27,9 @@ pub struct RunReport {
     /// What became of the report page, if the configuration has one that is made after each run, and it was come to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub page: Option<PageReport>,
+    /// What became of the notices that were due.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notices: Vec<NoticeReport>,
     /// The wall time, in seconds.
     pub seconds: f64,
 }
@@ -78,12 +84,17 @@ pub struct StreamReport {
     pub position_after: Option<Position>,
     /// The wall time, in seconds.
     pub seconds: f64,
+    /// How often the stream was read again within the run, because its source broke off or somebody altered its table.
+    pub retries: u32,
     /// The error, with its causes and the remedy.
     pub error: Option<String>,
     /// The changes of the table's columns, which follow the source's.
     pub schema_changes: Vec<String>,
     /// Warnings: the stream succeeded, but people should know this.
     pub warnings: Vec<String>,
+    /// When it ended.
+    #[serde(skip)]
+    pub ended_at: DateTime<Utc>,
 }
 
 impl RunReport {
@@ -93,6 +104,29 @@ impl RunReport {
         streams.all(|stream| stream.status == Status::Ok)
             && self.models.as_ref().is_none_or(ModelsReport::is_ok)
             && self.page_error().is_none()
+    }
+
+    /// What failed, each cause once, with the streams that it stopped. What an interruption has skipped is not told.
+    pub fn failures(&self) -> Vec<RunFailure> {
+        let failed = self
+            .streams
+            .iter()
+            .filter(|stream| stream.status == Status::Failed);
+        by_cause(failed.map(|stream| {
+            let error = stream.error.as_deref().unwrap_or_default();
+            (stream.stream.as_str(), error)
+        }))
+    }
+
+    /// Why the models are not as they should be.
+    pub fn models_error(&self) -> Option<String> {
+        let models = self.models.as_ref().filter(|models| !models.is_ok())?;
+        let told: Vec<String> = models
+            .failed_tests()
+            .into_iter()
+            .chain(models.error.clone())
+            .collect();
+        Some(told.join("\n"))
     }
 
     /// Why the report page could not be made.
@@ -126,9 +160,11 @@ impl StreamReport {
             position_before: None,
             position_after: None,
             seconds: 0.0,
+            retries: 0,
             error: None,
             schema_changes: Vec::new(),
             warnings: Vec::new(),
+            ended_at: Utc::now(),
         }
     }
 

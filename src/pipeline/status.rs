@@ -3,18 +3,21 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::Serialize;
 
+use super::notices::Notices;
 use super::reading::reading;
 use super::recovery;
+use super::runs::{note_synced, synced, waiting};
 use crate::config::{self, Pipeline, Stream};
-use crate::destination::{LedgerRow, StreamState};
+use crate::destination::{Destination, LedgerRow, StreamState};
 use crate::error::{Error, Result};
 use crate::landing::Landing;
 use crate::landing::failures::Failure;
 use crate::mode::{Disposition, Mode};
 use crate::names::{DestinationId, LoadId, StreamName};
+use crate::notify::NoticeReport;
 use crate::position::Position;
 use crate::source::postgres::Postgres;
 use crate::source::postgres::replication::preflight;
@@ -40,6 +43,11 @@ pub struct StatusReport {
     pub left_behind: Vec<LeftStream>,
     /// The replication slots of the sources of streams of changes.
     pub slots: Vec<SlotStatus>,
+    /// How old streams may be, in seconds, if that was asked.
+    pub max_age_seconds: Option<i64>,
+    /// What became of the notices that were due.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notices: Vec<NoticeReport>,
 }
 
 /// What a stream has left behind that is no longer in the configuration.
@@ -54,9 +62,28 @@ pub struct LeftStream {
 }
 
 impl StatusReport {
-    /// Whether no stream's last run failed.
+    /// Whether no stream's last run failed, and none is older than it may be.
     pub fn is_ok(&self) -> bool {
-        self.streams.iter().all(|stream| stream.failure.is_none())
+        let is_well =
+            |stream: &StreamStatus| stream.failure.is_none() && stream.stale != Some(true);
+        self.streams.iter().all(is_well)
+    }
+
+    /// Notes which streams are older than they may be, and tells of them, and of those that are no longer, where the
+    /// configuration says so.
+    pub async fn check_ages(&mut self, pipeline: &Pipeline, allowed: TimeDelta) {
+        let now = Utc::now();
+        self.max_age_seconds = Some(allowed.num_seconds());
+        for stream in &mut self.streams {
+            let is_old = |synced: DateTime<Utc>| now - synced > allowed;
+            stream.stale = Some(stream.synced_at.is_none_or(is_old));
+        }
+        let landing = super::open_landing(pipeline).ok();
+        if let Some(notices) = Notices::of(pipeline, landing.as_ref(), None) {
+            let streams = self.streams.iter();
+            let ages = streams.map(|stream| (stream.stream.clone(), stream.synced_at));
+            self.notices = notices.settle_ages(&ages.collect(), allowed).await;
+        }
     }
 }
 
@@ -79,6 +106,11 @@ pub struct StreamStatus {
     pub deleted: u64,
     /// When the last load was committed.
     pub loaded_at: Option<DateTime<Utc>>,
+    /// When the stream was last brought up to date, by a run that succeeded, whether it loaded anything or not; of one that is
+    /// followed, when it was last seen to be.
+    pub synced_at: Option<DateTime<Utc>>,
+    /// Whether the stream is older than it may be. `None` if that was not asked.
+    pub stale: Option<bool>,
     /// The stream's position.
     pub position: Option<Position>,
     /// Landed loads that the next run applies.
@@ -130,25 +162,38 @@ pub(super) async fn look_at_streams(
     pipeline: &Pipeline,
     streams: Vec<StreamName>,
 ) -> Result<DestinationView> {
-    let looked = reading(pipeline, move |destination| {
-        let mut loaded = HashSet::new();
-        for stream in &streams {
-            loaded.extend(destination.loaded(stream)?);
-        }
-        Ok(DestinationView {
-            id: Some(destination.id().clone()),
-            states: destination.states()?,
-            last_loads: destination.last_loads()?,
-            loaded,
-        })
-    });
+    let looked = reading(pipeline, move |destination| view(destination, &streams));
     Ok(looked.await?.unwrap_or_default())
+}
+
+fn view<'a>(
+    destination: &mut dyn Destination,
+    streams: impl IntoIterator<Item = &'a StreamName>,
+) -> Result<DestinationView> {
+    let mut loaded = HashSet::new();
+    for stream in streams {
+        loaded.extend(destination.loaded(stream)?);
+    }
+    Ok(DestinationView {
+        id: Some(destination.id().clone()),
+        states: destination.states()?,
+        last_loads: destination.last_loads()?,
+        loaded,
+    })
 }
 
 /// The status of each stream of the pipeline. `every_stream` says that these are all streams of the configuration.
 pub async fn status(pipeline: &Pipeline, every_stream: bool) -> Result<StatusReport> {
-    let view = look_at_destination(pipeline).await?;
+    let names: BTreeSet<StreamName> = pipeline.streams.iter().map(|s| s.name.clone()).collect();
+    let looked = reading(pipeline, move |destination| {
+        let view = view(destination, &names)?;
+        Ok((view, synced(destination, &names)?))
+    });
+    let (view, mut synced) = looked.await?.unwrap_or_default();
     let landing = super::open_landing(pipeline)?;
+    for run in waiting(pipeline, &landing).await? {
+        note_synced(&mut synced, &run);
+    }
     let mut failures = landing
         .failures(&pipeline.name, &pipeline.destination.name)
         .await?;
@@ -165,6 +210,11 @@ pub async fn status(pipeline: &Pipeline, every_stream: bool) -> Result<StatusRep
             updated: last.map_or(0, |row| row.updated),
             deleted: last.map_or(0, |row| row.deleted),
             loaded_at: last.map(|row| row.loaded_at),
+            synced_at: synced
+                .get(&stream.name)
+                .copied()
+                .max(last.map(|row| row.loaded_at)),
+            stale: None,
             position: state.and_then(|state| state.position.as_ref().map(Position::brief)),
             pending: Vec::new(),
             set_aside: Vec::new(),
@@ -205,6 +255,8 @@ pub async fn status(pipeline: &Pipeline, every_stream: bool) -> Result<StatusRep
         path: pipeline.destination.target.file().map(Path::to_owned),
         streams,
         slots: Vec::new(),
+        max_age_seconds: None,
+        notices: Vec::new(),
     })
 }
 

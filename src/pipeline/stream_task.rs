@@ -3,7 +3,10 @@
 use std::collections::HashMap;
 use std::time::Instant;
 
+use super::follow::{FollowEvent, FollowObserver};
+use super::name_stream;
 use super::report::StreamReport;
+use super::retry::broke_off;
 use super::stream::{Landed, StreamRun, refuse_other_masks, refuse_other_names};
 use crate::config::PostgresChanges;
 use crate::error::{Error, Result};
@@ -24,6 +27,8 @@ pub(super) struct StreamTask {
     began: Instant,
     /// The error that stopped the stream.
     pub(super) failure: Option<Error>,
+    /// Whether the observer of a run that follows knows it.
+    is_told: bool,
     pub(super) table: Option<Table>,
     pub(super) next: Option<Next>,
 }
@@ -46,6 +51,7 @@ impl StreamTask {
             report,
             began: Instant::now(),
             failure: None,
+            is_told: false,
             table: None,
             next: None,
         }
@@ -62,6 +68,19 @@ impl StreamTask {
     pub(super) fn settle(&mut self, done: Result<()>) {
         if let Err(error) = done {
             self.failure.get_or_insert(error);
+        }
+    }
+
+    /// Tells the error that stopped the stream, once, unless it is that the source is away or the run was stopped.
+    pub(super) fn tell_failure(&mut self, told: &FollowObserver) {
+        let error = self.failure.as_ref();
+        let error = error.filter(|error| !broke_off(error) && !matches!(error, Error::Interrupted));
+        if let Some(error) = error.filter(|_| !self.is_told) {
+            (told.0)(&FollowEvent::Failed {
+                stream: self.run.stream.name.clone(),
+                error: name_stream(error.clone(), &self.run.stream).report(),
+            });
+            self.is_told = true;
         }
     }
 
@@ -137,7 +156,9 @@ impl StreamTask {
 
     pub(super) fn finish(self) -> StreamReport {
         let ended = self.failure.map_or(Ok(()), Err);
-        self.run.end(self.report, self.began, ended)
+        // What failed while the run followed did so before the stop.
+        let stopped = self.run.stop.is_cancelled() && !self.is_told;
+        self.run.end(self.report, self.began, ended, stopped)
     }
 }
 

@@ -326,7 +326,12 @@ impl Server {
     /// The error that a connection could not be made, with the remedy.
     fn refused(&self, error: tokio_postgres::Error) -> Error {
         let what = format!("cannot connect to PostgreSQL at {}", self.place);
+        // The server is there, and has no room or is not ready.
+        let is_busy = [SqlState::CANNOT_CONNECT_NOW, SqlState::TOO_MANY_CONNECTIONS]
+            .iter()
+            .any(|busy| error.code() == Some(busy));
         let fault = self.role.error(what);
+        let fault = if is_busy { fault.for_now() } else { fault };
         let url = self.role.url();
         let user = self.config.get_user().unwrap_or("the user").to_owned();
         let remedy = match error.code() {
@@ -416,6 +421,7 @@ pub fn failed(what: impl Into<String>, error: &tokio_postgres::Error) -> Error {
             fault
                 .cause("the connection to the server was lost")
                 .remedy("see the server's log, and run again: nothing that was loaded is lost, and nothing comes twice")
+                .for_now()
         } else {
             fault.cause(error.to_string())
         };
@@ -457,7 +463,9 @@ pub fn failed(what: impl Into<String>, error: &tokio_postgres::Error) -> Error {
         ]
         .contains(code) =>
         {
-            fault.remedy("run again once the server is up: nothing that was loaded is lost, and nothing comes twice")
+            fault
+                .remedy("run again once the server is up: nothing that was loaded is lost, and nothing comes twice")
+                .for_now()
         }
         code if *code == SqlState::QUERY_CANCELED => {
             fault.remedy("see who cancelled the query, or the time-outs set for the source's user, and run again")

@@ -1,5 +1,7 @@
-//! What source and destination share about PostgreSQL: connecting, quoting, and its epoch.
+//! What source and destination share about PostgreSQL: connecting, quoting, its epoch, and rows of COPY as Arrow batches.
 
+pub mod batch;
+pub mod binary;
 pub mod connection;
 pub(crate) mod copy;
 mod login;

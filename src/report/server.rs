@@ -2,34 +2,25 @@
 //! answered, and nobody else: it listens on the loopback address, and a request has to name this machine, as a stranger's page
 //! cannot (DNS rebinding).
 
-use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::stream;
-use http_body_util::combinators::BoxBody;
-use http_body_util::{BodyExt, Full, StreamBody};
+use http_body_util::{BodyExt, StreamBody};
 use hyper::body::{Frame, Incoming};
 use hyper::header::{self, HeaderMap, HeaderValue};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::page::Page;
 use crate::error::{Error, Result};
+use crate::http_server::{self, Body, text};
 
-/// The most connections at once: a browser has six for each window.
-const CONNECTIONS: usize = 64;
-/// How long a request may take to come.
-const REQUEST: Duration = Duration::from_secs(10);
 /// How often a page that waits for events hears that it is still connected.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(15);
 
@@ -77,47 +68,11 @@ impl Server {
 
     /// Answers requests until `stop`.
     pub async fn serve(self, pages: Pages, stop: &CancellationToken) {
-        let places = Arc::new(Semaphore::new(CONNECTIONS));
-        loop {
-            let Ok(place) = Arc::clone(&places).acquire_owned().await else {
-                return;
-            };
-            let accepted = tokio::select! {
-                accepted = self.listener.accept() => accepted,
-                () = stop.cancelled() => return,
-            };
-            let Ok((stream, _)) = accepted else {
-                // The process has too many files open, for one; a moment later it may not.
-                tokio::time::sleep(Duration::from_millis(50)).await;
-                continue;
-            };
-            let connection = connection(stream, self.address.port(), pages.clone(), stop.clone());
-            tokio::spawn(async move {
-                connection.await;
-                drop(place);
-            });
-        }
+        let (port, stops) = (self.address.port(), stop.clone());
+        let answering = move |request: &Request<Incoming>| answer(request, port, &pages, &stops);
+        http_server::serve(self.listener, stop, answering).await;
     }
 }
-
-async fn connection(stream: TcpStream, port: u16, pages: Pages, stop: CancellationToken) {
-    let answering = service_fn(|request: Request<Incoming>| {
-        let answer = answer(&request, port, &pages, &stop);
-        async move { Ok::<_, Infallible>(answer) }
-    });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(REQUEST)
-        .serve_connection(TokioIo::new(stream), answering);
-    let mut connection = pin!(connection);
-    tokio::select! {
-        // A browser that goes away is no fault.
-        _ = connection.as_mut() => {}
-        () = stop.cancelled() => {}
-    }
-}
-
-type Body = BoxBody<Bytes, Infallible>;
 
 fn answer(
     request: &Request<Incoming>,
@@ -191,15 +146,6 @@ fn is_this_machine(host: &str, port: u16) -> bool {
         None => (host, Some(80)),
     };
     named == Some(port) && ["127.0.0.1", "localhost"].contains(&name)
-}
-
-fn text(status: StatusCode, kind: &'static str, text: String) -> Response<Body> {
-    let mut response = Response::new(Full::new(Bytes::from(text)).boxed());
-    *response.status_mut() = status;
-    response
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
-    response
 }
 
 /// A stream of events: one for each new page, and a comment now and then.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use testkit::{Cluster, PASSWORD, PASSWORD_ROLE, Seed};
 
-use crate::support::{Output, Project, VENTAS};
+use crate::support::{Output, Project, VENTAS, counts};
 
 fn seeded(name: &str, rows: u64) -> Project {
     let project = Project::operational(name, VENTAS);
@@ -118,48 +118,76 @@ fn a_missing_privilege_is_told_with_the_grant_that_mends_it() {
         .unwrap();
 }
 
-#[test]
-fn a_backend_that_ends_amid_an_extract_loses_nothing() {
-    let project = seeded("server_gone", 400_000);
+/// Ends the sessions that extract, and returns once there were any.
+fn end_extracts(project: &Project) {
     let mut admin = project.source.client().unwrap();
-    let mut command = project.command(&["run", "-v"]);
-    let child = command
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
     let name = project.source.name().to_owned();
     let deadline = Instant::now() + Duration::from_secs(20);
-    let mut killed = 0;
-    while killed == 0 && Instant::now() < deadline {
-        let rows = admin
+    while Instant::now() < deadline {
+        let ended = admin
             .query(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1 AND query LIKE 'COPY%' AND state = 'active'",
                 &[&name],
             )
             .unwrap();
-        killed = rows.len();
+        if !ended.is_empty() {
+            return;
+        }
     }
-    assert!(killed > 0, "the extract was over too soon");
-    let output = child.wait_with_output().unwrap();
-    let told = format!(
-        "{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
-    assert_eq!(output.status.code(), Some(1), "{told}");
-    assert!(told.contains("stream ventas"), "{told}");
-    assert!(told.contains("nothing that was loaded is lost"), "{told}");
+    panic!("the extract was over too soon");
+}
+
+fn a_backend_that_ends_is_read_again(name: &str, reader: &str) {
+    let project = seeded(name, 400_000);
+    let config = std::fs::read_to_string(project.path("acequia.toml")).unwrap();
+    project.configure(&config.replace(
+        "url = \"${OPERATIVA_URL}\"",
+        &format!("url = \"${{OPERATIVA_URL}}\"\nreader = \"{reader}\""),
+    ));
+    let child = project
+        .command(&["run", "--output", "json"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    for _ in 0..2 {
+        end_extracts(&project);
+    }
+    let output = Output::from(child.wait_with_output().unwrap());
+    assert_eq!(output.status, Some(0), "{output:?}");
     assert!(
-        project.loads("ventas").is_empty(),
+        output
+            .stderr
+            .contains("stream ventas is read again in 1 s (attempt 2 of 6): ")
+            && output.stderr.contains("in 2 s (attempt 3 of 6)"),
+        "{output:?}"
+    );
+    let report = output.json();
+    assert_eq!(counts(&report, "ventas"), (400_000, 400_000, 0, 0));
+    assert_eq!(report["streams"][0]["retries"], 2);
+    assert_eq!(
+        project.loads("ventas").len(),
+        1,
         "nothing half landed stays"
     );
-    project.run(&[]);
     project.assert_same("ventas");
+    assert_eq!(counts(&project.run(&[]), "ventas").1, 0);
 }
 
 #[test]
-fn a_server_that_crashes_amid_an_extract_loses_nothing() {
+fn a_backend_that_ends_amid_an_extract_is_read_again_and_nothing_comes_twice() {
+    a_backend_that_ends_is_read_again("server_gone", "copy");
+}
+
+#[cfg(feature = "connectorx")]
+#[test]
+fn a_backend_that_ends_amid_an_extract_of_connectorx_is_read_again() {
+    a_backend_that_ends_is_read_again("server_gone_cx", "connectorx");
+}
+
+/// A server that crashes, and is up again while the run waits; and one that stays away, until the run is stopped.
+#[test]
+fn a_server_that_crashes_amid_an_extract_is_waited_for_and_loses_nothing() {
     let mut cluster = Cluster::start().unwrap();
     let source = cluster.database("crash").unwrap();
     source.apply_schema().unwrap();
@@ -168,22 +196,31 @@ fn a_server_that_crashes_amid_an_extract_loses_nothing() {
         .apply(&mut source.client().unwrap())
         .unwrap();
     let project = Project::on(source, VENTAS);
-    let mut command = project.command(&["run"]);
-    let child = command
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    project.wait_for_extract();
-    cluster.take_down().unwrap();
-    let output = child.wait_with_output().unwrap();
-    let told = format!(
-        "{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
-    assert_eq!(output.status.code(), Some(1), "{told}");
-    cluster.bring_up().unwrap();
+    for away in [false, true] {
+        let child = project
+            .command(&["run", "--full-refresh", "--output", "json"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        project.wait_for_extract();
+        cluster.take_down().unwrap();
+        std::thread::sleep(Duration::from_secs(2));
+        if away {
+            let output = Output::of_stopped(child);
+            assert_eq!(output.status, Some(130), "{output:?}");
+            cluster.bring_up().unwrap();
+        } else {
+            cluster.bring_up().unwrap();
+            let output = Output::from(child.wait_with_output().unwrap());
+            assert_eq!(output.status, Some(0), "{output:?}");
+            assert!(
+                output.json()["streams"][0]["retries"].as_u64() > Some(0),
+                "{output:?}"
+            );
+        }
+        project.assert_same("ventas");
+    }
     project.run(&[]);
     project.assert_same("ventas");
 }

@@ -43,8 +43,12 @@ fn documented(heading: &str) -> (BTreeSet<String>, BTreeSet<String>) {
 /// The paths of all that an object holds. What the page describes elsewhere is not looked into.
 fn paths(value: &Value, at: &str, paths_of: &mut BTreeSet<String>) {
     let elsewhere = ["position", "position_before", "position_after", "manifest"];
-    let is_elsewhere = elsewhere.contains(&at.rsplit('.').next().unwrap_or_default())
-        || at == "models" && !value.is_array();
+    let is_elsewhere = at == "runs[].streams"
+        || elsewhere.contains(&at.rsplit('.').next().unwrap_or_default())
+        || at == "models" && !value.is_array()
+        // Their keys are the columns of a table.
+        || at == "streams[].columns" && value.is_object()
+        || at.starts_with("streams[].rows[].") && (value.is_object() || value.is_null());
     if is_elsewhere {
         paths_of.insert(at.to_owned());
         return;
@@ -137,6 +141,7 @@ fn every_key_of_every_result_is_documented_and_there() {
     project.acequia(&["run", "otra"]);
     project.configure(&format!("{config}{both}"));
     assert_documented("status", &[pending, object(&project, &["status"])]);
+    assert_documented("runs", &[object(&project, &["runs"])]);
     assert_documented("landing list", &[object(&project, &["landing", "list"])]);
 
     std::fs::create_dir(project.path("informe")).unwrap();
@@ -146,6 +151,14 @@ fn every_key_of_every_result_is_documented_and_there() {
     assert_documented("run", &[object(&project, &["run"]), run]);
     project.configure(&format!("{config}{both}"));
 
+    let equal = object(&project, &["verify"]);
+    project
+        .duckdb()
+        .execute_batch("UPDATE replica.u SET w = 9; INSERT INTO replica.u (id) VALUES (9)")
+        .unwrap();
+    project.source.batch("ALTER TABLE u ADD x int").unwrap();
+    let shown = object(&project, &["verify", "u", "--show"]);
+    assert_documented("verify", &[equal, shown]);
     for _ in 0..2 {
         project.acequia(&["run", "u", "--full-refresh"]);
     }

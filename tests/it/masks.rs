@@ -148,7 +148,21 @@ fn full_and_incremental_loads_and_queries_are_masked() {
         }
         assert_masked(&project);
         assert_nothing_in_clear(&project);
+        assert_verified(&project);
     }
+}
+
+/// Asserts that the table is found equal to its source, and different once a masked value of it is another.
+fn assert_verified(project: &Project) {
+    let verified = project.acequia(&["verify"]);
+    assert_eq!(verified.status, Some(0), "{verified:?}");
+    project
+        .duckdb()
+        .execute_batch("UPDATE replica.personas SET telefono = '***9999' WHERE puntos = 5")
+        .unwrap();
+    let verified = project.acequia(&["verify"]);
+    assert_eq!(verified.status, Some(1), "{verified:?}");
+    assert!(!verified.stdout.contains(SECRET), "{}", verified.stdout);
 }
 
 #[test]

@@ -112,7 +112,7 @@ fn help() {
     settings().bind(|| {
         assert_snapshot!("help", shown(&project, &["--help"]));
         for command in [
-            "init", "check", "run", "status", "inspect", "replay", "report",
+            "init", "check", "run", "status", "runs", "inspect", "replay", "report", "verify",
         ] {
             assert_snapshot!(
                 format!("help_{command}"),

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 
 use crate::support::{Project, files_below, postgres_major};
 
-const T: &str = r#"
+pub const T: &str = r#"
 [streams.t]
 source = "operativa"
 table = "t"
@@ -231,7 +231,7 @@ pub fn known_type(column_type: &str) -> &str {
 }
 
 /// Makes the table `t`, with a row for each value of the matrix and one of NULLs.
-fn fill_matrix(project: &Project) {
+pub fn fill_matrix(project: &Project) {
     let database = project.source.name().to_owned();
     project
         .source

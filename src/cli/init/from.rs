@@ -301,10 +301,10 @@ impl FoundStream<'_> {
         }
     }
 
-    /// The table's own name where the stream's differs only by its letters, else the stream's.
+    /// The table's own name where the stream's differs only by its letters and the name is not one of acequia's own, else the stream's.
     fn destination_table(&self) -> String {
-        let is_acequias = self.table.name.to_lowercase().starts_with("_acequia");
-        if plain(&self.table.name) == self.name.as_str() && !is_acequias {
+        let reserved = self.table.name.to_lowercase().starts_with("_acequia");
+        if plain(&self.table.name) == self.name.as_str() && !reserved {
             self.table.name.replace("${", "$${")
         } else {
             self.name.to_string()

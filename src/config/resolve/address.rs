@@ -5,6 +5,22 @@ use url::{Host, Url};
 /// What is wrong and what to do, never with the address, which may hold a password. `insecure` says that a secret may travel in
 /// clear.
 pub(super) fn check(text: &str, insecure: bool) -> Result<(), (&'static str, &'static str)> {
+    let url = check_reached(text, insecure)?;
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err((
+            "it has a `?` or `#` in it",
+            "write the address up to there: paths are added at its end",
+        ));
+    }
+    Ok(())
+}
+
+/// As [`check`], of an address that is used as it is, and may be a secret as a whole.
+pub(super) fn check_hook(text: &str, insecure: bool) -> Result<(), (&'static str, &'static str)> {
+    check_reached(text, insecure).map(drop)
+}
+
+fn check_reached(text: &str, insecure: bool) -> Result<Url, (&'static str, &'static str)> {
     let no_address = ("this is no address", "write https://…");
     let url = Url::parse(text).map_err(|_| no_address)?;
     if !matches!(url.scheme(), "https" | "http") {
@@ -14,12 +30,6 @@ pub(super) fn check(text: &str, insecure: bool) -> Result<(), (&'static str, &'s
         return Err((
             "it has a user or a password in it",
             "take what stands before the `@` out: credentials have keys of their own",
-        ));
-    }
-    if url.query().is_some() || url.fragment().is_some() {
-        return Err((
-            "it has a `?` or `#` in it",
-            "write the address up to there: paths are added at its end",
         ));
     }
     let is_this_machine = match url.host() {
@@ -34,5 +44,5 @@ pub(super) fn check(text: &str, insecure: bool) -> Result<(), (&'static str, &'s
             "write https://…; where the way there is safe by other means, set insecure_http = true",
         ));
     }
-    Ok(())
+    Ok(url)
 }

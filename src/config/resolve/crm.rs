@@ -15,8 +15,11 @@ use crate::config::hubspot::{
     BASE_URL, Calculated, HubSpotIncremental, HubSpotPart, HubSpotRead, PropertySettings,
 };
 use crate::config::model::{Columns, Scalar, SourceConfig, StreamConfig};
-use crate::config::{Hooks, HubSpotObject, HubSpotSource, Secret, Stream, StreamSource, units};
+use crate::config::{
+    Hooks, HubSpotObject, HubSpotSource, Secret, Stream, StreamSource, Token, units,
+};
 use crate::error::Result;
+use crate::layout::Layout;
 use crate::mask::Masks;
 use crate::mode::{IncrementalLoad, Mode};
 use crate::position::{Lag, timestamptz};
@@ -101,9 +104,19 @@ impl Document {
     ) -> Checked<HubSpotSource> {
         let table = super::table("sources", name);
         let place = format!("{table} token");
-        let token = match &config.token {
-            Some(token) => self.expand(token, &place, problems),
-            None => Err(problems.add(
+        let command = format!("{table} token_command");
+        let command = self.secret_command(config.token_command.as_deref(), &command, problems);
+        let token = match (&config.token, command?) {
+            (Some(token), None) => {
+                let token = self.expand(token, &place, problems);
+                token.map(|token| Token::Given(Secret::new(token)))
+            }
+            (None, Some(command)) => Ok(Token::Printed(command)),
+            (Some(_), Some(_)) => {
+                let what = "there is a `token_command` as well";
+                Err(problems.add(&place, what, "leave one of the two out"))
+            }
+            (None, None) => Err(problems.add(
                 &place,
                 "it is missing",
                 "write token = \"${HUBSPOT_TOKEN}\", and set that variable to the token of a private app or service key",
@@ -136,7 +149,7 @@ impl Document {
         }
         Ok(HubSpotSource {
             base_url: base_url?,
-            token: Secret::new(token?),
+            token: token?,
             api_version: config.api_version.unwrap_or_default(),
         })
     }
@@ -151,6 +164,7 @@ impl Resolver<'_> {
         let object = self.object();
         let read = self.crm_read();
         let table = self.table();
+        let layout = self.layout();
         let properties = self.listed(self.config.properties.as_ref(), "properties");
         let exclude = self.texts(&self.config.exclude, "exclude");
         let history = self.listed(self.config.history.as_ref(), "history");
@@ -211,6 +225,7 @@ impl Resolver<'_> {
             }),
             table: table?,
             contract: self.config.schema_contract,
+            layout: layout?,
             renames: renames?,
             hooks: hooks?,
         };
@@ -447,6 +462,7 @@ impl Resolver<'_> {
             from: StreamSource::HubSpot(object),
             table: beside(&first.table, other),
             contract: first.contract,
+            layout: Layout::default(),
             renames: Renames::default(),
             hooks: Hooks::default(),
         })

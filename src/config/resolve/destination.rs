@@ -6,7 +6,7 @@ use super::problems::{Checked, Problems};
 use super::{Selection, address, storage, table};
 use crate::config::document::Document;
 use crate::config::model::{DestinationConfig, DestinationKind};
-use crate::config::{CatalogAccess, Destination, Engine, Lake, Secret, Target, units};
+use crate::config::{CatalogAccess, Destination, Engine, Lake, Secret, Target, Token, units};
 
 /// How long others are waited for that have the destination open, where the configuration does not say.
 const DEFAULT_WAIT: Duration = Duration::from_mins(1);
@@ -180,10 +180,22 @@ impl Document {
                       engine = \"sc://sail.example.com:50051/;use_ssl=true;token=${SAIL_TOKEN}\"";
         match engine.as_str() {
             "duckdb" => {
-                if config.engine_catalog.is_some() {
-                    let what = "it has no meaning where DuckDB writes the rows";
-                    let place = format!("{table} engine_catalog");
-                    return Err(problems.add(&place, what, "leave it out, or name an `engine`"));
+                for (key, given) in [
+                    ("engine_catalog", config.engine_catalog.is_some()),
+                    (
+                        "engine_token_command",
+                        config.engine_token_command.is_some(),
+                    ),
+                ] {
+                    if given {
+                        let what = "it has no meaning where DuckDB writes the rows";
+                        let place = format!("{table} {key}");
+                        return Err(problems.add(
+                            &place,
+                            what,
+                            "leave it out, or name an `engine`",
+                        ));
+                    }
                 }
                 Ok(None)
             }
@@ -203,8 +215,17 @@ impl Document {
                         Some(self.expand(name, &format!("{table} engine_catalog"), problems)?)
                     }
                 };
+                let place = format!("{table} engine_token_command");
+                let line = config.engine_token_command.as_deref();
+                let token = self.secret_command(line, &place, problems)?;
+                if token.is_some() && remote.contains("token=") {
+                    let what = "`engine` has a token already";
+                    let remedy = "leave `token=` out of it, or this key out";
+                    return Err(problems.add(&place, what, remedy));
+                }
                 Ok(Some(Engine {
                     url: Secret::new(remote),
+                    token,
                     catalog,
                 }))
             }
@@ -248,14 +269,26 @@ impl Document {
             }
             refused?;
         }
-        match (&config.credential, &config.token) {
-            (None, None) => Ok(CatalogAccess::Open),
-            (None, Some(token)) => {
+        let command = format!("{table} token_command");
+        let command = self.secret_command(config.token_command.as_deref(), &command, problems)?;
+        let token = match (&config.token, command) {
+            (None, None) => None,
+            (Some(token), None) => {
                 let token = self.expand(token, &format!("{table} token"), problems)?;
-                Ok(CatalogAccess::Token(Secret::new(token)))
+                Some(Token::Given(Secret::new(token)))
             }
+            (None, Some(command)) => Some(Token::Printed(command)),
             (Some(_), Some(_)) => {
-                let what = "there is a `token` as well";
+                let what = "there is a `token_command` as well";
+                let place = format!("{table} token");
+                return Err(problems.add(&place, what, "leave one of the two out"));
+            }
+        };
+        match (&config.credential, token) {
+            (None, None) => Ok(CatalogAccess::Open),
+            (None, Some(token)) => Ok(CatalogAccess::Token(token)),
+            (Some(_), Some(_)) => {
+                let what = "there is a `token`, or a `token_command`, as well";
                 Err(problems.add(&place, what, "leave one of the two out"))
             }
             (Some(credential), None) => {
@@ -334,6 +367,12 @@ fn refuse_keys_of_others(
         ("warehouse", lake, config.warehouse.is_some()),
         ("credential", lake, config.credential.is_some()),
         ("token", lake, config.token.is_some()),
+        ("token_command", lake, config.token_command.is_some()),
+        (
+            "engine_token_command",
+            lake,
+            config.engine_token_command.is_some(),
+        ),
         ("oauth2_uri", lake, config.oauth2_uri.is_some()),
         ("scope", lake, config.scope.is_some()),
         ("insecure_http", lake, config.insecure_http.is_some()),

@@ -20,8 +20,11 @@ mod address;
 mod columns;
 mod crm;
 mod destination;
+mod layout;
 mod masks;
+mod metrics;
 mod models;
+mod notify;
 mod problems;
 mod report;
 mod source;
@@ -108,6 +111,8 @@ impl Document {
         let retention = self.retention(problems);
         let destination = self.destination(selection, problems);
         let report = self.report(problems);
+        let notify = self.resolve_notify(problems);
+        let metrics = self.metrics(problems);
 
         let selected = self.select(&selection.streams, problems);
         let used: BTreeSet<&str> = selected
@@ -156,6 +161,8 @@ impl Document {
             models: models?,
             report: report?,
             expansion: self.expansion.clone(),
+            notify: notify?,
+            metrics: metrics?,
         })
     }
 

@@ -74,6 +74,7 @@ impl Resolver<'_> {
             Mode::Cdc => self.changes(source).map(StreamSource::Changes),
         };
         let table = self.table();
+        let layout = self.layout();
         let renames = self.renames();
         let hooks = self.hooks();
         others?;
@@ -83,6 +84,7 @@ impl Resolver<'_> {
             from: from?,
             table: table?,
             contract: self.config.schema_contract,
+            layout: layout?,
             renames: renames?,
             hooks: hooks?,
         })

@@ -14,6 +14,7 @@ use super::{
 };
 use crate::evolution::{TableSchema, assign_field_ids};
 use crate::landing::manifest::{FORMAT_VERSION, Part};
+use crate::layout::Layout;
 use crate::mode::{Changes, Mode};
 use crate::schema::{ColumnSpec, Schema};
 
@@ -33,6 +34,7 @@ pub(crate) struct Load {
     pub(crate) before: Option<Position>,
     pub(crate) after: Option<Position>,
     pub(crate) contract: SchemaContract,
+    pub(crate) layout: Layout,
     /// Name, type and values of each.
     pub(crate) columns: Vec<(String, String, ArrayRef)>,
     pub(crate) id: Option<LoadId>,
@@ -55,6 +57,7 @@ impl Load {
             before: None,
             after: None,
             contract: SchemaContract::Evolve,
+            layout: Layout::default(),
             columns: columns
                 .iter()
                 .map(|(name, column_type, array)| {
@@ -223,6 +226,7 @@ pub(crate) fn stage(
         },
         parts: Parts::Local(files),
         contract: load.contract,
+        layout: load.layout.clone(),
         pre_sql: Vec::new(),
         post_sql: Vec::new(),
     }

@@ -31,6 +31,7 @@ pub(crate) mod log;
 pub(crate) mod queries;
 pub(crate) mod relations;
 pub(crate) mod replacements;
+pub(crate) mod runs;
 pub(crate) mod speed;
 pub(crate) mod values;
 pub(crate) mod versions;
@@ -71,6 +72,8 @@ pub(crate) trait Subject: Sized {
     /// A query of table, column and type of every column in the dataset, in order.
     const COLUMNS: &'static str;
 
+    /// Its table of runs.
+    const RUNS: &'static str = "_acequia_runs";
     /// Whether it tells -0.0 from 0.0; else it keeps 0.0.
     const KEEPS_SIGN_OF_ZERO: bool = true;
     /// Whether it keeps a table of changes where that is asked for.
@@ -78,6 +81,11 @@ pub(crate) trait Subject: Sized {
     /// The tests, as `module::test`, that it does not pass by its nature, each with why; what it does instead is tested beside
     /// it.
     const EXCEPTIONS: &'static [(&'static str, &'static str)] = &[];
+
+    /// Whether a test is left out this time, as it takes long.
+    fn is_left_out(_test: &str) -> bool {
+        false
+    }
 
     /// A place where nothing is yet.
     fn new() -> Self;
@@ -233,9 +241,9 @@ pub(crate) fn columns<S: Subject>(columns: &[(&str, &str)]) -> Vec<String> {
     columns
 }
 
-/// Whether a test is one of the subject's exceptions.
+/// Whether a test is one of the subject's exceptions, or left out.
 pub(crate) fn is_excepted<S: Subject>(test: &str) -> bool {
-    S::EXCEPTIONS.iter().any(|(name, _)| *name == test)
+    S::EXCEPTIONS.iter().any(|(name, _)| *name == test) || S::is_left_out(test)
 }
 
 /// Makes a test of each function in the list that follows the subject.
@@ -313,6 +321,10 @@ macro_rules! conformance {
                 rows_of_a_query_come_as_json,
                 names_are_looked_up_in_the_models_schema_first,
                 a_query_is_one_select_that_cannot_write;
+            runs:
+                a_run_is_read_as_it_was_kept,
+                a_run_that_is_kept_again_takes_its_own_place,
+                the_newest_runs_are_kept_and_the_others_go;
             values:
                 numbers,
                 decimals,

@@ -8,7 +8,11 @@ use arrow::array::{
     TimestampMicrosecondArray, new_null_array,
 };
 
+use arrow::compute::{concat_batches, sort_to_indices, take};
+
 use super::*;
+use crate::array_form;
+use crate::destination::{Living, TableRows};
 
 /// How -0.0 is shown.
 fn minus_zero<S: Subject>() -> &'static str {
@@ -16,6 +20,37 @@ fn minus_zero<S: Subject>() -> &'static str {
         either::<S, _>("-0.0", "-0")
     } else {
         "0.0"
+    }
+}
+
+/// What the table hands over is what was loaded, in the form that parts have.
+fn assert_read_back<S: Subject>(fixture: &mut Fixture<S>, column_type: &str, array: &ArrayRef) {
+    let known = fixture.db.states().unwrap().remove(&"x".parse().unwrap());
+    let columns = known.unwrap().schema.columns.into_iter();
+    let rows = TableRows {
+        table: "x".to_owned(),
+        columns: columns.map(|column| column.column).collect(),
+        living: Living::All,
+    };
+    let mut batches = Vec::new();
+    let mut keep = |batch| {
+        batches.push(batch);
+        Ok(())
+    };
+    fixture.db.read_rows(&rows, &mut keep).unwrap();
+    let batch = concat_batches(&batches[0].schema(), &batches).unwrap();
+    let order = sort_to_indices(batch.column(0), None, None).unwrap();
+    let values = take(batch.column(1), &order, None).unwrap();
+    let column_type = column_type.parse().unwrap();
+    let mut expected = array_form::of_type(array, &column_type).unwrap();
+    if !fixture.db.keeps_sign_of_zero() {
+        expected = array_form::without_sign_of_zero(&expected);
+    }
+    assert_eq!(values.data_type(), &column_type.arrow(None));
+    // NaN equals itself by its bits.
+    let shown = |array: &ArrayRef| format!("{:?}", array.to_data());
+    if shown(&values) != shown(&expected) {
+        assert_eq!(&values, &expected, "{column_type}, read back");
     }
 }
 
@@ -45,6 +80,7 @@ fn carries<S: Subject>(column_type: &str, array: ArrayRef, shown: &str, expected
             format!("SELECT coalesce(CAST({shown} AS VARCHAR), 'NULL') FROM replica.x ORDER BY id");
         fixture.load(&load(disposition, None));
         assert_eq!(fixture.query(&sql), expected, "{column_type}, first load");
+        assert_read_back(&mut fixture, column_type, &array);
         // All rows again: each is recognised as the same.
         assert_eq!(
             fixture.load(&load(disposition, Some(rows))),

@@ -1,5 +1,7 @@
 //! The DuckDB engine for the plan of a load and the ledger.
 
+use arrow::array::RecordBatch;
+
 use crate::destination::StagedLoad;
 use crate::destination::sql::query::QueryEngine;
 use crate::destination::sql::statement::Merge;
@@ -22,6 +24,15 @@ impl SqlEngine for Session {
 
     fn table(&self, name: &str) -> String {
         format!("{}.{}", self.schema(), DuckDbSql.identifier(name))
+    }
+
+    fn read(
+        &mut self,
+        sql: &str,
+        columns: &[Column],
+        each: &mut dyn FnMut(RecordBatch) -> Result<()>,
+    ) -> Result<()> {
+        Session::read(self, sql, columns, each)
     }
 
     fn create_schema(&mut self) -> Result<()> {

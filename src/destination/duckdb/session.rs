@@ -4,13 +4,17 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use arrow::array::RecordBatch;
+use arrow::datatypes::{Field, Schema as ArrowSchema};
 use duckdb::types::ValueRef;
 use duckdb::{Connection, Params, Row};
 
+use crate::array_form;
 #[cfg(test)]
 use crate::destination::sql::tests::assert_reserved_aliases;
 use crate::destination::sql::{Dialect, Engine, TextRow};
 use crate::error::{Error, Result};
+use crate::schema::Column;
 
 use super::dialect::DuckDbSql;
 use super::error;
@@ -112,6 +116,44 @@ impl Session {
             .map_err(error::from_duckdb)?;
         rows.collect::<duckdb::Result<_>>()
             .map_err(error::from_duckdb)
+    }
+
+    /// Hands over the rows of a query of these columns. They are fetched as they are taken: nothing holds all of them.
+    pub(in crate::destination) fn read(
+        &self,
+        sql: &str,
+        columns: &[Column],
+        each: &mut dyn FnMut(RecordBatch) -> Result<()>,
+    ) -> Result<()> {
+        self.check()?;
+        let schema = Arc::new(ArrowSchema::new(
+            columns
+                .iter()
+                .map(|column| {
+                    let arrow = column.column_type.arrow(None);
+                    Field::new(&column.name, arrow, true)
+                })
+                .collect::<Vec<_>>(),
+        ));
+        let mut statement = self.connection.prepare(sql).map_err(error::from_duckdb)?;
+        // The iterator that this returns would panic where DuckDB fails.
+        drop(statement.stream_arrow([]).map_err(error::from_duckdb)?);
+        while let Some(batch) = statement.step().map_err(error::from_duckdb)? {
+            self.check()?;
+            let arrays = columns.iter().zip(batch.columns()).map(|(column, array)| {
+                array_form::of_type(array, &column.column_type).map_err(|_| {
+                    Error::data(format!(
+                        "column `{}` of the table holds a value that is not one of its type, {}",
+                        column.name, column.column_type
+                    ))
+                })
+            });
+            let arrays = arrays.collect::<Result<Vec<_>>>()?;
+            let batch = RecordBatch::try_new(Arc::clone(&schema), arrays)
+                .map_err(|error| Error::internal("a batch does not fit its schema").cause(error))?;
+            each(batch)?;
+        }
+        Ok(())
     }
 
     /// The connection itself.

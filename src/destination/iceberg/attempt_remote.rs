@@ -93,6 +93,9 @@ fn refuse_unfinished(manifest: &Manifest, seen: &TableMetadata) -> Result<()> {
     let Some(intent) = Intent::read(&seen.properties) else {
         return Ok(());
     };
+    if intent.branch {
+        return Ok(());
+    }
     let began = seen.reference(&intent.claim);
     let is_unfinished = intent.load != manifest.load_id.as_str() && began != seen.snapshot();
     let adds = manifest.disposition == Disposition::Append

@@ -15,8 +15,10 @@ use tokio::runtime::Runtime;
 use crate::config::{Lake, Secret};
 use crate::error::{Error, Result};
 use crate::http;
+use crate::layout::Layout;
 
 use super::answer::{Answer, encoded};
+use super::layout;
 use super::schema::TableFields;
 use super::token::Tokens;
 
@@ -73,6 +75,14 @@ pub(super) struct TableMetadata {
     /// The snapshots that branches and tags are of.
     #[serde(default)]
     snapshots: Vec<Snapshot>,
+    #[serde(default)]
+    partition_specs: Vec<LaidOut>,
+    #[serde(default)]
+    default_spec_id: i32,
+    #[serde(default)]
+    sort_orders: Vec<LaidOut>,
+    #[serde(default)]
+    default_sort_order_id: i32,
     /// Its properties.
     #[serde(default)]
     pub(super) properties: BTreeMap<String, String>,
@@ -88,12 +98,31 @@ pub(super) struct Reference {
     pub(super) snapshot_id: i64,
 }
 
+/// Partitions or an order: its number, and the numbers of columns that it is made of.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct LaidOut {
+    #[serde(alias = "spec-id", alias = "order-id")]
+    id: i32,
+    fields: Vec<LaidOutBy>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct LaidOutBy {
+    #[serde(default)]
+    source_id: Option<i32>,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 struct Snapshot {
-    snapshot_id: i64,
-    #[serde(default)]
-    schema_id: Option<i32>,
+    #[serde(rename = "snapshot-id")]
+    id: i64,
+    #[serde(default, rename = "parent-snapshot-id")]
+    parent: Option<i64>,
+    #[serde(default, rename = "schema-id")]
+    schema: Option<i32>,
 }
 
 /// What became of a commit.
@@ -395,8 +424,18 @@ impl Catalog {
         name: &str,
         schema: &TableFields,
         properties: &BTreeMap<String, String>,
+        layout: &Layout,
     ) -> Result<Committed> {
-        let body = json!({"name": name, "schema": schema, "properties": properties});
+        let (partitions, order) = layout::of_table(layout, name, &schema.fields)?;
+        let mut body = serde_json::Map::new();
+        body.insert("name".to_owned(), json!(name));
+        body.insert("schema".to_owned(), json!(schema));
+        body.insert("properties".to_owned(), json!(properties));
+        let laid_out = [("partition-spec", partitions), ("write-order", order)];
+        for (key, value) in laid_out {
+            body.extend(value.map(|value| (key.to_owned(), value)));
+        }
+        let body = Value::Object(body);
         let path = format!("{}/tables", self.namespace());
         self.post(name, &path, &body)
     }
@@ -500,18 +539,44 @@ impl TableMetadata {
 
     /// Whether a snapshot has the schema that the table has now.
     pub(super) fn is_of_this_schema(&self, snapshot: i64) -> bool {
-        let schema = self.known(snapshot).and_then(|of| of.schema_id);
+        let schema = self.known(snapshot).and_then(|of| of.schema);
         schema == Some(self.current_schema_id)
     }
 
+    /// The snapshot that one was made from.
+    pub(super) fn parent_of(&self, snapshot: i64) -> Option<i64> {
+        self.known(snapshot)?.parent
+    }
+
+    /// The snapshot that the table's own was made from.
+    pub(super) fn parent_of_main(&self) -> Option<i64> {
+        self.parent_of(self.snapshot()?)
+    }
+
     fn known(&self, snapshot: i64) -> Option<&Snapshot> {
-        self.snapshots.iter().find(|of| of.snapshot_id == snapshot)
+        self.snapshots.iter().find(|of| of.id == snapshot)
     }
 
     /// Its schema now.
     pub(super) fn schema(&self) -> Option<&TableFields> {
         let id = self.current_schema_id;
         self.schemas.iter().find(|schema| schema.schema_id == id)
+    }
+
+    /// The names of the columns by which it is partitioned or sorted now.
+    pub(super) fn laid_out_by(&self) -> Vec<String> {
+        let of = |all: &[LaidOut], id: i32| {
+            let found = all.iter().find(|of| of.id == id);
+            found.map_or_else(Vec::new, |of| of.fields.clone())
+        };
+        let mut by = of(&self.partition_specs, self.default_spec_id);
+        by.extend(of(&self.sort_orders, self.default_sort_order_id));
+        let fields = self.schema().map_or(&[][..], |schema| &schema.fields);
+        let names = fields.iter().filter(|field| {
+            let mut sources = by.iter().filter_map(|of| of.source_id);
+            sources.any(|source| source == field.id)
+        });
+        names.map(|field| field.name.clone()).collect()
     }
 
     /// The requirement that it has the schema that it has now.

@@ -53,6 +53,20 @@ impl Dialect for LakeSql {
         DuckDbSql.identity(expression, &kept(column_type))
     }
 
+    /// Times are kept as text.
+    fn handed_over(&self, expression: &str, column_type: &ColumnType) -> String {
+        let is_time = match column_type {
+            ColumnType::List(element) => **element == ColumnType::Time,
+            other => *other == ColumnType::Time,
+        };
+        if is_time {
+            let d: &dyn Dialect = &DuckDbSql;
+            d.cast(expression, column_type)
+        } else {
+            expression.to_owned()
+        }
+    }
+
     fn contains(&self, list: &str, literal: &str) -> String {
         DuckDbSql.contains(list, literal)
     }

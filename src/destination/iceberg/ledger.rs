@@ -8,12 +8,14 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::destination::sql::loads::{self, LoadRow};
 use crate::destination::sql::table::not_ours;
+use crate::destination::sql::verifications;
 use crate::destination::sql::{Engine as _, SqlEngine as _};
 use crate::error::{Error, Result};
 use crate::names::{DestinationId, LoadId, StreamName};
+use crate::verify::report::Verification;
 
 use super::catalog::Committed;
-use super::state::{self, Kept, LEDGER, Properties};
+use super::state::{self, Kept, LEDGER, Properties, VERIFICATIONS};
 use super::writer::{Work, Writer};
 
 /// The last load of each stream that it has.
@@ -148,6 +150,35 @@ impl Ledger {
             None => read_all(writer)?,
         };
         Ok(self.read.insert(read).entry(stream.clone()).or_default())
+    }
+}
+
+/// Adds a row to the table of verifications, and makes it where it is missing.
+pub(super) fn note_verification(
+    writer: &mut Writer,
+    id: &DestinationId,
+    verification: &Verification,
+) -> Result<()> {
+    let d = writer.dialect();
+    if writer.catalog.table(VERIFICATIONS)?.is_none() {
+        let columns = verifications::columns(d).into_iter();
+        let columns: Vec<(String, String)> = columns
+            .map(|(name, data_type)| (name.to_owned(), data_type))
+            .collect();
+        writer.attach()?;
+        let table = writer.table(VERIFICATIONS);
+        let given = state::at_creation_of_own(id);
+        writer.make_table(&table, &columns, &given, true)?;
+    }
+    writer.begin(Work::default())?;
+    let insert = verifications::insert(d, &writer.table(VERIFICATIONS), verification)?;
+    if let Err(error) = writer.execute(&insert) {
+        writer.rollback();
+        return Err(error);
+    }
+    match writer.commit()? {
+        Committed::Done => Ok(()),
+        Committed::Conflict(error) | Committed::Unknown(error) => Err(error),
     }
 }
 

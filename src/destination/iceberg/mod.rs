@@ -15,6 +15,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::thread;
 use std::time::Duration;
 
+use arrow::array::RecordBatch;
 use chrono::{SubsecRound as _, Utc};
 use serde_json::value::RawValue;
 
@@ -22,26 +23,31 @@ use crate::config;
 use crate::destination::duckdb::transaction::with_enough;
 use crate::destination::sql::ledger::{stands_elsewhere, state_after};
 use crate::destination::sql::loads::LoadRow;
+use crate::destination::sql::read::read_rows;
 use crate::destination::sql::table::reserved;
 use crate::destination::sql::{SqlEngine as _, live_ids, load as plan};
 use crate::destination::{
     Destination, Interrupter, LedgerRow, LoadOutcome, Loaded, Reads, Rights, StagedLoad,
-    StreamState,
+    StreamState, TableRows,
 };
 use crate::error::{Error, Kind, Result};
 use crate::evolution::TableSchema;
 use crate::landing::manifest::Manifest;
 use crate::mode::Disposition;
-use crate::names::{DestinationId, LoadId, StreamName};
+use crate::names::{DestinationId, LoadId, RunId, StreamName};
 use crate::position::Position;
+use crate::runs::RunRecord;
+use crate::verify::report::Verification;
 
 mod answer;
 mod attempt_remote;
 mod catalog;
 mod dialect;
+mod layout;
 mod ledger;
 mod open;
 mod remote;
+mod runs;
 mod schema;
 mod state;
 mod storage;
@@ -277,7 +283,9 @@ impl Lake {
         let found = seen
             .as_ref()
             .map(|seen| (manifest.table.clone(), seen.properties.clone()));
-        let work = Work::of_load(at_creation, keeps_changes(manifest), found);
+        let laid_out_by = seen.as_ref().map(TableMetadata::laid_out_by);
+        let work = Work::of_load(at_creation, keeps_changes(manifest), found)
+            .laid_out(load, laid_out_by.unwrap_or_default());
         self.writer.begin(work)?;
         let prepared = match self.prepare(load, seen.as_ref()) {
             Ok(Some(prepared)) => prepared,
@@ -580,6 +588,15 @@ impl Destination for Lake {
         }
     }
 
+    fn keep_runs(&mut self, kept: &[RunRecord]) -> Result<()> {
+        self.refuse_read_only()?;
+        runs::keep(&mut self.writer, &self.ledger.id, kept)
+    }
+
+    fn runs(&mut self, before: Option<&RunId>, most: usize) -> Result<Vec<RunRecord>> {
+        runs::read(&mut self.writer, before, most)
+    }
+
     fn finish(&mut self) {
         if self.read_only {
             return;
@@ -601,6 +618,26 @@ impl Destination for Lake {
         self.writer.attach()?;
         let table = self.writer.table(table);
         live_ids(&mut self.writer, &table, disposition)
+    }
+
+    fn read_rows(
+        &mut self,
+        rows: &TableRows,
+        each: &mut dyn FnMut(RecordBatch) -> Result<()>,
+    ) -> Result<()> {
+        self.writer.begin(Work::default())?;
+        let read = read_rows(&mut self.writer, rows, each);
+        self.writer.rollback();
+        read
+    }
+
+    fn keeps_sign_of_zero(&self) -> bool {
+        false
+    }
+
+    fn note_verification(&mut self, verification: &Verification) -> Result<()> {
+        self.refuse_read_only()?;
+        ledger::note_verification(&mut self.writer, &self.ledger.id, verification)
     }
 
     fn rows_as_json(&mut self, _: &str, _: Option<&str>) -> Result<Vec<Box<RawValue>>> {

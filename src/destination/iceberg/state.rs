@@ -36,10 +36,18 @@ const CLAIM: &str = "acequia_";
 const LOOKED: &str = "acequia.looked";
 /// The table of loads. Its name does not begin with `_`, because not all catalogs accept that.
 pub(super) const LEDGER: &str = "acequia_loads";
+/// The table of verifications.
+pub(super) const VERIFICATIONS: &str = "acequia_verifications";
+
+/// The table of runs.
+pub(super) const RUNS: &str = "acequia_runs";
 
 /// Whether acequia has tables of such a name.
 pub(super) fn reserves(name: &str) -> bool {
-    name.eq_ignore_ascii_case(LEDGER) || name.to_ascii_lowercase().starts_with("_acequia")
+    [LEDGER, VERIFICATIONS, RUNS]
+        .iter()
+        .any(|own| name.eq_ignore_ascii_case(own))
+        || name.to_ascii_lowercase().starts_with("_acequia")
 }
 
 /// What a new table is given.
@@ -229,6 +237,9 @@ pub(super) struct Intent {
     pub(super) load: String,
     /// The branch or tag by which it does.
     pub(super) claim: String,
+    /// Whether that is a branch: what is written for the load is then seen by nobody until it is published.
+    #[serde(default)]
+    pub(super) branch: bool,
 }
 
 impl Intent {

@@ -19,6 +19,8 @@ pub(super) struct Tokens {
     access: CatalogAccess,
     /// The one that was had last, and since when and until when it is used.
     current: Option<Token>,
+    /// The one of the configuration's that was shown last.
+    shown: Option<Secret>,
 }
 
 #[derive(Debug, Clone)]
@@ -40,6 +42,7 @@ impl Tokens {
         Self {
             access,
             current: None,
+            shown: None,
         }
     }
 
@@ -48,7 +51,11 @@ impl Tokens {
     pub(super) async fn current(&mut self, http: &Client) -> Result<Option<Secret>> {
         match &self.access {
             CatalogAccess::Open => Ok(None),
-            CatalogAccess::Token(token) => Ok(Some(token.clone())),
+            CatalogAccess::Token(token) => {
+                let current = token.current().await?;
+                self.shown = Some(current.clone());
+                Ok(Some(current))
+            }
             CatalogAccess::Credential { .. } => match &self.current {
                 Some(token) if token.had.elapsed() < token.lasts / 2 => {
                     Ok(Some(token.text.clone()))
@@ -60,6 +67,13 @@ impl Tokens {
 
     /// Has another token, where one can be had.
     pub(super) async fn renew(&mut self, http: &Client) -> Result<Option<Secret>> {
+        if let (CatalogAccess::Token(token), Some(shown)) = (&self.access, &self.shown) {
+            return if token.refused(shown) {
+                token.current().await.map(Some)
+            } else {
+                Ok(None)
+            };
+        }
         let CatalogAccess::Credential {
             id,
             secret,

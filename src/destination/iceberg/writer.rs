@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::fmt;
 
+use arrow::array::RecordBatch;
 use tempfile::TempDir;
 
 use crate::config::Secret;
@@ -20,11 +21,13 @@ use crate::destination::{Interrupter, LOAD_ID_COLUMN, StagedLoad};
 use crate::error::{Error, Result};
 use crate::evolution::TableSchema;
 use crate::landing::manifest::Manifest;
+use crate::layout::Layout;
 use crate::names::LoadId;
 use crate::schema::Column;
 
 use super::catalog::{Catalog, Committed};
 use super::dialect::{self, LakeSql};
+use super::layout;
 use super::state::{self, Properties};
 
 /// What the catalog is called in SQL.
@@ -50,6 +53,8 @@ pub(super) struct Work {
     /// Whether tables that it makes are made before it, in commits of their own: DuckDB joins tables in one commit only where
     /// all of them are there.
     made_apart: bool,
+    /// The load's table, how it is laid out if it is made, and by which columns it is if it is there.
+    laid_out: Option<(String, Layout, Vec<String>)>,
     /// Whether it has changed the catalog's tables so far, but for their rows.
     altered: bool,
     /// Whether it has written rows of the catalog's tables.
@@ -73,6 +78,13 @@ impl Work {
             seen,
             ..Self::default()
         }
+    }
+
+    /// The same, whose table is laid out as the stream's is to be, or by these columns where it is there.
+    pub(super) fn laid_out(mut self, load: &StagedLoad, by: Vec<String>) -> Self {
+        let table = load.manifest.table.clone();
+        self.laid_out = Some((table, load.layout.clone(), by));
+        self
     }
 }
 
@@ -230,13 +242,19 @@ impl Writer {
         apart: bool,
     ) -> Result<()> {
         let d = self.dialect();
+        let partitions = match &self.work.laid_out {
+            Some((name, layout, _)) if self.table(name) == table => {
+                layout::for_duckdb(d, layout, name, columns)?
+            }
+            _ => String::new(),
+        };
         let defined = columns.iter().map(|(name, kind)| (&**name, &**kind));
         let given: Vec<String> = properties
             .iter()
             .map(|(key, value)| format!("{} = {}", d.literal(key), d.literal(value)))
             .collect();
         let sql = format!(
-            "CREATE TABLE {table} ({}) WITH ({})",
+            "CREATE TABLE {table} ({}){partitions} WITH ({})",
             d.definitions(defined),
             given.join(", ")
         );
@@ -293,6 +311,15 @@ impl SqlEngine for Writer {
         state::reserves(name)
     }
 
+    fn read(
+        &mut self,
+        sql: &str,
+        columns: &[Column],
+        each: &mut dyn FnMut(RecordBatch) -> Result<()>,
+    ) -> Result<()> {
+        self.session.read(sql, columns, each)
+    }
+
     fn create_schema(&mut self) -> Result<()> {
         self.catalog.create_namespace()
     }
@@ -347,6 +374,11 @@ impl SqlEngine for Writer {
                 .is_some_and(|known| known != data_type)
         });
         away.extend(others.map(|(name, _)| name.clone()));
+        if let Some((name, _, by)) = &self.work.laid_out
+            && SqlEngine::table(self, name) == table.sql
+        {
+            layout::refuse_to_drop(by, name, away.iter().map(String::as_str))?;
+        }
         // A schema that the table had before would be taken up by its number, and DuckDB numbers the next one from that: it
         // could never add a column again. With another load column, no schema is one of before. A column that goes is first
         // renamed, for the same reason.

@@ -71,6 +71,17 @@ impl Dialect for PostgresSql {
         }
     }
 
+    /// The binary form of `jsonb` is no text.
+    fn handed_over(&self, expression: &str, column_type: &ColumnType) -> String {
+        match column_type {
+            ColumnType::Json => format!("CAST({expression} AS text)"),
+            ColumnType::List(element) if **element == ColumnType::Json => {
+                format!("CAST({expression} AS text[])")
+            }
+            _ => expression.to_owned(),
+        }
+    }
+
     /// Not every server has `min()` for every type. The text of a UUID is ordered as the UUID is.
     fn lowest(&self, expression: &str, column_type: &ColumnType) -> String {
         match column_type {

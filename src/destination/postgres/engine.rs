@@ -1,5 +1,7 @@
 //! The PostgreSQL engine for the plan of a load and the ledger.
 
+use arrow::array::RecordBatch;
+
 use crate::destination::StagedLoad;
 use crate::destination::sql::query::QueryEngine;
 use crate::destination::sql::statement::Merge;
@@ -13,7 +15,7 @@ use crate::schema::Column;
 
 use super::dialect::PostgresSql;
 use super::session::Session;
-use super::{copy, index, merge, query, stage, table};
+use super::{copy, index, merge, query, read, stage, table};
 
 impl SqlEngine for Session {
     fn dataset(&self) -> &str {
@@ -26,6 +28,15 @@ impl SqlEngine for Session {
             PostgresSql.identifier(Session::dataset(self)),
             PostgresSql.identifier(name)
         )
+    }
+
+    fn read(
+        &mut self,
+        sql: &str,
+        columns: &[Column],
+        each: &mut dyn FnMut(RecordBatch) -> Result<()>,
+    ) -> Result<()> {
+        read::read(self, sql, columns, each)
     }
 
     /// Not IF NOT EXISTS: that asks for the right to make schemas even where the schema is there.

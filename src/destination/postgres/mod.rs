@@ -26,6 +26,7 @@ mod models;
 mod numeric;
 pub(super) mod privileges;
 mod query;
+mod read;
 mod session;
 mod stage;
 mod table;

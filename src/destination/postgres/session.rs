@@ -1,7 +1,7 @@
 //! A connection with the names that its SQL needs. Here alone SQL is run, interrupted, and its failures translated.
 
 use std::fmt;
-use std::io::Write as _;
+use std::io::{BufRead as _, Write as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -142,6 +142,44 @@ impl Session {
                 }
             }
             writer.finish().map_err(CopyError::Server)
+        })();
+        copied.map_err(|error| match error {
+            CopyError::Ours(error) => error,
+            CopyError::Server(error) => self.told(&error),
+        })
+    }
+
+    /// Runs `COPY … TO STDOUT` and hands over each of its messages.
+    pub(super) fn copy_out(
+        &mut self,
+        sql: &str,
+        each: &mut dyn FnMut(&[u8]) -> Result<()>,
+    ) -> Result<()> {
+        self.check()?;
+        let interruption = Arc::clone(&self.interruption);
+        let copied = (|| {
+            let mut reader = self.client.copy_out(sql).map_err(CopyError::Server)?;
+            loop {
+                if interruption.stopped.load(Ordering::SeqCst) {
+                    return Err(CopyError::Ours(Error::Interrupted));
+                }
+                let message = reader.fill_buf().map_err(|error| {
+                    match error.downcast::<postgres::Error>() {
+                        Ok(error) => CopyError::Server(error),
+                        Err(error) => CopyError::Ours(
+                            Error::destination("the server broke off the rows of a table")
+                                .cause(error)
+                                .for_now(),
+                        ),
+                    }
+                })?;
+                if message.is_empty() {
+                    return Ok(());
+                }
+                let length = message.len();
+                each(message).map_err(CopyError::Ours)?;
+                reader.consume(length);
+            }
         })();
         copied.map_err(|error| match error {
             CopyError::Ours(error) => error,

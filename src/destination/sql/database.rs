@@ -2,19 +2,24 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use arrow::array::RecordBatch;
 use serde_json::value::RawValue;
 
-use crate::destination::{Destination, Interrupter, LedgerRow, Loaded, StagedLoad, StreamState};
+use crate::destination::{
+    Destination, Interrupter, LedgerRow, Loaded, StagedLoad, StreamState, TableRows,
+};
 use crate::error::{Error, Result};
 use crate::mode::Disposition;
 use crate::models::report::ModelsReport;
 use crate::models::{ModelWork, ModelsView};
-use crate::names::{DestinationId, LoadId, StreamName};
+use crate::names::{DestinationId, LoadId, RunId, StreamName};
 use crate::position::Position;
+use crate::runs::RunRecord;
+use crate::verify::report::Verification;
 
 use super::models::{self, ModelEngine};
-use super::query;
-use super::{ledger, live_ids};
+use super::runs::{self, RUNS};
+use super::{ledger, live_ids, query, read, verifications};
 
 /// An engine whose connection has transactions.
 pub(crate) trait Transactional: ModelEngine + Send {
@@ -128,9 +133,41 @@ impl<S: Transactional> Destination for Database<S> {
             .transaction(|session| ledger::advance(session, stream, before, after))
     }
 
+    fn keep_runs(&mut self, kept: &[RunRecord]) -> Result<()> {
+        self.refuse_read_only()?;
+        self.session.transaction(|session| {
+            runs::prepare(session)?;
+            let table = session.table(RUNS);
+            runs::keep(session, &table, kept)
+        })
+    }
+
+    fn runs(&mut self, before: Option<&RunId>, most: usize) -> Result<Vec<RunRecord>> {
+        if !self.session.has_table(RUNS)? {
+            return Ok(Vec::new());
+        }
+        let table = self.session.table(RUNS);
+        runs::read(&mut self.session, &table, before, most)
+    }
+
     fn live_ids(&mut self, table: &str, disposition: Disposition) -> Result<Vec<String>> {
         let table = self.session.table(table);
         live_ids(&mut self.session, &table, disposition)
+    }
+
+    fn read_rows(
+        &mut self,
+        rows: &TableRows,
+        each: &mut dyn FnMut(RecordBatch) -> Result<()>,
+    ) -> Result<()> {
+        self.session
+            .trial(|session| read::read_rows(session, rows, each))
+    }
+
+    fn note_verification(&mut self, verification: &Verification) -> Result<()> {
+        self.refuse_read_only()?;
+        self.session
+            .transaction(|session| verifications::note(session, verification))
     }
 
     fn rows_as_json(&mut self, query: &str, models: Option<&str>) -> Result<Vec<Box<RawValue>>> {

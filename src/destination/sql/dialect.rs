@@ -88,6 +88,11 @@ pub(crate) trait Dialect: fmt::Debug + Sync {
         expression.to_owned()
     }
 
+    /// The expression by which a value of that type is [read back](super::SqlEngine::read).
+    fn handed_over(&self, expression: &str, _column_type: &ColumnType) -> String {
+        expression.to_owned()
+    }
+
     /// The lowest of values of that type, in the order of [`ordered`](Self::ordered).
     fn lowest(&self, expression: &str, column_type: &ColumnType) -> String {
         format!("min({})", self.ordered(expression, column_type))

@@ -4,10 +4,8 @@
 //! writes that one function its own way.
 
 use std::collections::{BTreeMap, HashSet};
-use std::str::FromStr;
 
-use chrono::{DateTime, SubsecRound, Utc};
-use serde::de::DeserializeOwned;
+use chrono::{SubsecRound, Utc};
 
 use crate::destination::{LedgerRow, LoadOutcome, Loaded, StagedLoad, StreamState};
 use crate::error::{Error, Result};
@@ -20,7 +18,8 @@ use crate::schema::ColumnType;
 use super::dialect::GROUPED;
 use super::loads::{self, LoadRow, json, time};
 use super::place::{PLACE, moved};
-use super::{Dialect, SqlEngine, TextRow, load as plan};
+use super::table_row::{Row, damaged, parse};
+use super::{Dialect, SqlEngine, load as plan};
 
 /// The table of one row that has the destination's id.
 const DESTINATION: &str = "_acequia_destination";
@@ -235,8 +234,8 @@ fn read_states(
         .map(|row| {
             let row = Row::new(row, STATE);
             let state = StreamState {
-                position: row.text(1).map(from_json::<Position>).transpose()?,
-                schema: from_json::<TableSchema>(row.some(2)?)?,
+                position: row.optional_json::<Position>(1)?,
+                schema: row.json::<TableSchema>(2)?,
                 load_id: row.parse(3)?,
                 updated_at: row.time(4)?,
             };
@@ -411,53 +410,4 @@ pub(crate) fn advance(
         of_stream(d, stream)
     ))?;
     Ok(())
-}
-
-/// A row of one of the ledger's tables.
-struct Row {
-    values: TextRow,
-    table: &'static str,
-}
-
-impl Row {
-    fn new(values: TextRow, table: &'static str) -> Self {
-        Self { values, table }
-    }
-
-    fn text(&self, column: usize) -> Option<&str> {
-        self.values.get(column)?.as_deref()
-    }
-
-    fn some(&self, column: usize) -> Result<&str> {
-        self.text(column).ok_or_else(|| damaged(self.table))
-    }
-
-    fn parse<T: FromStr>(&self, column: usize) -> Result<T> {
-        parse(self.some(column)?, self.table)
-    }
-
-    fn count(&self, column: usize) -> Result<u64> {
-        Ok(u64::try_from(self.parse::<i64>(column)?).unwrap_or(0))
-    }
-
-    /// A point in time, stored as microseconds since 1970.
-    fn time(&self, column: usize) -> Result<DateTime<Utc>> {
-        DateTime::from_timestamp_micros(self.parse(column)?).ok_or_else(|| damaged(self.table))
-    }
-}
-
-fn from_json<T: DeserializeOwned>(text: &str) -> Result<T> {
-    // serde's message may quote the text, and a position is a cell value.
-    serde_json::from_str(text).map_err(|_| damaged(STATE))
-}
-
-fn parse<T: FromStr>(text: &str, table: &str) -> Result<T> {
-    text.parse().map_err(|_| damaged(table))
-}
-
-fn damaged(table: &str) -> Error {
-    Error::destination(format!(
-        "the ledger table {table} holds what this acequia did not write"
-    ))
-    .remedy("use the acequia that wrote it, or a newer one; or drop the ledger's tables, and the next run starts afresh")
 }

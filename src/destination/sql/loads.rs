@@ -147,6 +147,6 @@ pub(super) fn time(d: &dyn Dialect, time: DateTime<Utc>) -> String {
 }
 
 /// A count as it is kept.
-fn bigint(count: u64) -> String {
+pub(super) fn bigint(count: u64) -> String {
     i64::try_from(count).unwrap_or(i64::MAX).to_string()
 }

@@ -14,8 +14,10 @@
 //!
 //! [`database`] makes a destination of an engine whose dataset keeps the ledger itself.
 //!
-//! [`rows`] is a load as a relation, [`dedup`] makes its keys unique, [`marks`] keeps the values of rows that only mark a
+//! [`read`] hands a table's rows over as Arrow. [`rows`] is a load as a relation, [`dedup`] makes its keys unique, [`marks`] keeps the values of rows that only mark a
 //! record, [`system_columns`] names acequia's own columns. [`place`] distinguishes a copy of a ledger from its original.
+
+use arrow::array::RecordBatch;
 
 use crate::destination::StagedLoad;
 use crate::error::{Error, Result};
@@ -36,14 +38,18 @@ mod marks;
 pub(crate) mod models;
 pub(crate) mod place;
 pub(crate) mod query;
+pub(crate) mod read;
 mod rows;
+pub(crate) mod runs;
 mod scd2;
 mod sequence;
 pub(crate) mod statement;
 pub(crate) mod system_columns;
 pub(crate) mod table;
+mod table_row;
 #[cfg(test)]
 pub(crate) mod tests;
+pub(crate) mod verifications;
 mod write;
 
 pub(crate) use append::Overlap;
@@ -143,6 +149,14 @@ pub(crate) trait SqlEngine: Engine {
     fn reserves(&self, name: &str) -> bool {
         name.to_ascii_lowercase().starts_with("_acequia")
     }
+
+    /// Runs a query of these columns, and hands its rows over in batches, each column in its type's form in Arrow.
+    fn read(
+        &mut self,
+        sql: &str,
+        columns: &[Column],
+        each: &mut dyn FnMut(RecordBatch) -> Result<()>,
+    ) -> Result<()>;
 
     /// Makes the dataset's schema, where it is missing.
     fn create_schema(&mut self) -> Result<()>;

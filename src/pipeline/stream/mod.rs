@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use chrono::Utc;
 use tokio_util::sync::CancellationToken;
 
 use super::contained::contained;
 use super::load_step::LoadStep;
 use super::loader::Loader;
 use super::report::{Status, StreamReport};
+use super::retry::Retries;
 use super::shape_step::{Shaped, shaped};
 use super::wait::{GRACE, given_up_after_a_stop, unless_stopped};
 use super::{name_stream, named, recovery};
@@ -66,7 +68,8 @@ impl StreamRun {
             let stop = self.stop.clone();
             given_up_after_a_stop(&stop, GRACE, Box::pin(contained(self.sync(&mut report)))).await
         };
-        self.end(report, began, ended)
+        let stopped = self.stop.is_cancelled();
+        self.end(report, began, ended, stopped)
     }
 
     /// A report of a stream that has not begun.
@@ -76,25 +79,27 @@ impl StreamRun {
         report
     }
 
-    /// Completes the report by the result.
+    /// Completes the report by the result. After a stop, an error counts as its consequence.
     pub(super) fn end(
         &self,
         mut report: StreamReport,
         began: Instant,
         ended: Result<()>,
+        stopped: bool,
     ) -> StreamReport {
         report.position_after = self.position().map(Position::brief);
         for warning in &mut report.warnings {
             *warning = named(warning, &self.stream);
         }
         report.seconds = began.elapsed().as_secs_f64();
+        report.ended_at = Utc::now();
         match ended {
             Ok(()) => {
                 report.status = Status::Ok;
                 self.counters.enter(Phase::Done);
             }
             Err(error) => {
-                let error = if self.stop.is_cancelled() {
+                let error = if stopped {
                     Error::Interrupted
                 } else {
                     name_stream(error, &self.stream).context(format!("stream {}", self.stream.name))
@@ -108,24 +113,39 @@ impl StreamRun {
 
     async fn sync(&mut self, report: &mut StreamReport) -> Result<()> {
         self.recover(report).await?;
-        for _ in 1..ATTEMPTS {
-            match self.read_and_load(report).await {
-                Err(error) if gave_way(&error) && !self.stop.is_cancelled() => {
-                    tracing::warn!("stream {} is read anew: {error}", self.stream.name);
-                }
+        let mut retries = Retries::new();
+        let mut gave_ways = 1;
+        loop {
+            let error = match self.read_and_load(report, &mut retries).await {
+                Err(error) if !self.stop.is_cancelled() => error,
                 ended => return ended,
+            };
+            if gave_way(&error) && gave_ways < ATTEMPTS {
+                gave_ways += 1;
+                tracing::warn!("stream {} is read anew: {error}", self.stream.name);
+            } else {
+                let what = format!("stream {}", self.stream.name);
+                if !retries.again(&error, &what, &self.stop).await {
+                    return Err(error);
+                }
             }
+            report.retries += 1;
+            self.counters.begin_anew();
         }
-        self.read_and_load(report).await
     }
 
     /// Opens, extracts, lands and loads the stream.
-    async fn read_and_load(&mut self, report: &mut StreamReport) -> Result<()> {
+    async fn read_and_load(
+        &mut self,
+        report: &mut StreamReport,
+        retries: &mut Retries,
+    ) -> Result<()> {
         let what = format!(
             "the source `{}` to answer for stream {} (it may be busy, or what is to be read is locked by another)",
             self.stream.source, self.stream.name
         );
         let opened = unless_stopped(&self.stop, what, OpenStream::open(&self.stream.from)).await?;
+        retries.reached();
         self.load_opened(opened, report).await
     }
 
@@ -315,6 +335,7 @@ impl StreamRun {
             landing: self.landing.clone(),
             loader: self.loader.clone(),
             contract: self.stream.contract,
+            layout: self.stream.layout.clone(),
             hooks: self.stream.hooks.clone(),
             counters: self.counters.clone(),
             stop: self.stop.clone(),

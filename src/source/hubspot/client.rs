@@ -16,8 +16,8 @@ use super::error::{MAX_ODD, Refusal, RequestError, ResponseClass, back_off, mean
 use super::json::Flaw;
 use super::rate_limit::{Allowance, RateLimiter, WindowHeaders};
 use super::retry::{RetryBudget, chance, pause, unsound};
-use crate::config::Secret;
 use crate::config::hubspot::ApiVersion;
+use crate::config::{Secret, Token};
 use crate::error::{Error, Result};
 use crate::http;
 
@@ -32,8 +32,7 @@ const LARGEST_ANSWER: usize = 256 << 20;
 pub struct Client {
     http: reqwest::Client,
     base_url: String,
-    token: Secret,
-    authorization: HeaderValue,
+    token: Token,
     limiter: Arc<RateLimiter>,
     /// Whether HubSpot has answered this client, or one that it was cloned from.
     answered: Arc<AtomicBool>,
@@ -72,27 +71,23 @@ impl Client {
     ///
     /// # Errors
     /// [`Error::Config`] if the token is malformed.
-    pub fn new(base_url: &str, token: &Secret, version: ApiVersion) -> Result<Self> {
-        let text = token.reveal();
-        let malformed = || {
-            Error::config("the HubSpot token is not one: it is empty, or has blanks or other letters in it that no token has")
-                .remedy("copy the token of the private app or service key (pat-…) again, whole and without quotes")
+    pub fn new(base_url: &str, token: &Token, version: ApiVersion) -> Result<Self> {
+        // Whose limits they are: tokens of one command are of one account.
+        let account = match token {
+            Token::Given(token) => {
+                authorization(token)?;
+                token.reveal()
+            }
+            Token::Printed(command) => command.place(),
         };
-        if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(malformed());
-        }
-        let mut authorization =
-            HeaderValue::from_str(&format!("Bearer {text}")).map_err(|_| malformed())?;
-        authorization.set_sensitive(true);
         let http = http::client(CONNECT_TIMEOUT, READ_TIMEOUT)?;
         let base_url = base_url.trim_end_matches('/').to_owned();
         Ok(Self {
             http,
-            limiter: RateLimiter::of_account(&base_url, text),
+            limiter: RateLimiter::of_account(&base_url, account),
             answered: Arc::default(),
             base_url,
             token: token.clone(),
-            authorization,
             version,
         })
     }
@@ -159,10 +154,13 @@ impl Client {
         stop: &CancellationToken,
         budget: &mut RetryBudget,
     ) -> Result<Answer, RequestError> {
+        let mut renewed = false;
         loop {
+            let token = self.token.current().await.map_err(RequestError::Failed)?;
+            let shown = authorization(&token).map_err(RequestError::Failed)?;
             let sent = tokio::select! {
                 () = stop.cancelled() => return Err(RequestError::Failed(Error::Interrupted)),
-                sent = self.send(request) => sent,
+                sent = self.send(request, shown) => sent,
             };
             let (status, headers, body) = match sent {
                 Ok(sent) => sent,
@@ -186,6 +184,12 @@ impl Client {
                     .map(|date| date.with_timezone(&Utc));
                 return Ok(Answer { body, date });
             }
+            let is_refused = status == reqwest::StatusCode::UNAUTHORIZED;
+            if is_refused && !renewed && self.token.refused(&token) {
+                renewed = true;
+                tracing::info!("HubSpot does not take the token; having another one printed");
+                continue;
+            }
             let refusal = Refusal {
                 status: status.as_u16(),
                 retry_after: number(&headers, RETRY_AFTER.as_str()),
@@ -193,7 +197,7 @@ impl Client {
                 subject: &request.subject,
                 scopes: &request.scopes,
                 is_search: request.allowance == Allowance::Search,
-                token: self.token.reveal(),
+                token: token.reveal(),
             };
             match meaning(&refusal) {
                 ResponseClass::Fault { what, wait } => budget.fault(what, None, wait, stop).await?,
@@ -225,6 +229,7 @@ impl Client {
     async fn send(
         &self,
         request: &Request,
+        authorization: HeaderValue,
     ) -> Result<(reqwest::StatusCode, HeaderMap, Bytes), reqwest::Error> {
         let permit = self.limiter.permit(request.allowance).await;
         let url = format!("{}{}", self.base_url, request.path);
@@ -237,7 +242,7 @@ impl Client {
                 .body(body.clone()),
         };
         sending = sending
-            .header(AUTHORIZATION, self.authorization.clone())
+            .header(AUTHORIZATION, authorization)
             .header(ACCEPT, "application/json");
         let mut response = sending.send().await?;
         let (status, headers) = (response.status(), response.headers().clone());
@@ -261,6 +266,21 @@ impl Client {
         drop(permit);
         Ok((status, headers, body.freeze()))
     }
+}
+
+/// The header that shows a token.
+fn authorization(token: &Secret) -> Result<HeaderValue> {
+    let text = token.reveal();
+    let malformed = || {
+        Error::config("the HubSpot token is not one: it is empty, or has blanks or other letters in it that no token has")
+            .remedy("copy the token of the private app or service key (pat-…) again, whole and without quotes")
+    };
+    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(malformed());
+    }
+    let mut header = HeaderValue::from_str(&format!("Bearer {text}")).map_err(|_| malformed())?;
+    header.set_sensitive(true);
+    Ok(header)
 }
 
 /// An error of the HTTP client as text, without the address, whose query may be thousands of characters long.

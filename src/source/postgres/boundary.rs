@@ -1,19 +1,15 @@
 //! The rows of an incremental extract that the next extract reads again, because its lower bound is closed. If the next extract
 //! reads these rows and no others, it has nothing new. No I/O.
 
-use std::sync::Arc;
-
-use arrow::array::{
-    Array, ArrayRef, BooleanArray, Date32Array, Decimal128Array, FixedSizeBinaryArray, Int64Array,
-    RecordBatch, Scalar, StringArray, TimestampMicrosecondArray,
-};
+use arrow::array::{ArrayRef, BooleanArray, RecordBatch};
 use arrow::compute::kernels::cmp::{eq, gt};
-use arrow::compute::{cast, filter_record_batch, is_null, or_kleene};
+use arrow::compute::{filter_record_batch, is_null, or_kleene};
 use arrow::error::ArrowError;
 
-use super::batch::BATCH_ROWS;
+use crate::array_form::cursor_scalar;
 use crate::error::{Error, Result};
 use crate::position::CursorValue;
+use crate::postgres::batch::BATCH_ROWS;
 use crate::row_set::{RowHasher, RowSet};
 
 /// The highest number of rows that are counted: more would not fit into the one batch that a lane holds to compare them.
@@ -101,7 +97,7 @@ impl Boundary {
         };
         let rows = match known {
             Some(known) => {
-                let there = eq(values, &scalar(settled, values)?)?;
+                let there = eq(values, &cursor_scalar(settled, values.data_type())?)?;
                 self.with(known, batch, &there)?
             }
             None => None,
@@ -121,7 +117,10 @@ impl Boundary {
         };
         let mut there = is_null(values)?;
         if let Some(bound) = self.bound.as_ref().or(highest) {
-            there = or_kleene(&there, &gt(values, &scalar(bound, values)?)?)?;
+            there = or_kleene(
+                &there,
+                &gt(values, &cursor_scalar(bound, values.data_type())?)?,
+            )?;
         }
         self.above = self.with(known, batch, &there)?;
         Ok(())
@@ -177,29 +176,14 @@ impl KnownRows {
     }
 }
 
-/// A cursor value in the type of an array.
-fn scalar(value: &CursorValue, array: &ArrayRef) -> Result<Scalar<ArrayRef>, ArrowError> {
-    let kind = array.data_type();
-    let one: ArrayRef = match value {
-        CursorValue::Integer(value) => cast(&Int64Array::from(vec![*value]), kind)?,
-        CursorValue::Decimal(value, _) => {
-            Arc::new(Decimal128Array::from(vec![*value]).with_data_type(kind.clone()))
-        }
-        CursorValue::Date(days) => Arc::new(Date32Array::from(vec![*days])),
-        CursorValue::Timestamp(micros) | CursorValue::TimestampTz(micros) => {
-            Arc::new(TimestampMicrosecondArray::from(vec![*micros]).with_data_type(kind.clone()))
-        }
-        CursorValue::Text(text) => Arc::new(StringArray::from(vec![text.as_str()])),
-        CursorValue::Uuid(uuid) => Arc::new(FixedSizeBinaryArray::try_from_iter(std::iter::once(
-            uuid.as_bytes(),
-        ))?),
-    };
-    Ok(Scalar::new(one))
-}
-
 #[cfg(test)]
 mod tests {
-    use arrow::array::Int32Array;
+    use std::sync::Arc;
+
+    use arrow::array::{
+        Date32Array, Decimal128Array, FixedSizeBinaryArray, Int32Array, StringArray,
+        TimestampMicrosecondArray,
+    };
 
     use super::*;
     use crate::schema::ColumnType;

@@ -3,8 +3,8 @@
 //! Changes of tables are read by logical replication (`replication`).
 //!
 //! `catalog` looks relations up, `types` decides how each column is sent, `sql` writes the statements, `stream` locks the
-//! relation and starts the lanes, `cursor` and `horizon` determine the range, `reader` reads it, `binary` and `text` decode
-//! fields, and `batch` builds Arrow batches.
+//! relation and starts the lanes, `cursor` and `horizon` determine the range, `reader` reads it, and `text` decodes fields of
+//! the log. Fields of COPY are decoded by [`crate::postgres::binary`], into batches of [`crate::postgres::batch`].
 
 use crate::config::postgres::Replication as ReplicationNames;
 use crate::config::{PostgresChanges, PostgresRows, PostgresSource, Reader};
@@ -12,8 +12,6 @@ use crate::discovery::FoundTable;
 use crate::error::Result;
 use crate::known_tables::SourceTable;
 
-pub mod batch;
-pub mod binary;
 mod boundary;
 pub mod catalog;
 pub mod cursor;

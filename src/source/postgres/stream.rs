@@ -10,7 +10,6 @@ use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 use tokio_util::sync::CancellationToken;
 
-use super::binary::WireType;
 use super::boundary::KnownRows;
 use super::catalog::{self, CatalogRelation};
 use super::connection::{Server, failed, version};
@@ -30,6 +29,7 @@ use crate::config::postgres::Relation;
 use crate::config::{NullCursor, Reader};
 use crate::error::{Error, Result};
 use crate::position::{CursorPosition, CursorValue, LsnPosition, Position};
+use crate::postgres::binary::WireType;
 use crate::row_set::RowHasher;
 use crate::schema::{ColumnSpec, ColumnType, Schema};
 use crate::source::{Complete, Description, Extract, ExtractEnd, joined};

@@ -1,9 +1,9 @@
 //! The mapping from PostgreSQL's types to columns: the column type, and how the column is selected. No I/O.
 
 use crate::error::{Error, Result};
+use crate::postgres::binary::WireType;
 use crate::postgres::quote;
 use crate::schema::{ColumnSpec, ColumnType};
-use crate::source::postgres::binary::WireType;
 
 /// The type of a `numeric` without precision, as long as every value fits.
 const OPEN_DECIMAL: ColumnType = ColumnType::Decimal {

@@ -23,9 +23,12 @@ use crate::host::{free_ports, log_tail, supervise, wait};
 
 mod pyiceberg;
 mod sail;
+mod server;
+mod spark;
 
 use pyiceberg::PyIceberg;
 pub use sail::Sail;
+pub use spark::Spark;
 
 const WAREHOUSE: &str = "lake";
 const LANDING: &str = "landing";

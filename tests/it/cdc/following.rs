@@ -45,7 +45,18 @@ impl Follower {
         }
     }
 
-    pub fn stop(mut self) -> serde_json::Value {
+    pub fn stop(self) -> serde_json::Value {
+        self.stop_with(0)
+    }
+
+    /// Kills it.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Stops it, which must exit with that status.
+    pub fn stop_with(mut self, expected: i32) -> serde_json::Value {
         std::process::Command::new("kill")
             .args(["-INT", &self.child.id().to_string()])
             .status()
@@ -54,7 +65,7 @@ impl Follower {
         let mut text = String::new();
         std::io::Read::read_to_string(&mut stdout, &mut text).unwrap();
         let status = self.child.wait().unwrap();
-        assert_eq!(status.code(), Some(0), "{text}");
+        assert_eq!(status.code(), Some(expected), "{text}");
         serde_json::from_str(&text).unwrap()
     }
 }

@@ -47,19 +47,18 @@ impl Desk {
 
     /// The variables that a block of `.env` names, with this desk's values.
     fn variables(&self, block: &str) -> String {
-        block
-            .lines()
-            .map(|line| {
-                let (name, _) = line.split_once('=').unwrap();
-                let value = match name {
-                    "OPERATIVA_URL" => self.operativa.url(),
-                    "ALMACEN_URL" => self.almacen.url(),
-                    "HUBSPOT_TOKEN" => HUBSPOT_TOKEN,
-                    other => panic!("the page has a variable that the test does not know: {other}"),
-                };
-                format!("{name}={value}\n")
-            })
-            .collect()
+        let mut variables = String::new();
+        for line in block.lines() {
+            let (name, _) = line.split_once('=').unwrap();
+            let value = match name {
+                "OPERATIVA_URL" => self.operativa.url(),
+                "ALMACEN_URL" => self.almacen.url(),
+                "HUBSPOT_TOKEN" => HUBSPOT_TOKEN,
+                other => panic!("the page has a variable that the test does not know: {other}"),
+            };
+            variables.push_str(&format!("{name}={value}\n"));
+        }
+        variables
     }
 
     /// A piece of configuration, with the simulator in HubSpot's place.

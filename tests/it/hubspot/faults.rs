@@ -261,3 +261,57 @@ fn s13_errors_of_any_shape_are_told() {
         assert!(error.contains(told), "{told}: {error}");
     }
 }
+
+/// A token that a command prints: the first is refused, and another one is had; then none is right.
+#[test]
+fn a_token_that_is_not_taken_is_printed_anew() {
+    let crm = Crm::of(20, FULL);
+    let config = crm.folder.path().join("acequia.toml");
+    let text = std::fs::read_to_string(&config).unwrap();
+    let with = |command: &str| {
+        let key = format!("token_command = \"\"\"{command}\"\"\"");
+        std::fs::write(&config, text.replace("token = \"${HUBSPOT_TOKEN}\"", &key)).unwrap();
+    };
+    let runs = || {
+        let runs = std::fs::read_to_string(crm.folder.path().join("runs")).unwrap_or_default();
+        runs.lines().count()
+    };
+    with(
+        "echo run >> runs; if [ $(wc -l < runs) = 1 ]; then echo pat-eu1-caducado; else echo $HUBSPOT_TOKEN; fi",
+    );
+    crm.run();
+    crm.assert_complete();
+    // Once when it was needed, and once when it was not taken, however many requests there were.
+    assert_eq!(runs(), 2);
+    assert!(crm.server.requests().len() > 3);
+    assert_eq!(crm.acequia(&["check"]).status, Some(0));
+    with("echo run >> runs; echo pat-eu1-s3cr3t");
+    crm.server.forget_requests();
+    let output = crm.acequia(&["run", "-v", "--output", "json"]);
+    assert_eq!(output.status, Some(1), "{output:?}");
+    let shown = format!("{}{}", output.stdout, output.stderr);
+    assert!(shown.contains("does not accept the token"), "{shown}");
+    assert!(!shown.contains("s3cr3t"), "{shown}");
+    assert_eq!(
+        crm.server.requests().len(),
+        2,
+        "it is asked once more, and no more"
+    );
+    with("echo 'vault is sealed' >&2; exit 2");
+    let output = crm.acequia(&["run"]);
+    assert!(
+        output
+            .stderr
+            .contains("[sources.crm] token_command gave no secret")
+            && output.stderr.contains("vault is sealed"),
+        "{output:?}"
+    );
+    let both = "token = \"x\"\ntoken_command = \"echo x\"";
+    std::fs::write(&config, text.replace("token = \"${HUBSPOT_TOKEN}\"", both)).unwrap();
+    let output = crm.acequia(&["run"]);
+    assert_eq!(output.status, Some(2), "{output:?}");
+    assert!(
+        output.stderr.contains("there is a `token_command` as well"),
+        "{output:?}"
+    );
+}

@@ -127,3 +127,56 @@ fn eventually(shore: &Shore, sql: &str, expected: &str) {
         std::thread::sleep(Duration::from_millis(200));
     }
 }
+
+#[test]
+fn runs_are_kept_in_a_table_of_the_lake() {
+    let shore = Shore::operational("lago_corridas", 50, CURSOS_AND_VENTAS);
+    shore.run(&[]);
+    shore.run(&["ventas"]);
+    let listed = |arguments: &[&str]| {
+        let output = shore.acequia(&[&["runs", "--output", "json"], arguments].concat());
+        assert_eq!(output.status, Some(0), "{output:?}");
+        let runs = output.json()["runs"].as_array().unwrap().clone();
+        let status = |run: &serde_json::Value| run["status"].as_str().unwrap().to_owned();
+        runs.iter().map(status).collect::<Vec<String>>()
+    };
+    assert_eq!(listed(&[]), ["ok", "ok"]);
+    let rename = "ALTER TABLE ventas RENAME TO ventas_fuera";
+    shore.source.batch(rename).unwrap();
+    assert_eq!(shore.acequia(&["run"]).status, Some(1));
+    assert_eq!(listed(&[]), ["failed", "ok", "ok"]);
+    assert_eq!(listed(&["--failed"]), ["failed"]);
+    let waiting = shore.path("landing/formacion/_acequia_runs/lago");
+    assert!(!waiting.exists() || crate::support::files_below(&waiting).is_empty());
+    let tables = shore.lake.tables(&shore.dataset).unwrap();
+    assert!(
+        tables.iter().any(|table| table == "acequia_runs"),
+        "{tables:?}"
+    );
+    let fresh = shore.acequia(&["status", "cursos", "--max-age", "1h"]);
+    assert_eq!(fresh.status, Some(0), "{fresh:?}");
+}
+
+#[test]
+fn a_token_for_the_catalog_is_printed_anew_where_it_is_not_taken() {
+    let shore = Shore::operational("lago_token", 50, CURSOS_AND_VENTAS);
+    let config = std::fs::read_to_string(shore.path("acequia.toml")).unwrap();
+    std::fs::write(shore.path("token"), shore.lake.token().unwrap()).unwrap();
+    let with = |command: &str| {
+        let key = format!("token_command = \"\"\"{command}\"\"\"");
+        shore.configure(&config.replace("credential = \"${LAGO}\"", &key));
+    };
+    with("echo run >> runs; if [ $(wc -l < runs) = 1 ]; then echo caducado; else cat token; fi");
+    shore.run(&[]);
+    shore.assert_same("ventas");
+    let runs = std::fs::read_to_string(shore.path("runs")).unwrap();
+    assert_eq!(runs.lines().count(), 2);
+    with("echo s3cr3t");
+    let output = shore.acequia(&["run"]);
+    assert_eq!(output.status, Some(1), "{output:?}");
+    let shown = format!("{}{}", output.stdout, output.stderr);
+    assert!(
+        shown.contains("does not take what it is shown") && !shown.contains("s3cr3t"),
+        "{shown}"
+    );
+}

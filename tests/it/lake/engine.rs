@@ -1,6 +1,6 @@
 //! A lake whose rows an engine elsewhere writes: Sail, which reads what was landed in object storage.
 
-use testkit::Sail;
+use testkit::{Sail, Spark};
 
 use super::Shore;
 use super::modes::{EVERY_TYPE, assert_every_type};
@@ -8,15 +8,29 @@ use crate::support::{CURSOS_AND_VENTAS, counts};
 
 /// The shared engine as what writes, and a landing area that it sees.
 fn by_engine(shore: Shore) -> Shore {
-    let sail = Sail::shared().unwrap();
-    shore
-        .landing_in_s3()
-        .with(&format!("engine = \"{}\"\n", sail.url()))
+    by(shore, &Sail::shared().unwrap().url(), Sail::CATALOG)
+}
+
+fn by(shore: Shore, url: &str, catalog: &str) -> Shore {
+    shore.landing_in_s3().with(&format!(
+        "engine = \"{url}\"\nengine_catalog = \"{catalog}\"\n"
+    ))
 }
 
 #[test]
 fn tables_read_in_full_and_by_cursor_are_as_their_sources_whoever_writes() {
-    let mut shore = by_engine(Shore::operational("lago_motor", 300, CURSOS_AND_VENTAS));
+    let shore = by_engine(Shore::operational("lago_motor", 300, CURSOS_AND_VENTAS));
+    assert_whoever_writes(shore, "has no branches");
+}
+
+#[test]
+fn tables_that_spark_writes_by_branches_are_as_their_sources() {
+    let shore = Shore::operational("lago_spark", 300, CURSOS_AND_VENTAS);
+    let shore = by(shore, &Spark::shared().unwrap().url(), Spark::CATALOG);
+    assert_whoever_writes(shore, "writes branches");
+}
+
+fn assert_whoever_writes(mut shore: Shore, can: &str) {
     let check = shore.acequia(&["check"]);
     assert_eq!(check.status, Some(0), "{check:?}");
     assert!(check.stdout.contains("sc://127.0.0.1"), "{check:?}");
@@ -33,6 +47,8 @@ fn tables_read_in_full_and_by_cursor_are_as_their_sources_whoever_writes() {
     assert_eq!(counts(&shore.run(&["ventas"]), "ventas"), (0, 0, 0, 0));
     let check = shore.acequia(&["check"]);
     assert_eq!(check.status, Some(0), "{check:?}");
+    assert!(check.stdout.contains(can), "{check:?}");
+    assert!(!check.stdout.contains("secreto"), "{check:?}");
     // The same tables, by the other writer.
     let engine = std::mem::take(&mut shore.keys);
     shore.keys = engine
@@ -131,4 +147,30 @@ fn what_stands_in_the_way_of_the_engine_is_told_with_its_remedy() {
     shore.write();
     shore.run(&[]);
     shore.assert_same("ventas");
+}
+
+#[test]
+fn a_token_for_the_engine_is_printed_by_a_command() {
+    let mut shore = by_engine(Shore::operational(
+        "lago_motor_token",
+        20,
+        CURSOS_AND_VENTAS,
+    ));
+    let keys = shore.keys.clone();
+    shore.keys = format!("{keys}engine_token_command = \"echo run >> engine; echo s3cr3t\"\n");
+    shore.write();
+    let output = shore.acequia(&["run", "-vv"]);
+    assert_eq!(output.status, Some(0), "{output:?}");
+    shore.assert_same("ventas");
+    assert!(shore.path("engine").exists());
+    assert!(!format!("{output:?}").contains("s3cr3t"), "{output:?}");
+    shore.keys = format!("{keys}engine_token_command = \"exit 7\"\n");
+    shore.write();
+    let output = shore.acequia(&["run"]);
+    assert!(
+        output
+            .stderr
+            .contains("[destinations.lago] engine_token_command gave no secret"),
+        "{output:?}"
+    );
 }

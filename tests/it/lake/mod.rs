@@ -20,6 +20,7 @@ mod lost;
 mod modes;
 mod refused;
 mod turns;
+mod verify;
 
 /// A pipeline into a namespace of its own of the lake that all tests share.
 struct Shore {

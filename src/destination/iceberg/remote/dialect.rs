@@ -10,6 +10,8 @@ use crate::error::Result;
 use crate::evolution::TableSchema;
 use crate::schema::{Column, ColumnType};
 
+use super::Way;
+
 /// A list's element within an expression.
 const ELEMENT: &str = "_acequia_element";
 /// The days from 1970 to the first of 4713 BC, before which PostgreSQL has no dates, and to the last of 9999.
@@ -142,16 +144,38 @@ fn parse_type(name: &str) -> Option<ColumnType> {
 }
 
 /// A part's value as the table keeps it.
-pub(super) fn value(expression: &str, column: &Column) -> String {
-    of_type(expression, &column.column_type, &column.name)
+pub(super) fn value(expression: &str, column: &Column, way: Way) -> String {
+    of_type(expression, &column.column_type, &column.name, way)
+}
+
+/// Whether Spark does not find out by itself that a part has values of a type.
+pub(super) fn is_unknown(column_type: &ColumnType) -> bool {
+    match column_type {
+        ColumnType::Time | ColumnType::Uuid => true,
+        ColumnType::List(element) => is_unknown(element),
+        _ => false,
+    }
+}
+
+/// The type by which Spark reads a column of a part: it has no times, and takes them for the numbers that they are kept as.
+pub(super) fn part_type(column_type: &ColumnType) -> String {
+    match column_type {
+        ColumnType::Time => "BIGINT".to_owned(),
+        ColumnType::Uuid => "BINARY".to_owned(),
+        ColumnType::List(element) => format!("ARRAY<{}>", part_type(element)),
+        other => type_name(other),
+    }
 }
 
 /// Times with six digits after the second, so that text orders them; UUIDs as they are written; no date or time beyond the
 /// years that Spark's SQL has, nor an infinite one; and zero without a sign, as the other writer keeps it.
-fn of_type(expression: &str, column_type: &ColumnType, name: &str) -> String {
+fn of_type(expression: &str, column_type: &ColumnType, name: &str, way: Way) -> String {
     let d: &dyn Dialect = &SparkSql;
     match column_type {
-        ColumnType::Time => time(expression),
+        ColumnType::Time => match way {
+            Way::Branch => time_of_number(expression),
+            Way::Direct => time(expression),
+        },
         ColumnType::Uuid => {
             let hex = format!("lower(hex({expression}))");
             let pieces = [(1, 8), (9, 4), (13, 4), (17, 4), (21, 12)]
@@ -183,7 +207,7 @@ fn of_type(expression: &str, column_type: &ColumnType, name: &str) -> String {
             )
         }
         ColumnType::List(element) if changes(element) || **element == ColumnType::Uuid => {
-            let element = of_type(ELEMENT, element, name);
+            let element = of_type(ELEMENT, element, name, way);
             format!("transform({expression}, {ELEMENT} -> {element})")
         }
         other => d.cast(expression, other),
@@ -197,6 +221,14 @@ fn time(expression: &str) -> String {
     format!(
         "CASE WHEN {expression} > CAST('23:59:59.999999' AS TIME) THEN '24:00:00.000000' ELSE \
          rpad(concat({text}, CASE WHEN instr({text}, '.') = 0 THEN '.' ELSE '' END), 15, '0') END"
+    )
+}
+
+/// A time as text, of how many microseconds after midnight it is.
+fn time_of_number(expression: &str) -> String {
+    format!(
+        "CASE WHEN {expression} >= 86400000000 THEN '24:00:00.000000' ELSE \
+         date_format(timestamp_micros({expression}), 'HH:mm:ss.SSSSSS') END"
     )
 }
 

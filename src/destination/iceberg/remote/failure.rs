@@ -92,7 +92,8 @@ pub(super) fn of_engine(
         Some(16 | 7) => {
             return Error::destination(format!("the engine at {address} does not take what it is shown"))
                 .for_now()
-                .remedy("correct `token` in `engine` of the destination, and see that its user may write the tables");
+                .of_kind(Kind::Secret)
+                .remedy("correct `token` in `engine` of the destination, or `engine_token_command`, and see that its user may write the tables");
         }
         _ => {}
     }

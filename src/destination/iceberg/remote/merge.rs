@@ -6,7 +6,6 @@
 
 use std::collections::BTreeSet;
 
-use crate::destination::LOAD_ID_COLUMN;
 use crate::destination::sql::Dialect;
 use crate::destination::sql::dialect::{NEW, OLD};
 use crate::destination::sql::statement::{Action, Clause, Insert, Merge};
@@ -383,51 +382,8 @@ fn assigned(names: &[&str]) -> String {
     assigned.join(", ")
 }
 
-/// The rows that are added, those of all these inserts: the columns that they have, and the query.
-fn added(target: &Target, inserts: &[Insert]) -> Result<(Vec<String>, String)> {
-    let d: &dyn Dialect = &SparkSql;
-    let of = |insert: &Insert, name: &str| {
-        let found = insert.columns.iter().find(|(of, _)| of == name);
-        found.map(|(_, value)| value.clone())
-    };
-    let has = |name: &str| inserts.iter().any(|insert| of(insert, name).is_some());
-    let columns: Vec<&(String, String)> = target
-        .columns
-        .iter()
-        .filter(|(name, _)| has(name))
-        .collect();
-    let names: BTreeSet<&String> = inserts
-        .iter()
-        .flat_map(|insert| insert.columns.iter().map(|(name, _)| name))
-        .collect();
-    if columns.len() != names.len() {
-        return Err(Error::internal(
-            "an insert has a column that its table lacks",
-        ));
-    }
-    let selects: Vec<String> = inserts
-        .iter()
-        .map(|insert| {
-            let values: Vec<String> = columns
-                .iter()
-                .map(|(name, data_type)| {
-                    let value = of(insert, name).unwrap_or_else(|| "NULL".to_owned());
-                    format!("CAST({value} AS {data_type}) AS {}", d.identifier(name))
-                })
-                .collect();
-            let only = insert.condition.as_ref();
-            let only = only.map_or_else(String::new, |only| format!(" WHERE {only}"));
-            format!("SELECT {} FROM {}{only}", values.join(", "), insert.from)
-        })
-        .collect();
-    let typed = typed(target, &columns, None);
-    let source = format!("{typed}{}", selects.join(" UNION ALL "));
-    let columns = columns.into_iter().map(|(name, _)| name.clone()).collect();
-    Ok((columns, source))
-}
-
 /// No row of the table, with which a source begins: Sail has two types of bytes, and a union has those of its first part.
-fn typed(target: &Target, columns: &[&(String, String)], what: Option<&str>) -> String {
+pub(super) fn typed(target: &Target, columns: &[&(String, String)], what: Option<&str>) -> String {
     let d: &dyn Dialect = &SparkSql;
     if !columns
         .iter()
@@ -440,53 +396,6 @@ fn typed(target: &Target, columns: &[&(String, String)], what: Option<&str>) -> 
         "SELECT {what}{} FROM {} AS {OLD} WHERE 1 = 0 UNION ALL ",
         d.list_of(OLD, columns.iter().map(|(name, _)| name.as_str())),
         target.reads
-    )
-}
-
-/// The statement that adds rows, unless a row of the load is there; or that puts them into the place of all that is there.
-pub(super) fn insert(target: &Target, inserts: &[Insert], load_id: &str) -> Result<String> {
-    let d: &dyn Dialect = &SparkSql;
-    let (columns, source) = added(target, inserts)?;
-    let (source, others) = if target.anew {
-        (source, " WHEN NOT MATCHED BY SOURCE THEN DELETE")
-    } else {
-        let unless = format!(
-            "SELECT {NEW}.* FROM ({source}) AS {NEW} WHERE NOT EXISTS (SELECT 1 FROM {} AS {OLD} WHERE {} = {})",
-            target.writes,
-            d.of(OLD, LOAD_ID_COLUMN),
-            d.literal(load_id)
-        );
-        (unless, "")
-    };
-    let names = columns.iter().map(String::as_str);
-    Ok(format!(
-        "MERGE INTO {} AS {OLD} USING ({source}) AS {NEW} ON 1 = 0 WHEN NOT MATCHED THEN INSERT ({}) VALUES ({}){others}",
-        target.writes,
-        d.list(names.clone()),
-        d.list_of(NEW, names),
-    ))
-}
-
-/// The statement that takes every row away.
-pub(super) fn empty(writes: &str) -> String {
-    of_no_row(writes, "WHEN NOT MATCHED BY SOURCE THEN DELETE")
-}
-
-/// The statement that changes no row.
-pub(super) fn nothing(writes: &str) -> String {
-    let id = SparkSql.identifier(LOAD_ID_COLUMN);
-    of_no_row(
-        writes,
-        &format!("WHEN NOT MATCHED THEN INSERT ({id}) VALUES ({NEW}.{id})"),
-    )
-}
-
-/// A merge with a source that has no row.
-fn of_no_row(writes: &str, clause: &str) -> String {
-    let id = SparkSql.identifier(LOAD_ID_COLUMN);
-    format!(
-        "MERGE INTO {writes} AS {OLD} USING (SELECT CAST(NULL AS STRING) AS {id} WHERE 1 = 0) AS {NEW} \
-         ON {OLD}.{id} = {NEW}.{id} {clause}"
     )
 }
 

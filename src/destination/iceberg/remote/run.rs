@@ -3,6 +3,8 @@
 
 use std::collections::HashMap;
 
+use arrow::array::RecordBatch;
+
 use crate::destination::StagedLoad;
 use crate::destination::duckdb;
 use crate::destination::iceberg::catalog::{Catalog, TableMetadata};
@@ -13,15 +15,17 @@ use crate::destination::sql::table::not_ours;
 use crate::destination::sql::{
     Dialect, Engine, Index, Rows, SqlEngine, Table, TempTables, TextRow,
 };
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::evolution::TableSchema;
 use crate::landing::manifest::Manifest;
+use crate::layout::Layout;
 use crate::schema::Column;
 
 use super::dialect::SparkSql;
-use super::merge::{self, Counted, Target, Written};
+use super::insert;
+use super::merge::{Counted, Target, Written};
 use super::views::Views;
-use super::{Remote, stage};
+use super::{Remote, Way, stage};
 
 /// One load at work.
 pub(in crate::destination::iceberg) struct Run<'a> {
@@ -36,9 +40,10 @@ pub(super) struct Work {
     pub(super) table: String,
     pub(super) load_id: String,
     pub(super) at_creation: Properties,
+    pub(super) layout: Layout,
     /// The table as the catalog has it.
     pub(super) seen: Option<TableMetadata>,
-    /// The tag by which the load claims the table; and its number.
+    /// The branch or tag by which the load claims the table; and its number.
     pub(super) claim: String,
     pub(super) turn: u64,
     /// What it said when the load began.
@@ -89,6 +94,7 @@ impl<'a> Run<'a> {
                 table: load.manifest.table.clone(),
                 load_id: load.manifest.load_id.to_string(),
                 at_creation,
+                layout: load.layout.clone(),
                 begun: seen
                     .as_ref()
                     .map(|seen| seen.properties.clone())
@@ -108,15 +114,31 @@ impl<'a> Run<'a> {
         }
     }
 
+    pub(super) fn way(&self) -> Way {
+        self.remote.way
+    }
+
     /// What is written to, in SQL.
     fn writes(&self) -> String {
-        self.remote.name(&self.work.table)
+        let table = self.remote.name(&self.work.table);
+        match self.way() {
+            Way::Branch => {
+                let branch = SparkSql.identifier(&format!("branch_{}", self.work.claim));
+                format!("{table}.{branch}")
+            }
+            Way::Direct => table,
+        }
     }
 
     /// What is read, in SQL: the table as it was when the load began.
     fn reads(&self) -> String {
-        let tag = SparkSql.literal(&self.work.claim);
-        let table = format!("{} VERSION AS OF {tag}", self.writes());
+        let table = match self.way() {
+            Way::Branch => self.writes(),
+            Way::Direct => {
+                let tag = SparkSql.literal(&self.work.claim);
+                format!("{} VERSION AS OF {tag}", self.writes())
+            }
+        };
         if self.work.anew {
             format!("(SELECT * FROM {table} WHERE 1 = 0)")
         } else {
@@ -144,21 +166,31 @@ impl<'a> Run<'a> {
     pub(in crate::destination::iceberg) fn carry_out(&mut self) -> Result<()> {
         if !self.work.inserts.is_empty() {
             let inserts = std::mem::take(&mut self.work.inserts);
-            let sql = merge::insert(&self.target(), &inserts, &self.work.load_id)?;
+            let sql = insert::insert(&self.target(), &inserts, &self.work.load_id, self.way())?;
             self.gather(Some(sql))?;
         } else if self.work.anew && self.work.statement.is_none() {
             // A table that is made anew without rows.
-            let sql = merge::empty(&self.writes());
+            let sql = insert::empty(&self.writes(), self.way());
             self.gather(Some(sql))?;
         }
         self.settle()?;
         fail::fail_point!("iceberg.staging", crate::failpoint::abort);
         if let Some(sql) = self.work.statement.take() {
             self.work.sent = true;
-            self.remote.ask(&sql)?;
+            let done = self.remote.ask(&sql);
+            done.map_err(|error| self.of_statement(error))?;
         }
         fail::fail_point!("iceberg.staged", crate::failpoint::abort);
         Ok(())
+    }
+
+    /// Spark tells of a commit that was refused, or whose answer it lost, as of any other failure. What it wrote on a branch is seen
+    /// by nobody, so that the load can begin anew on another.
+    fn of_statement(&self, error: Error) -> Error {
+        match self.way() {
+            Way::Branch if matches!(error, Error::Destination(_)) => error.of_kind(Kind::Storage),
+            _ => error,
+        }
     }
 
     fn gather(&mut self, statement: Option<String>) -> Result<()> {
@@ -192,7 +224,7 @@ impl Engine for Run<'_> {
 
     fn make_temporary(&mut self, name: &str, query: &str, counted: bool) -> Result<(String, u64)> {
         self.settle_for(query)?;
-        let view = self.views.make(self.remote, name, query)?;
+        let view = self.views.keep(self.remote, name, query)?;
         let engine: &mut dyn Engine = self;
         let [rows] = if counted {
             engine.counts(&format!("SELECT count(*) FROM {view}"))?
@@ -289,6 +321,18 @@ impl SqlEngine for Run<'_> {
 
     fn reserves(&self, name: &str) -> bool {
         state::reserves(name)
+    }
+
+    /// Rows are read back by the catalog's own writer.
+    fn read(
+        &mut self,
+        _sql: &str,
+        _columns: &[Column],
+        _each: &mut dyn FnMut(RecordBatch) -> Result<()>,
+    ) -> Result<()> {
+        Err(Error::internal(
+            "rows are not read back from an engine elsewhere",
+        ))
     }
 
     fn create_schema(&mut self) -> Result<()> {

@@ -24,11 +24,18 @@ use super::channel::Channel;
 use super::failure;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// What a session is told: times are UTC, times before 1900 are what they are, and `${…}` in a text is that text.
-const SETTINGS: [(&str, &str); 3] = [
+/// What a session is told, so that no setting of a cluster's changes what a statement means: times are UTC, and times before 1900
+/// are what they are; bytes are no text; a value that does not fit is an error and not NULL; `${…}` in a text is that text, and `\`
+/// escapes in literals; and what is overwritten is the whole table.
+const SETTINGS: [(&str, &str); 8] = [
     ("spark.sql.session.timeZone", "UTC"),
     ("spark.sql.parquet.datetimeRebaseModeInRead", "CORRECTED"),
+    ("spark.sql.parquet.binaryAsString", "false"),
+    ("spark.sql.ansi.enabled", "true"),
+    ("spark.sql.storeAssignmentPolicy", "ANSI"),
     ("spark.sql.variable.substitute", "false"),
+    ("spark.sql.parser.escapedStringLiterals", "false"),
+    ("spark.sql.sources.partitionOverwriteMode", "static"),
 ];
 
 /// A session of its own.
@@ -46,7 +53,7 @@ impl Spark {
     pub(in crate::destination::iceberg) fn open(url: &str) -> Result<Self> {
         let builder = ChannelBuilder::parse(url).map_err(|_| {
             Error::config("`engine` of the destination is no address of Spark Connect")
-                .remedy("write engine = \"sc://host:50051/;use_ssl=true;token=${SAIL_TOKEN}\"")
+                .remedy("write engine = \"sc://host:15002/;use_ssl=true;token=${SPARK_TOKEN}\"")
         })?;
         let address = format!("sc://{}", builder.endpoint());
         reach(&builder, &address)?;

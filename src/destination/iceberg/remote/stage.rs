@@ -8,9 +8,9 @@ use crate::landing::manifest::Manifest;
 use crate::mode::Mode;
 use crate::schema::Column;
 
-use super::Remote;
-use super::dialect::{SparkSql, value};
+use super::dialect::{SparkSql, is_unknown, value};
 use super::views::Views;
+use super::{Remote, Way};
 
 /// What makes a pattern of a path.
 const PATTERN: [char; 4] = ['*', '?', '[', '{'];
@@ -31,6 +31,12 @@ pub(super) fn of_parts(
         ));
     };
     let d: &dyn Dialect = &SparkSql;
+    let landed = load.manifest.schema.columns.iter();
+    let landed: Vec<_> = landed
+        .map(|column| (column.name.as_str(), &column.column_type))
+        .collect();
+    // Spark cannot find out the types of parts with times or UUIDs, and reads them where it is told.
+    let is_told = remote.way == Way::Branch && landed.iter().any(|(_, of)| is_unknown(of));
     let mut selects = Vec::new();
     for url in urls {
         if url.contains(PATTERN) {
@@ -39,8 +45,14 @@ pub(super) fn of_parts(
             ))
             .remedy("choose a `landing` under [pipeline] without `*`, `?`, `[` and `{`"));
         }
-        let relation = format!("parquet.{}", d.identifier(url));
-        let lacking = lacking(remote, &load.manifest, &relation, &columns)?;
+        let (relation, lacking) = if is_told {
+            // What a part lacks is NULL.
+            (views.of_file(remote, url, &landed)?, Vec::new())
+        } else {
+            let relation = format!("parquet.{}", d.identifier(url));
+            let lacking = lacking(remote, &load.manifest, &relation, &columns)?;
+            (relation, lacking)
+        };
         let values: Vec<String> = columns
             .iter()
             .map(|column| {
@@ -48,7 +60,7 @@ pub(super) fn of_parts(
                 let value = if lacking.contains(&column.name) {
                     d.cast("NULL", &column.column_type)
                 } else {
-                    value(&name, column)
+                    value(&name, column, remote.way)
                 };
                 format!("{value} AS {name}")
             })

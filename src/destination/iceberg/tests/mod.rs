@@ -16,14 +16,22 @@ use crate::position::{CursorPosition, CursorValue};
 use crate::schema::ColumnType;
 
 mod commits;
+#[cfg(feature = "spark")]
+mod elsewhere;
+#[cfg(feature = "spark")]
+mod failures;
 mod kept;
+#[cfg(feature = "spark")]
+mod layouts;
 mod names;
 mod opening;
 mod refusals;
 #[cfg(feature = "spark")]
 mod sail;
 #[cfg(feature = "spark")]
-mod sail_failures;
+mod spark;
+#[cfg(feature = "spark")]
+mod statements;
 
 conformance!(Namespace);
 
@@ -42,6 +50,7 @@ impl Subject for Namespace {
     const NAME: &'static str = "iceberg";
     const TESTS: &'static str = module_path!();
     const COLUMNS: &'static str = "columns of every table";
+    const RUNS: &'static str = "acequia_runs";
     const KEEPS_SIGN_OF_ZERO: bool = false;
     const EXCEPTIONS: &'static [(&'static str, &'static str)] = &[
         (

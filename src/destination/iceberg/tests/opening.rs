@@ -1,6 +1,7 @@
 //! What stands in the way of opening a lake.
 
 use super::*;
+use crate::config::Token;
 
 fn refused(lake: &config::Lake) -> String {
     Lake::open("lake", lake, "replica_opening")
@@ -50,7 +51,9 @@ fn what_stands_in_the_way_is_told_with_its_remedy_and_without_a_secret() {
             "correct `credential`",
         ),
         (
-            with(&|lake| lake.access = CatalogAccess::Token(Secret::new("wrong-one"))),
+            with(&|lake| {
+                lake.access = CatalogAccess::Token(Token::Given(Secret::new("wrong-one")));
+            }),
             "does not take what it is shown",
             "a token may have run out",
         ),

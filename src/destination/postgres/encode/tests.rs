@@ -7,7 +7,7 @@ use arrow::datatypes::DataType;
 use proptest::prelude::*;
 
 use super::*;
-use crate::source::postgres::binary::{ColumnBuilder, WireType};
+use crate::postgres::binary::{ColumnBuilder, WireType};
 
 fn column(column_type: &str) -> Column {
     Column {

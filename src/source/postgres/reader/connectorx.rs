@@ -24,9 +24,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{LaneQuery, Sink};
 use crate::error::{Error, Result};
+use crate::postgres::batch::BatchBuilder;
+use crate::postgres::binary::{ColumnBuilder, FieldError, WireType};
 use crate::source::joined;
-use crate::source::postgres::batch::BatchBuilder;
-use crate::source::postgres::binary::{ColumnBuilder, FieldError, WireType};
 use crate::source::postgres::connection::{OWN_PATH, Server, failed};
 
 /// How long a lane that was stopped is awaited.

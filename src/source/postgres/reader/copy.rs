@@ -7,11 +7,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::{LaneQuery, Sink};
 use crate::error::{Error, Result};
+use crate::postgres::batch::BatchBuilder;
 use crate::postgres::connection::{OWN_PATH, Server};
 use crate::postgres::copy::{Row, row};
 use crate::postgres::protocol_error::{ProtocolError, ProtocolResult, server_error};
 use crate::postgres::wire::{Connection, Purpose, next_message};
-use crate::source::postgres::batch::BatchBuilder;
 
 /// A lane that is connected and has its snapshot.
 pub struct ReadyLane {

@@ -9,12 +9,12 @@ use tokio::task::JoinHandle;
 use tokio_postgres::Client;
 use tokio_util::sync::CancellationToken;
 
-use super::binary::WireType;
 use super::connection::Server;
 use super::sql::{GIVE_WAY, literal, row_security_setting};
 use crate::change::SnapshotMark;
 use crate::config::Reader;
 use crate::error::{Error, Result};
+use crate::postgres::binary::WireType;
 use crate::schema::Schema;
 use crate::source::LANE_CAPACITY;
 use crate::source::postgres::boundary::KnownRows;

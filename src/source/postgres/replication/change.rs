@@ -13,9 +13,9 @@ use crate::change::Op;
 use crate::error::{Error, Result};
 use crate::position::Lsn;
 use crate::postgres::EPOCH_MICROS;
+use crate::postgres::batch::{BATCH_BYTES, BATCH_ROWS, refused};
+use crate::postgres::binary::{ColumnBuilder, FieldError};
 use crate::schema::Schema;
-use crate::source::postgres::batch::{BATCH_BYTES, BATCH_ROWS, refused};
-use crate::source::postgres::binary::{ColumnBuilder, FieldError};
 use crate::source::postgres::text::TextForm;
 use crate::source::postgres::types::ColumnPlan;
 

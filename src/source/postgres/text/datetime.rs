@@ -1,7 +1,7 @@
 //! Dates and times in the style `ISO`, as `EncodeDateTime` writes them (the server's `datetime.c`).
 
 use crate::exact::calendar::{DAY_MICROS, days_from_civil};
-use crate::source::postgres::binary::FieldError;
+use crate::postgres::binary::FieldError;
 
 const SECOND_MICROS: i64 = 1_000_000;
 

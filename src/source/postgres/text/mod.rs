@@ -10,9 +10,9 @@ use std::str;
 
 use arrow::array::{BinaryBuilder, StringBuilder};
 
-use super::binary::{ColumnBuilder, FieldError, ListBuilder};
 use super::types::{CatalogColumn, ColumnPlan};
 use crate::error::{Error, Result};
+use crate::postgres::binary::{ColumnBuilder, FieldError, ListBuilder};
 use crate::schema::ColumnType;
 
 mod datetime;

@@ -3,7 +3,7 @@
 use std::str::{self, FromStr};
 
 use crate::exact::decimal::{self, Inexact};
-use crate::source::postgres::binary::FieldError;
+use crate::postgres::binary::FieldError;
 
 /// An integer without leading zeros, as `int8out` and `oidout` write it.
 pub(super) fn integer<T: TryFrom<i64>>(text: &[u8]) -> Result<T, FieldError> {

@@ -3,12 +3,12 @@ use chrono::{DateTime, Datelike, NaiveDate, TimeDelta, Timelike};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::super::binary::tests::send_numeric;
-use super::super::binary::{ColumnBuilder, FieldError, WireType};
 use super::super::types::{BaseType, CatalogColumn, plan};
 use super::TextForm;
 use crate::exact::decimal;
 use crate::names::hex;
+use crate::postgres::binary::tests::send_numeric;
+use crate::postgres::binary::{ColumnBuilder, FieldError, WireType};
 use crate::schema::Column;
 use crate::schema::samples;
 

@@ -1,24 +1,54 @@
 //! A load that an engine elsewhere writes, applied once: answers that are lost, engines that end, runs that die or meet.
 
+use testkit::Proxy;
 use testkit::proxy::Loss;
-use testkit::{Proxy, Sail};
 
-use super::sail::{OnSail, engine};
+use super::elsewhere::{Elsewhere, Kind, engine};
 use super::*;
 use crate::config::Engine;
 use crate::destination::{Parts, StagedLoad};
 use crate::names::LoadId;
 
-const ROWS: &str = "SELECT id, importe FROM replica.ventas ORDER BY id, importe";
-const LOSSES: [Loss; 5] = [
-    Loss::Cut,
-    Loss::Instead(500),
-    Loss::Instead(503),
-    Loss::Unsent,
-    Loss::Refused(503),
-];
+/// Makes a test of each function in the list for an engine.
+macro_rules! tests {
+    ($module:ident: $kind:ty => $($test:ident),* $(,)?) => {
+        mod $module {
+            $(
+                #[test]
+                fn $test() {
+                    super::$test::<$kind>();
+                }
+            )*
+        }
+    };
+}
 
-fn begun(place: OnSail, disposition: Disposition) -> Fixture<OnSail> {
+tests! {
+    sail: crate::destination::iceberg::tests::sail::Sail =>
+        an_answer_of_the_catalog_that_is_lost_leaves_the_load_once,
+        a_table_whose_making_is_not_answered_has_its_first_load_once,
+        an_answer_that_the_engine_loses_leaves_the_load_once,
+        an_engine_that_is_gone_is_told_and_the_load_is_applied_by_the_next_run,
+        an_engine_that_ends_amid_a_load_leaves_it_to_the_next_run,
+        a_statement_that_a_dead_run_left_running_changes_nothing,
+        of_two_runs_that_apply_one_load_at_once_one_does,
+        what_an_engine_elsewhere_does_not_do_is_refused_with_a_remedy,
+}
+
+tests! {
+    spark: crate::destination::iceberg::tests::spark::Spark =>
+        an_answer_of_the_catalog_that_is_lost_leaves_the_load_once,
+        an_answer_that_the_engine_loses_leaves_the_load_once,
+        an_engine_that_is_gone_is_told_and_the_load_is_applied_by_the_next_run,
+        an_engine_that_ends_amid_a_load_leaves_it_to_the_next_run,
+        a_statement_that_a_dead_run_left_running_changes_nothing,
+        of_two_runs_that_apply_one_load_at_once_one_does,
+        what_an_engine_elsewhere_does_not_do_is_refused_with_a_remedy,
+}
+
+const ROWS: &str = "SELECT id, importe FROM replica.ventas ORDER BY id, importe";
+
+fn begun<E: Kind>(place: Elsewhere<E>, disposition: Disposition) -> Fixture<Elsewhere<E>> {
     let mut fixture = Fixture::of(place, tempfile::tempdir().unwrap());
     fixture.load(&Load::sales(disposition, None, &[(1, 10, 1), (2, 20, 2)]));
     fixture
@@ -37,7 +67,7 @@ fn after(disposition: Disposition) -> (&'static [&'static str], (u64, u64)) {
 }
 
 /// The table is whole, has the load once, and no mark is left on it.
-fn assert_done(fixture: Fixture<OnSail>, disposition: Disposition, what: &str) {
+fn assert_done<E: Kind>(fixture: Fixture<Elsewhere<E>>, disposition: Disposition, what: &str) {
     let (rows, _) = after(disposition);
     assert_eq!(fixture.query(ROWS), rows, "{what}");
     let mut fixture = fixture.reopen();
@@ -54,12 +84,11 @@ fn assert_done(fixture: Fixture<OnSail>, disposition: Disposition, what: &str) {
     );
 }
 
-#[test]
-fn an_answer_of_the_catalog_that_is_lost_leaves_the_load_once() {
+fn an_answer_of_the_catalog_that_is_lost_leaves_the_load_once<E: Kind>() {
     for disposition in [Disposition::Append, Disposition::Merge] {
         for (number, step) in ["claim", "publish"].into_iter().enumerate() {
-            for loss in LOSSES {
-                let mut place = OnSail::new();
+            for loss in E::LOSSES.iter().copied() {
+                let mut place = Elsewhere::<E>::new();
                 let proxy = Proxy::start(&place.0.lake.catalog).unwrap();
                 place.0.lake.catalog = proxy.url();
                 let mut fixture = begun(place, disposition);
@@ -74,11 +103,10 @@ fn an_answer_of_the_catalog_that_is_lost_leaves_the_load_once() {
     }
 }
 
-#[test]
-fn a_table_whose_making_is_not_answered_has_its_first_load_once() {
+fn a_table_whose_making_is_not_answered_has_its_first_load_once<E: Kind>() {
     for number in 0..3 {
         for loss in [Loss::Cut, Loss::Instead(503), Loss::Refused(503)] {
-            let mut place = OnSail::new();
+            let mut place = Elsewhere::<E>::new();
             let proxy = Proxy::start(&place.0.lake.catalog).unwrap();
             place.0.lake.catalog = proxy.url();
             let mut fixture = Fixture::of(place, tempfile::tempdir().unwrap());
@@ -95,15 +123,14 @@ fn a_table_whose_making_is_not_answered_has_its_first_load_once() {
     }
 }
 
-#[test]
-fn an_answer_that_the_engine_loses_leaves_the_load_once() {
+fn an_answer_that_the_engine_loses_leaves_the_load_once<E: Kind>() {
     let kit = testkit::Lake::shared().unwrap();
     let proxy = Proxy::start(&kit.catalog()).unwrap();
-    let sail = Sail::start(kit, &proxy.url()).unwrap();
+    let server = E::start(&proxy.url());
     for disposition in [Disposition::Append, Disposition::Merge] {
-        for loss in LOSSES {
-            let mut place = OnSail::new();
-            place.0.lake.engine = Some(engine(&sail.url()));
+        for loss in E::LOSSES.iter().copied() {
+            let mut place = Elsewhere::<E>::new();
+            place.0.lake.engine = Some(engine::<E>(&E::url_of(&server)));
             let mut fixture = begun(place, disposition);
             proxy.lose("POST", "/tables/ventas", 0, loss);
             let what = format!("{disposition} {loss:?}");
@@ -115,15 +142,14 @@ fn an_answer_that_the_engine_loses_leaves_the_load_once() {
     }
 }
 
-#[test]
-fn an_engine_that_is_gone_is_told_and_the_load_is_applied_by_the_next_run() {
+fn an_engine_that_is_gone_is_told_and_the_load_is_applied_by_the_next_run<E: Kind>() {
     let kit = testkit::Lake::shared().unwrap();
-    let mut sail = Sail::start(kit, &kit.catalog()).unwrap();
-    let mut place = OnSail::new();
-    place.0.lake.engine = Some(engine(&sail.url()));
+    let server = E::start(&kit.catalog());
+    let mut place = Elsewhere::<E>::new();
+    place.0.lake.engine = Some(engine::<E>(&E::url_of(&server)));
     let mut fixture = begun(place, Disposition::Append);
     let staged = fixture.stage(&next(Disposition::Append));
-    sail.kill().unwrap();
+    drop(server);
     let error = fixture.db.load(&staged).unwrap_err();
     assert!(!error.refuses_load());
     let report = error.report();
@@ -131,16 +157,39 @@ fn an_engine_that_is_gone_is_told_and_the_load_is_applied_by_the_next_run() {
     let (mut place, folder) = fixture.close();
     let refused = place.open("replica").unwrap_err().report();
     assert!(refused.contains("cannot be reached"), "{refused}");
-    place.0.lake.engine = OnSail::new().0.lake.engine;
+    place.0.lake.engine = Elsewhere::<E>::new().0.lake.engine;
     let mut fixture = Fixture::of(place, folder);
     let outcome = fixture.db.load(&staged).unwrap().outcome;
     assert_eq!((outcome.inserted, outcome.updated), (2, 0));
     assert_done(fixture, Disposition::Append, "an engine that is gone");
 }
 
+fn an_engine_that_ends_amid_a_load_leaves_it_to_the_next_run<E: Kind>() {
+    let kit = testkit::Lake::shared().unwrap();
+    let proxy = Proxy::start(&kit.catalog()).unwrap();
+    let server = E::start(&proxy.url());
+    let mut place = Elsewhere::<E>::new();
+    place.0.lake.engine = Some(engine::<E>(&E::url_of(&server)));
+    let mut fixture = begun(place, Disposition::Append);
+    let staged = fixture.stage(&next(Disposition::Append));
+    // It ends when it has sent its commit, which is carried out.
+    proxy.before("POST", "/tables/ventas", 0, move || drop(server));
+    let error = fixture.db.load(&staged).unwrap_err();
+    assert!(proxy.is_spent());
+    assert!(!error.refuses_load());
+    let report = error.report();
+    assert!(report.contains("cannot be reached"), "{report}");
+    let (mut place, folder) = fixture.close();
+    place.0.lake.engine = Elsewhere::<E>::new().0.lake.engine;
+    let mut fixture = Fixture::of(place, folder);
+    let outcome = fixture.db.load(&staged).unwrap().outcome;
+    assert_eq!((outcome.inserted, outcome.updated), (2, 0));
+    assert_done(fixture, Disposition::Append, "an engine that ends");
+}
+
 /// A second run, which takes the first for dead and applies its load, and one more.
-fn overtake(namespace: &str, staged: StagedLoad) -> impl FnOnce() + Send + use<> {
-    let mut place = OnSail::new();
+fn overtake<E: Kind>(namespace: &str, staged: StagedLoad) -> impl FnOnce() + Send + use<E> {
+    let mut place = Elsewhere::<E>::new();
     namespace.clone_into(&mut place.0.name);
     move || {
         let mut fixture = Fixture::of(place, tempfile::tempdir().unwrap());
@@ -154,6 +203,17 @@ fn overtake(namespace: &str, staged: StagedLoad) -> impl FnOnce() + Send + use<>
     }
 }
 
+fn once_more(load: &StagedLoad) -> StagedLoad {
+    StagedLoad {
+        manifest: load.manifest.clone(),
+        parts: load.parts.clone(),
+        contract: load.contract,
+        layout: load.layout.clone(),
+        pre_sql: Vec::new(),
+        post_sql: Vec::new(),
+    }
+}
+
 fn overtaken(disposition: Disposition) -> &'static [&'static str] {
     match disposition {
         Disposition::Append => &["1|10", "2|20", "2|21", "3|30", "3|31", "4|40"],
@@ -161,25 +221,23 @@ fn overtaken(disposition: Disposition) -> &'static [&'static str] {
     }
 }
 
-#[test]
-fn a_statement_that_a_dead_run_left_running_changes_nothing() {
+fn a_statement_that_a_dead_run_left_running_changes_nothing<E: Kind>() {
     let kit = testkit::Lake::shared().unwrap();
     let proxy = Proxy::start(&kit.catalog()).unwrap();
-    let sail = Sail::start(kit, &proxy.url()).unwrap();
+    let server = E::start(&proxy.url());
     for disposition in [Disposition::Append, Disposition::Merge] {
-        let mut place = OnSail::new();
-        place.0.lake.engine = Some(engine(&sail.url()));
+        let mut place = Elsewhere::<E>::new();
+        place.0.lake.engine = Some(engine::<E>(&E::url_of(&server)));
         let namespace = place.0.name.clone();
         let mut fixture = begun(place, disposition);
         let load = fixture.stage(&next(disposition));
-        let other = StagedLoad {
-            manifest: load.manifest.clone(),
-            parts: load.parts.clone(),
-            contract: load.contract,
-            pre_sql: Vec::new(),
-            post_sql: Vec::new(),
-        };
-        proxy.before("POST", "/tables/ventas", 0, overtake(&namespace, other));
+        let other = once_more(&load);
+        proxy.before(
+            "POST",
+            "/tables/ventas",
+            0,
+            overtake::<E>(&namespace, other),
+        );
         if let Err(error) = fixture.db.load(&load) {
             let report = error.report();
             assert!(report.contains("stand"), "{report}");
@@ -189,29 +247,22 @@ fn a_statement_that_a_dead_run_left_running_changes_nothing() {
     }
 }
 
-#[test]
-fn of_two_runs_that_apply_one_load_at_once_one_does() {
+fn of_two_runs_that_apply_one_load_at_once_one_does<E: Kind>() {
     for disposition in [Disposition::Append, Disposition::Merge] {
         // Before the claim, and before it is published.
         for number in 0..2 {
-            let mut place = OnSail::new();
+            let mut place = Elsewhere::<E>::new();
             let proxy = Proxy::start(&place.0.lake.catalog).unwrap();
             place.0.lake.catalog = proxy.url();
             let namespace = place.0.name.clone();
             let mut fixture = begun(place, disposition);
             let load = fixture.stage(&next(disposition));
-            let other = StagedLoad {
-                manifest: load.manifest.clone(),
-                parts: load.parts.clone(),
-                contract: load.contract,
-                pre_sql: Vec::new(),
-                post_sql: Vec::new(),
-            };
+            let other = once_more(&load);
             proxy.before(
                 "POST",
                 "/tables/ventas",
                 number,
-                overtake(&namespace, other),
+                overtake::<E>(&namespace, other),
             );
             // What became of it is told, or that another run was there.
             if let Err(error) = fixture.db.load(&load) {
@@ -228,14 +279,13 @@ fn of_two_runs_that_apply_one_load_at_once_one_does() {
     }
 }
 
-#[test]
-fn what_an_engine_elsewhere_does_not_do_is_refused_with_a_remedy() {
-    let mut fixture = Fixture::<OnSail>::new();
+fn what_an_engine_elsewhere_does_not_do_is_refused_with_a_remedy<E: Kind>() {
+    let mut fixture = Fixture::<Elsewhere<E>>::new();
     let mut staged = fixture.stage(&Load::full("cursos", &[("n", "int32", ints([1, 2]))]));
     staged.parts = Parts::Remote(vec!["s3://landing/a*/part.parquet".to_owned()]);
     let error = fixture.db.load(&staged).unwrap_err().report();
     assert!(error.contains("choose a `landing`"), "{error}");
-    let mut place = OnSail::new();
+    let mut place = Elsewhere::<E>::new();
     place.0.lake.engine = Some(Engine {
         catalog: Some("otro".to_owned()),
         ..place.0.lake.engine.unwrap()
@@ -252,20 +302,26 @@ mod kills {
 
     const DYING: &str = "ACEQUIA_TEST_DYING";
 
-    #[test]
-    fn a_load_that_was_cut_short_anywhere_is_applied_once() {
+    tests! {
+        sail: crate::destination::iceberg::tests::sail::Sail =>
+            a_load_that_was_cut_short_anywhere_is_applied_once,
+            dies_for_another_test,
+    }
+
+    tests! {
+        spark: crate::destination::iceberg::tests::spark::Spark =>
+            a_load_that_was_cut_short_anywhere_is_applied_once,
+            dies_for_another_test,
+    }
+
+    fn a_load_that_was_cut_short_anywhere_is_applied_once<E: Kind>() {
         for disposition in [Disposition::Append, Disposition::Merge] {
-            for point in [
-                "claimed",
-                "staging",
-                "staged",
-                "before_commit",
-                "after_commit",
-            ] {
-                let fixture = begun(OnSail::new(), disposition);
+            for point in E::POINTS {
+                let fixture = begun(Elsewhere::<E>::new(), disposition);
                 let id = LoadId::new(fixture.db.id());
                 let (place, folder) = fixture.close();
                 let tests = module_path!().split_once("::").unwrap().1;
+                let tests = format!("{tests}::{}", E::NAME);
                 let status = Command::new(std::env::current_exe().unwrap())
                     .args(["--exact", &format!("{tests}::dies_for_another_test")])
                     .env(DYING, format!("{}#{id}#{disposition}", place.address()))
@@ -278,7 +334,7 @@ mod kills {
                 load.id = Some(id);
                 let outcome = fixture.try_load(&load).unwrap();
                 let what = format!("{disposition} {point}");
-                if point == "after_commit" {
+                if *point == "after_commit" {
                     assert!(outcome.already_loaded, "{what}");
                 } else {
                     let did = (outcome.inserted, outcome.updated);
@@ -290,8 +346,7 @@ mod kills {
     }
 
     /// The process that dies.
-    #[test]
-    fn dies_for_another_test() {
+    fn dies_for_another_test<E: Kind>() {
         let Ok(dying) = std::env::var(DYING) else {
             return;
         };
@@ -307,6 +362,6 @@ mod kills {
         let mut load = next(disposition);
         load.id = Some(id.parse().unwrap());
         let folder = tempfile::tempdir().unwrap();
-        Fixture::of(OnSail::at(address), folder).load(&load);
+        Fixture::of(Elsewhere::<E>::at(address), folder).load(&load);
     }
 }

@@ -13,7 +13,7 @@ use super::{ColumnBuilder, FieldError};
 #[derive(Debug)]
 pub struct ListBuilder {
     field: FieldRef,
-    pub(in crate::source::postgres) elements: ColumnBuilder,
+    pub(crate) elements: ColumnBuilder,
     offsets: Vec<i32>,
     length: i32,
     nulls: NullBufferBuilder,
@@ -33,10 +33,7 @@ impl ListBuilder {
 
     /// `array_send`: dimensions, a flag for NULLs, the element type; for each dimension its length and first index; then
     /// the elements, each with its length, -1 for NULL.
-    pub(in crate::source::postgres) fn push_binary(
-        &mut self,
-        field: Option<&[u8]>,
-    ) -> Result<(), FieldError> {
+    pub(crate) fn push_binary(&mut self, field: Option<&[u8]>) -> Result<(), FieldError> {
         let Some(bytes) = field else {
             self.append_null();
             return Ok(());
@@ -71,7 +68,7 @@ impl ListBuilder {
     }
 
     /// Makes a list of the elements that were appended last.
-    pub(in crate::source::postgres) fn append(&mut self, elements: i32) -> Result<(), FieldError> {
+    pub(crate) fn append(&mut self, elements: i32) -> Result<(), FieldError> {
         self.length = self
             .length
             .checked_add(elements)
@@ -81,12 +78,12 @@ impl ListBuilder {
         Ok(())
     }
 
-    pub(in crate::source::postgres) fn append_null(&mut self) {
+    pub(crate) fn append_null(&mut self) {
         self.offsets.push(self.length);
         self.nulls.append_null();
     }
 
-    pub(in crate::source::postgres) fn finish(&mut self) -> ArrayRef {
+    pub(crate) fn finish(&mut self) -> ArrayRef {
         let offsets = std::mem::replace(&mut self.offsets, vec![0]);
         self.length = 0;
         Arc::new(ListArray::new(

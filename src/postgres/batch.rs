@@ -11,9 +11,9 @@ use crate::error::{Error, Result};
 use crate::schema::Schema;
 
 /// The most rows of a batch.
-pub(super) const BATCH_ROWS: usize = 16 << 10;
+pub(crate) const BATCH_ROWS: usize = 16 << 10;
 /// The most bytes of text and binary values in a batch, approximately: one value may be larger.
-pub(super) const BATCH_BYTES: usize = 4 << 20;
+pub(crate) const BATCH_BYTES: usize = 4 << 20;
 
 /// Collects rows, field by field.
 #[derive(Debug)]
@@ -142,7 +142,7 @@ impl BatchBuilder {
 }
 
 /// The error that a column's field cannot be copied, with the remedy.
-pub(super) fn refused(name: &str, error: FieldError) -> Error {
+pub(crate) fn refused(name: &str, error: FieldError) -> Error {
     let fault = Error::data(format!("column `{name}` cannot be copied exactly: {error}"));
     match remedy(name, error) {
         Some(remedy) => fault.remedy(remedy),

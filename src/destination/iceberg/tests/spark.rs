@@ -1,0 +1,68 @@
+//! The lake with Spark as what writes the rows: it writes branches.
+
+use testkit::proxy::Loss;
+
+use super::elsewhere::{Elsewhere, Kind, exceptions};
+use super::*;
+
+conformance!(OnSpark);
+
+pub(super) type OnSpark = Elsewhere<Spark>;
+
+pub(super) struct Spark;
+
+/// The tests that are run at each time: Spark takes long. `ACEQUIA_SPARK=all` runs all.
+const SAMPLE: [&str; 19] = [
+    "replacements::a_full_load_replaces_the_table",
+    "replacements::a_load_that_fails_leaves_everything_as_it_was",
+    "replacements::an_interrupt_stops_a_load_and_undoes_it",
+    "replacements::any_name_is_only_a_name",
+    "additions::a_merge_inserts_new_rows_and_updates_changed_ones",
+    "additions::a_key_that_settles_nothing_is_refused",
+    "additions::an_append_adds_what_is_not_there_and_keeps_true_duplicates",
+    "evolution::a_full_load_keeps_dropped_columns_and_wide_types",
+    "values::numbers",
+    "values::decimals",
+    "values::texts_and_bytes",
+    "values::uuids",
+    "values::lists_of_everything",
+    "changes::changes_fold_by_key",
+    "changes::deletes_become_soft_from_one_load_to_the_next",
+    "versions::insert_only_adds_new_keys_and_leaves_the_others",
+    "versions::scd2_keeps_every_version",
+    "crashes::a_crash_before_the_commit_leaves_no_trace",
+    "crashes::dies_for_another_test",
+];
+
+impl Kind for Spark {
+    const CATALOG: &'static str = testkit::Spark::CATALOG;
+    const TESTS: &'static str = module_path!();
+    const KEEPS_CHANGELOG: bool = false;
+    const EXCEPTIONS: &'static [(&'static str, &'static str)] = exceptions![];
+
+    /// To find a branch Spark first looks for a namespace of the table's name, and those end otherwise in `SeaweedFS`.
+    fn odd_name(word: &str) -> String {
+        format!("0-{word}")
+    }
+
+    fn is_left_out(test: &str) -> bool {
+        std::env::var("ACEQUIA_SPARK").is_err() && !SAMPLE.contains(&test)
+    }
+
+    const LOSSES: &'static [Loss] = &[Loss::Cut, Loss::Instead(503), Loss::Unsent];
+    const POINTS: &'static [&'static str] = &["claimed", "staged", "after_commit"];
+    const NAME: &'static str = "spark";
+    type Server = testkit::Spark;
+
+    fn url() -> String {
+        testkit::Spark::shared().unwrap().url()
+    }
+
+    fn start(catalog: &str) -> testkit::Spark {
+        testkit::Spark::start(testkit::Lake::shared().unwrap(), catalog).unwrap()
+    }
+
+    fn url_of(server: &testkit::Spark) -> String {
+        server.url()
+    }
+}

@@ -1,0 +1,215 @@
+//! A table, compared with its source as it is now.
+
+use std::sync::Arc;
+
+use super::comparison::Comparison;
+use super::side::{Opener, Side, SourceRows};
+use super::{Job, living};
+use crate::change;
+use crate::config::postgres::ColumnSelection;
+use crate::config::{Stream, StreamSource};
+use crate::destination::{StreamState, TableRows};
+use crate::error::{Error, Result};
+use crate::evolution::TableSchema;
+use crate::mode::{Disposition, Mode};
+use crate::position::{CursorPosition, CursorValue, Lag, Position};
+use crate::row_set::RowHasher;
+use crate::schema::{Column, Schema};
+use crate::source::{Description, OpenStream};
+use crate::verify::codec::{Codec, NextRun};
+use crate::verify::report::StreamVerification;
+
+/// HubSpot's column that says whether a record is archived.
+const ARCHIVED: &str = "archived";
+
+impl Job {
+    /// Compares a stream's table with its source as it is now.
+    pub(super) async fn with_source(
+        &self,
+        stream: &Stream,
+        state: &StreamState,
+        report: &mut StreamVerification,
+    ) -> Result<()> {
+        if stream.disposition() == Disposition::Append {
+            return Err(Error::config(
+                "a table to which rows are appended keeps what its source has no more, so it cannot be compared with it",
+            )
+            .remedy("compare it with its loads: `acequia verify STREAM --against landing`"));
+        }
+        let open_as = |from: StreamSource| -> Opener<'static> {
+            let from = Arc::new(from);
+            Box::new(move || {
+                let from = Arc::clone(&from);
+                Box::pin(async move { OpenStream::open(&from).await })
+            })
+        };
+        let comparison = self.comparison(stream, state, &open_as, report).await?;
+        let found = comparison.run(self.options.show, report).await?;
+        if stream.mode() == Mode::Incremental && !found.extra.is_empty() {
+            report.notes.push(
+                "rows that the table has and the source does not were deleted there: an incremental stream does not follow \
+                 deletes"
+                    .to_owned(),
+            );
+        }
+        Ok(())
+    }
+
+    /// The comparison of a stream's table with rows of its source, which `open_as` opens.
+    pub(super) async fn comparison<'a>(
+        &self,
+        stream: &Stream,
+        state: &StreamState,
+        open_as: &(dyn Fn(StreamSource) -> Opener<'a> + Sync),
+        report: &mut StreamVerification,
+    ) -> Result<Comparison<'a>> {
+        if !stream.renames.is_empty() {
+            return Err(Error::config(
+                "the stream renames columns, and such a table cannot be compared with its source",
+            )
+            .remedy("compare it with its loads: `acequia verify STREAM --against landing`"));
+        }
+        let configuration = stream.fingerprint();
+        let mut source = SourceRows {
+            opener: open_as(stream.from.clone()),
+            known: state.schema.clone(),
+            configuration: configuration.clone(),
+            masks: Arc::new(stream.masks().clone()),
+        };
+        let (description, schema) = source.describe().await?;
+        let (compared, left_out) = compared(&state.schema, &schema);
+        report.columns_left_out = left_out;
+        let mut columns: Vec<Column> = compared;
+        let key = key(&description, &columns);
+        let cursor = state.position.as_ref().and_then(Position::cursor);
+        let cursor = cursor.filter(|_| stream.mode() == Mode::Incremental);
+        let next_run = next_run(stream, cursor, &columns)?;
+        let keys_only = self.options.counts || stream.disposition() == Disposition::InsertOnly;
+        if keys_only {
+            narrow(&mut columns, &key, next_run.as_ref());
+            let names = columns.iter().map(|column| column.name.clone());
+            source.opener = open_as(narrowed(&stream.from, names.collect()));
+        }
+        if stream.disposition() == Disposition::InsertOnly && !self.options.counts {
+            report.notes.push(
+                "the keys alone were compared: with disposition = \"insert_only\" rows stay as they first came".to_owned(),
+            );
+        }
+        let boundary = cursor
+            .and_then(|cursor| cursor.boundary)
+            .filter(|_| !keys_only && lag(stream).is_none_or(Lag::is_zero))
+            .map(|boundary| (RowHasher::new(&configuration), boundary));
+        let rows = TableRows {
+            table: stream.table.clone(),
+            columns: columns.clone(),
+            living: living(stream),
+        };
+        let mut codec = Codec::new(columns, &key, next_run.as_ref(), self.keeps_sign_of_zero)?
+            .of_sample(self.sampled());
+        if keys_only {
+            codec = codec.by_key_alone();
+        }
+        if matches!(stream.from, StreamSource::HubSpot(_)) && stream.mode() == Mode::Incremental {
+            codec = codec.without(ARCHIVED);
+        }
+        Ok(Comparison {
+            source: Side::Source(source),
+            table: Side::Table(self.loader.clone(), rows),
+            codec: Arc::new(codec),
+            boundary,
+            counts_only: self.options.counts && key.is_empty(),
+            stop: self.options.interrupt.child_token(),
+        })
+    }
+}
+
+/// The columns that both sides have, as the table has them, and the names of the others.
+fn compared(table: &TableSchema, source: &Schema) -> (Vec<Column>, Vec<String>) {
+    let (mut columns, mut left_out) = (Vec::new(), Vec::new());
+    for known in table.columns.iter().filter(|column| !column.retired) {
+        let column = &known.column;
+        if change::is_of_change(&column.name) {
+            continue;
+        }
+        if source.column(&column.name).is_some() {
+            columns.push(column.clone());
+        } else {
+            left_out.push(column.name.clone());
+        }
+    }
+    let is_new = |column: &&Column| {
+        let known = table.columns.iter();
+        !change::is_of_change(&column.name)
+            && !known
+                .into_iter()
+                .any(|known| known.column.name == column.name && !known.retired)
+    };
+    let new = source.columns.iter().filter(is_new);
+    left_out.extend(new.map(|column| column.name.clone()));
+    (columns, left_out)
+}
+
+/// The key, if all its columns are compared.
+fn key(description: &Description, columns: &[Column]) -> Vec<String> {
+    let key = &description.primary_key;
+    let has = |name: &String| columns.iter().any(|column| column.name == *name);
+    if key.iter().all(has) {
+        key.clone()
+    } else {
+        Vec::new()
+    }
+}
+
+/// Leaves the columns that tell rows apart, and which the next run reads.
+fn narrow(columns: &mut Vec<Column>, key: &[String], next_run: Option<&NextRun>) {
+    if key.is_empty() {
+        columns.truncate(1);
+        return;
+    }
+    let is_cursor = |name: &str| next_run.is_some_and(|next_run| next_run.column == name);
+    columns.retain(|column| key.contains(&column.name) || is_cursor(&column.name));
+}
+
+/// Where the stream's next run begins to read.
+fn next_run(
+    stream: &Stream,
+    cursor: Option<&CursorPosition>,
+    columns: &[Column],
+) -> Result<Option<NextRun>> {
+    let Some(cursor) = cursor else {
+        return Ok(None);
+    };
+    let suits =
+        |column: &&Column| column.name == cursor.column && cursor.resume.is_of(&column.column_type);
+    if !columns.iter().any(|column| suits(&column)) {
+        return Ok(None);
+    }
+    let from: CursorValue = match lag(stream) {
+        Some(lag) => cursor.resume.minus(lag)?,
+        None => cursor.resume.clone(),
+    };
+    Ok(Some(NextRun {
+        column: cursor.column.clone(),
+        from,
+    }))
+}
+
+fn lag(stream: &Stream) -> Option<Lag> {
+    match &stream.from {
+        StreamSource::Rows(rows) => rows.cursor()?.lag,
+        StreamSource::Changes(_) | StreamSource::HubSpot(_) => None,
+    }
+}
+
+/// The same stream, but that only these columns are read. HubSpot's records are read as they are.
+fn narrowed(from: &StreamSource, columns: Vec<String>) -> StreamSource {
+    let mut from = from.clone();
+    match &mut from {
+        StreamSource::Rows(rows) => rows.columns.selected = ColumnSelection::Only(columns),
+        StreamSource::Changes(changes) => {
+            changes.columns.selected = ColumnSelection::Only(columns);
+        }
+        StreamSource::HubSpot(_) => {}
+    }
+    from
+}

@@ -1,0 +1,177 @@
+//! What a verification tells: the object that `verify --output json` prints, and the rows of `_acequia_verifications`.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+
+use crate::mode::Mode;
+use crate::names::StreamName;
+use crate::position::Position;
+
+/// The report of a verification.
+#[derive(Debug, Clone, Serialize)]
+pub struct VerifyReport {
+    /// The pipeline.
+    pub pipeline: StreamName,
+    /// The destination's name.
+    pub destination: String,
+    /// What the tables were compared with.
+    pub against: Against,
+    /// The result of each stream, in the order of the configuration.
+    pub streams: Vec<StreamVerification>,
+    /// The wall time, in seconds.
+    pub seconds: f64,
+}
+
+/// What a table is compared with.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Against {
+    /// The source, as it is now or, for a stream of changes, was at an LSN.
+    #[default]
+    Source,
+    /// The loads of the landing area that the table was made of.
+    Landing,
+}
+
+/// The result of a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// Both sides have the same rows, but for what the next run reads.
+    Equal,
+    /// They do not.
+    Different,
+    /// They could not be compared.
+    Failed,
+}
+
+/// The verification of one stream.
+#[derive(Debug, Clone, Serialize)]
+pub struct StreamVerification {
+    /// The stream.
+    pub stream: StreamName,
+    /// The result.
+    pub result: Outcome,
+    /// How the stream is read.
+    pub mode: Mode,
+    /// The stream's position, which its table was compared at.
+    pub position: Option<Position>,
+    /// Rows of the source, of the sample if there is one.
+    pub rows_source: u64,
+    /// Rows of the table, likewise.
+    pub rows_destination: u64,
+    /// Rows that the table lacks.
+    pub missing: u64,
+    /// Rows that the table has and the source does not, or more often than the source.
+    pub extra: u64,
+    /// Rows that have other values in the table.
+    pub differ: u64,
+    /// Rows that changed in the source since the stream was read, which the next run reads.
+    pub changed: u64,
+    /// How many of the rows that were looked at differ in each column.
+    pub columns: BTreeMap<String, u64>,
+    /// Columns that were not compared, as only one side has them.
+    pub columns_left_out: Vec<String>,
+    /// Whether all buckets that differ were looked at: else there are at least as many differences as are told.
+    pub is_complete: bool,
+    /// Some of the rows that differ, with their values, where that was asked for.
+    pub rows: Vec<ShownRow>,
+    /// What people should know.
+    pub notes: Vec<String>,
+    /// The wall time, in seconds.
+    pub seconds: f64,
+    /// The error, with its causes and the remedy.
+    pub error: Option<String>,
+}
+
+/// A row that differs, with its values as text.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ShownRow {
+    /// What of it differs.
+    pub difference: Difference,
+    /// The values of its key.
+    pub key: BTreeMap<String, Option<String>>,
+    /// The values that the source has, of columns that differ; all of them if the table does not have the row.
+    pub source: Option<BTreeMap<String, Option<String>>>,
+    /// The values that the table has, likewise.
+    pub destination: Option<BTreeMap<String, Option<String>>>,
+}
+
+/// What of a row differs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Difference {
+    /// The table lacks it.
+    Missing,
+    /// The source does not have it, or has it fewer times.
+    Extra,
+    /// It has other values.
+    Differs,
+}
+
+/// A row of `_acequia_verifications`.
+#[derive(Debug, Clone)]
+pub struct Verification {
+    /// When the verification ended.
+    pub verified_at: DateTime<Utc>,
+    /// What was compared with what.
+    pub against: Against,
+    /// The part of the rows that was compared, from 0 to 1.
+    pub sample: f64,
+    /// The result.
+    pub result: StreamVerification,
+}
+
+impl VerifyReport {
+    /// Whether every stream is equal.
+    pub fn is_ok(&self) -> bool {
+        let mut results = self.streams.iter().map(|stream| stream.result);
+        results.all(|result| result == Outcome::Equal)
+    }
+}
+
+impl StreamVerification {
+    /// The verification of a stream that was not compared yet.
+    pub(crate) fn begun(stream: &StreamName, mode: Mode) -> Self {
+        Self {
+            stream: stream.clone(),
+            result: Outcome::Failed,
+            mode,
+            position: None,
+            rows_source: 0,
+            rows_destination: 0,
+            missing: 0,
+            extra: 0,
+            differ: 0,
+            changed: 0,
+            columns: BTreeMap::new(),
+            columns_left_out: Vec::new(),
+            is_complete: true,
+            rows: Vec::new(),
+            notes: Vec::new(),
+            seconds: 0.0,
+            error: None,
+        }
+    }
+}
+
+impl std::fmt::Display for Against {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Source => "source",
+            Self::Landing => "landing",
+        })
+    }
+}
+
+impl std::fmt::Display for Outcome {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Equal => "equal",
+            Self::Different => "different",
+            Self::Failed => "failed",
+        })
+    }
+}

@@ -1,0 +1,124 @@
+//! A process that listens on a port of loopback, in a folder of its own.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use tempfile::TempDir;
+
+use super::{START_LIMIT, STOP_LIMIT, TRIES};
+use crate::host::{free_port, listens, log_tail, supervise, wait};
+
+/// It ends when dropped or when this process is gone.
+#[derive(Debug)]
+pub(super) struct Server {
+    what: &'static str,
+    port: u16,
+    child: Child,
+    folder: TempDir,
+}
+
+/// What is run: a program, its arguments, and what its environment has more.
+pub(super) struct Launch {
+    pub(super) program: PathBuf,
+    pub(super) arguments: Vec<OsString>,
+    pub(super) variables: Vec<(&'static str, String)>,
+}
+
+impl Server {
+    /// Starts what is made for a folder and a port, and waits until it listens.
+    pub(super) fn start(
+        what: &'static str,
+        make: impl Fn(&Path, u16) -> Result<Launch>,
+    ) -> Result<Self> {
+        let mut tried = 0;
+        loop {
+            tried += 1;
+            match Self::launch(what, &make) {
+                // Between finding a port and using it, another process may have taken it.
+                Err(error) if tried < TRIES && error.to_string().contains("ddress already") => {}
+                launched => return launched,
+            }
+        }
+    }
+
+    fn launch(what: &'static str, make: impl Fn(&Path, u16) -> Result<Launch>) -> Result<Self> {
+        let prefix = format!("{}-", what.to_lowercase());
+        let folder = tempfile::Builder::new().prefix(&prefix).tempdir()?;
+        let port = free_port()?;
+        let launch = make(folder.path(), port)?;
+        let mut shell = Command::new("sh");
+        shell
+            .current_dir(folder.path())
+            .env("TMPDIR", folder.path())
+            // Sail does not heed SIGQUIT, and Java goes on after it.
+            .env("ending", "KILL")
+            .envs(launch.variables);
+        let child = supervise(
+            shell,
+            folder.path(),
+            &log(folder.path()),
+            &launch.program,
+            &launch.arguments,
+        )?;
+        let mut server = Self {
+            what,
+            port,
+            child,
+            folder,
+        };
+        server.wait_until_ready()?;
+        Ok(server)
+    }
+
+    fn wait_until_ready(&mut self) -> Result<()> {
+        let deadline = Instant::now() + START_LIMIT;
+        while !listens(self.port) {
+            let what = self.what;
+            if let Some(status) = self.child.try_wait()? {
+                bail!(
+                    "{what} ended with {status}; its log ends:\n{}",
+                    self.log_tail()
+                );
+            }
+            if Instant::now() > deadline {
+                bail!(
+                    "{what} was not ready after {START_LIMIT:?}; its log ends:\n{}",
+                    self.log_tail()
+                );
+            }
+            sleep(Duration::from_millis(50));
+        }
+        Ok(())
+    }
+
+    pub(super) fn port(&self) -> u16 {
+        self.port
+    }
+
+    pub(super) fn log_tail(&self) -> String {
+        log_tail(&log(self.folder.path()))
+    }
+
+    /// Ends it at once, as a machine that fails does.
+    fn kill(&mut self) -> Result<()> {
+        drop(self.child.stdin.take());
+        wait(&mut self.child, STOP_LIMIT).with_context(|| format!("{} did not end", self.what))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if self.kill().is_err() {
+            self.child.kill().ok();
+            self.child.wait().ok();
+        }
+    }
+}
+
+fn log(folder: &Path) -> PathBuf {
+    folder.join("server.log")
+}
