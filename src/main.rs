@@ -27,7 +27,7 @@ fn main() -> ExitCode {
         Command::Models(command) => cli::models::run(command, &mut context),
         Command::Report(args) => cli::report::run(&args, &mut context),
         Command::Landing(command) => cli::landing::run(command, &mut context),
-        Command::Verify(args) => cli::verify::run(args, &mut context),
+        Command::Verify(args) => cli::verify::run(&args, &mut context),
         Command::Completions(args) => cli::completions::run(&args, &mut context),
         Command::ConfigSchema => cli::config_schema::run(&mut context),
     };

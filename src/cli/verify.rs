@@ -14,7 +14,7 @@ use acequia::{Result, TablesFrom};
 use super::printer::{Mark, Printer};
 use super::{AgainstArg, Context, Exit, VerifyArgs, block_on, figures, interrupt};
 
-pub(crate) fn run(args: VerifyArgs, context: &mut Context) -> Result<Exit> {
+pub(crate) fn run(args: &VerifyArgs, context: &mut Context) -> Result<Exit> {
     let selection = Selection::from(args.selection.clone());
     let pipeline = match args.against {
         AgainstArg::Source => context
@@ -24,7 +24,7 @@ pub(crate) fn run(args: VerifyArgs, context: &mut Context) -> Result<Exit> {
             .document(TablesFrom::LastRun)?
             .resolve_without_sources(&selection)?,
     };
-    let (report, interrupted) = block_on(compare(pipeline, &args, context))?;
+    let (report, interrupted) = block_on(compare(pipeline, args, context))?;
     print(&report, &context.printer)?;
     if !context.printer.is_seen() {
         for stream in &report.streams {

@@ -8,7 +8,6 @@ use std::time::Instant;
 
 use futures::future::BoxFuture;
 
-use super::rows::refuse_renamed;
 use super::{Job, OfChanges, never_loaded};
 use crate::config::{PostgresChanges, Stream, StreamSource};
 use crate::destination::StreamState;
@@ -82,8 +81,6 @@ impl Job {
                 one.ended = Err(Error::source(format!(
                     "the stream could not be brought up to date first: {error}"
                 )));
-            } else {
-                one.ended = refuse_renamed(one.stream);
             }
         }
         let mut going: Vec<(&OfChanges<'_>, &mut Verifying<'_>)> = streams

@@ -37,7 +37,6 @@ impl Job {
             )
             .remedy("compare it with its loads: `acequia verify STREAM --against landing`"));
         }
-        refuse_renamed(stream)?;
         if self.options.repair {
             return Box::pin(self.repair_rows(stream, state, report)).await;
         }
@@ -62,6 +61,7 @@ impl Job {
         report: &mut StreamVerification,
     ) -> Result<Comparison<'a>> {
         refuse_other_masks(stream, &state.schema)?;
+        refuse_renamed(stream)?;
         let configuration = stream.fingerprint();
         let mut source = SourceRows {
             opener: open_as(stream.from.clone()),
@@ -128,7 +128,7 @@ pub(super) fn opener(from: StreamSource) -> Opener<'static> {
 }
 
 /// Refuses a stream whose columns are called otherwise in its table: rows of the two are compared by the names of their columns.
-pub(super) fn refuse_renamed(stream: &Stream) -> Result<()> {
+fn refuse_renamed(stream: &Stream) -> Result<()> {
     if stream.renames.is_empty() {
         return Ok(());
     }

@@ -57,8 +57,8 @@ fn assert_each_is_found(project: &Project, arguments: &[&str], mut execute: impl
         .filter(|n| MATRIX[*n].0.starts_with("float") && MATRIX[*n].1.contains(&"'-0'"))
         .collect();
     assert_eq!(floats.len(), 2);
-    let rounds: [(&[usize], &dyn Fn(usize) -> String); 3] =
-        [(&all, &null), (&several, &other), (&floats, &zero)];
+    type Round<'a> = (&'a [usize], &'a dyn Fn(usize) -> String);
+    let rounds: [Round<'_>; 3] = [(&all, &null), (&several, &other), (&floats, &zero)];
     for (columns, alter) in rounds {
         execute("DELETE FROM replica.t");
         execute("INSERT INTO replica.t SELECT * FROM replica.whole");
