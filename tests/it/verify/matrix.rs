@@ -57,7 +57,6 @@ fn assert_each_is_found(project: &Project, arguments: &[&str], mut execute: impl
         .filter(|n| MATRIX[*n].0.starts_with("float") && MATRIX[*n].1.contains(&"'-0'"))
         .collect();
     assert_eq!(floats.len(), 2);
-    type Round<'a> = (&'a [usize], &'a dyn Fn(usize) -> String);
     let rounds: [Round<'_>; 3] = [(&all, &null), (&several, &other), (&floats, &zero)];
     for (columns, alter) in rounds {
         execute("DELETE FROM replica.t");
@@ -79,6 +78,9 @@ fn assert_each_is_found(project: &Project, arguments: &[&str], mut execute: impl
         assert_eq!(told["columns"].as_object().unwrap().len(), columns.len());
     }
 }
+
+/// Columns that are altered, and the statement that alters one.
+type Round<'a> = (&'a [usize], &'a dyn Fn(usize) -> String);
 
 #[test]
 fn an_altered_cell_of_every_type_is_found_in_duckdb() {
