@@ -133,7 +133,7 @@ impl FoundTable {
                 mode: Mode::Incremental,
                 cursor: Some(cursor.clone()),
                 why: format!(
-                    "`{}` tells what has changed, and has an index; rows that are deleted are not noticed",
+                    "`{}` tells what has changed, and has an index; rows that are deleted are noticed with delete_missing alone",
                     cursor.column
                 ),
             };

@@ -44,8 +44,8 @@ impl Job {
         let found = comparison.run(self.options.show, report).await?;
         if stream.mode() == Mode::Incremental && !found.extra.is_empty() {
             report.notes.push(
-                "rows that the table has and the source does not were deleted there: an incremental stream does not follow \
-                 deletes"
+                "rows that the table has and the source does not were deleted there: the cursor does not tell of it \
+                 (delete_missing, or verify --repair, removes them)"
                     .to_owned(),
             );
         }
