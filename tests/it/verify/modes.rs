@@ -45,7 +45,7 @@ fn rows_that_were_deleted_in_the_source_are_extra() {
     assert!(
         told["notes"]
             .to_string()
-            .contains("does not follow deletes"),
+            .contains("the cursor does not tell of it"),
         "{told}"
     );
 }
