@@ -235,6 +235,16 @@ impl Masks {
         }
     }
 
+    /// Whether a table with the values that columns had hides those of this one.
+    pub fn hides_values_of(&self, column: &str) -> bool {
+        self.0.values().any(|mask| match mask {
+            Mask::Of { masks, .. } => masks
+                .get(column)
+                .is_some_and(|mask| !matches!(mask, Mask::None)),
+            _ => false,
+        })
+    }
+
     /// The masks of a table with the values that these columns had: they stand in the column `value`, and `property` says whose.
     #[must_use]
     pub fn of_history(&self, property: &str, value: &str) -> Self {

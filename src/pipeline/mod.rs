@@ -6,6 +6,7 @@
 //! read; `report` says what a run did; `verify` compares tables with their sources.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Instant;
@@ -122,12 +123,6 @@ fn default_jobs() -> NonZeroUsize {
 /// # Errors
 /// The run could not begin at all: the landing area or the destination cannot be opened.
 pub async fn run(pipeline: Pipeline, options: RunOptions) -> Result<RunReport> {
-    if pipeline.models.is_some() && options.models {
-        models::refuse_lake(&pipeline)?;
-    }
-    if options.delete_missing {
-        missing::refuse_none(&pipeline)?;
-    }
     let landing = match open_landing(&pipeline) {
         Ok(landing) => landing,
         Err(error) => {
@@ -146,20 +141,19 @@ pub async fn run(pipeline: Pipeline, options: RunOptions) -> Result<RunReport> {
     let watch = follows.then(|| Arc::new(Watch::default()));
     let measured = Measured::of(&pipeline);
     let metrics = pipeline.metrics.clone();
-    let endpoint = match metrics.as_ref().and_then(|metrics| metrics.listen) {
-        Some(address) if follows => Some(Endpoint::bind(address).await?),
-        _ => None,
-    };
+    let listen = metrics.as_ref().and_then(|metrics| metrics.listen);
+    let begun = begin(&pipeline, &options, listen.filter(|_| follows)).await;
     let progress = options.progress.clone();
     let running = run_streams(pipeline, options, landing, &record, watch.as_ref());
-    let mut ended = match &watch {
-        Some(watch) => {
+    let mut ended = match (begun, &watch) {
+        (Err(error), _) => Err(error),
+        (Ok(endpoint), Some(watch)) => {
             let running = watch.beside(&record, notices.as_ref(), running);
             let (watch, measured) = (Arc::clone(watch), measured.clone());
             let measure = move || measured.now(&watch, &progress);
             Box::pin(answering(endpoint, measure, running)).await
         }
-        None => Box::pin(running).await,
+        (Ok(_), None) => Box::pin(running).await,
     };
     if let Some(path) = metrics.and_then(|metrics| metrics.textfile) {
         measured.write(&ended, &path);
@@ -175,6 +169,24 @@ pub async fn run(pipeline: Pipeline, options: RunOptions) -> Result<RunReport> {
         }
     }
     ended
+}
+
+/// Refuses what cannot be run, and opens the address where a run that follows answers with its metrics.
+async fn begin(
+    pipeline: &Pipeline,
+    options: &RunOptions,
+    listen: Option<SocketAddr>,
+) -> Result<Option<Endpoint>> {
+    if pipeline.models.is_some() && options.models {
+        models::refuse_lake(pipeline)?;
+    }
+    if options.delete_missing {
+        missing::refuse_none(pipeline)?;
+    }
+    match listen {
+        Some(address) => Endpoint::bind(address).await.map(Some),
+        None => Ok(None),
+    }
 }
 
 async fn run_streams(
@@ -279,9 +291,17 @@ async fn run_streams(
         notices: Vec::new(),
         seconds: began.elapsed().as_secs_f64(),
     };
+    Watch::end(watch).await;
     record.keep(&report, &loader, &options.interrupt).await;
-    loader.release().await?;
+    close(&loader).await;
     Ok(report)
+}
+
+/// Closes the destination at the end of a run: by then all is committed, and how the run ended is kept.
+async fn close(loader: &Loader) {
+    if let Err(error) = loader.release().await {
+        tracing::warn!("the destination was not closed well: {}", error.report());
+    }
 }
 
 /// What is made of the destination's rows once the streams are loaded: the models, then the page, which may show them.

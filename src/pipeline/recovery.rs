@@ -41,9 +41,17 @@ pub(super) fn outdated(manifest: &Manifest, stream: &Stream) -> Option<String> {
     {
         return Some("the stream's configuration is another since".to_owned());
     }
-    if manifest.amends == Some(Amends::DeleteMissing) {
-        // A key may be there again by now.
-        return Some("what the source has no more is looked for anew".to_owned());
+    match manifest.amends {
+        // A key may be there again by now, with an old cursor value that no later run reads.
+        Some(Amends::DeleteMissing) => {
+            return Some("what the source has no more is looked for anew".to_owned());
+        }
+        Some(Amends::Repair) if manifest.mode != Mode::Cdc => {
+            return Some(
+                "what a verification found may be otherwise by now: verify again".to_owned(),
+            );
+        }
+        Some(Amends::Repair) | None => {}
     }
     let key = stream.primary_key();
     let other = |what: &str| Some(format!("the stream's {what} is another since"));

@@ -26,6 +26,8 @@ const AWAY: Duration = Duration::from_mins(1);
 pub(super) struct Watch {
     state: Mutex<State>,
     changed: tokio::sync::Notify,
+    /// Whether the run has ended; held while what it is at is kept.
+    has_ended: tokio::sync::Mutex<bool>,
 }
 
 #[derive(Default)]
@@ -167,6 +169,13 @@ impl Watch {
         ended
     }
 
+    /// How the run ended is kept next: from now on nothing is kept of what it is at.
+    pub(super) async fn end(watch: Option<&Arc<Self>>) {
+        if let Some(watch) = watch {
+            *watch.has_ended.lock().await = true;
+        }
+    }
+
     async fn tell(&self, record: &Record, notices: Option<&Notices>, done: &CancellationToken) {
         loop {
             tokio::select! {
@@ -183,7 +192,12 @@ impl Watch {
                 .iter()
                 .filter_map(|(stream, error)| Some((stream.as_str(), error.as_deref()?)));
             // To its end: what is written late would take the place of how the run ended.
+            let has_ended = self.has_ended.lock().await;
+            if *has_ended {
+                return;
+            }
             record.keep_running(&current, by_cause(failed)).await;
+            drop(has_ended);
             if let Some(notices) = notices {
                 tokio::select! {
                     () = done.cancelled() => return,

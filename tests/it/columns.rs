@@ -348,3 +348,59 @@ fn an_entry_of_many_tables_renames_what_each_has() {
     );
     project.assert_same("otra");
 }
+
+/// A source's new column may be called as a renamed one is.
+#[test]
+fn two_columns_never_have_one_name() {
+    let project = cdc::project(
+        "dos_nombres",
+        "CREATE TABLE t (id int PRIMARY KEY, email text); INSERT INTO t VALUES (1, 'a')",
+        &["t"],
+        "rename = { email = \"correo\" }",
+    );
+    project.run(&[]);
+    project
+        .source
+        .batch("ALTER TABLE t ADD COLUMN correo text; INSERT INTO t VALUES (2, 'b', 'c')")
+        .unwrap();
+    let failed = project.run_failing("t");
+    let error = failed["error"].as_str().unwrap();
+    assert!(
+        error.contains("rename") && error.contains("`correo`"),
+        "{error}"
+    );
+    assert_eq!(
+        project.value("SELECT count(*) FROM replica.t").as_deref(),
+        Some("1")
+    );
+}
+
+/// A comparison runs no statements of the stream's, and compares by the names that the table has.
+#[test]
+fn a_renamed_table_is_compared_with_its_loads() {
+    let project = Project::new(
+        "comparada",
+        &format!(
+            "{}",
+            "[streams.t]\nsource = \"operativa\"\ntable = \"public.t\"\nmode = \"full\"\nrename = { a = \"b\" }\npost_sql = \
+             [\"INSERT INTO {table} (id, b) VALUES (9, 'once')\"]\n"
+        ),
+    );
+    project
+        .source
+        .batch("CREATE TABLE t (id int PRIMARY KEY, a text); INSERT INTO t VALUES (1, 'x')")
+        .unwrap();
+    project.run(&[]);
+    let output = project.acequia(&["verify", "--against", "landing", "--output", "json"]);
+    let told = stream_report(&output.json(), "t");
+    // The row that a statement has put there is no load's.
+    assert_eq!(told["extra"], 1, "{told}");
+    assert_eq!(told["missing"], 0, "{told}");
+    let output = project.acequia(&["verify"]);
+    assert_eq!(output.status, Some(1), "{output:?}");
+    assert!(
+        output.stdout.contains("--against landing"),
+        "{}",
+        output.stdout
+    );
+}

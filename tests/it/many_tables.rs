@@ -348,3 +348,30 @@ fn a_schema_is_followed_by_one_slot_and_a_new_table_joins_it() {
     let dropped = project.acequia(&["replication", "drop", "operativa", "--yes"]);
     assert_eq!(dropped.status, Some(0), "{dropped:?}");
 }
+
+/// What a table was called that is gone, no other may be called: its rows and its position are still there.
+#[test]
+fn a_table_does_not_take_the_place_of_one_that_is_gone() {
+    let project = Project::new("tables_taken_over", &ALL.replace("public.*", "*.x"));
+    project
+        .source
+        .batch(
+            "CREATE SCHEMA a; CREATE TABLE a.x (id int PRIMARY KEY); INSERT INTO a.x VALUES (1), (2);",
+        )
+        .unwrap();
+    project.run(&[]);
+    project
+        .source
+        .batch(
+            "DROP TABLE a.x; CREATE SCHEMA b; CREATE TABLE b.x (id int PRIMARY KEY); INSERT INTO b.x VALUES (7)",
+        )
+        .unwrap();
+    let report = project.run_failing("todas");
+    let error = report["error"].as_str().unwrap();
+    assert!(
+        error.contains("b.x would be called `x`, as a.x, which is not read any more, is"),
+        "{error}"
+    );
+    let rows = "SELECT string_agg(CAST(id AS VARCHAR), ' ' ORDER BY id) FROM replica.x";
+    assert_eq!(project.value(rows).as_deref(), Some("1 2"));
+}

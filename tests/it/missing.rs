@@ -253,3 +253,50 @@ fn rows_with_a_masked_key_are_verified_mended_and_deleted() {
         project.value("SELECT count(*) FROM replica.t WHERE length(id) < 10 OR email LIKE '%@%'");
     assert_eq!(plain.as_deref(), Some("0"));
 }
+
+/// A row that the source deletes while a full refresh is under way is found right after it, and the table stays whole.
+#[test]
+fn a_full_refresh_is_followed_by_its_deletes_and_not_replaced_by_them() {
+    let project = project("missing_refresh", HARD);
+    project.run(&[]);
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let mut client = project.source.client().unwrap();
+        let stop = &stop;
+        scope.spawn(move || {
+            let mut id = 1;
+            while !stop.load(Ordering::Relaxed) && id < 400 {
+                client
+                    .execute("DELETE FROM ventas WHERE id = $1", &[&id])
+                    .unwrap();
+                id += 1;
+                std::thread::sleep(std::time::Duration::from_millis(5));
+            }
+        });
+        project.run(&["--full-refresh"]);
+        stop.store(true, Ordering::Relaxed);
+    });
+    let whole = "SELECT count(*) > 500 AND bool_and(precio_total IS NOT NULL) FROM replica.ventas";
+    assert_eq!(project.value(whole).as_deref(), Some("true"));
+    project.run(&["--delete-missing"]);
+    project.assert_same("ventas");
+}
+
+/// Only keys are compared: a row that is not deleted is not written either.
+#[test]
+fn a_row_that_the_table_has_twice_keeps_its_values() {
+    let project = project("missing_twice", HARD);
+    project.run(&[]);
+    // As somebody has who writes to the table.
+    project
+        .duckdb()
+        .execute_batch(
+            "CREATE TABLE replica.copia AS FROM replica.ventas; DROP TABLE replica.ventas; \
+             ALTER TABLE replica.copia RENAME TO ventas; INSERT INTO replica.ventas FROM replica.ventas WHERE id = 7",
+        )
+        .unwrap();
+    let run = project.run(&["--delete-missing"]);
+    assert_eq!(counts(&run, "ventas").2, 0, "{run}");
+    let whole = "SELECT count(*) = 1001 AND bool_and(precio_total IS NOT NULL) FROM replica.ventas";
+    assert_eq!(project.value(whole).as_deref(), Some("true"));
+}

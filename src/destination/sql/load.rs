@@ -27,6 +27,11 @@ pub(crate) fn apply(
     let manifest = &load.manifest;
     let mut table = Table::find(engine, manifest, &manifest.table)?;
     let anew = rebuilds_table(manifest, state.as_ref(), &table);
+    if anew && manifest.amends.is_some() {
+        return Err(Error::internal(
+            "a load that amends a table would make it anew, with its own rows alone",
+        ));
+    }
     let evolution = evolution(state.as_ref(), load)?;
     let schema = &evolution.table;
     engine

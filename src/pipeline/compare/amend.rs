@@ -152,12 +152,15 @@ impl AmendedRows {
             }
             counted
         };
-        // What only is to go is not read from the source, but looked for there.
-        let all = found
-            .missing
-            .iter()
-            .chain(&found.differ)
-            .chain(&found.extra);
+        // What only is to go is not read from the source, but looked for there. A repair reads whole rows, and puts one that has come
+        // again, or that the table has twice, as it is. Of missing rows only the keys are read: such a row stays as it is.
+        let all: BTreeSet<u128> = match amendment.amends {
+            Amends::DeleteMissing => BTreeSet::new(),
+            Amends::Repair => {
+                let rows = found.missing.iter().chain(&found.differ);
+                rows.chain(&found.extra).copied().collect()
+            }
+        };
         Self {
             codec: Arc::clone(&comparison.codec),
             masks: Arc::clone(&comparison.masks),
@@ -165,7 +168,7 @@ impl AmendedRows {
             parts: Arc::new(ArrowSchema::new(fields)),
             mark: amendment.mark,
             wanted: Wanted {
-                keys: all.copied().collect(),
+                keys: all,
                 left: Mutex::new(count(&found.missing)),
             },
             extra: Mutex::new(count(&found.extra)),

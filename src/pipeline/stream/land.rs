@@ -1,6 +1,6 @@
 //! Landing an extract: its lanes become the parts of a load, with a manifest.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -64,6 +64,30 @@ pub(in crate::pipeline) struct ReadyLoad {
     pub(super) _hold: Hold,
 }
 
+/// Refuses columns that a rename gives one name: a source's new column may be called as a renamed one is.
+fn refuse_one_name(schema: &Schema) -> Result<()> {
+    let mut names = BTreeSet::new();
+    let twice = schema.columns.iter().find(|column| {
+        let is_new = names.insert(column.name.to_lowercase());
+        !is_new
+    });
+    match twice {
+        Some(column)
+            if schema
+                .columns
+                .iter()
+                .any(|column| column.renamed_from.is_some()) =>
+        {
+            Err(Error::config(format!(
+                "[streams.STREAM.rename] gives two columns the name `{}`",
+                column.name
+            ))
+            .remedy("give each a name of its own, or leave one of them out with `exclude`"))
+        }
+        _ => Ok(()),
+    }
+}
+
 impl StreamRun {
     fn address(&self) -> LoadAddress {
         LoadAddress {
@@ -118,6 +142,7 @@ impl StreamRun {
         let Some(schema) = of_end.or(expected.schema) else {
             return Ok(Landed::Nothing(complete.position.map(Box::new)));
         };
+        refuse_one_name(&schema)?;
         let known = self.state.as_ref().map(|state| &state.schema);
         let mut schema = without_unused(
             known.filter(|_| !self.full_refresh),

@@ -78,6 +78,8 @@ impl StreamRun {
             let stop = self.stop.clone();
             let work = async {
                 self.sync(&mut report).await?;
+                // The table was made anew: what follows adds to it.
+                self.full_refresh = false;
                 then(&mut self, &mut report).await
             };
             given_up_after_a_stop(&stop, GRACE, Box::pin(contained(work))).await

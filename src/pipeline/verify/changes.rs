@@ -75,7 +75,22 @@ impl Job {
         streams: &[OfChanges<'_>],
         verifying: &mut [Verifying<'_>],
     ) -> Result<()> {
-        for (one, ran) in verifying.iter_mut().zip(self.run_first(streams).await?) {
+        let states = self.states().await?;
+        for one in verifying.iter_mut() {
+            if !states.contains_key(&one.stream.name) {
+                one.ended = Err(never_loaded());
+            }
+        }
+        let loaded: Vec<&OfChanges<'_>> = streams
+            .iter()
+            .filter(|(_, _, stream)| states.contains_key(&stream.name))
+            .collect();
+        if loaded.is_empty() {
+            return Ok(());
+        }
+        let ran = self.run_first(&loaded).await?;
+        let known = verifying.iter_mut().filter(|one| one.ended.is_ok());
+        for (one, ran) in known.zip(ran) {
             if ran.status != Status::Ok {
                 let error = ran.error.unwrap_or_else(|| "it was not begun".to_owned());
                 one.ended = Err(Error::source(format!(
@@ -131,17 +146,9 @@ impl Job {
         replication.close().await
     }
 
-    /// An ordinary run of the streams, without snapshots of streams that the destination does not have.
-    async fn run_first(&self, streams: &[OfChanges<'_>]) -> Result<Vec<StreamReport>> {
-        let states = self.states().await?;
-        let unknown = streams
-            .iter()
-            .find(|(_, _, stream)| !states.contains_key(&stream.name));
-        if let Some((_, _, stream)) = unknown {
-            return Err(crate::pipeline::name_stream(never_loaded(), stream));
-        }
-        let of_changes: Vec<&OfChanges<'_>> = streams.iter().collect();
-        let (mut run, tasks) = self.replication_of(&of_changes).await?;
+    /// An ordinary run of streams that the destination has.
+    async fn run_first(&self, streams: &[&OfChanges<'_>]) -> Result<Vec<StreamReport>> {
+        let (mut run, tasks) = self.replication_of(streams).await?;
         run.streams = tasks
             .into_iter()
             .map(|task| (task.stream, task.run))

@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use super::Job;
 use crate::change;
-use crate::config::{Destination, Pipeline, Stream, Target};
+use crate::config::{Destination, Hooks, Pipeline, Stream, Target};
 use crate::destination::{Living, StreamState, TableRows};
 use crate::error::{Error, Result};
 use crate::landing::inventory::{LoadContent, StoredLoad};
@@ -97,9 +97,14 @@ impl Job {
         };
         let pipeline = Pipeline {
             destination: built.clone(),
-            streams: vec![stream.clone()],
+            streams: vec![Stream {
+                hooks: Hooks::default(),
+                ..stream.clone()
+            }],
             models: None,
             report: None,
+            notify: None,
+            metrics: None,
             retention: None,
             ..(*self.pipeline).clone()
         };

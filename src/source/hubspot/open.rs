@@ -11,7 +11,7 @@ use super::json;
 use super::listing::RecordState;
 use super::object::CrmObject;
 use super::object_client::ObjectClient;
-use super::properties::{Property, PropertyList, Selection, columns, misfits};
+use super::properties::{Property, PropertyColumn, PropertyList, Selection, columns, misfits};
 use super::rate_limit::Allowance;
 use super::stream::{Content, HubSpotStream};
 use super::{associations, definitions, directory, history};
@@ -54,7 +54,10 @@ impl HubSpotStream {
                 let masks = &config.masks;
                 session.open_records(settings, masks, read).await?
             }
-            HubSpotPart::History(wanted, read) => session.open_history(wanted, read).await?,
+            HubSpotPart::History(wanted, read) => {
+                let masks = &config.masks;
+                session.open_history(wanted, masks, read).await?
+            }
         };
         if let Some((column, read)) = config.incremental() {
             session.incremental = Some(Incremental {
@@ -134,11 +137,24 @@ impl HubSpotStream {
     async fn open_history(
         &mut self,
         wanted: &[String],
+        masks: &Masks,
         read: &HubSpotRead,
     ) -> Result<Option<DateTime<Utc>>> {
         let (properties, date) = self.properties().await?;
         if read.is_incremental() {
             self.find_modified(&properties)?;
+        }
+        // Rows of history name properties, and masks name columns.
+        let called = columns(&properties, &RECORD_COLUMNS, &BTreeMap::new());
+        let other = |column: &&PropertyColumn| {
+            column.column.name != column.property && masks.hides_values_of(&column.column.name)
+        };
+        if let Some(column) = called.iter().find(other) {
+            return Err(Error::config(format!(
+                "the column `{}` is masked, whose property `{}` is called otherwise in the history",
+                column.column.name, column.property
+            ))
+            .remedy("leave the property out of `history`, or out of what is read with `exclude`"));
         }
         let selection = Selection {
             wanted: Some(wanted.to_vec()),

@@ -79,11 +79,15 @@ fn what_differs_in_postgres_is_mended() {
 }
 
 #[test]
-fn a_repair_that_was_landed_is_loaded_by_the_next_run() {
+fn a_repair_that_was_landed_and_not_loaded_is_not_believed_later() {
     let project = loaded("repair_crash", 300, VENTAS);
     project.alter(ALTERED[0]);
     project.crash_at("duckdb.before_commit", &["verify", "--repair"]);
-    project.run(&[]);
+    // What it deletes may be there again by then, with a cursor value that no later run reads.
+    let report = project.run(&[]);
+    let warnings = stream_report(&report, "ventas")["warnings"].to_string();
+    assert!(warnings.contains("verify again"), "{warnings}");
+    repair(&project, "ventas", &[]);
     project.assert_same("ventas");
 }
 

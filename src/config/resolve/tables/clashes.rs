@@ -98,9 +98,11 @@ impl Document {
         claims
     }
 
-    /// Leaves out the candidates whose names others have. Those that the pipeline knows come first.
+    /// Leaves out the candidates whose names others have. Those that the pipeline knows come first. What a table was called that is gone
+    /// by now, no other may be called: its rows, and its position, are still there.
     pub(super) fn without_clashes<'a>(
         &self,
+        entries: &'a [TablesEntry<'a>],
         candidates: Vec<Candidate<'a>>,
         known: &[KnownTable],
         refusals: &mut BTreeMap<&'a StreamName, Vec<String>>,
@@ -113,6 +115,39 @@ impl Document {
             } else {
                 let of_stream = |claim| (claim, format!("[streams.{name}]"));
                 owners.extend(self.claims(name, config).into_iter().map(of_stream));
+            }
+        }
+        for table in known {
+            let is_it = |candidate: &Candidate<'_>| {
+                let KnownTable {
+                    source,
+                    schema,
+                    name,
+                    ..
+                } = &candidate.table;
+                table.is(source, schema, name)
+            };
+            if candidates.iter().any(is_it) {
+                continue;
+            }
+            let finds = |entry: &&TablesEntry<'_>| {
+                entry.config.source == table.source
+                    && entry
+                        .patterns
+                        .iter()
+                        .any(|pattern| pattern.finds(&table.schema, &table.name))
+            };
+            for entry in entries.iter().filter(finds) {
+                let Ok(candidate) = self.candidate(entry, table.clone()) else {
+                    continue;
+                };
+                let whole = format!(
+                    "{}.{}, which is not read any more,",
+                    table.schema, table.name
+                );
+                for claim in candidate.claims {
+                    owners.entry(claim).or_insert_with(|| whole.clone());
+                }
             }
         }
         let is_known = |candidate: &Candidate<'_>| {

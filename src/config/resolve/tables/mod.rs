@@ -263,7 +263,7 @@ impl Document {
         }
         let mut streams = Vec::new();
         let mut joined = Vec::new();
-        for candidate in self.without_clashes(candidates, known, &mut refusals) {
+        for candidate in self.without_clashes(entries, candidates, known, &mut refusals) {
             let Candidate {
                 entry,
                 table,
