@@ -380,11 +380,8 @@ fn two_columns_never_have_one_name() {
 fn a_renamed_table_is_compared_with_its_loads() {
     let project = Project::new(
         "comparada",
-        &format!(
-            "{}",
-            "[streams.t]\nsource = \"operativa\"\ntable = \"public.t\"\nmode = \"full\"\nrename = { a = \"b\" }\npost_sql = \
-             [\"INSERT INTO {table} (id, b) VALUES (9, 'once')\"]\n"
-        ),
+        "[streams.t]\nsource = \"operativa\"\ntable = \"public.t\"\nmode = \"full\"\nrename = { a = \"b\" }\npost_sql = \
+             [\"INSERT INTO {table} (id, b) VALUES (9, 'once')\"]\n",
     );
     project
         .source
