@@ -298,3 +298,27 @@ fn the_example_of_the_page_works() {
     assert_eq!(keys(&event), keys(&shown));
     assert_eq!(keys(&event["streams"][0]), keys(&shown["streams"][0]));
 }
+
+/// The address of the metrics is another program's: the run does not begin, and that is kept and told as any failure.
+#[test]
+fn a_run_whose_metrics_cannot_be_had_is_told() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let streams =
+        "[streams.ventas]\nsource = \"operativa\"\ntable = \"public.ventas\"\nmode = \"cdc\"\n";
+    let watched = Watched::of(
+        Project::operational("metrics_taken", ""),
+        streams,
+        &format!("[metrics]\nlisten = \"{address}\"\n"),
+    );
+    let failed = watched.acequia(&["run", "--follow"]);
+    assert_eq!(failed.status, Some(2), "{failed:?}");
+    assert!(failed.stderr.contains(&address.to_string()), "{failed:?}");
+    let texts = watched.texts();
+    assert!(
+        texts.iter().any(|text| text.contains("ventas")),
+        "{texts:?}"
+    );
+    let runs = watched.acequia(&["runs", "--output", "json"]).json();
+    assert_eq!(runs["runs"][0]["status"], "failed", "{runs}");
+}
