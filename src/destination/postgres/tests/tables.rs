@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arrow::array::{ArrayRef, StringArray};
 
@@ -90,23 +89,22 @@ fn readers_beside_a_load_see_all_or_nothing_of_it() {
     let load = |n: i64| Load::full("cursos", &[("n", "int64", longs(vec![n; 20_000]))]);
     fixture.load(&load(0));
     let url = fixture.place.url.clone();
-    let reads = Arc::new(AtomicUsize::new(0));
-    let reader = {
-        let reads = Arc::clone(&reads);
-        std::thread::spawn(move || {
-            let mut client = client(&url);
-            let mut seen = BTreeSet::new();
-            while reads.fetch_add(1, Ordering::SeqCst) < 40 {
-                seen.extend(rows(
-                    &mut client,
-                    "SELECT count(*), count(DISTINCT n), min(n) FROM replica.cursos",
-                ));
-            }
-            seen
-        })
-    };
+    let reader = std::thread::spawn(move || {
+        let mut client = client(&url);
+        let mut seen = BTreeSet::new();
+        let mut reads = 0;
+        // On a busy machine forty reads may all come before a load.
+        while reads < 40 || seen.len() < 2 {
+            reads += 1;
+            seen.extend(rows(
+                &mut client,
+                "SELECT count(*), count(DISTINCT n), min(n) FROM replica.cursos",
+            ));
+        }
+        seen
+    });
     let mut last = 0;
-    while reads.load(Ordering::SeqCst) < 40 {
+    while !reader.is_finished() && last < 1_000 {
         last += 1;
         fixture.load(&load(last));
     }
