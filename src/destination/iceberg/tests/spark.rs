@@ -24,7 +24,7 @@ const SAMPLE: [&str; 17] = [
     "values::numbers",
     "values::texts_and_bytes",
     "values::uuids",
-    "changes::changes_fold_by_key",
+    "changes::a_snapshot_makes_the_table_with_the_columns_of_its_changes",
     "changes::deletes_become_soft_from_one_load_to_the_next",
     "versions::insert_only_adds_new_keys_and_leaves_the_others",
     "versions::scd2_keeps_every_version",
