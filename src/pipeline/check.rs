@@ -214,8 +214,13 @@ fn unmasked(stream: &config::Stream, columns: &[ColumnSpec]) -> Option<Finding> 
     Some(Finding::warning(
         format!("stream {}", stream.name),
         format!(
-            "{}{more} look personal by their names, and are copied as they are",
-            names.join(", ")
+            "{}{more} {}",
+            names.join(", "),
+            if unmasked.len() == 1 {
+                "looks personal by its name, and is copied as it is"
+            } else {
+                "look personal by their names, and are copied as they are"
+            }
         ),
         format!(
             "[streams.{}.mask] {first} = \"hmac:${{A_KEY}}\", \"redact\", …; \"none\" says that it is meant so",
