@@ -10,9 +10,9 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 
 use acequia::config::{self, Document, Pipeline, SchemaContract, Selection, Target};
+use acequia::internals::LoadWriter;
 use acequia::internals::assign_field_ids;
 use acequia::internals::{Beginning, OpenStream};
-use acequia::internals::{LoadWriter, Masks};
 use acequia::internals::{Parts, StagedLoad, open};
 use acequia::landing::manifest::Part;
 use acequia::landing::manifest::{FORMAT_VERSION, Manifest};
@@ -137,13 +137,7 @@ mode = \"full\"
             stream: "ventas".parse().unwrap(),
             load_id: LoadId::new(&acequia::names::DestinationId::random()),
         };
-        let writer = LoadWriter::new(
-            &landing,
-            &address,
-            PART_SIZE,
-            &Masks::default(),
-            &Counters::default(),
-        );
+        let writer = LoadWriter::new(&landing, &address, PART_SIZE, &Counters::default());
         let landed = self.runtime.block_on(async {
             let (sender, receiver) = mpsc::channel(2);
             let [first, batches @ ..] = batches else {

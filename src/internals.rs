@@ -3,7 +3,6 @@
 pub use crate::destination::{Destination, Parts, StagedLoad, open};
 pub use crate::evolution::{assign_field_ids, with_misfits};
 pub use crate::landing::writer::LoadWriter;
-pub use crate::mask::Masks;
 pub use crate::source::{Beginning, OpenStream};
 
 /// Of the source HubSpot.

@@ -17,6 +17,19 @@ use crate::schema::ColumnType;
 /// The address of HubSpot's API.
 pub(super) const BASE_URL: &str = "https://api.hubapi.com";
 
+/// The columns that every stream of records has besides its properties.
+pub const RECORD_COLUMNS: [&str; 7] = [
+    "id",
+    "created_at",
+    "updated_at",
+    "archived",
+    "archived_at",
+    "merged_into",
+    "deleted_at",
+];
+/// The objects whose pipelines are read where no other is named.
+pub(crate) const WITH_PIPELINES: [&str; 2] = ["deals", "tickets"];
+
 /// A HubSpot account to read from.
 #[derive(Debug, Clone)]
 pub struct HubSpotSource {

@@ -31,7 +31,7 @@ pub mod resolve;
 pub mod secret_command;
 pub mod source_url;
 pub(crate) mod suggest;
-mod table_name;
+pub mod table_name;
 mod units;
 
 pub use document::Document;

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use url::{Host, Url};
+use url::Url;
 
 use super::hubspot::{ApiVersion, BASE_URL};
 use super::postgres::Replication;
+use super::resolve::address::is_this_machine;
 use super::{HubSpotSource, PostgresSource, PostgresUrl, Reader, Secret, Source, Token};
 use crate::error::{Error, Result};
 
@@ -93,13 +94,14 @@ impl SourceAddress {
             None
         } else {
             let url = Url::parse(&format!("https://{host}")).map_err(|_| wrong())?;
-            let is_this_machine = match url.host() {
-                Some(Host::Domain(name)) => name == "localhost",
-                Some(Host::Ipv4(address)) => address.is_loopback(),
-                Some(Host::Ipv6(address)) => address.is_loopback(),
-                None => return Err(wrong()),
+            if url.host().is_none() {
+                return Err(wrong());
+            }
+            let scheme = if is_this_machine(&url) {
+                "http"
+            } else {
+                "https"
             };
-            let scheme = if is_this_machine { "http" } else { "https" };
             Some(format!("{scheme}://{host}"))
         };
         Ok(Self {

@@ -72,8 +72,15 @@ fn part(text: &str) -> Result<(String, Option<&str>), BadTableName> {
 }
 
 /// A table's name as [`parse`] reads it.
-pub(crate) fn written(schema: &str, name: &str) -> String {
-    let part = |part: &str| format!("\"{}\"", part.replace('"', "\"\""));
+pub fn written(schema: &str, name: &str) -> String {
+    let needs_quotes = |letter: char| letter.is_whitespace() || letter == '.' || letter == '"';
+    let part = |part: &str| {
+        if part.is_empty() || part.contains(needs_quotes) {
+            format!("\"{}\"", part.replace('"', "\"\""))
+        } else {
+            part.to_owned()
+        }
+    };
     format!("{}.{}", part(schema), part(name))
 }
 

@@ -5,8 +5,8 @@
 //! <landing>/<pipeline>/_acequia_tables.json
 //! ```
 
+use object_store::ObjectStoreExt;
 use object_store::path::Path;
-use object_store::{ObjectStoreExt, PutPayload};
 
 use super::Landing;
 use crate::error::{Error, Result};
@@ -53,15 +53,7 @@ impl Landing {
     /// # Errors
     /// The landing area cannot be written to.
     pub async fn note_tables(&self, pipeline: &StreamName, tables: &[KnownTable]) -> Result<()> {
-        let path = note(pipeline);
-        self.refuse_links(&path)?;
-        let bytes = serde_json::to_vec_pretty(tables)
-            .map_err(|error| Error::internal("cannot write a note as JSON").cause(error))?;
-        self.store
-            .put(&path, PutPayload::from(bytes))
-            .await
-            .map(drop)
-            .map_err(|error| self.fault("cannot write", &path, error))
+        self.put_own_file(&note(pipeline), &tables).await
     }
 }
 

@@ -21,7 +21,6 @@ use super::manifest::Part;
 use super::part::{ChunkSink, properties};
 use super::{Landing, LoadAddress};
 use crate::error::{Error, Result};
-use crate::mask::Masks;
 use crate::progress::Counters;
 
 /// How many uploads of one part run at the same time.
@@ -33,25 +32,22 @@ pub struct LoadWriter {
     landing: Landing,
     address: LoadAddress,
     part_size: u64,
-    masks: Arc<Masks>,
     next_part: Arc<AtomicU32>,
     counters: Counters,
 }
 
 impl LoadWriter {
-    /// Creates a writer for the load at `address`. A part is closed when it has `part_size` bytes, and has only masked values.
+    /// Creates a writer for the load at `address`. A part is closed when it has `part_size` bytes.
     pub fn new(
         landing: &Landing,
         address: &LoadAddress,
         part_size: u64,
-        masks: &Masks,
         counters: &Counters,
     ) -> Self {
         Self {
             landing: landing.clone(),
             address: address.clone(),
             part_size,
-            masks: Arc::new(masks.clone()),
             next_part: Arc::default(),
             counters: counters.clone(),
         }
@@ -63,7 +59,7 @@ impl LoadWriter {
         &self,
         first: RecordBatch,
         mut batches: mpsc::Receiver<RecordBatch>,
-        rename: impl Fn(RecordBatch) -> Result<RecordBatch>,
+        shape: impl Fn(RecordBatch) -> Result<RecordBatch>,
     ) -> Result<Vec<Part>> {
         let mut parts = Vec::new();
         let mut open: Option<OpenPart> = None;
@@ -78,7 +74,7 @@ impl LoadWriter {
                 continue;
             }
             columns = Some(batch.schema());
-            let batch = rename(self.masks.apply(batch)?)?;
+            let batch = shape(batch)?;
             self.counters.add_rows(batch.num_rows() as u64);
             let mut part = match open.take() {
                 Some(part) if part.schema == batch.schema() => part,

@@ -107,6 +107,11 @@ impl Mask {
         matches!(self, Self::Hmac(_) | Self::Sha256 | Self::None)
     }
 
+    /// Whether values are not copied as they are.
+    fn hides(&self) -> bool {
+        !matches!(self, Self::None)
+    }
+
     /// Whether the column has to be text.
     fn masks_text(&self) -> bool {
         !matches!(self, Self::Null | Self::None)
@@ -219,7 +224,7 @@ impl Masks {
 
     /// Whether a column's values are not copied as they are.
     pub fn hides(&self, column: &str) -> bool {
-        self.label(column).is_some()
+        self.0.get(column).is_some_and(Mask::hides)
     }
 
     /// Whether the configuration says something of a column, be it that its values are copied as they are.
@@ -229,18 +234,14 @@ impl Masks {
 
     /// What is kept with a table of how a column's values are masked. `None` if they are not.
     fn label(&self, column: &str) -> Option<String> {
-        match self.0.get(column) {
-            None | Some(Mask::None) => None,
-            Some(mask) => Some(mask.to_string()),
-        }
+        let mask = self.0.get(column).filter(|mask| mask.hides());
+        mask.map(ToString::to_string)
     }
 
     /// Whether a table with the values that columns had hides those of this one.
     pub fn hides_values_of(&self, column: &str) -> bool {
         self.0.values().any(|mask| match mask {
-            Mask::Of { masks, .. } => masks
-                .get(column)
-                .is_some_and(|mask| !matches!(mask, Mask::None)),
+            Mask::Of { masks, .. } => masks.get(column).is_some_and(Mask::hides),
             _ => false,
         })
     }

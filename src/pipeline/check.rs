@@ -139,9 +139,9 @@ async fn check_stream(stream: &config::Stream, view: &DestinationView) -> Vec<Fi
         }
         let opened = OpenStream::open(&stream.from).await?;
         let described = opened.description().clone();
-        let Shaped { renames, .. } = shaped(stream, &described)?;
+        let Shaped { shape, .. } = shaped(stream, &described)?;
         if let Some(state) = state {
-            refuse_other_names(stream, &renames, &state.schema)?;
+            refuse_other_names(stream, &shape.renames, &state.schema)?;
         }
         Ok((opened, described))
     };

@@ -11,6 +11,5 @@ use crate::source::Source;
 /// # Errors
 /// The source cannot be reached, or does not tell what it has.
 pub async fn discover(name: &str, source: &config::Source) -> Result<Discovery> {
-    let opened = Source::new(source)?;
-    contained(opened.discover(name, source)).await
+    contained(Source::discover(name, source)).await
 }

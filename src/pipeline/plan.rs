@@ -3,12 +3,12 @@
 use serde::Serialize;
 
 use super::contained::contained;
-use super::shape_step::{Shaped, shaped};
+use super::shape_step::shaped;
 use crate::change;
 use crate::config::{Pipeline, Stream};
 use crate::destination::StreamState;
 use crate::error::Result;
-use crate::evolution::{SchemaContract, assign_field_ids, preview, with_misfits};
+use crate::evolution::{SchemaContract, preview};
 use crate::mode::{Disposition, Mode};
 use crate::names::StreamName;
 use crate::position::Position;
@@ -83,10 +83,8 @@ async fn look(stream: &Stream, state: Option<&StreamState>, plan: &mut StreamPla
     if let Some(state) = state.filter(|_| stream.contract != SchemaContract::Freeze) {
         opened.keep_types(&state.schema.as_source());
     }
-    let Shaped {
-        renames,
-        mut description,
-    } = shaped(stream, opened.description())?;
+    let mut shaped = shaped(stream, opened.description())?;
+    let description = &mut shaped.description;
     plan.primary_key.clone_from(&description.primary_key);
     plan.estimated_rows = description.estimated_rows;
     plan.reading.clone_from(&description.reading);
@@ -100,12 +98,9 @@ async fn look(stream: &Stream, state: Option<&StreamState>, plan: &mut StreamPla
     }
     if let Some(state) = state {
         super::stream::refuse_other_masks(stream, &state.schema)?;
-        super::stream::refuse_other_names(stream, &renames, &state.schema)?;
-        let known = Some(&state.schema);
-        let schema = assign_field_ids(known, description.columns.clone());
-        let mut schema = with_misfits(known, &schema, &description.misfits);
-        renames.mark(&mut schema);
-        let steps = preview(&state.schema, &schema, &description.misfits)?;
+        super::stream::refuse_other_names(stream, &shaped.shape.renames, &state.schema)?;
+        let schema = shaped.schema(Some(&state.schema));
+        let steps = preview(&state.schema, &schema, &shaped.description.misfits)?;
         plan.changes = steps.iter().map(ToString::to_string).collect();
         stream.contract.check(&steps)?;
     }

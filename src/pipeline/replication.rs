@@ -22,6 +22,7 @@ use super::models::ModelsStep;
 use super::page::PageStep;
 use super::report::StreamReport;
 use super::retry::{Retries, broke_off};
+use super::shape_step::Shape;
 use super::slot_owner::Reader;
 use super::stream::{ATTEMPTS, Expected, Landed, StreamRun, gave_way};
 use super::stream_task::{Next, StreamTask, partitions_changed};
@@ -318,7 +319,10 @@ impl ReplicationRun {
                 misfits: BTreeMap::new(),
                 primary_key: task.run.stream.renames.names(&table.key),
                 key_is_unique: true,
-                renames: Arc::new(task.run.stream.renames.clone()),
+                shape: Arc::new(Shape {
+                    masks: task.run.stream.masks().clone(),
+                    renames: task.run.stream.renames.clone(),
+                }),
                 amends: None,
             };
             let stop = self.stop.child_token();

@@ -1,18 +1,45 @@
 //! A source's description of a stream, as the stream masks and renames its columns.
 
-use crate::config::hubspot::HubSpotPart;
+use arrow::array::RecordBatch;
+
+use crate::config::hubspot::{HubSpotPart, RECORD_COLUMNS};
 use crate::config::{Stream, StreamSource};
 use crate::error::Result;
+use crate::evolution::{TableSchema, assign_field_ids, with_misfits};
+use crate::mask::Masks;
 use crate::renames::Renames;
+use crate::schema::Schema;
 use crate::source::Description;
-use crate::source::hubspot::builder::RECORD_COLUMNS;
+
+/// What is done to a source's batches before anything is written: values are masked, then columns renamed.
+#[derive(Debug, Default)]
+pub(super) struct Shape {
+    pub(super) masks: Masks,
+    /// How columns are called, those for misfits included.
+    pub(super) renames: Renames,
+}
 
 /// A description as the destination has it.
 pub(super) struct Shaped {
-    /// How its columns are called, those for misfits included.
-    pub(super) renames: Renames,
-    /// The description.
+    pub(super) shape: Shape,
     pub(super) description: Description,
+}
+
+impl Shape {
+    /// The batch, as it is landed.
+    pub(super) fn of(&self, batch: RecordBatch) -> Result<RecordBatch> {
+        self.renames.batch(self.masks.apply(batch)?)
+    }
+}
+
+impl Shaped {
+    /// The columns of an extract, with the field ids that the table has for them.
+    pub(super) fn schema(&self, known: Option<&TableSchema>) -> Schema {
+        let schema = assign_field_ids(known, self.description.columns.clone());
+        let mut schema = with_misfits(known, &schema, &self.description.misfits);
+        self.shape.renames.mark(&mut schema);
+        schema
+    }
 }
 
 /// Fits what a source describes to the stream's masks and names.
@@ -35,7 +62,10 @@ pub(super) fn shaped(stream: &Stream, described: &Description) -> Result<Shaped>
         .map(|(column, misfit)| (name(column), name(misfit)))
         .collect();
     Ok(Shaped {
-        renames,
+        shape: Shape {
+            masks: masks.clone(),
+            renames,
+        },
         description,
     })
 }

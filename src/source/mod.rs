@@ -126,18 +126,22 @@ impl Source {
         }
     }
 
-    /// Connects, and returns what there is to copy. `name` is the source's.
-    pub async fn discover(&self, name: &str, config: &config::Source) -> Result<Discovery> {
-        let server = self.connect().await?;
-        let (kind, (tables, no_changes)) = match (self, config) {
-            (Self::Postgres(source), _) => ("postgres", source.discover().await?),
-            (Self::HubSpot(source), config::Source::HubSpot(settings)) => {
-                ("hubspot", (source.objects(settings).await?, None))
+    /// Connects to a source, and returns what there is to copy. `name` is the source's.
+    pub async fn discover(name: &str, config: &config::Source) -> Result<Discovery> {
+        let (kind, server, (tables, no_changes)) = match config {
+            config::Source::Postgres(settings) => {
+                let source = postgres::Postgres::new(settings)?;
+                (
+                    "postgres",
+                    source.describe().await?,
+                    source.discover().await?,
+                )
             }
-            (Self::HubSpot(_), config::Source::Postgres(_)) => {
-                return Err(Error::internal(
-                    "a source is not of its configuration's kind",
-                ));
+            config::Source::HubSpot(settings) => {
+                let source = hubspot::HubSpot::new(settings)?;
+                // A token that is not accepted is no object's own problem.
+                let server = source.describe().await?;
+                ("hubspot", server, (source.objects(settings).await?, None))
             }
         };
         Ok(Discovery {

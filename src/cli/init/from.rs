@@ -7,6 +7,7 @@ use std::io::{ErrorKind, Write as _};
 use std::path::Path;
 
 use acequia::config::source_url::SourceAddress;
+use acequia::config::table_name;
 use acequia::discovery::{Discovery, FoundTable, TableKind};
 use acequia::mode::Mode;
 use acequia::names::StreamName;
@@ -312,16 +313,9 @@ impl FoundStream<'_> {
     }
 }
 
-/// A table's name as the configuration has it: quoted where it must be, and without a variable in it.
+/// A table's name as the configuration has it, without a variable in it.
 fn table_name(schema: &str, name: &str) -> String {
-    let part = |part: &str| {
-        if part.contains(['.', '"', ' ']) || part.is_empty() {
-            format!("\"{}\"", part.replace('"', "\"\""))
-        } else {
-            part.to_owned()
-        }
-    };
-    format!("{}.{}", part(schema), part(name)).replace("${", "$${")
+    table_name::written(schema, name).replace("${", "$${")
 }
 
 /// A text of TOML.

@@ -32,17 +32,21 @@ fn check_reached(text: &str, insecure: bool) -> Result<Url, (&'static str, &'sta
             "take what stands before the `@` out: credentials have keys of their own",
         ));
     }
-    let is_this_machine = match url.host() {
-        Some(Host::Domain(name)) => name == "localhost",
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
-    };
-    if url.scheme() == "http" && !is_this_machine && !insecure {
+    if url.scheme() == "http" && !is_this_machine(&url) && !insecure {
         return Err((
             "the token would travel in clear to another machine",
             "write https://…; where the way there is safe by other means, set insecure_http = true",
         ));
     }
     Ok(url)
+}
+
+/// Whether an address is one of this machine.
+pub(in crate::config) fn is_this_machine(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
 }

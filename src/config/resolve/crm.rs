@@ -13,11 +13,10 @@ use super::stream::Resolver;
 use crate::config::document::Document;
 use crate::config::hubspot::{
     BASE_URL, Calculated, HubSpotIncremental, HubSpotPart, HubSpotRead, PropertySettings,
+    RECORD_COLUMNS, WITH_PIPELINES,
 };
 use crate::config::model::{Columns, Scalar, SourceConfig, StreamConfig};
-use crate::config::{
-    Hooks, HubSpotObject, HubSpotSource, Secret, Stream, StreamSource, Token, units,
-};
+use crate::config::{Hooks, HubSpotObject, HubSpotSource, Stream, StreamSource, units};
 use crate::error::Result;
 use crate::layout::Layout;
 use crate::mask::Masks;
@@ -32,19 +31,6 @@ const DEFINITIONS: [(&str, HubSpotPart); 2] = [
 ];
 /// How often ids are compared, unless the stream says otherwise.
 const COMPARE: TimeDelta = TimeDelta::days(7);
-/// The objects whose pipelines `object = "pipelines"` reads.
-const WITH_PIPELINES: [&str; 2] = ["deals", "tickets"];
-
-/// The columns of records by which changes and deletions are found.
-const NEEDED: [&str; 7] = [
-    "id",
-    "created_at",
-    "updated_at",
-    "archived",
-    "archived_at",
-    "merged_into",
-    "deleted_at",
-];
 
 const LEAVE_OUT: &str = "leave it out";
 
@@ -103,25 +89,14 @@ impl Document {
         problems: &mut Problems,
     ) -> Checked<HubSpotSource> {
         let table = super::table("sources", name);
-        let place = format!("{table} token");
-        let command = format!("{table} token_command");
-        let command = self.secret_command(config.token_command.as_deref(), &command, problems);
-        let token = match (&config.token, command?) {
-            (Some(token), None) => {
-                let token = self.expand(token, &place, problems);
-                token.map(|token| Token::Given(Secret::new(token)))
-            }
-            (None, Some(command)) => Ok(Token::Printed(command)),
-            (Some(_), Some(_)) => {
-                let what = "there is a `token_command` as well";
-                Err(problems.add(&place, what, "leave one of the two out"))
-            }
-            (None, None) => Err(problems.add(
-                &place,
+        let given = (config.token.as_deref(), config.token_command.as_deref());
+        let token = self.token(&table, given, problems)?.ok_or_else(|| {
+            problems.add(
+                &format!("{table} token"),
                 "it is missing",
                 "write token = \"${HUBSPOT_TOKEN}\", and set that variable to the token of a private app or service key",
-            )),
-        };
+            )
+        });
         let place = format!("{table} base_url");
         let base_url = match &config.base_url {
             Some(url) => self.expand(url, &place, problems).and_then(|url| {
@@ -178,7 +153,7 @@ impl Resolver<'_> {
         let (properties, exclude) = (properties?, exclude?);
         let masks = masks?;
         if whole.is_none() {
-            self.refuse_masks_of(&masks, &NEEDED)?;
+            self.refuse_masks_of(&masks, &RECORD_COLUMNS)?;
         }
         let (history, associations) = (history?, associations?);
         let part = match (whole, &read) {

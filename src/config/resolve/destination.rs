@@ -6,7 +6,7 @@ use super::problems::{Checked, Problems};
 use super::{Selection, address, storage, table};
 use crate::config::document::Document;
 use crate::config::model::{DestinationConfig, DestinationKind};
-use crate::config::{CatalogAccess, Destination, Engine, Lake, Secret, Target, Token, units};
+use crate::config::{CatalogAccess, Destination, Engine, Lake, Secret, Target, units};
 
 /// How long others are waited for that have the destination open, where the configuration does not say.
 const DEFAULT_WAIT: Duration = Duration::from_mins(1);
@@ -269,21 +269,8 @@ impl Document {
             }
             refused?;
         }
-        let command = format!("{table} token_command");
-        let command = self.secret_command(config.token_command.as_deref(), &command, problems)?;
-        let token = match (&config.token, command) {
-            (None, None) => None,
-            (Some(token), None) => {
-                let token = self.expand(token, &format!("{table} token"), problems)?;
-                Some(Token::Given(Secret::new(token)))
-            }
-            (None, Some(command)) => Some(Token::Printed(command)),
-            (Some(_), Some(_)) => {
-                let what = "there is a `token_command` as well";
-                let place = format!("{table} token");
-                return Err(problems.add(&place, what, "leave one of the two out"));
-            }
-        };
+        let given = (config.token.as_deref(), config.token_command.as_deref());
+        let token = self.token(table, given, problems)?;
         match (&config.credential, token) {
             (None, None) => Ok(CatalogAccess::Open),
             (None, Some(token)) => Ok(CatalogAccess::Token(token)),

@@ -72,7 +72,7 @@ impl Resolver<'_> {
             outcome = Err(self.problem(
                 &format!("mask {column}"),
                 "what is new is found by this column, and its values are kept as they are",
-                "take the mask out, or leave the column out of what is masked by reading another cursor",
+                "take the mask out",
             ));
         }
         outcome

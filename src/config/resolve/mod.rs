@@ -11,12 +11,14 @@ use chrono::TimeDelta;
 use super::document::Document;
 use super::model::StreamConfig;
 use super::units;
-use super::{Destination, Hooks, Pipeline, PostgresUrl, Secret, SecretCommand, Stream, Target};
+use super::{
+    Destination, Hooks, Pipeline, PostgresUrl, Secret, SecretCommand, Stream, Target, Token,
+};
 use crate::error::Result;
 use crate::glob;
 use crate::names::{MAX_NAME, StreamName};
 
-mod address;
+pub(in crate::config) mod address;
 mod columns;
 mod crm;
 mod destination;
@@ -277,6 +279,29 @@ impl Document {
         }
         let folder = self.beside("");
         Ok(Some(SecretCommand::new(line, &folder, place)))
+    }
+
+    /// The bearer token of a source or destination: one that is given, or what a command prints.
+    fn token(
+        &self,
+        table: &str,
+        (given, command): (Option<&str>, Option<&str>),
+        problems: &mut Problems,
+    ) -> Checked<Option<Token>> {
+        let place = format!("{table} token");
+        let command = self.secret_command(command, &format!("{table} token_command"), problems)?;
+        match (given, command) {
+            (None, None) => Ok(None),
+            (Some(token), None) => {
+                let token = self.expand(token, &place, problems)?;
+                Ok(Some(Token::Given(Secret::new(token))))
+            }
+            (None, Some(command)) => Ok(Some(Token::Printed(command))),
+            (Some(_), Some(_)) => {
+                let what = "there is a `token_command` as well";
+                Err(problems.add(&place, what, "leave one of the two out"))
+            }
+        }
     }
 
     fn postgres_uri(

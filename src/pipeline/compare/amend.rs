@@ -69,7 +69,7 @@ impl Amendment {
             misfits: BTreeMap::new(),
             primary_key: self.key,
             key_is_unique: true,
-            renames: Arc::default(),
+            shape: Arc::default(),
             amends: Some(self.amends),
         };
         let complete = Complete {

@@ -13,14 +13,13 @@ use crate::evolution::without_unused;
 use crate::landing::LoadAddress;
 use crate::landing::manifest::{FORMAT_VERSION, Manifest, Part};
 use crate::landing::writer::LoadWriter;
-use crate::mask::Masks;
 use crate::mode::Amends;
 use crate::names::LoadId;
 use crate::pipeline::loader::Hold;
 use crate::pipeline::report::StreamReport;
+use crate::pipeline::shape_step::Shape;
 use crate::position::Position;
 use crate::progress::Phase;
-use crate::renames::Renames;
 use crate::schema::Schema;
 use crate::source::{Extract, ExtractEnd};
 
@@ -36,8 +35,8 @@ pub(in crate::pipeline) struct Expected {
     pub(in crate::pipeline) primary_key: Vec<String>,
     /// Whether the source guarantees that keys are unique.
     pub(in crate::pipeline) key_is_unique: bool,
-    /// How the source's columns are called.
-    pub(in crate::pipeline) renames: Arc<Renames>,
+    /// What is done to its batches. What amends a table comes as the table has it.
+    pub(in crate::pipeline) shape: Arc<Shape>,
     /// What the load amends, if it is no extract of what is new.
     pub(in crate::pipeline) amends: Option<Amends>,
 }
@@ -66,25 +65,19 @@ pub(in crate::pipeline) struct ReadyLoad {
 
 /// Refuses columns that a rename gives one name: a source's new column may be called as a renamed one is.
 fn refuse_one_name(schema: &Schema) -> Result<()> {
+    let mut columns = schema.columns.iter();
+    if columns.all(|column| column.renamed_from.is_none()) {
+        return Ok(());
+    }
     let mut names = BTreeSet::new();
-    let twice = schema.columns.iter().find(|column| {
-        let is_new = names.insert(column.name.to_lowercase());
-        !is_new
-    });
-    match twice {
-        Some(column)
-            if schema
-                .columns
-                .iter()
-                .any(|column| column.renamed_from.is_some()) =>
-        {
-            Err(Error::config(format!(
-                "[streams.STREAM.rename] gives two columns the name `{}`",
-                column.name
-            ))
-            .remedy("give each a name of its own, or leave one of them out with `exclude`"))
-        }
-        _ => Ok(()),
+    let mut columns = schema.columns.iter();
+    match columns.find(|column| !names.insert(column.name.to_lowercase())) {
+        None => Ok(()),
+        Some(column) => Err(Error::config(format!(
+            "[streams.STREAM.rename] gives two columns the name `{}`",
+            column.name
+        ))
+        .remedy("give each a name of its own, or leave one of them out with `exclude`")),
     }
 }
 
@@ -112,13 +105,7 @@ impl StreamRun {
     ) -> Result<Landed> {
         self.counters.enter(Phase::Extracting);
         let address = self.address();
-        // What amends a table is masked and named already: keys come from the table.
-        let (unmasked, renames) = (Masks::default(), &expected.renames);
-        let masks = match expected.amends {
-            Some(_) => &unmasked,
-            None => self.stream.masks(),
-        };
-        let landing = self.land_lanes(extract, &address, masks, renames, stop);
+        let landing = self.land_lanes(extract, &address, &expected.shape, stop);
         let (parts, hold, end) = match landing.await {
             Ok(landed) => landed,
             Err(error) => {
@@ -138,6 +125,7 @@ impl StreamRun {
         report
             .warnings
             .extend(warnings.map(|warning| warning.replace("STREAM", name)));
+        let renames = &expected.shape.renames;
         let of_end = complete.schema.map(|schema| renames.to_table(schema));
         let Some(schema) = of_end.or(expected.schema) else {
             return Ok(Landed::Nothing(complete.position.map(Box::new)));
@@ -185,28 +173,26 @@ impl StreamRun {
         &self,
         extract: Extract,
         address: &LoadAddress,
-        masks: &Masks,
-        renames: &Arc<Renames>,
+        shape: &Arc<Shape>,
         stop: &CancellationToken,
     ) -> Result<(Vec<Part>, Option<Hold>, ExtractEnd)> {
         let writer = LoadWriter::new(
             &self.landing,
             address,
             self.pipeline.part_size,
-            masks,
             &self.counters,
         );
         let mut lanes = JoinSet::new();
         for mut batches in extract.lanes {
             let (writer, loader) = (writer.clone(), self.loader.clone());
-            let renames = Arc::clone(renames);
+            let shape = Arc::clone(shape);
             lanes.spawn(async move {
                 let Some(first) = batches.recv().await else {
                     return Ok(None);
                 };
                 let hold = loader.hold().await?;
                 let landing = tokio::task::spawn_blocking(move || {
-                    writer.land(first, batches, |batch| renames.batch(batch))
+                    writer.land(first, batches, |batch| shape.of(batch))
                 });
                 let parts = landing.await.map_err(|error| {
                     Error::internal("a landing thread ended unexpectedly").cause(error)

@@ -18,9 +18,7 @@ use super::{name_stream, named, recovery};
 use crate::config::{Pipeline, Stream};
 use crate::destination::StreamState;
 use crate::error::{Error, Result};
-use crate::evolution::{
-    SchemaContract, TableSchema, assign_field_ids, differences, preview, with_misfits,
-};
+use crate::evolution::{SchemaContract, TableSchema, differences, preview};
 use crate::landing::manifest::Manifest;
 use crate::landing::{Aside, Landing, LoadAddress};
 use crate::mode::{Disposition, Mode};
@@ -278,19 +276,15 @@ impl StreamRun {
         }) {
             opened.keep_types(&known.as_source());
         }
-        let Shaped {
-            renames,
-            description,
-        } = shaped(&self.stream, opened.description())?;
+        let shaped = shaped(&self.stream, opened.description())?;
         let adds = before.is_some() || self.stream.mode() == Mode::Full;
         if let Some(known) = known.as_ref().filter(|_| adds && !self.full_refresh) {
             refuse_other_masks(&self.stream, known)?;
-            refuse_other_names(&self.stream, &renames, known)?;
+            refuse_other_names(&self.stream, &shaped.shape.renames, known)?;
         }
+        let schema = shaped.schema(known.as_ref());
+        let Shaped { shape, description } = shaped;
         let misfits = &description.misfits;
-        let schema = assign_field_ids(known.as_ref(), description.columns.clone());
-        let mut schema = with_misfits(known.as_ref(), &schema, misfits);
-        renames.mark(&mut schema);
         // A stream that begins anew keeps nothing of its table's schema.
         let afresh = before.is_none() && self.stream.disposition() != Disposition::Replace;
         let checked = !afresh || self.stream.contract == SchemaContract::Freeze;
@@ -329,7 +323,7 @@ impl StreamRun {
             misfits: description.misfits,
             primary_key: description.primary_key,
             key_is_unique: description.key_is_unique,
-            renames: Arc::new(renames),
+            shape: Arc::new(shape),
             amends: None,
         };
         self.land(extract, expected, &stop, report).await

@@ -7,7 +7,7 @@ use futures::future::join_all;
 use super::HubSpot;
 use super::object::STANDARD;
 use crate::config::hubspot::{
-    Calculated, HubSpotIncremental, HubSpotPart, HubSpotRead, PropertySettings,
+    Calculated, HubSpotIncremental, HubSpotPart, HubSpotRead, PropertySettings, WITH_PIPELINES,
 };
 use crate::config::{HubSpotObject, HubSpotSource};
 use crate::discovery::{FoundTable, Proposal, TableKind};
@@ -15,16 +15,11 @@ use crate::error::{Error, Result};
 use crate::mask::Masks;
 use crate::mode::{FullLoad, KeyedLoad, Mode};
 
-/// The objects whose pipelines are read.
-const WITH_PIPELINES: [&str; 2] = ["deals", "tickets"];
-
-/// The objects. One that the token may not read has the reason beside it.
+/// The objects, of an account that takes the token. One that the token may not read has the reason beside it.
 ///
 /// # Errors
-/// HubSpot cannot be reached, or refuses the token.
+/// HubSpot cannot be reached.
 pub async fn objects(hubspot: &HubSpot, source: &Arc<HubSpotSource>) -> Result<Vec<FoundTable>> {
-    // A token that is not accepted is no object's own problem.
-    hubspot.describe().await?;
     let records = STANDARD.map(|(name, ..)| {
         (
             name,

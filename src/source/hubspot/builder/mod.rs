@@ -10,19 +10,10 @@ use super::json::{self, Malformed};
 use super::page::{Page, PageEnd, Properties, Record};
 use super::properties::PropertyColumn;
 use super::value;
+pub use crate::config::hubspot::RECORD_COLUMNS;
 use crate::error::{Error, Result};
 use crate::schema::{ColumnSpec, ColumnType, Schema};
 
-/// The columns that every stream of records has besides its properties.
-pub const RECORD_COLUMNS: [&str; 7] = [
-    "id",
-    "created_at",
-    "updated_at",
-    "archived",
-    "archived_at",
-    "merged_into",
-    "deleted_at",
-];
 /// The column without which a row is only a mark: every record has the time of its creation.
 pub const MARK: &str = "created_at";
 /// The property that names the records that were merged into a record.
