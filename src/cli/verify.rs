@@ -77,8 +77,7 @@ fn print(report: &VerifyReport, printer: &Printer) -> Result<()> {
         print_stream(stream, printer)?;
     }
     let equal = report.streams.iter();
-    let is_equal = |result| matches!(result, Outcome::Equal | Outcome::Repaired);
-    let equal = equal.filter(|stream| is_equal(stream.result)).count();
+    let equal = equal.filter(|stream| stream.result.is_ok()).count();
     printer.line(format!(
         "{equal} of {} equal to the {} in {}, in {}",
         figures::plural(report.streams.len(), "stream"),

@@ -11,7 +11,7 @@ use chrono::Utc;
 
 use super::compare::Comparison;
 use super::compare::amend::Amendment;
-use super::compare::side::{Opener, Side, SourceRows};
+use super::compare::side::{Side, SourceRows, opener};
 use super::report::StreamReport;
 use super::stream::{Landed, StreamRun, Then};
 use crate::config::postgres::ColumnSelection;
@@ -80,7 +80,7 @@ async fn delete_missing(run: &mut StreamRun, report: &mut StreamReport, now: boo
     let amendment = Amendment {
         amends: Amends::DeleteMissing,
         schema: comparison.schema.clone(),
-        key: comparison.key(),
+        key: comparison.codec.key_names(),
         position: Position::Cursor(before),
         after: Some(after),
         mark: None,
@@ -106,11 +106,6 @@ async fn comparison(
     rows.columns.selected = ColumnSelection::Only(key.clone());
     rows.columns.primary_key = Some(key.clone());
     rows.columns.types.retain(|column, _| key.contains(column));
-    let from = Arc::new(StreamSource::Rows(rows));
-    let opener: Opener<'static> = Box::new(move || {
-        let from = Arc::clone(&from);
-        Box::pin(async move { OpenStream::open(&from).await })
-    });
     let known = state.schema.columns.iter().filter(|column| !column.retired);
     let schema = Schema {
         columns: known.map(|column| column.column.clone()).collect(),
@@ -135,7 +130,7 @@ async fn comparison(
     let codec = Codec::new(columns, &key, None, asking.await?)?.by_key_alone();
     Ok(Comparison {
         source: Side::Source(SourceRows {
-            opener,
+            opener: opener(StreamSource::Rows(rows)),
             known: state.schema.clone(),
             configuration: run.stream.fingerprint(),
             masks: Arc::new(run.stream.masks().clone()),

@@ -26,15 +26,16 @@ pub(crate) fn bucket(key: u128) -> usize {
     (key >> 112) as usize
 }
 
-impl Buckets {
-    /// Empty ones.
-    pub(crate) fn new() -> Self {
+impl Default for Buckets {
+    fn default() -> Self {
         Self {
             counts: vec![0; BUCKETS],
             sums: vec![0; BUCKETS],
         }
     }
+}
 
+impl Buckets {
     /// Adds a row.
     pub(crate) fn add(&mut self, entry: &Entry) {
         let bucket = bucket(entry.key);
@@ -73,12 +74,6 @@ impl Buckets {
     }
 }
 
-impl Default for Buckets {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl Chosen {
     /// Whether the bucket of a row is one of them.
     pub(crate) fn has(&self, entry: &Entry) -> bool {
@@ -100,7 +95,7 @@ mod tests {
     }
 
     fn buckets(rows: &[(u128, u128)]) -> Buckets {
-        let mut buckets = Buckets::new();
+        let mut buckets = Buckets::default();
         for (bucket, row) in rows {
             buckets.add(&entry(*bucket, *row));
         }

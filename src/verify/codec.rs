@@ -130,6 +130,13 @@ impl Codec {
         &self.key
     }
 
+    /// The names of the key's columns.
+    pub(crate) fn key_names(&self) -> Vec<String> {
+        let places = self.key.iter();
+        let columns = places.filter_map(|place| self.columns.get(*place));
+        columns.map(|column| column.name.clone()).collect()
+    }
+
     /// The columns of a batch, in the form that both sides have.
     ///
     /// # Errors

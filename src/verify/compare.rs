@@ -16,9 +16,22 @@ pub(crate) struct Found {
 }
 
 impl Found {
+    /// How much differs, but for what the next run reads.
+    pub(crate) fn number(&self) -> usize {
+        self.missing.len() + self.extra.len() + self.differ.len()
+    }
+
     /// Whether nothing differs but what the next run reads.
     pub(crate) fn is_nothing(&self) -> bool {
-        self.missing.is_empty() && self.extra.is_empty() && self.differ.is_empty()
+        self.number() == 0
+    }
+
+    /// Adds what differs elsewhere.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.missing.extend(other.missing);
+        self.extra.extend(other.extra);
+        self.differ.extend(other.differ);
+        self.changed += other.changed;
     }
 }
 

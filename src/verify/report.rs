@@ -128,11 +128,18 @@ pub struct Verification {
     pub result: StreamVerification,
 }
 
+impl Outcome {
+    /// Whether the table has the rows that it should.
+    pub fn is_ok(self) -> bool {
+        matches!(self, Self::Equal | Self::Repaired)
+    }
+}
+
 impl VerifyReport {
     /// Whether every stream is equal, or was repaired.
     pub fn is_ok(&self) -> bool {
         let mut results = self.streams.iter().map(|stream| stream.result);
-        results.all(|result| matches!(result, Outcome::Equal | Outcome::Repaired))
+        results.all(Outcome::is_ok)
     }
 }
 

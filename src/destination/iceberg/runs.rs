@@ -55,7 +55,7 @@ fn prepare(writer: &mut Writer, id: &DestinationId) -> Result<()> {
     }
     let columns: Vec<(String, String)> = runs::columns(writer.dialect())
         .into_iter()
-        .map(|column| (column.name.to_owned(), column.data_type))
+        .map(|(name, data_type)| (name.to_owned(), data_type))
         .collect();
     writer.attach()?;
     let table = writer.table(RUNS);

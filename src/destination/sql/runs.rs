@@ -5,7 +5,7 @@ use crate::names::RunId;
 use crate::runs::{KEPT, RunRecord};
 use crate::schema::ColumnType;
 
-use super::loads::{LoadColumn, bigint, json, time};
+use super::loads::{bigint, json, time};
 use super::table_row::Row;
 use super::{Dialect, Engine, SqlEngine};
 
@@ -15,14 +15,10 @@ pub(crate) const RUNS: &str = "_acequia_runs";
 const SLACK: usize = 500;
 
 /// The columns of the table of runs, in order.
-pub(crate) fn columns(d: &dyn Dialect) -> [LoadColumn; 15] {
+pub(crate) fn columns(d: &dyn Dialect) -> [(&'static str, String); 15] {
     let [text, bigint, time] = [ColumnType::Text, ColumnType::Int64, ColumnType::TimestampTz]
         .map(|column_type| d.type_name(&column_type));
-    let column = |name, data_type: &str| LoadColumn {
-        name,
-        data_type: data_type.to_owned(),
-        nullable: false,
-    };
+    let column = |name, data_type: &str| (name, data_type.to_owned());
     [
         column("run_id", &text),
         column("command", &text),
@@ -45,7 +41,7 @@ pub(crate) fn columns(d: &dyn Dialect) -> [LoadColumn; 15] {
 /// Makes the table where it is missing.
 pub(crate) fn prepare(engine: &mut dyn SqlEngine) -> Result<()> {
     let d = engine.dialect();
-    let columns = columns(d).map(|column| format!("{} {} NOT NULL", column.name, column.data_type));
+    let columns = columns(d).map(|(name, data_type)| format!("{name} {data_type} NOT NULL"));
     engine.execute(&format!(
         "CREATE TABLE IF NOT EXISTS {} ({})",
         engine.table(RUNS),
@@ -80,7 +76,7 @@ pub(crate) fn keep(engine: &mut dyn Engine, table: &str, runs: &[RunRecord]) -> 
         .iter()
         .map(|run| Ok(format!("({})", values(d, run)?.join(", "))))
         .collect::<Result<_>>()?;
-    let names = columns(d).map(|column| column.name);
+    let names = columns(d).map(|(name, _)| name);
     engine.execute(&format!(
         "INSERT INTO {table} ({}) VALUES {}",
         names.join(", "),

@@ -40,15 +40,20 @@ impl Table {
         if engine.reserves(name) {
             return Err(reserved(&shown));
         }
-        let table = Self {
+        let table = Self::look_up(engine, name)?;
+        table.check_owner(engine, manifest)?;
+        Ok(table)
+    }
+
+    /// Looks up a table, whosever it is.
+    pub(super) fn look_up(engine: &mut dyn SqlEngine, name: &str) -> Result<Self> {
+        Ok(Self {
             sql: engine.table(name),
-            shown,
+            shown: format!("{}.{name}", engine.dataset()),
             name: name.to_owned(),
             columns: engine.columns_of(name)?,
             dialect: engine.dialect(),
-        };
-        table.check_owner(engine, manifest)?;
-        Ok(table)
+        })
     }
 
     /// Whether it exists.
@@ -90,19 +95,18 @@ impl Table {
         }
     }
 
-    /// Refuses a table that is not as the ledger says: a load cannot be added to it.
-    pub(super) fn check(&self, schema: &TableSchema, manifest: &Manifest) -> Result<()> {
+    /// Refuses a table that is missing, or that lacks one of these columns or has it with another type.
+    pub(super) fn check_columns<'a>(
+        &self,
+        columns: impl IntoIterator<Item = &'a Column>,
+    ) -> Result<()> {
         let shown = &self.shown;
-        let wrong = |what: String| {
-            Error::destination(what)
-                .remedy("make the table anew: `acequia run STREAM --full-refresh`")
-        };
         if !self.exists() {
             return Err(wrong(format!(
                 "table {shown} is missing, though the ledger has it"
             )));
         }
-        for column in system_columns::stored(schema, manifest.mode) {
+        for column in columns {
             match self.data_type(&column.name) {
                 Some(data_type) if self.dialect.holds(column, data_type) => {}
                 Some(data_type) => {
@@ -120,6 +124,13 @@ impl Table {
                 }
             }
         }
+        Ok(())
+    }
+
+    /// Refuses a table that is not as the ledger says: a load cannot be added to it.
+    pub(super) fn check(&self, schema: &TableSchema, manifest: &Manifest) -> Result<()> {
+        self.check_columns(system_columns::stored(schema, manifest.mode))?;
+        let shown = &self.shown;
         let has_versions = self.data_type(VALID_TO).is_some() && schema.column(VALID_TO).is_none();
         if has_versions == (manifest.disposition == Disposition::Scd2) {
             return Ok(());
@@ -339,4 +350,9 @@ pub(crate) fn not_ours(shown: &str) -> Error {
         "table {shown} exists and was not made by acequia, which does not overwrite it"
     ))
     .remedy("give the stream another table with `destination_table`, or rename or drop that one")
+}
+
+/// A table that is not as the ledger says.
+fn wrong(what: String) -> Error {
+    Error::destination(what).remedy("make the table anew: `acequia run STREAM --full-refresh`")
 }

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use arrow::array::{
     ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
@@ -14,7 +14,7 @@ use arrow::datatypes::{DataType, Field, Schema as ArrowSchema, SchemaRef};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use super::Comparison;
+use super::{Comparison, lock};
 use crate::array_form;
 use crate::change::{COMMIT_TS, LSN, OP, Op, SEQ, SnapshotMark, UNCHANGED};
 use crate::error::{Error, Result};
@@ -120,7 +120,8 @@ struct AmendedRows {
     wanted: Wanted,
     /// Keys of rows that the table has and the source does not.
     extra: Mutex<BTreeMap<u128, usize>>,
-    has_key: bool,
+    /// The key's columns.
+    key: Vec<String>,
     seq: AtomicI64,
     sender: mpsc::Sender<RecordBatch>,
 }
@@ -172,10 +173,14 @@ impl AmendedRows {
                 left: Mutex::new(count(&found.missing)),
             },
             extra: Mutex::new(count(&found.extra)),
-            has_key: !comparison.codec.key().is_empty(),
+            key: comparison.codec.key_names(),
             seq: AtomicI64::new(0),
             sender,
         }
+    }
+
+    fn has_key(&self) -> bool {
+        !self.key.is_empty()
     }
 
     /// Takes those rows of the source that were found.
@@ -185,7 +190,7 @@ impl AmendedRows {
         let mut left = lock(&self.wanted.left);
         let mut extra = lock(&self.extra);
         let mut chosen = |entry: &Entry| {
-            if self.has_key {
+            if self.has_key() {
                 // The source has the key, so that its rows are replaced, not deleted.
                 extra.remove(&entry.key);
                 self.wanted.keys.contains(&entry.key)
@@ -198,7 +203,11 @@ impl AmendedRows {
             .map(|entry| entry.as_ref().is_some_and(&mut chosen))
             .collect();
         drop((left, extra));
-        let op = if self.has_key { Op::Update } else { Op::Insert };
+        let op = if self.has_key() {
+            Op::Update
+        } else {
+            Op::Insert
+        };
         self.send(batch, &chosen, op, |column, batch| {
             batch.column_by_name(&column.name).cloned()
         })
@@ -210,7 +219,7 @@ impl AmendedRows {
         let entries = self.codec.entries(&canonical)?;
         let mut extra = lock(&self.extra);
         let mut chosen = |entry: &Entry| {
-            if self.has_key {
+            if self.has_key() {
                 extra.remove(&entry.key).is_some()
             } else {
                 take_one(&mut extra, entry.key)
@@ -221,15 +230,8 @@ impl AmendedRows {
             .map(|entry| entry.as_ref().is_some_and(&mut chosen))
             .collect();
         drop(extra);
-        let key: BTreeSet<&str> = self
-            .codec
-            .key()
-            .iter()
-            .filter_map(|place| self.codec.columns().get(*place))
-            .map(|column| column.name.as_str())
-            .collect();
         self.send(&canonical, &chosen, Op::Delete, |column, batch| {
-            let is_told = key.is_empty() || key.contains(column.name.as_str());
+            let is_told = !self.has_key() || self.key.contains(&column.name);
             batch
                 .column_by_name(&column.name)
                 .filter(|_| is_told)
@@ -331,8 +333,4 @@ fn take_one(left: &mut BTreeMap<u128, usize>, key: u128) -> bool {
             true
         }
     }
-}
-
-fn lock<T>(shared: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -2,7 +2,7 @@
 //! the values of those found. [`side`] is what is read; [`amend`] makes a load of what was found.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
@@ -73,21 +73,8 @@ impl Comparison<'_> {
             };
             return Ok(Found::default());
         }
-        let mut found = Found::default();
-        let mut from = Some(0);
-        while let Some(chosen) = from.and_then(|from| source.differing(&table, from, MOST_HELD)) {
-            from = chosen.next;
-            let of_buckets = self.look_into(chosen).await?;
-            found.missing.extend(of_buckets.missing);
-            found.extra.extend(of_buckets.extra);
-            found.differ.extend(of_buckets.differ);
-            found.changed += of_buckets.changed;
-            let number = found.missing.len() + found.extra.len() + found.differ.len();
-            if number > MOST_FOUND && from.is_some() {
-                report.is_complete = false;
-                break;
-            }
-        }
+        let (found, is_all) = self.differences(&source, &table, |found| found).await?;
+        report.is_complete = is_all;
         report.missing = found.missing.len() as u64;
         report.extra = found.extra.len() as u64;
         report.differ = found.differ.len() as u64;
@@ -104,35 +91,38 @@ impl Comparison<'_> {
     /// Compares the sides by their keys: what the table has that the source does not, and whether that is all of it.
     pub(super) async fn extra(&self) -> Result<(Found, bool)> {
         let (source, table) = self.sums().await?;
-        let mut found = Found::default();
-        let mut from = Some(0);
-        while let Some(first) = from {
-            let Some(chosen) = source.differing(&table, first, MOST_HELD) else {
-                from = None;
-                break;
-            };
-            from = chosen.next;
-            found.extra.extend(self.look_into(chosen).await?.extra);
-            if found.extra.len() > MOST_FOUND {
-                break;
-            }
-        }
-        Ok((found, from.is_none()))
+        // What the table lacks is the next run's.
+        let extra = |found: Found| Found {
+            extra: found.extra,
+            ..Found::default()
+        };
+        self.differences(&source, &table, extra).await
     }
 
-    /// The names of the key's columns.
-    pub(super) fn key(&self) -> Vec<String> {
-        let columns = self.codec.columns();
-        let places = self.codec.key().iter();
-        let columns = places.filter_map(|place| columns.get(*place));
-        columns.map(|column| column.name.clone()).collect()
+    /// What differs, as far as it counts, until there is too much of it; and whether that is all.
+    async fn differences(
+        &self,
+        source: &Buckets,
+        table: &Buckets,
+        counts: fn(Found) -> Found,
+    ) -> Result<(Found, bool)> {
+        let mut found = Found::default();
+        let mut from = Some(0);
+        while let Some(chosen) = from.and_then(|from| source.differing(table, from, MOST_HELD)) {
+            from = chosen.next;
+            found.add(counts(self.look_into(chosen).await?));
+            if found.number() > MOST_FOUND && from.is_some() {
+                return Ok((found, false));
+            }
+        }
+        Ok((found, true))
     }
 
     /// The sums of both sides, which are read at the same time.
     async fn sums(&self) -> Result<(Buckets, Buckets)> {
         let summing = |masks: Arc<Masks>| {
             let codec = Arc::clone(&self.codec);
-            gather(Buckets::new(), move |batch, sums: &Gathered<Buckets>| {
+            gather(move |batch, sums: &Gathered<Buckets>| {
                 let batch = masks.apply(batch.clone())?;
                 let entries = codec.entries(&codec.canonical(&batch)?)?;
                 let mut sums = lock(sums);
@@ -151,7 +141,7 @@ impl Comparison<'_> {
         let chosen = Arc::new(chosen);
         let holding = |boundary: Option<RowHasher>, masks: Arc<Masks>| {
             let (codec, chosen) = (Arc::clone(&self.codec), Arc::clone(&chosen));
-            gather(Held::default(), move |batch, held: &Gathered<Held>| {
+            gather(move |batch, held: &Gathered<Held>| {
                 let masked = masks.apply(batch.clone())?;
                 let entries = codec.entries(&codec.canonical(&masked)?)?;
                 let again = match &boundary {
@@ -216,7 +206,7 @@ impl Comparison<'_> {
         let wanted = Arc::new(wanted);
         let keeping = |masks: Arc<Masks>| {
             let (codec, wanted) = (Arc::clone(&self.codec), Arc::clone(&wanted));
-            gather(Rows::default(), move |batch, rows: &Gathered<Rows>| {
+            gather(move |batch, rows: &Gathered<Rows>| {
                 let batch = codec.canonical(&masks.apply(batch.clone())?)?;
                 let entries = codec.entries(&batch)?;
                 lock(rows).keep(&batch, &entries, &wanted)
@@ -258,15 +248,14 @@ fn again(hasher: &RowHasher, batch: &RecordBatch, entries: &[Option<Entry>]) -> 
         .map_err(|error| Error::internal("rows cannot be hashed").cause(error))
 }
 
-fn gather<T: Send + 'static>(
-    first: T,
+fn gather<T: Default + Send + 'static>(
     take: impl Fn(&RecordBatch, &Gathered<T>) -> Result<()> + Send + Sync + 'static,
 ) -> (Gathered<T>, Each) {
-    let gathered = Arc::new(Mutex::new(first));
+    let gathered = Gathered::<T>::default();
     let shared = Arc::clone(&gathered);
     (gathered, Arc::new(move |batch| take(batch, &shared)))
 }
 
-fn lock<T>(gathered: &Gathered<T>) -> std::sync::MutexGuard<'_, T> {
-    gathered.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -7,7 +7,7 @@ use futures::future::BoxFuture;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::config;
+use crate::config::{self, StreamSource};
 use crate::destination::{self, TableRows};
 use crate::error::{Error, Result};
 use crate::evolution::{TableSchema, assign_field_ids, with_misfits};
@@ -22,6 +22,15 @@ pub(in crate::pipeline) type Each = Arc<dyn Fn(&RecordBatch) -> Result<()> + Sen
 /// Opens a stream of the source, anew for each reading.
 pub(in crate::pipeline) type Opener<'a> =
     Box<dyn Fn() -> BoxFuture<'a, Result<OpenStream>> + Send + Sync + 'a>;
+
+/// Opens a stream on its own.
+pub(in crate::pipeline) fn opener(from: StreamSource) -> Opener<'static> {
+    let from = Arc::new(from);
+    Box::new(move || {
+        let from = Arc::clone(&from);
+        Box::pin(async move { OpenStream::open(&from).await })
+    })
+}
 
 /// One side.
 pub(in crate::pipeline) enum Side<'a> {

@@ -45,7 +45,7 @@ impl Job {
     pub(super) async fn verify_changes(
         &self,
         streams: &[OfChanges<'_>],
-    ) -> Result<Vec<(usize, StreamVerification)>> {
+    ) -> Vec<(usize, StreamVerification)> {
         let mut verifying: Vec<Verifying<'_>> = streams
             .iter()
             .map(|(place, _, stream)| Verifying {
@@ -67,7 +67,7 @@ impl Job {
             let report = self.end(one.stream, one.report, one.began, ended).await;
             reports.push((one.place, report));
         }
-        Ok(reports)
+        reports
     }
 
     async fn compare_all(
@@ -196,11 +196,12 @@ impl Job {
         tasks: &mut [StreamTask],
     ) -> Result<(Snapshot, tokio_postgres::Client)> {
         for _ in 0..ATTEMPTS {
-            if tasks.iter().any(StreamTask::begins) {
-                return Err(
-                    Error::source("a table was altered, so that it needs a new snapshot")
-                        .remedy("run `acequia run`, and verify again"),
-                );
+            if let Some(task) = tasks.iter().find(|task| task.begins()) {
+                return Err(Error::source(format!(
+                    "the table of stream {} was altered, so that it needs a new snapshot",
+                    task.run.stream.name
+                ))
+                .remedy("run `acequia run`, and verify again"));
             }
             let snapshot = replication.snapshot().await?;
             let tables: Vec<Table> = tasks.iter().filter_map(|task| task.table.clone()).collect();

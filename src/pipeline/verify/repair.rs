@@ -1,6 +1,5 @@
 //! What differs is mended by a load: of the rows that were found or, of a table that is replaced anyway, of all.
 
-use super::rows::opener;
 use super::{Job, never_loaded};
 use crate::change::SnapshotMark;
 use crate::config::{Stream, StreamSource};
@@ -9,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::mode::{Amends, Disposition, Mode};
 use crate::pipeline::compare::Comparison;
 use crate::pipeline::compare::amend::Amendment;
+use crate::pipeline::compare::side::opener;
 use crate::pipeline::report::{Status, StreamReport};
 use crate::pipeline::stream::StreamRun;
 use crate::verify::report::{Outcome, StreamVerification};
@@ -92,7 +92,7 @@ impl Job {
             let amendment = Amendment {
                 amends: Amends::Repair,
                 schema: comparison.schema.clone(),
-                key: comparison.key(),
+                key: comparison.codec.key_names(),
                 position,
                 after: None,
                 mark,

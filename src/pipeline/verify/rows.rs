@@ -11,12 +11,12 @@ use crate::error::{Error, Result};
 use crate::evolution::TableSchema;
 use crate::mode::{Disposition, Mode};
 use crate::pipeline::compare::Comparison;
-use crate::pipeline::compare::side::{Opener, Side, SourceRows};
+use crate::pipeline::compare::side::{Opener, Side, SourceRows, opener};
 use crate::pipeline::stream::refuse_other_masks;
 use crate::position::{CursorPosition, CursorValue, Lag, Position};
 use crate::row_set::RowHasher;
 use crate::schema::{Column, Schema};
-use crate::source::{Description, OpenStream};
+use crate::source::Description;
 use crate::verify::codec::{Codec, NextRun};
 use crate::verify::report::StreamVerification;
 
@@ -116,15 +116,6 @@ impl Job {
             stop: self.options.interrupt.child_token(),
         })
     }
-}
-
-/// Opens a stream on its own.
-pub(super) fn opener(from: StreamSource) -> Opener<'static> {
-    let from = Arc::new(from);
-    Box::new(move || {
-        let from = Arc::clone(&from);
-        Box::pin(async move { OpenStream::open(&from).await })
-    })
 }
 
 /// Refuses a stream whose columns are called otherwise in its table: rows of the two are compared by the names of their columns.
