@@ -6,6 +6,8 @@ use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::SchemaRef;
 
 use super::binary::{ColumnBuilder, FieldError, WireType};
+use super::copy::{Row, row};
+use super::protocol_error::{ProtocolError, ProtocolResult};
 use crate::change::SnapshotMark;
 use crate::error::{Error, Result};
 use crate::schema::Schema;
@@ -87,6 +89,27 @@ impl BatchBuilder {
             self.rows += 1;
         }
         Ok(())
+    }
+
+    /// Appends the row of a message of COPY. The inner error is the connection's, the outer one the row's.
+    pub(crate) fn row(&mut self, message: &[u8]) -> Result<ProtocolResult<()>> {
+        let mut fields = match row(message) {
+            Ok(Row::Fields(fields)) => fields,
+            Ok(Row::End) => return Ok(Ok(())),
+            Err(error) => return Ok(Err(error)),
+        };
+        if fields.left() != self.width() {
+            return Ok(Err(ProtocolError::Protocol("a row of another width")));
+        }
+        for field in fields.by_ref() {
+            let field = match field {
+                Ok(field) => field,
+                Err(error) => return Ok(Err(error)),
+            };
+            let bytes = field.map_or(0, <[u8]>::len);
+            self.field(field.is_none(), bytes, |column| column.push_binary(field))?;
+        }
+        Ok(fields.finish())
     }
 
     /// Whether a row is complete and the batch is full.

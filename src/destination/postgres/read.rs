@@ -5,7 +5,6 @@ use arrow::array::RecordBatch;
 use crate::error::{Error, Result};
 use crate::postgres::batch::BatchBuilder;
 use crate::postgres::binary::WireType;
-use crate::postgres::copy::{Row, row};
 use crate::postgres::protocol_error::ProtocolError;
 use crate::schema::{Column, ColumnType, Schema};
 
@@ -33,7 +32,7 @@ pub(super) fn read(
     let mut builder = BatchBuilder::new(&schema, &wires, None);
     let copy = format!("COPY ({sql}) TO STDOUT (FORMAT binary)");
     session.copy_out(&copy, &mut |message| {
-        push(&mut builder, message)?;
+        builder.row(message)?.map_err(unreadable)?;
         if builder.is_full()
             && let Some(batch) = builder.take()?
         {
@@ -45,24 +44,6 @@ pub(super) fn read(
         Some(batch) => each(batch),
         None => Ok(()),
     }
-}
-
-/// Appends the row of a message.
-fn push(builder: &mut BatchBuilder, message: &[u8]) -> Result<()> {
-    let Row::Fields(mut fields) = row(message).map_err(unreadable)? else {
-        return Ok(());
-    };
-    if fields.left() != builder.width() {
-        return Err(unreadable(ProtocolError::Protocol(
-            "a row of another width",
-        )));
-    }
-    for field in fields.by_ref() {
-        let field = field.map_err(unreadable)?;
-        let bytes = field.map_or(0, <[u8]>::len);
-        builder.field(field.is_none(), bytes, |column| column.push_binary(field))?;
-    }
-    fields.finish().map_err(unreadable)
 }
 
 fn unreadable(error: ProtocolError) -> Error {

@@ -9,8 +9,7 @@ use super::{LaneQuery, Sink};
 use crate::error::{Error, Result};
 use crate::postgres::batch::BatchBuilder;
 use crate::postgres::connection::{OWN_PATH, Server};
-use crate::postgres::copy::{Row, row};
-use crate::postgres::protocol_error::{ProtocolError, ProtocolResult, server_error};
+use crate::postgres::protocol_error::{ProtocolError, server_error};
 use crate::postgres::wire::{Connection, Purpose, next_message};
 
 /// A lane that is connected and has its snapshot.
@@ -123,7 +122,7 @@ impl Rows {
             };
             taken += length;
             match tag {
-                b'd' => match self.push(body) {
+                b'd' => match self.builder.row(body) {
                     Ok(Ok(())) => {}
                     Ok(Err(error)) => return (taken, Ok(ControlFlow::Break(error))),
                     Err(error) => return (taken, Err(error)),
@@ -134,27 +133,5 @@ impl Rows {
                 _ => {}
             }
         }
-    }
-
-    /// Appends a row. The inner error is the connection's, the outer one the row's.
-    fn push(&mut self, body: &[u8]) -> Result<ProtocolResult<()>> {
-        let mut fields = match row(body) {
-            Ok(Row::Fields(fields)) => fields,
-            Ok(Row::End) => return Ok(Ok(())),
-            Err(error) => return Ok(Err(error)),
-        };
-        if fields.left() != self.builder.width() {
-            return Ok(Err(ProtocolError::Protocol("a row of another width")));
-        }
-        for field in fields.by_ref() {
-            let field = match field {
-                Ok(field) => field,
-                Err(error) => return Ok(Err(error)),
-            };
-            let bytes = field.map_or(0, <[u8]>::len);
-            self.builder
-                .field(field.is_none(), bytes, |column| column.push_binary(field))?;
-        }
-        Ok(fields.finish())
     }
 }
