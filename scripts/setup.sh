@@ -173,19 +173,20 @@ fetch_postgres() {
     done
 }
 
-# HubSpot's client from PyPI, in a virtual environment of its own. Where PyPI cannot be reached, the one test that needs it
-# says so.
-fetch_hubspot_client() {
-    local mark=$PYTHON_FOLDER/$HUBSPOT_CLIENT
+# A client from PyPI, in a virtual environment of its own. Where PyPI cannot be reached, the tests that need it say so.
+#   fetch_client WHAT PACKAGE FOLDER
+fetch_client() {
+    local what=$1 package=$2 folder=$3
+    local mark=$folder/$package
     [ -e "$mark" ] && return
-    printf 'setup: installing %s into %s\n' "$HUBSPOT_CLIENT" "$PYTHON_FOLDER" >&2
+    printf 'setup: installing %s into %s\n' "$package" "$folder" >&2
     mkdir -p "$TOOLS"
-    rm -rf "$PYTHON_FOLDER"
-    if python3 -m venv "$PYTHON_FOLDER" && "$PYTHON_FOLDER/bin/pip" install --quiet --disable-pip-version-check "$HUBSPOT_CLIENT"; then
+    rm -rf "$folder"
+    if python3 -m venv "$folder" && "$folder/bin/pip" install --quiet --disable-pip-version-check "$package"; then
         : >"$mark"
     else
-        rm -rf "$PYTHON_FOLDER"
-        printf "setup: HubSpot's own client could not be installed\n" >&2
+        rm -rf "$folder"
+        printf 'setup: %s could not be installed\n' "$what" >&2
     fi
 }
 
@@ -226,21 +227,6 @@ fetch_dbt() {
     else
         rm -rf "$DBT_FOLDER"
         printf 'setup: dbt could not be installed\n' >&2
-    fi
-}
-
-# Prometheus' client from PyPI, likewise.
-fetch_prometheus_client() {
-    local mark=$PROMETHEUS_FOLDER/$PROMETHEUS_CLIENT
-    [ -e "$mark" ] && return
-    printf 'setup: installing %s into %s\n' "$PROMETHEUS_CLIENT" "$PROMETHEUS_FOLDER" >&2
-    mkdir -p "$TOOLS"
-    rm -rf "$PROMETHEUS_FOLDER"
-    if python3 -m venv "$PROMETHEUS_FOLDER" && "$PROMETHEUS_FOLDER/bin/pip" install --quiet --disable-pip-version-check "$PROMETHEUS_CLIENT"; then
-        : >"$mark"
-    else
-        rm -rf "$PROMETHEUS_FOLDER"
-        printf "setup: Prometheus' client could not be installed\n" >&2
     fi
 }
 
@@ -292,10 +278,10 @@ fetch_spark() {
 if is_x64_linux && has npm; then
     fetch_duckdb
 fi
-fetch_hubspot_client
+fetch_client "HubSpot's own client" "$HUBSPOT_CLIENT" "$PYTHON_FOLDER"
 fetch_lake
 fetch_dbt
-fetch_prometheus_client
+fetch_client "Prometheus' client" "$PROMETHEUS_CLIENT" "$PROMETHEUS_FOLDER"
 fetch_sail
 fetch_spark
 if [ "${1:-}" = --matrix ]; then

@@ -56,8 +56,7 @@ fn print(finding: &Finding, printer: &Printer) -> Result<()> {
         Verdict::Warning => Mark::Warning,
         Verdict::Failed => Mark::Bad,
     };
-    let message = finding.message.replace('\n', "\n  ");
-    printer.marked(mark, &format!("{}: {message}", finding.subject))?;
+    printer.marked(mark, &format!("{}: {}", finding.subject, finding.message))?;
     match &finding.remedy {
         // On lines of their own, so that SQL can be copied.
         Some(remedy) => printer.line(format!("    {}", remedy.replace('\n', "\n    "))),

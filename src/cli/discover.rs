@@ -32,7 +32,7 @@ pub(crate) fn run(args: &DiscoverArgs, context: &mut Context) -> Result<Exit> {
     printer.table(&headings, found.tables.iter().map(row))?;
     for table in &found.tables {
         if let Some(problem) = &table.problem {
-            let text = format!("{}: {}", full_name(table), problem.replace('\n', "\n  "));
+            let text = format!("{}: {}", full_name(table), problem);
             printer.marked(Mark::Warning, &text)?;
         }
     }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use acequia::position::{HubSpotPosition, Position};
 pub(crate) use acequia::size::{age, bytes};
+use chrono::{DateTime, Utc};
 
 /// `1,234,567`
 pub(crate) fn count(number: u64) -> String {
@@ -58,9 +59,14 @@ pub(crate) fn start(from: Option<&Position>) -> String {
     }
 }
 
+/// A moment, in UTC.
+pub(crate) fn moment(time: DateTime<Utc>) -> String {
+    time.format("%Y-%m-%d %H:%M:%SZ").to_string()
+}
+
 /// `1 row`, `2 rows`.
-pub(crate) fn plural(number: usize, one: &str) -> String {
-    let number = u64::try_from(number).unwrap_or(u64::MAX);
+pub(crate) fn plural(number: impl TryInto<u64>, one: &str) -> String {
+    let number = number.try_into().unwrap_or(u64::MAX);
     if number == 1 {
         format!("1 {one}")
     } else {
@@ -114,7 +120,7 @@ mod tests {
             assert_eq!(age(TimeDelta::seconds(seconds)), text);
         }
         assert_eq!(rate(10_000, Duration::from_secs(2)), "5,000 rows/s");
-        assert_eq!(plural(1, "stream"), "1 stream");
-        assert_eq!(plural(2, "stream"), "2 streams");
+        assert_eq!(plural(1_u64, "stream"), "1 stream");
+        assert_eq!(plural(2_u64, "stream"), "2 streams");
     }
 }

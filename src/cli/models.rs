@@ -92,7 +92,7 @@ pub(super) fn print_report(report: &ModelsReport, printer: &Printer) -> Result<(
         )?;
     }
     for failure in failures(report) {
-        printer.marked(Mark::Bad, &failure.replace('\n', "\n  "))?;
+        printer.marked(Mark::Bad, &failure)?;
     }
     for left in &report.left_behind {
         printer.marked(Mark::Warning, &left_behind(left, &report.dataset))?;
@@ -182,7 +182,7 @@ fn list(view: &ModelsView, printer: &Printer) -> Result<()> {
             vec![
                 model.model.clone(),
                 model.materialized.to_string(),
-                at.map_or_else(none, |at| at.format("%Y-%m-%d %H:%M:%SZ").to_string()),
+                at.map_or_else(none, figures::moment),
                 at.map_or_else(none, |at| figures::age(now - at)),
                 built.rows.map_or_else(none, figures::count),
                 built.seconds.map_or_else(none, figures::seconds),

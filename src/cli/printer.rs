@@ -66,14 +66,14 @@ impl Printer {
         self.raw(&format!("{}\n", visible(text.as_ref())))
     }
 
-    /// A line with a sign before it.
+    /// A line with a sign before it. Further lines are indented to follow the sign.
     pub(crate) fn marked(&self, mark: Mark, text: &str) -> Result<()> {
         let (sign, colour) = match mark {
             Mark::Good => ("✓", 32),
             Mark::Warning => ("!", 33),
             Mark::Bad => ("✗", 31),
         };
-        let text = visible(text);
+        let text = visible(text).replace('\n', "\n  ");
         if self.colour {
             self.raw(&format!("\x1b[{colour}m{sign}\x1b[0m {text}\n"))
         } else {

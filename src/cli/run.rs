@@ -118,7 +118,7 @@ fn told(followed: &FollowEvent) -> String {
         FollowEvent::Connected => "connected to the source again; following the changes".to_owned(),
         FollowEvent::Batch { changes, lag } => format!(
             "{}, in the destination {} after {} committed",
-            figures::plural(usize::try_from(*changes).unwrap_or(usize::MAX), "change"),
+            figures::plural(*changes, "change"),
             figures::elapsed(*lag),
             if *changes == 1 {
                 "it was"
@@ -175,10 +175,7 @@ pub(super) fn print_report(report: &RunReport, how: &str, printer: &Printer) -> 
             let text = format!(
                 "stream {}: read again {}, as its source broke off or its table was altered",
                 stream.stream,
-                figures::plural(
-                    usize::try_from(stream.retries).unwrap_or(usize::MAX),
-                    "time"
-                ),
+                figures::plural(stream.retries, "time"),
             );
             printer.marked(Mark::Warning, &text)?;
         }
@@ -191,19 +188,19 @@ pub(super) fn print_report(report: &RunReport, how: &str, printer: &Printer) -> 
         for warning in &stream.warnings {
             printer.marked(
                 Mark::Warning,
-                &format!("stream {}: {}", stream.stream, indented(warning)),
+                &format!("stream {}: {}", stream.stream, warning),
             )?;
         }
     }
     for failure in report.failures() {
-        printer.marked(Mark::Bad, &indented(&failure.to_string()))?;
+        printer.marked(Mark::Bad, &failure.to_string())?;
     }
     if let Some(page) = &report.page {
         let name = page.path.display();
         match &page.error {
             Some(error) => {
                 let text = format!("the report page {name} stays as it was: {error}");
-                printer.marked(Mark::Bad, &indented(&text))?;
+                printer.marked(Mark::Bad, &text)?;
             }
             None => printer.marked(Mark::Good, &format!("the report page {name}"))?,
         }
@@ -294,18 +291,10 @@ fn print_plans(plans: &[StreamPlan], printer: &Printer) -> Result<()> {
             printer.marked(Mark::Warning, &format!("stream {}: {change}", plan.stream))?;
         }
         if let Some(error) = &plan.error {
-            printer.marked(
-                Mark::Bad,
-                &format!("stream {}: {}", plan.stream, indented(error)),
-            )?;
+            printer.marked(Mark::Bad, &format!("stream {}: {}", plan.stream, error))?;
         }
     }
     printer.line("this is the plan; nothing was touched")
-}
-
-/// A report of several lines, indented to follow a sign.
-fn indented(report: &str) -> String {
-    report.replace('\n', "\n  ")
 }
 
 #[cfg(test)]

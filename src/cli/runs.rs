@@ -46,18 +46,18 @@ fn print(report: &RunsReport, printer: &Printer) -> Result<()> {
     for run in &report.runs {
         for failure in &run.failures {
             let text = format!("{}: {failure}", began(run));
-            printer.marked(Mark::Bad, &text.replace('\n', "\n  "))?;
+            printer.marked(Mark::Bad, &text)?;
         }
     }
     if let Some(error) = &report.destination_error {
         let text = format!("only runs that wait in the landing area are known: {error}");
-        printer.marked(Mark::Bad, &text.replace('\n', "\n  "))?;
+        printer.marked(Mark::Bad, &text)?;
     }
     Ok(())
 }
 
 fn began(run: &RunRecord) -> String {
-    run.started_at.format("%Y-%m-%d %H:%M:%SZ").to_string()
+    figures::moment(run.started_at)
 }
 
 fn row(run: &RunRecord, now: DateTime<Utc>) -> Vec<String> {

@@ -128,14 +128,13 @@ fn failed(stream: &StreamStatus, failure: &Failure, now: DateTime<Utc>) -> Strin
         0 | 1 => String::new(),
         runs => format!(
             ", and so did the {} before it, since {}",
-            figures::plural(usize::try_from(runs - 1).unwrap_or(usize::MAX), "run"),
-            failure.since.format("%Y-%m-%d %H:%M:%SZ")
+            figures::plural(runs - 1, "run"),
+            figures::moment(failure.since)
         ),
     };
     format!(
         "stream {}: its last run failed {ago} ago{times}: {}",
-        stream.stream,
-        failure.error.replace('\n', "\n  ")
+        stream.stream, failure.error
     )
 }
 
@@ -143,7 +142,7 @@ fn print_slot(slot: &SlotStatus, printer: &Printer) -> Result<()> {
     let name = format!("source {}, replication slot `{}`", slot.source, slot.slot);
     let bytes = |bytes: Option<u64>| figures::bytes(bytes.unwrap_or(0));
     if let Some(error) = &slot.error {
-        let text = format!("{name}: {}", error.replace('\n', "\n  "));
+        let text = format!("{name}: {error}");
         return printer.marked(Mark::Bad, &text);
     }
     if !slot.exists {
@@ -177,9 +176,7 @@ fn row(stream: &StreamStatus, now: DateTime<Utc>) -> Vec<String> {
             .load_id
             .as_ref()
             .map_or_else(none, ToString::to_string),
-        stream
-            .loaded_at
-            .map_or_else(none, |time| time.format("%Y-%m-%d %H:%M:%SZ").to_string()),
+        stream.loaded_at.map_or_else(none, figures::moment),
         stream
             .synced_at
             .map_or_else(none, |time| figures::age(now - time)),

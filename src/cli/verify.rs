@@ -115,7 +115,7 @@ fn row(stream: &StreamVerification) -> Vec<String> {
 fn print_stream(stream: &StreamVerification, printer: &Printer) -> Result<()> {
     let name = &stream.stream;
     if let Some(error) = &stream.error {
-        return printer.marked(Mark::Bad, &error.replace('\n', "\n  "));
+        return printer.marked(Mark::Bad, error);
     }
     if matches!(stream.result, Outcome::Different | Outcome::Repaired) {
         let mut parts = Vec::new();

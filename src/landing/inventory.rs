@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::names::{LoadId, StreamName};
 
 /// How many manifests are read at the same time: an object store has a latency for each.
-const READS: usize = 16;
+pub(super) const READS: usize = 16;
 
 /// A load's folder.
 #[derive(Debug, Clone)]

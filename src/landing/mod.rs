@@ -37,10 +37,10 @@ pub(crate) mod part;
 mod parts;
 mod probe;
 mod process;
-pub mod runs;
+pub(crate) mod runs;
 pub(crate) mod slot;
 mod tables;
-pub mod told;
+pub(crate) mod told;
 pub(crate) mod writer;
 
 use folder::{Folder, Found};

@@ -5,9 +5,12 @@
 //! <landing>/<pipeline>/_acequia_runs/<destination>/<run id>.json
 //! ```
 
+use chrono::Utc;
+use futures::{StreamExt, TryStreamExt, stream};
 use object_store::path::Path;
 
 use super::Landing;
+use super::inventory::READS;
 use crate::error::Result;
 use crate::names::{RunId, StreamName};
 use crate::runs::RunRecord;
@@ -34,19 +37,35 @@ impl Landing {
         Ok(ids)
     }
 
-    /// A run that waits. `None` if it waits no more, or cannot be parsed.
+    /// Those of these runs that still wait, as they are now. One that cannot be parsed is left out.
     ///
     /// # Errors
     /// The landing area cannot be read.
-    pub async fn waiting_run(
+    pub async fn waiting_runs_of(
         &self,
         pipeline: &StreamName,
         destination: &str,
-        id: &RunId,
+        ids: Vec<RunId>,
+    ) -> Result<Vec<RunRecord>> {
+        let found: Vec<Option<RunRecord>> = stream::iter(ids)
+            .map(|id| self.waiting_run(pipeline, destination, id))
+            .buffered(READS)
+            .try_collect()
+            .await?;
+        let found = found.into_iter().flatten();
+        Ok(found.map(|run| run.seen_at(Utc::now())).collect())
+    }
+
+    /// `None` if it waits no more, or cannot be parsed.
+    async fn waiting_run(
+        &self,
+        pipeline: &StreamName,
+        destination: &str,
+        id: RunId,
     ) -> Result<Option<RunRecord>> {
-        let path = file(pipeline, destination, id);
+        let path = file(pipeline, destination, &id);
         let found: Option<RunRecord> = self.own_file(&path).await?;
-        Ok(found.filter(|run| run.run_id == *id))
+        Ok(found.filter(|run| run.run_id == id))
     }
 
     /// Has a run wait, with what it is now.

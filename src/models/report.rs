@@ -94,6 +94,12 @@ impl ModelsReport {
         models.filter(|model| model.status == status).count()
     }
 
+    /// What is not as it should be: tests that failed, and why no model could be built.
+    pub fn failures(&self) -> Vec<String> {
+        let failed = self.failed_tests().into_iter();
+        failed.chain(self.error.clone()).collect()
+    }
+
     /// The tests that failed, each as a text.
     pub fn failed_tests(&self) -> Vec<String> {
         let failed = self.tests.iter();

@@ -56,7 +56,11 @@ pub(crate) async fn send(notify: &Notify, event: &Event) -> Vec<NoticeReport> {
 async fn post(url: &Secret, format: NoticeFormat, event: &Event) -> Result<()> {
     // The address itself is a secret.
     let failed = |error: reqwest::Error| {
-        Error::config("[notify] webhook: the address cannot be reached").cause(error.without_url())
+        Error::config("[notify] webhook: the address cannot be reached")
+            .cause(error.without_url())
+            .remedy(
+                "see whether the address is right, and whether this machine may reach it: a proxy or a firewall may stand between",
+            )
     };
     let body = match format {
         NoticeFormat::Slack => json!({"text": slack(&event.text)}),

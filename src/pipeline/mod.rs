@@ -73,7 +73,7 @@ use record::Record;
 use replication::ReplicationRun;
 use report::{RunReport, StreamReport};
 use stream::{StreamRun, Then};
-use wait::{GRACE, given_up_after_a_stop};
+use wait::{GRACE, beside, given_up_after_a_stop};
 use watch::Watch;
 
 /// The options of a run.
@@ -161,9 +161,10 @@ pub async fn run(pipeline: Pipeline, options: RunOptions) -> Result<RunReport> {
     if let Err(error) = &ended {
         record.keep_failed(error).await;
     }
-    record.note(&ended).await;
+    let found = record.found(&ended);
+    record.note(&found).await;
     if let Some(notices) = &notices {
-        let told = notices.settle(&record.found(&ended)).await;
+        let told = notices.settle(&found).await;
         if let Ok(report) = &mut ended {
             report.notices = told;
         }
@@ -406,14 +407,11 @@ async fn answering<T>(
     let Some(endpoint) = endpoint else {
         return work.await;
     };
-    let done = CancellationToken::new();
-    let working = async {
-        let ended = work.await;
-        done.cancel();
-        ended
-    };
-    let (ended, ()) = tokio::join!(working, endpoint.serve(&done, measure));
-    ended
+    beside(
+        work,
+        |done| async move { endpoint.serve(&done, measure).await },
+    )
+    .await
 }
 
 /// Who is told of the events of a source's streams of changes, in a run that follows.
@@ -423,10 +421,8 @@ fn observer(
     source: &str,
     pipeline: &Pipeline,
 ) -> Option<FollowObserver> {
-    let user = user?.clone();
-    let Some(watch) = watch else {
-        return Some(user);
-    };
+    // A run that follows is watched.
+    let (user, watch) = (user?.clone(), watch?);
     let followed = pipeline.streams.iter().filter(|stream| {
         stream.source == source && matches!(stream.from, StreamSource::Changes(_))
     });

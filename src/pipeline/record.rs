@@ -15,14 +15,13 @@ use crate::runs::{CONFIGURATION, MODELS, PAGE, RunFailure, RunRecord, RunStatus,
 
 use super::loader::Loader;
 use super::notices::Found;
-use super::report::{RunReport, Status};
+use super::report::{RunReport, Status, StreamReport};
 use super::wait::{PARTING, given_up_after_a_stop};
 
 /// How many runs without a row wait until they are brought to a destination that is slow to write to.
 const MOST_QUIET: usize = 100;
 
 /// Where what becomes of a run is kept.
-#[derive(Clone)]
 pub(super) struct Record {
     landing: Landing,
     pipeline: StreamName,
@@ -60,13 +59,14 @@ impl Record {
         let run = self.ended(report);
         let bringing = self.bring(&run, loader);
         match given_up_after_a_stop(stop, PARTING, bringing).await {
-            Ok(true) => return,
-            Ok(false) => {}
+            Ok(true) => {}
+            // Few wait.
+            Ok(false) => self.have_wait(&run).await,
             Err(error) => {
                 tracing::debug!(error = %error.report(), "the run waits in the landing area");
+                self.have_wait_with_others(&run).await;
             }
         }
-        self.have_wait(&run).await;
     }
 
     /// Keeps that a run could not begin.
@@ -84,7 +84,7 @@ impl Record {
             run.streams_failed = streams;
             run.fail([could_not_begin(&self.streams, error)]);
         }
-        self.have_wait(&run).await;
+        self.have_wait_with_others(&run).await;
     }
 
     /// Keeps that a run which follows is at work, with these streams up to date and these failures.
@@ -114,13 +114,13 @@ impl Record {
         if run.is_quiet() && !self.is_quick && waiting.len() < MOST_QUIET {
             return Ok(false);
         }
-        let mut runs = Vec::new();
-        for id in waiting.iter().filter(|id| *id != self.run_id()) {
-            let waiting = landing.waiting_run(pipeline, destination, id).await?;
-            let waiting = waiting.map(|run| run.seen_at(Utc::now()));
-            // Another run may follow just now: it keeps itself.
-            runs.extend(waiting.filter(|run| run.status != RunStatus::Running));
-        }
+        let others = waiting.iter().filter(|id| *id != self.run_id());
+        let others = others.cloned().collect();
+        let mut runs = landing
+            .waiting_runs_of(pipeline, destination, others)
+            .await?;
+        // Another run may follow just now: it keeps itself.
+        runs.retain(|run| run.status != RunStatus::Running);
         runs.push(run.clone());
         let kept: Vec<RunId> = runs.iter().map(|run| run.run_id.clone()).collect();
         loader
@@ -135,14 +135,23 @@ impl Record {
     }
 
     async fn have_wait(&self, run: &RunRecord) {
-        if let Err(error) = self.write_waiting(run).await {
+        let (landing, pipeline, destination) = (&self.landing, &self.pipeline, &self.destination);
+        if let Err(error) = landing.have_run_wait(pipeline, destination, run).await {
             tracing::warn!("the run could not be kept: {}", error.report());
         }
     }
 
-    async fn write_waiting(&self, run: &RunRecord) -> Result<()> {
+    /// Has a run wait where many may wait by now.
+    async fn have_wait_with_others(&self, run: &RunRecord) {
+        self.have_wait(run).await;
+        if let Err(error) = self.forget_oldest().await {
+            tracing::warn!("runs that wait could not be removed: {}", error.report());
+        }
+    }
+
+    /// Removes the oldest of the runs that wait, where they are too many.
+    async fn forget_oldest(&self) -> Result<()> {
         let (landing, pipeline, destination) = (&self.landing, &self.pipeline, &self.destination);
-        landing.have_run_wait(pipeline, destination, run).await?;
         let waiting = landing.waiting_runs(pipeline, destination).await?;
         let more = waiting.len().saturating_sub(MOST_WAITING);
         for oldest in waiting.iter().take(more) {
@@ -159,7 +168,7 @@ impl Record {
             let count = streams.filter(|stream| stream.status == status).count();
             u64::try_from(count).unwrap_or(u64::MAX)
         };
-        let sum = |of: fn(&super::report::StreamReport) -> u64| report.streams.iter().map(of).sum();
+        let sum = |of: fn(&StreamReport) -> u64| report.streams.iter().map(of).sum();
         let synced = report
             .streams
             .iter()
@@ -219,14 +228,7 @@ impl Record {
             }
         };
         let mut found = Found::from([well]);
-        for stream in &report.streams {
-            let error = match stream.status {
-                Status::Ok => None,
-                Status::Failed => Some(stream.error.clone().unwrap_or_default()),
-                Status::Skipped => continue,
-            };
-            found.insert(stream.stream.to_string(), error);
-        }
+        found.extend(report.streams.iter().filter_map(StreamReport::found));
         if report.models.is_some() {
             found.insert(MODELS.to_owned(), report.models_error());
         }
@@ -238,14 +240,13 @@ impl Record {
 
     /// Stores the failures of streams that failed, and removes those of streams that succeeded. An interrupted stream keeps
     /// what it had.
-    pub(super) async fn note(&self, ended: &Result<RunReport>) {
-        if let Err(error) = self.write(ended).await {
+    pub(super) async fn note(&self, found: &Found) {
+        if let Err(error) = self.write(found).await {
             tracing::warn!("how the run ended could not be kept: {}", error.report());
         }
     }
 
-    async fn write(&self, ended: &Result<RunReport>) -> Result<()> {
-        let found = self.found(ended);
+    async fn write(&self, found: &Found) -> Result<()> {
         if found.is_empty() {
             return Ok(());
         }
@@ -257,7 +258,7 @@ impl Record {
                 continue;
             };
             let before = before.get(&stream);
-            let failure = error.map(|error| Failure::after(before, &error));
+            let failure = error.as_deref().map(|error| Failure::after(before, error));
             if failure.is_some() || before.is_some() {
                 landing
                     .note_failure(pipeline, destination, &stream, failure.as_ref())

@@ -128,7 +128,6 @@ impl ReplicationRun {
                 task.report.retries += 1;
             }
         };
-        retries.reached();
         let told = self
             .follow
             .clone()
@@ -151,8 +150,7 @@ impl ReplicationRun {
         tasks: &mut [StreamTask],
     ) -> Result<()> {
         self.catch_up(replication, tasks).await?;
-        self.take_snapshots(replication, tasks).await?;
-        self.confirm(replication).await
+        self.take_up(replication, tasks).await
     }
 
     /// Connects, prepares publication and slot, and decides where each stream begins.
@@ -519,8 +517,7 @@ impl ReplicationRun {
             if self.stop.is_cancelled() {
                 break;
             }
-            self.take_snapshots(replication, tasks).await?;
-            self.confirm(replication).await?;
+            self.take_up(replication, tasks).await?;
             for task in tasks.iter_mut() {
                 task.tell_failure(told);
             }
@@ -564,11 +561,7 @@ impl ReplicationRun {
             return Ok(());
         };
         let built = report.count(ModelStatus::Built);
-        let failures: Vec<String> = report
-            .failed_tests()
-            .into_iter()
-            .chain(report.error)
-            .collect();
+        let failures = report.failures();
         if built > 0 || failures != *before {
             (told.0)(&FollowEvent::Models {
                 built,

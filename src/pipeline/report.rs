@@ -121,12 +121,7 @@ impl RunReport {
     /// Why the models are not as they should be.
     pub fn models_error(&self) -> Option<String> {
         let models = self.models.as_ref().filter(|models| !models.is_ok())?;
-        let told: Vec<String> = models
-            .failed_tests()
-            .into_iter()
-            .chain(models.error.clone())
-            .collect();
-        Some(told.join("\n"))
+        Some(models.failures().join("\n"))
     }
 
     /// Why the report page could not be made.
@@ -136,6 +131,16 @@ impl RunReport {
 }
 
 impl StreamReport {
+    /// The stream with its error, or that it is well. `None` of one that was skipped.
+    pub(super) fn found(&self) -> Option<(String, Option<String>)> {
+        let error = match self.status {
+            Status::Ok => None,
+            Status::Failed => Some(self.error.clone().unwrap_or_default()),
+            Status::Skipped => return None,
+        };
+        Some((self.stream.to_string(), error))
+    }
+
     /// Adds warnings, each once.
     pub(super) fn warn(&mut self, warnings: impl IntoIterator<Item = String>) {
         for warning in warnings {

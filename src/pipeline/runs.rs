@@ -67,12 +67,8 @@ pub async fn runs(pipeline: &Pipeline, most: usize, only_failed: bool) -> Result
 /// The runs that wait in the landing area.
 pub(super) async fn waiting(pipeline: &Pipeline, landing: &Landing) -> Result<Vec<RunRecord>> {
     let (name, destination) = (&pipeline.name, &pipeline.destination.name);
-    let mut waiting = Vec::new();
-    for id in landing.waiting_runs(name, destination).await? {
-        let run = landing.waiting_run(name, destination, &id).await?;
-        waiting.extend(run.map(|run| run.seen_at(Utc::now())));
-    }
-    Ok(waiting)
+    let ids = landing.waiting_runs(name, destination).await?;
+    landing.waiting_runs_of(name, destination, ids).await
 }
 
 /// When each of these streams was last brought up to date, as far as the destination keeps that.

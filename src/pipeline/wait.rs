@@ -55,3 +55,18 @@ pub(super) async fn given_up_after_a_stop<T>(
         .await
         .unwrap_or(Err(Error::Interrupted))
 }
+
+/// Does `work`, and something else beside it until that is done.
+pub(super) async fn beside<T, F: Future<Output = ()>>(
+    work: impl Future<Output = T>,
+    other: impl FnOnce(CancellationToken) -> F,
+) -> T {
+    let done = CancellationToken::new();
+    let working = async {
+        let ended = work.await;
+        done.cancel();
+        ended
+    };
+    let (ended, ()) = tokio::join!(working, other(done.clone()));
+    ended
+}

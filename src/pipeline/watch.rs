@@ -10,7 +10,8 @@ use tokio_util::sync::CancellationToken;
 use super::follow::{FollowEvent, FollowObserver};
 use super::notices::{Found, Notices};
 use super::record::Record;
-use super::report::{Status, StreamReport};
+use super::report::StreamReport;
+use super::wait::beside;
 use crate::names::StreamName;
 use crate::runs::{MODELS, PAGE, by_cause};
 
@@ -115,12 +116,10 @@ impl Watch {
 
     /// Notes that a stream has ended that is not followed.
     pub(super) fn ended(&self, report: &StreamReport) {
-        let error = match report.status {
-            Status::Ok => None,
-            Status::Failed => Some(report.error.clone().unwrap_or_default()),
-            Status::Skipped => return,
+        let Some((stream, error)) = report.found() else {
+            return;
         };
-        self.state().found.insert(report.stream.to_string(), error);
+        self.state().found.insert(stream, error);
         self.changed.notify_one();
     }
 
@@ -159,14 +158,10 @@ impl Watch {
         notices: Option<&Notices>,
         work: impl Future<Output = T>,
     ) -> T {
-        let done = CancellationToken::new();
-        let working = async {
-            let ended = work.await;
-            done.cancel();
-            ended
-        };
-        let (ended, ()) = tokio::join!(working, self.tell(record, notices, &done));
-        ended
+        beside(work, |done| async move {
+            self.tell(record, notices, &done).await;
+        })
+        .await
     }
 
     /// How the run ended is kept next: from now on nothing is kept of what it is at.

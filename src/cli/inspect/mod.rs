@@ -298,7 +298,7 @@ fn summary(manifest: &Manifest) -> String {
     }
     lines.push(format!(
         "extracted   {} by acequia {}",
-        manifest.extracted_at.format("%Y-%m-%d %H:%M:%SZ"),
+        figures::moment(manifest.extracted_at),
         manifest.acequia_version
     ));
     lines.join("\n")

@@ -34,7 +34,7 @@ fn check_reached(text: &str, insecure: bool) -> Result<Url, (&'static str, &'sta
     }
     if url.scheme() == "http" && !is_this_machine(&url) && !insecure {
         return Err((
-            "the token would travel in clear to another machine",
+            "a secret would travel in clear to another machine",
             "write https://…; where the way there is safe by other means, set insecure_http = true",
         ));
     }

@@ -136,6 +136,16 @@ pub(super) enum Committed {
     Unknown(Error),
 }
 
+impl Committed {
+    /// The error of what was not done, or may not have been.
+    pub(super) fn done(self) -> Result<()> {
+        match self {
+            Self::Done => Ok(()),
+            Self::Conflict(error) | Self::Unknown(error) => Err(error),
+        }
+    }
+}
+
 #[derive(Deserialize)]
 struct Configuration {
     #[serde(default)]

@@ -159,27 +159,14 @@ pub(super) fn note_verification(
     id: &DestinationId,
     verification: &Verification,
 ) -> Result<()> {
-    let d = writer.dialect();
-    if writer.catalog.table(VERIFICATIONS)?.is_none() {
-        let columns = verifications::columns(d).into_iter();
-        let columns: Vec<(String, String)> = columns
-            .map(|(name, data_type)| (name.to_owned(), data_type))
-            .collect();
-        writer.attach()?;
-        let table = writer.table(VERIFICATIONS);
-        let given = state::at_creation_of_own(id);
-        writer.make_table(&table, &columns, &given, true)?;
-    }
-    writer.begin(Work::default())?;
-    let insert = verifications::insert(d, &writer.table(VERIFICATIONS), verification)?;
-    if let Err(error) = writer.execute(&insert) {
-        writer.rollback();
-        return Err(error);
-    }
-    match writer.commit()? {
-        Committed::Done => Ok(()),
-        Committed::Conflict(error) | Committed::Unknown(error) => Err(error),
-    }
+    let columns = verifications::columns(writer.dialect());
+    writer.prepare_own(VERIFICATIONS, id, columns)?;
+    let table = writer.table(VERIFICATIONS);
+    writer.in_one_commit(|writer| {
+        let insert = verifications::insert(writer.dialect(), &table, verification)?;
+        writer.execute(&insert)?;
+        Ok(())
+    })
 }
 
 fn read_all(writer: &mut Writer) -> Result<HashMap<StreamName, HashSet<LoadId>>> {

@@ -280,12 +280,8 @@ impl Lake {
         let manifest = &load.manifest;
         let seen = self.writer.catalog.table(&manifest.table)?;
         let at_creation = state::at_creation(&manifest.stream, &self.ledger.id);
-        let found = seen
-            .as_ref()
-            .map(|seen| (manifest.table.clone(), seen.properties.clone()));
-        let laid_out_by = seen.as_ref().map(TableMetadata::laid_out_by);
-        let work = Work::of_load(at_creation, keeps_changes(manifest), found)
-            .laid_out(load, laid_out_by.unwrap_or_default());
+        let apart = keeps_changes(manifest);
+        let work = Work::of_load(load, at_creation, apart, seen.as_ref());
         self.writer.begin(work)?;
         let prepared = match self.prepare(load, seen.as_ref()) {
             Ok(Some(prepared)) => prepared,

@@ -22,10 +22,10 @@ use crate::error::{Error, Result};
 use crate::evolution::TableSchema;
 use crate::landing::manifest::Manifest;
 use crate::layout::Layout;
-use crate::names::LoadId;
+use crate::names::{DestinationId, LoadId};
 use crate::schema::Column;
 
-use super::catalog::{Catalog, Committed};
+use super::catalog::{Catalog, Committed, TableMetadata};
 use super::dialect::{self, LakeSql};
 use super::layout;
 use super::state::{self, Properties};
@@ -66,25 +66,22 @@ pub(super) struct Work {
 }
 
 impl Work {
-    /// A load's.
+    /// A load's, whose table the catalog had as `seen` a moment ago.
     pub(super) fn of_load(
+        load: &StagedLoad,
         at_creation: Properties,
         made_apart: bool,
-        seen: Option<(String, Properties)>,
+        seen: Option<&TableMetadata>,
     ) -> Self {
+        let table = &load.manifest.table;
+        let by = seen.map(TableMetadata::laid_out_by).unwrap_or_default();
         Self {
             at_creation,
             made_apart,
-            seen,
+            laid_out: Some((table.clone(), load.layout.clone(), by)),
+            seen: seen.map(|seen| (table.clone(), seen.properties.clone())),
             ..Self::default()
         }
-    }
-
-    /// The same, whose table is laid out as the stream's is to be, or by these columns where it is there.
-    pub(super) fn laid_out(mut self, load: &StagedLoad, by: Vec<String>) -> Self {
-        let table = load.manifest.table.clone();
-        self.laid_out = Some((table, load.layout.clone(), by));
-        self
     }
 }
 
@@ -98,6 +95,49 @@ impl Writer {
             work: Work::default(),
             _folder: folder,
         }
+    }
+
+    /// Makes a table of acequia's own where it is missing, in a commit of its own.
+    pub(super) fn prepare_own(
+        &mut self,
+        name: &str,
+        id: &DestinationId,
+        columns: impl IntoIterator<Item = (&'static str, String)>,
+    ) -> Result<()> {
+        if let Some(found) = self.catalog.table(name)? {
+            return match found.properties.get(state::DESTINATION) {
+                Some(_) => Ok(()),
+                None => Err(not_ours(&format!("{}.{name}", self.dataset()))),
+            };
+        }
+        let columns: Vec<(String, String)> = columns
+            .into_iter()
+            .map(|(name, data_type)| (name.to_owned(), data_type))
+            .collect();
+        self.attach()?;
+        let table = self.table(name);
+        let made = self.make_table(&table, &columns, &state::at_creation_of_own(id), true);
+        // Whether it was made, the catalog knows.
+        match (self.catalog.table(name)?, made) {
+            (Some(_), _) => Ok(()),
+            (None, Err(error)) => Err(error),
+            (None, Ok(())) => Err(Error::destination(
+                "the catalog took a new table and does not have it",
+            )),
+        }
+    }
+
+    /// Does something in one commit, or nothing.
+    pub(super) fn in_one_commit(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> Result<()>,
+    ) -> Result<()> {
+        self.begin(Work::default())?;
+        let worked = work(self);
+        if worked.is_err() {
+            self.rollback();
+        }
+        worked.and_then(|()| self.commit())?.done()
     }
 
     pub(super) fn session(&mut self) -> &mut Session {

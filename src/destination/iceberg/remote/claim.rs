@@ -37,7 +37,7 @@ impl Run<'_> {
             return Ok(());
         }
         self.bring_schema()?;
-        let begun = self.seen()?.clone();
+        let begun = self.seen()?;
         // The load was begun, and may have been written: it is written again on what it began on. What was written on a branch
         // that nobody published is as if it had never been.
         let resumed = Intent::read(&begun.properties)
@@ -275,10 +275,6 @@ fn again(what: String) -> Error {
 /// A commit that has to be done before the load goes on. What became of one whose answer was lost is seen when the load is begun
 /// anew.
 fn done(committed: Committed) -> Result<()> {
-    match committed {
-        Committed::Done => Ok(()),
-        Committed::Conflict(error) | Committed::Unknown(error) => {
-            Err(error.for_now().of_kind(Kind::Storage))
-        }
-    }
+    let done = committed.done();
+    done.map_err(|error| error.for_now().of_kind(Kind::Storage))
 }
