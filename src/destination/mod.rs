@@ -340,7 +340,7 @@ impl Parts {
 }
 
 /// A load whose parts have the checksums of the manifest.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct StagedLoad {
     /// The manifest.
     pub manifest: Manifest,

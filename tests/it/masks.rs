@@ -5,7 +5,7 @@ use testkit::hubspot::Portal;
 
 use crate::cdc;
 use crate::hubspot::Crm;
-use crate::support::{Project, counts, files_below, stream_report};
+use crate::support::{Project, counts, example, files_below, stream_report};
 
 const KEY: &str = "a key of thirty-two characters!!";
 /// It stands in every value that is masked.
@@ -427,10 +427,7 @@ fn records_of_hubspot_and_their_history_are_masked() {
 /// The example of docs/masks.md.
 #[test]
 fn the_example_of_the_documentation_runs() {
-    let page = include_str!("../../docs/masks.md");
-    let (_, example) = page.split_once("```toml\n").unwrap();
-    let (example, _) = example.split_once("```").unwrap();
-    let mut project = Project::operational("ejemplo", example);
+    let mut project = Project::operational("ejemplo", &example("masks.md", 0));
     project.set("MASK_KEY", KEY);
     Seed::new(5, 200)
         .apply(&mut project.source.client().unwrap())

@@ -1,26 +1,20 @@
 //! Troubleshooting by message: what the page quotes is what acequia says.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::{read, root};
+use crate::support::files_below;
 
 /// All string literals and other code of `src/`, with the breaks of long literals taken out.
 fn sources() -> String {
-    let mut text = String::new();
-    let mut folders = vec![root().join("src")];
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(&folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                if path.file_name().is_some_and(|name| name != "tests") {
-                    folders.push(path);
-                }
-            } else if path.extension().is_some_and(|end| end == "rs") {
-                text.push_str(&joined(&read(&path)));
-            }
-        }
-    }
-    text
+    let is_code = |path: &&PathBuf| path.extension().is_some_and(|end| end == "rs");
+    let is_test = |path: &&PathBuf| {
+        let below = path.strip_prefix(root()).unwrap();
+        below.iter().any(|part| part == "tests")
+    };
+    let files = files_below(&root().join("src"));
+    let code = files.iter().filter(is_code).filter(|path| !is_test(path));
+    code.map(|path| joined(&read(path))).collect()
 }
 
 /// A backslash at the end of a line leaves out the break and the blanks after it.

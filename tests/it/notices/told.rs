@@ -3,7 +3,7 @@
 use testkit::PASSWORD;
 
 use super::Watched;
-use crate::support::Project;
+use crate::support::{Project, example};
 
 #[test]
 fn a_failure_is_told_when_it_begins_and_when_it_is_over() {
@@ -269,8 +269,7 @@ fn a_stream_that_is_too_old_is_told_until_a_run_brings_it_up_to_date() {
 #[test]
 fn the_example_of_the_page_works() {
     let page = include_str!("../../../docs/notices.md");
-    let example = page.split("```toml\n").nth(1).unwrap();
-    let example = example.split("```").next().unwrap();
+    let example = example("notices.md", 0);
     let mut watched = Watched::new("aviso_pagina", "");
     let url = watched.receiver.url();
     watched.project.set("SLACK_WEBHOOK", &url);

@@ -9,7 +9,7 @@ use testkit::Seed;
 
 use crate::cdc;
 use crate::cdc::following::Follower;
-use crate::support::{CURSOS_AND_VENTAS, Project};
+use crate::support::{CURSOS_AND_VENTAS, Project, example};
 
 /// The interpreter that has Prometheus' client, where `scripts/setup.sh` puts it.
 fn python() -> std::path::PathBuf {
@@ -162,14 +162,7 @@ fn a_run_that_follows_answers_with_its_metrics() {
     let port = taken.local_addr().unwrap().port();
     // The page's own example, but for the port.
     let page = include_str!("../../../docs/observability.md");
-    let example = page
-        .split("```toml\n")
-        .nth(1)
-        .unwrap()
-        .split("```")
-        .next()
-        .unwrap();
-    let example = example
+    let example = example("observability.md", 0)
         .replace("9464", &port.to_string())
         .replace("/var/lib/node_exporter/textfile/", "");
     let streams = cdc::streams(&["t"], "");

@@ -204,13 +204,7 @@ fn lines(text: &str) -> Vec<String> {
 fn the_examples_of_the_page_are_what_is_printed() {
     let page =
         std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/verify.md")).unwrap();
-    let project = Project::operational("verify_page", CURSOS_AND_VENTAS);
-    Seed::new(6, 2_000)
-        .only_ventas()
-        .apply(&mut project.source.client().unwrap())
-        .unwrap();
-
-    project.run(&[]);
+    let project = loaded("verify_page", 2_000, CURSOS_AND_VENTAS);
     let output = project.acequia(&["verify"]);
     assert_eq!(lines(&output.stdout), example(&page, "acequia verify"));
     project.alter(

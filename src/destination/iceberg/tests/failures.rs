@@ -1,5 +1,6 @@
 //! A load that an engine elsewhere writes, applied once: answers that are lost, engines that end, runs that die or meet.
 
+use tempfile::TempDir;
 use testkit::Proxy;
 use testkit::proxy::Loss;
 
@@ -84,13 +85,47 @@ fn assert_done<E: Kind>(fixture: Fixture<Elsewhere<E>>, disposition: Disposition
     );
 }
 
+/// A namespace whose catalog is reached through a proxy.
+fn proxied<E: Kind>() -> (Elsewhere<E>, Proxy) {
+    let mut place = Elsewhere::<E>::new();
+    let proxy = Proxy::start(&place.0.lake.catalog).unwrap();
+    place.0.lake.catalog = proxy.url();
+    (place, proxy)
+}
+
+/// An engine of a test's own, which reaches the catalog through a proxy.
+fn proxied_engine<E: Kind>() -> (E::Server, Proxy) {
+    let catalog = testkit::Lake::shared().unwrap().catalog();
+    let proxy = Proxy::start(&catalog).unwrap();
+    (E::start(&proxy.url()), proxy)
+}
+
+/// A namespace whose tables that engine writes.
+fn written_by<E: Kind>(server: &E::Server) -> Elsewhere<E> {
+    let mut place = Elsewhere::<E>::new();
+    place.0.lake.engine = Some(engine::<E>(&E::url_of(server)));
+    place
+}
+
+/// What an engine that ended has left is applied by the next run, on another.
+fn assert_applied_next<E: Kind>(
+    mut place: Elsewhere<E>,
+    folder: TempDir,
+    staged: &StagedLoad,
+    what: &str,
+) {
+    place.0.lake.engine = Elsewhere::<E>::new().0.lake.engine;
+    let mut fixture = Fixture::of(place, folder);
+    let outcome = fixture.db.load(staged).unwrap().outcome;
+    assert_eq!((outcome.inserted, outcome.updated), (2, 0));
+    assert_done(fixture, Disposition::Append, what);
+}
+
 fn an_answer_of_the_catalog_that_is_lost_leaves_the_load_once<E: Kind>() {
     for disposition in [Disposition::Append, Disposition::Merge] {
         for (number, step) in ["claim", "publish"].into_iter().enumerate() {
             for loss in E::LOSSES.iter().copied() {
-                let mut place = Elsewhere::<E>::new();
-                let proxy = Proxy::start(&place.0.lake.catalog).unwrap();
-                place.0.lake.catalog = proxy.url();
+                let (place, proxy) = proxied::<E>();
                 let mut fixture = begun(place, disposition);
                 proxy.lose("POST", "/tables/ventas", number, loss);
                 let what = format!("{disposition} {step} {loss:?}");
@@ -106,9 +141,7 @@ fn an_answer_of_the_catalog_that_is_lost_leaves_the_load_once<E: Kind>() {
 fn a_table_whose_making_is_not_answered_has_its_first_load_once<E: Kind>() {
     for number in 0..3 {
         for loss in [Loss::Cut, Loss::Instead(503), Loss::Refused(503)] {
-            let mut place = Elsewhere::<E>::new();
-            let proxy = Proxy::start(&place.0.lake.catalog).unwrap();
-            place.0.lake.catalog = proxy.url();
+            let (place, proxy) = proxied::<E>();
             let mut fixture = Fixture::of(place, tempfile::tempdir().unwrap());
             proxy.lose("POST", "/tables", number, loss);
             let load = Load::full("cursos", &[("n", "int32", ints([1, 2]))]);
@@ -124,13 +157,10 @@ fn a_table_whose_making_is_not_answered_has_its_first_load_once<E: Kind>() {
 }
 
 fn an_answer_that_the_engine_loses_leaves_the_load_once<E: Kind>() {
-    let kit = testkit::Lake::shared().unwrap();
-    let proxy = Proxy::start(&kit.catalog()).unwrap();
-    let server = E::start(&proxy.url());
+    let (server, proxy) = proxied_engine::<E>();
     for disposition in [Disposition::Append, Disposition::Merge] {
         for loss in E::LOSSES.iter().copied() {
-            let mut place = Elsewhere::<E>::new();
-            place.0.lake.engine = Some(engine::<E>(&E::url_of(&server)));
+            let place = written_by::<E>(&server);
             let mut fixture = begun(place, disposition);
             proxy.lose("POST", "/tables/ventas", 0, loss);
             let what = format!("{disposition} {loss:?}");
@@ -145,8 +175,7 @@ fn an_answer_that_the_engine_loses_leaves_the_load_once<E: Kind>() {
 fn an_engine_that_is_gone_is_told_and_the_load_is_applied_by_the_next_run<E: Kind>() {
     let kit = testkit::Lake::shared().unwrap();
     let server = E::start(&kit.catalog());
-    let mut place = Elsewhere::<E>::new();
-    place.0.lake.engine = Some(engine::<E>(&E::url_of(&server)));
+    let place = written_by::<E>(&server);
     let mut fixture = begun(place, Disposition::Append);
     let staged = fixture.stage(&next(Disposition::Append));
     drop(server);
@@ -154,22 +183,15 @@ fn an_engine_that_is_gone_is_told_and_the_load_is_applied_by_the_next_run<E: Kin
     assert!(!error.refuses_load());
     let report = error.report();
     assert!(report.contains("cannot be reached"), "{report}");
-    let (mut place, folder) = fixture.close();
+    let (place, folder) = fixture.close();
     let refused = place.open("replica").unwrap_err().report();
     assert!(refused.contains("cannot be reached"), "{refused}");
-    place.0.lake.engine = Elsewhere::<E>::new().0.lake.engine;
-    let mut fixture = Fixture::of(place, folder);
-    let outcome = fixture.db.load(&staged).unwrap().outcome;
-    assert_eq!((outcome.inserted, outcome.updated), (2, 0));
-    assert_done(fixture, Disposition::Append, "an engine that is gone");
+    assert_applied_next(place, folder, &staged, "an engine that is gone");
 }
 
 fn an_engine_that_ends_amid_a_load_leaves_it_to_the_next_run<E: Kind>() {
-    let kit = testkit::Lake::shared().unwrap();
-    let proxy = Proxy::start(&kit.catalog()).unwrap();
-    let server = E::start(&proxy.url());
-    let mut place = Elsewhere::<E>::new();
-    place.0.lake.engine = Some(engine::<E>(&E::url_of(&server)));
+    let (server, proxy) = proxied_engine::<E>();
+    let place = written_by::<E>(&server);
     let mut fixture = begun(place, Disposition::Append);
     let staged = fixture.stage(&next(Disposition::Append));
     // It ends when it has sent its commit, which is carried out.
@@ -179,12 +201,8 @@ fn an_engine_that_ends_amid_a_load_leaves_it_to_the_next_run<E: Kind>() {
     assert!(!error.refuses_load());
     let report = error.report();
     assert!(report.contains("cannot be reached"), "{report}");
-    let (mut place, folder) = fixture.close();
-    place.0.lake.engine = Elsewhere::<E>::new().0.lake.engine;
-    let mut fixture = Fixture::of(place, folder);
-    let outcome = fixture.db.load(&staged).unwrap().outcome;
-    assert_eq!((outcome.inserted, outcome.updated), (2, 0));
-    assert_done(fixture, Disposition::Append, "an engine that ends");
+    let (place, folder) = fixture.close();
+    assert_applied_next(place, folder, &staged, "an engine that ends");
 }
 
 /// A second run, which takes the first for dead and applies its load, and one more.
@@ -203,17 +221,6 @@ fn overtake<E: Kind>(namespace: &str, staged: StagedLoad) -> impl FnOnce() + Sen
     }
 }
 
-fn once_more(load: &StagedLoad) -> StagedLoad {
-    StagedLoad {
-        manifest: load.manifest.clone(),
-        parts: load.parts.clone(),
-        contract: load.contract,
-        layout: load.layout.clone(),
-        pre_sql: Vec::new(),
-        post_sql: Vec::new(),
-    }
-}
-
 fn overtaken(disposition: Disposition) -> &'static [&'static str] {
     match disposition {
         Disposition::Append => &["1|10", "2|20", "2|21", "3|30", "3|31", "4|40"],
@@ -222,16 +229,13 @@ fn overtaken(disposition: Disposition) -> &'static [&'static str] {
 }
 
 fn a_statement_that_a_dead_run_left_running_changes_nothing<E: Kind>() {
-    let kit = testkit::Lake::shared().unwrap();
-    let proxy = Proxy::start(&kit.catalog()).unwrap();
-    let server = E::start(&proxy.url());
+    let (server, proxy) = proxied_engine::<E>();
     for disposition in [Disposition::Append, Disposition::Merge] {
-        let mut place = Elsewhere::<E>::new();
-        place.0.lake.engine = Some(engine::<E>(&E::url_of(&server)));
+        let place = written_by::<E>(&server);
         let namespace = place.0.name.clone();
         let mut fixture = begun(place, disposition);
         let load = fixture.stage(&next(disposition));
-        let other = once_more(&load);
+        let other = load.clone();
         proxy.before(
             "POST",
             "/tables/ventas",
@@ -251,13 +255,11 @@ fn of_two_runs_that_apply_one_load_at_once_one_does<E: Kind>() {
     for disposition in [Disposition::Append, Disposition::Merge] {
         // Before the claim, and before it is published.
         for number in 0..2 {
-            let mut place = Elsewhere::<E>::new();
-            let proxy = Proxy::start(&place.0.lake.catalog).unwrap();
-            place.0.lake.catalog = proxy.url();
+            let (place, proxy) = proxied::<E>();
             let namespace = place.0.name.clone();
             let mut fixture = begun(place, disposition);
             let load = fixture.stage(&next(disposition));
-            let other = once_more(&load);
+            let other = load.clone();
             proxy.before(
                 "POST",
                 "/tables/ventas",
