@@ -80,7 +80,13 @@ pub(super) fn of_engine(
         "INTERRUPTED",
     ]) || code == Some(1)
     {
-        return Error::Interrupted;
+        // A stop of acequia's own is seen before.
+        return Error::destination(format!(
+            "the engine at {address} gave up what it was asked{named}"
+        ))
+        .for_now()
+        .of_kind(Kind::Storage)
+        .remedy("see whether it is shutting down, or somebody canceled the statement: the next run goes on from here");
     }
     match code {
         // UNAVAILABLE, DEADLINE_EXCEEDED, and UNKNOWN of a connection that broke.
@@ -191,6 +197,24 @@ mod tests {
     fn a_lost_engine_says_nothing_of_the_load() {
         let error = of_engine("sc://spark:15002", None, Some(14), "transport error");
         assert!(!error.refuses_load() && error.kind() == Kind::Storage);
+    }
+
+    /// An engine that shuts down cancels what it is at. Nobody has stopped the run.
+    #[test]
+    fn what_an_engine_gives_up_by_itself_is_no_stop_of_the_run() {
+        for (class, code, message) in [
+            (None, Some(1), "cancelled"),
+            (
+                Some("OPERATION_CANCELED"),
+                None,
+                "[OPERATION_CANCELED] It was canceled.",
+            ),
+        ] {
+            let error = of_engine("sc://sail:50051", class, code, message);
+            assert!(!error.refuses_load() && error.kind() == Kind::Storage);
+            let report = error.report();
+            assert!(report.contains("sc://sail:50051 gave up"), "{report}");
+        }
     }
 
     #[test]
