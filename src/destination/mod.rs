@@ -18,9 +18,10 @@ use crate::mode::Disposition;
 use crate::models::report::ModelsReport;
 use crate::models::{ModelWork, ModelsView};
 use crate::names::{DestinationId, LoadId, RunId, StreamName};
-use crate::position::Position;
+use crate::position::{CursorValue, Position};
 use crate::runs::RunRecord;
 use crate::schema::Column;
+use crate::verify::counts::Counting;
 use crate::verify::report::Verification;
 
 pub(crate) mod arriving;
@@ -196,6 +197,13 @@ pub trait Destination: Send {
         each: &mut dyn FnMut(RecordBatch) -> Result<()>,
     ) -> Result<()>;
 
+    /// Counts the rows of a stream's table: one row of [`Counting::answer`], in which the bounds have the type that the ledger has of
+    /// their column.
+    ///
+    /// # Errors
+    /// As [`read_rows`](Self::read_rows).
+    fn count_rows(&mut self, rows: &TableRows, counting: &Counting) -> Result<RecordBatch>;
+
     /// Whether it tells -0.0 from 0.0; else it keeps 0.0.
     fn keeps_sign_of_zero(&self) -> bool {
         true
@@ -260,6 +268,8 @@ pub struct TableRows {
     pub columns: Vec<Column>,
     /// Which rows.
     pub living: Living,
+    /// Of those, the ones in which this column has at least this value. `None` for all.
+    pub since: Option<(Column, CursorValue)>,
 }
 
 /// Which rows of a table count as rows of the source.

@@ -1,5 +1,7 @@
 //! What a run would do (`run --dry-run`). Source and destination are only read.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use super::contained::contained;
@@ -12,7 +14,7 @@ use crate::evolution::{SchemaContract, preview};
 use crate::mode::{Disposition, Mode};
 use crate::names::StreamName;
 use crate::position::Position;
-use crate::source::OpenStream;
+use crate::source::Looks;
 
 /// What a run would do with a stream.
 #[derive(Debug, Clone, Serialize)]
@@ -46,6 +48,7 @@ pub struct StreamPlan {
 /// The destination cannot be inspected.
 pub async fn plan(pipeline: &Pipeline, full_refresh: bool) -> Result<Vec<StreamPlan>> {
     let view = super::status::look_at_destination(pipeline).await?;
+    let mut looks: BTreeMap<&str, Looks> = BTreeMap::new();
     let mut plans = Vec::with_capacity(pipeline.streams.len());
     for stream in &pipeline.streams {
         let state = view.states.get(&stream.name).filter(|_| !full_refresh);
@@ -66,7 +69,8 @@ pub async fn plan(pipeline: &Pipeline, full_refresh: bool) -> Result<Vec<StreamP
             if !full_refresh {
                 view.refuse_other_versions(stream)?;
             }
-            look(stream, state, &mut plan).await
+            let looks = looks.entry(&stream.source).or_default();
+            look(stream, state, looks, &mut plan).await
         };
         if let Err(error) = contained(looking).await {
             plan.error = Some(super::name_stream(error, stream).report());
@@ -76,14 +80,18 @@ pub async fn plan(pipeline: &Pipeline, full_refresh: bool) -> Result<Vec<StreamP
     Ok(plans)
 }
 
-async fn look(stream: &Stream, state: Option<&StreamState>, plan: &mut StreamPlan) -> Result<()> {
+async fn look(
+    stream: &Stream,
+    state: Option<&StreamState>,
+    looks: &Looks,
+    plan: &mut StreamPlan,
+) -> Result<()> {
     let position = state.and_then(|state| state.position.as_ref());
     super::stream::start_position(stream, position)?;
-    let mut opened = OpenStream::open(&stream.from).await?;
-    if let Some(state) = state.filter(|_| stream.contract != SchemaContract::Freeze) {
-        opened.keep_types(&state.schema.as_source());
-    }
-    let mut shaped = shaped(stream, opened.description())?;
+    let known = state.filter(|_| stream.contract != SchemaContract::Freeze);
+    let known = known.map(|state| state.schema.as_source());
+    let looked = looks.look(&stream.from, known.as_ref()).await?;
+    let mut shaped = shaped(stream, &looked.description)?;
     let description = &mut shaped.description;
     plan.primary_key.clone_from(&description.primary_key);
     plan.estimated_rows = description.estimated_rows;
