@@ -333,6 +333,14 @@ impl Schema {
         }
     }
 
+    /// What the source calls columns of these names.
+    pub fn source_names(&self, names: &[String]) -> Vec<String> {
+        let columns = names.iter().filter_map(|name| self.column(name));
+        columns
+            .map(|column| column.source_name().to_owned())
+            .collect()
+    }
+
     /// The column of that name.
     pub fn column(&self, name: &str) -> Option<&Column> {
         self.columns.iter().find(|column| column.name == name)

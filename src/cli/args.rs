@@ -288,17 +288,23 @@ pub(crate) struct VerifyArgs {
     /// What the tables are compared with
     #[arg(long, value_name = "SIDE", default_value = "source")]
     pub(crate) against: AgainstArg,
+    /// Compare what the databases count: rows, NULLs of each column, lowest and highest value of the cursor or key
+    #[arg(long, conflicts_with_all = ["keys", "sample"])]
+    pub(crate) counts: bool,
     /// Compare only the keys or, of tables without a key, the numbers of rows
     #[arg(long)]
-    pub(crate) counts: bool,
+    pub(crate) keys: bool,
     /// Compare a part of the rows, chosen by their keys, as in 1%
     #[arg(long, value_name = "PART", value_parser = part)]
     pub(crate) sample: Option<f64>,
+    /// Compare the rows of incremental streams whose cursor is at or after T: a value of it, or how long ago, as in 7d
+    #[arg(long, value_name = "T")]
+    pub(crate) since: Option<String>,
     /// Show up to N rows that differ, with their values [default: 10]
     #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "10")]
     pub(crate) show: Option<usize>,
     /// Mend what differs: by a load of the rows that were found, which lands and is replayed as any other
-    #[arg(long, conflicts_with_all = ["counts", "sample", "against"])]
+    #[arg(long, conflicts_with_all = ["counts", "keys", "sample", "since", "against"])]
     pub(crate) repair: bool,
 }
 

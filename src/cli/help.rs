@@ -113,7 +113,9 @@ pub(super) const VERIFY: &str = "\
 Examples:
   acequia verify                      every stream with its source
   acequia verify ventas --show        the rows that differ, with their values
-  acequia verify --counts             the keys alone: what is missing or extra
+  acequia verify --counts             what the databases count: seconds, whatever the size
+  acequia verify --keys               the keys alone: what is missing or extra
+  acequia verify ventas --since 7d    the rows that changed in the last seven days
   acequia verify --against landing    with the landed loads; no source is asked
   acequia verify ventas --repair      and mend what differs";
 

@@ -6,7 +6,7 @@ use acequia::config::{Pipeline, Selection};
 use acequia::pipeline::verify::{VerifyOptions, verify};
 use acequia::position::Position;
 use acequia::verify::report::{
-    Against, Difference, Outcome, ShownRow, StreamVerification, VerifyReport,
+    Against, Compared, Counted, Difference, Outcome, ShownRow, StreamVerification, VerifyReport,
 };
 
 use acequia::{Result, TablesFrom};
@@ -47,12 +47,17 @@ async fn compare(
 ) -> Result<(VerifyReport, bool)> {
     let interrupt = interrupt::listen(context.notices.clone())?;
     let options = VerifyOptions {
-        counts: args.counts,
+        compared: match (args.counts, args.keys) {
+            (true, _) => Compared::Counts,
+            (false, true) => Compared::Keys,
+            (false, false) => Compared::Rows,
+        },
         against: match args.against {
             AgainstArg::Source => Against::Source,
             AgainstArg::Landing => Against::Landing,
         },
         sample: args.sample,
+        since: args.since.clone(),
         show: args.show.unwrap_or(0),
         repair: args.repair,
         interrupt: interrupt.clone(),
@@ -128,6 +133,7 @@ fn print_stream(stream: &StreamVerification, printer: &Printer) -> Result<()> {
                 parts.push(format!("{} {what}", figures::count(number)));
             }
         }
+        parts.extend(stream.counted.as_ref().map(uneven).unwrap_or_default());
         let columns: Vec<String> = stream
             .columns
             .iter()
@@ -161,6 +167,38 @@ fn print_stream(stream: &StreamVerification, printer: &Printer) -> Result<()> {
         printer.line(format!("  {}", told(shown)))?;
     }
     Ok(())
+}
+
+/// What was counted and is not the same on both sides.
+fn uneven(counted: &Counted) -> Vec<String> {
+    let nulls = counted.nulls.iter().filter(|nulls| !nulls.is_equal);
+    let nulls = nulls.map(|nulls| {
+        format!(
+            "{} is NULL {} times in the source and {} in the table",
+            nulls.column,
+            figures::count(nulls.source),
+            figures::count(nulls.destination)
+        )
+    });
+    let bounds = counted.bounds.iter().filter(|bounds| !bounds.is_equal);
+    let bounds = bounds.map(|bounds| {
+        let told = |side: &str, values: &[Option<String>]| {
+            let values = values.iter();
+            let values = values.map(|value| value.as_deref().unwrap_or("NULL"));
+            format!("{side} {}", values.collect::<Vec<_>>().join(" to "))
+        };
+        let values = if bounds.source.is_empty() {
+            String::new()
+        } else {
+            let source = told("source", &bounds.source);
+            format!(" ({source}; {})", told("destination", &bounds.destination))
+        };
+        format!(
+            "{} has another lowest or highest value{values}",
+            bounds.column
+        )
+    });
+    nulls.chain(bounds).collect()
 }
 
 fn told(row: &ShownRow) -> String {

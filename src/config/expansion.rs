@@ -1,6 +1,6 @@
 //! What becomes of streams with `tables`: each table that their patterns find is a stream of its own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::error::Error;
 use crate::known_tables::KnownTable;
@@ -13,6 +13,8 @@ pub struct Expansion {
     pub(crate) members: BTreeMap<StreamName, Member>,
     /// The tables to remember, if the sources were asked.
     pub(crate) known: Option<Vec<KnownTable>>,
+    /// Of each entry, the settings that name a column, and the tables that have it.
+    pub(crate) reach: BTreeMap<StreamName, Vec<(String, Vec<String>)>>,
     /// What people should know, and of which stream, if it is one that is run.
     pub(crate) notes: Vec<(Option<StreamName>, String)>,
 }
@@ -24,6 +26,8 @@ pub(crate) struct Member {
     pub(crate) entry: StreamName,
     /// Why it cannot be read: its source did not tell which tables it has, or some of the entry's tables can be no streams.
     pub(crate) refused: Option<Error>,
+    /// Columns that the entry's settings name, and that its table did not have when it was looked up.
+    pub(crate) absent: BTreeSet<String>,
 }
 
 impl Expansion {
@@ -37,6 +41,14 @@ impl Expansion {
             }
         }
         entries
+    }
+
+    /// Where settings of entries are at work that name a column: the entry, the setting with the column, the tables that have it.
+    pub fn reach(&self) -> impl Iterator<Item = (&StreamName, &str, &[String])> {
+        self.reach.iter().flat_map(|(entry, settings)| {
+            let settings = settings.iter().filter(|(_, tables)| !tables.is_empty());
+            settings.map(move |(setting, tables)| (entry, setting.as_str(), tables.as_slice()))
+        })
     }
 
     /// What people should know of them: new tables, tables that are gone, patterns that find nothing.

@@ -1,7 +1,7 @@
 //! The configuration: it is parsed as it is written ([`document`], [`model`]), and then resolved to a pipeline
 //! ([`resolve`]).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -308,6 +308,15 @@ impl Stream {
             StreamSource::Rows(rows) => rows.disposition(),
             StreamSource::Changes(_) => Disposition::Merge,
             StreamSource::HubSpot(object) => object.disposition(),
+        }
+    }
+
+    /// Columns that its settings may name without the source having them.
+    pub fn may_lack(&self) -> BTreeSet<String> {
+        match &self.from {
+            StreamSource::Rows(rows) => rows.columns.may_lack.clone(),
+            StreamSource::Changes(changes) => changes.columns.may_lack.clone(),
+            StreamSource::HubSpot(_) => BTreeSet::new(),
         }
     }
 

@@ -1,6 +1,6 @@
 //! PostgreSQL as a source: what is configured of the database, and of the streams that read it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -116,7 +116,7 @@ pub struct PostgresChanges {
 }
 
 /// Which columns of a relation are read, and as what.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct ColumnSettings {
     /// The columns that are read.
     pub selected: ColumnSelection,
@@ -126,6 +126,27 @@ pub struct ColumnSettings {
     pub primary_key: Option<Vec<String>>,
     /// What takes the place of columns' values. Columns that are masked as text are among `types`.
     pub masks: Masks,
+    /// Columns that may be named without being there, as one setting is for many tables. If they come, what is said of them holds.
+    pub may_lack: BTreeSet<String>,
+}
+
+/// Whether a column is there is no part of what is configured.
+impl fmt::Debug for ColumnSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            selected,
+            types,
+            primary_key,
+            masks,
+            may_lack: _,
+        } = self;
+        f.debug_struct("ColumnSettings")
+            .field("selected", selected)
+            .field("types", types)
+            .field("primary_key", primary_key)
+            .field("masks", masks)
+            .finish()
+    }
 }
 
 /// The columns that a stream reads.

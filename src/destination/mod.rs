@@ -21,6 +21,7 @@ use crate::names::{DestinationId, LoadId, RunId, StreamName};
 use crate::position::{Position, ValueRange};
 use crate::runs::RunRecord;
 use crate::schema::Column;
+use crate::verify::counts::Counting;
 use crate::verify::report::Verification;
 
 pub(crate) mod arriving;
@@ -195,6 +196,13 @@ pub trait Destination: Send {
         rows: &TableRows,
         each: &mut dyn FnMut(RecordBatch) -> Result<()>,
     ) -> Result<()>;
+
+    /// Counts the rows of a stream's table: one row of [`Counting::answer`], in which the bounds have the type that the ledger has of
+    /// their column.
+    ///
+    /// # Errors
+    /// As [`read_rows`](Self::read_rows).
+    fn count_rows(&mut self, rows: &TableRows, counting: &Counting) -> Result<RecordBatch>;
 
     /// Whether it tells -0.0 from 0.0; else it keeps 0.0.
     fn keeps_sign_of_zero(&self) -> bool {

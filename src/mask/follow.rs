@@ -1,5 +1,7 @@
 //! Masks of a stream compared with its columns, and with those that its table was loaded with.
 
+use std::collections::BTreeSet;
+
 use super::{Mask, Masks};
 use crate::error::{Error, Result};
 use crate::evolution::TableSchema;
@@ -10,10 +12,18 @@ impl Masks {
     ///
     /// # Errors
     /// [`Error::Config`] if a mask names no column, one that is no text, or a key column that rows could then not be told apart
-    /// by.
-    pub fn describe(&self, columns: &mut [ColumnSpec], key: &[String]) -> Result<()> {
+    /// by. Those of `may_lack` need not be there.
+    pub fn describe(
+        &self,
+        columns: &mut [ColumnSpec],
+        key: &[String],
+        may_lack: &BTreeSet<String>,
+    ) -> Result<()> {
         for (name, mask) in &self.0 {
             let Some(column) = columns.iter_mut().find(|column| column.name == *name) else {
+                if may_lack.contains(name) {
+                    continue;
+                }
                 return Err(Error::config(format!(
                     "[streams.STREAM.mask] names `{name}`, which is no column of the stream"
                 ))
@@ -105,6 +115,7 @@ mod tests {
         let text = || vec![column("dni", ColumnType::Text)];
         let number = || vec![column("dni", ColumnType::Int64)];
         let key = ["dni".to_owned()];
+        let none = BTreeSet::new();
         for (mask, mut columns, key, expected) in [
             ("redact", vec![], &[][..], "is no column"),
             ("redact", number(), &[], "is int64"),
@@ -112,12 +123,14 @@ mod tests {
             ("keep-last:2", text(), &key, "is of the key"),
             ("null", text(), &key, "is of the key"),
         ] {
-            let error = masks(mask).describe(&mut columns, key).unwrap_err();
+            let error = masks(mask).describe(&mut columns, key, &none).unwrap_err();
             assert!(error.to_string().contains(expected), "{error}");
         }
-        masks("sha256").describe(&mut text(), &key).unwrap();
+        masks("sha256").describe(&mut text(), &key, &none).unwrap();
         let mut number = number();
-        masks("null").describe(&mut number, &[]).unwrap();
+        masks("null").describe(&mut number, &[], &none).unwrap();
+        let lacks = BTreeSet::from(["dni".to_owned()]);
+        masks("redact").describe(&mut [], &[], &lacks).unwrap();
         assert!(number.iter().all(|column| column.nullable));
     }
 

@@ -227,6 +227,11 @@ impl Masks {
         self.0.get(column).is_some_and(Mask::hides)
     }
 
+    /// Whether a column is NULL whatever it holds.
+    pub fn empties(&self, column: &str) -> bool {
+        matches!(self.0.get(column), Some(Mask::Null))
+    }
+
     /// Whether the configuration says something of a column, be it that its values are copied as they are.
     pub fn names(&self, column: &str) -> bool {
         self.0.contains_key(column)

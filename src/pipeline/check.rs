@@ -20,7 +20,7 @@ use crate::report::Report;
 use crate::schema::ColumnSpec;
 use crate::source::postgres::Postgres;
 use crate::source::postgres::replication::preflight::{self, Found};
-use crate::source::{OpenStream, Source};
+use crate::source::{Looked, Looks, Source};
 
 /// How many columns a warning names.
 const MOST_NAMED: usize = 10;
@@ -114,9 +114,13 @@ pub async fn check(pipeline: &Pipeline) -> Vec<Finding> {
     }
     findings.extend(check_tables(pipeline));
     let reachable = |stream: &&config::Stream| reachable.get(stream.source.as_str()) == Some(&true);
+    let looks = pipeline.sources().into_keys();
+    let looks: BTreeMap<&str, Looks> = looks.map(|name| (name, Looks::default())).collect();
     let mut checks: Vec<BoxFuture<'_, Vec<Finding>>> = Vec::new();
     for stream in pipeline.streams.iter().filter(reachable) {
-        checks.push(Box::pin(check_stream(stream, &view)));
+        if let Some(looks) = looks.get(stream.source.as_str()) {
+            checks.push(Box::pin(check_stream(stream, &view, looks)));
+        }
     }
     let checks = stream::iter(checks).buffered(super::default_jobs().get());
     let checked: Vec<Vec<Finding>> = checks.collect().await;
@@ -127,7 +131,11 @@ pub async fn check(pipeline: &Pipeline) -> Vec<Finding> {
 }
 
 /// Checks whether a stream can be read as it is configured.
-async fn check_stream(stream: &config::Stream, view: &DestinationView) -> Vec<Finding> {
+async fn check_stream(
+    stream: &config::Stream,
+    view: &DestinationView,
+    looks: &Looks,
+) -> Vec<Finding> {
     let subject = format!("stream {}", stream.name);
     let state = view.states.get(&stream.name);
     let position = state.and_then(|state| state.position.as_ref());
@@ -137,16 +145,18 @@ async fn check_stream(stream: &config::Stream, view: &DestinationView) -> Vec<Fi
         if let Some(state) = state {
             refuse_other_masks(stream, &state.schema)?;
         }
-        let opened = OpenStream::open(&stream.from).await?;
-        let described = opened.description().clone();
-        let Shaped { shape, .. } = shaped(stream, &described)?;
+        let looked = looks.look(&stream.from, None).await?;
+        let Shaped { shape, .. } = shaped(stream, &looked.description)?;
         if let Some(state) = state {
             refuse_other_names(stream, &shape.renames, &state.schema)?;
         }
-        Ok((opened, described))
+        Ok(looked)
     };
-    let (opened, description) = match contained(opened).await {
-        Ok(opened) => opened,
+    let Looked {
+        description,
+        recommendations,
+    } = match contained(opened).await {
+        Ok(looked) => looked,
         Err(error) => {
             let error = super::name_stream(error, stream);
             return vec![Finding::failed(&subject, &error)];
@@ -165,7 +175,7 @@ async fn check_stream(stream: &config::Stream, view: &DestinationView) -> Vec<Fi
             stream.disposition()
         ),
     );
-    let recommended = opened.recommendations().into_iter();
+    let recommended = recommendations.into_iter();
     let recommended =
         recommended.map(|(message, remedy)| Finding::warning(&subject, message, remedy));
     let unmasked = unmasked(stream, &description.columns);
@@ -192,7 +202,24 @@ fn check_tables(pipeline: &Pipeline) -> Vec<Finding> {
         };
         Finding::warning(subject, note, remedy)
     });
-    found.chain(notes).collect()
+    found.chain(reach(pipeline)).chain(notes).collect()
+}
+
+/// Where the settings of streams with `tables` are at work that name columns.
+fn reach(pipeline: &Pipeline) -> impl Iterator<Item = Finding> + '_ {
+    let entries = pipeline.expansion.reach();
+    entries.map(|(entry, setting, tables)| {
+        let number = tables.len();
+        let more = match number.saturating_sub(MOST_NAMED) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let named: Vec<&str> = tables.iter().take(MOST_NAMED).map(String::as_str).collect();
+        Finding::ok(
+            format!("streams {entry}, {setting}"),
+            format!("in {}{more}", named.join(", ")),
+        )
+    })
 }
 
 /// A warning of columns that look as if they told of people and are copied as they are.

@@ -11,7 +11,7 @@ use chrono::Utc;
 
 use super::compare::Comparison;
 use super::compare::amend::Amendment;
-use super::compare::side::{Side, SourceRows, opener};
+use super::compare::side::{Side, SourceRows, describe, opener};
 use super::report::StreamReport;
 use super::stream::{Landed, StreamRun, Then};
 use crate::config::postgres::ColumnSelection;
@@ -21,7 +21,6 @@ use crate::error::{Error, Result};
 use crate::mode::{Amends, Deletes, FullLoad};
 use crate::position::{CursorPosition, Position};
 use crate::schema::{Column, Schema};
-use crate::source::OpenStream;
 use crate::verify::codec::Codec;
 
 /// Refuses to look for missing rows where no stream has any deleted.
@@ -98,14 +97,18 @@ async fn comparison(
         .state
         .as_ref()
         .ok_or_else(|| Error::internal("a stream without a state"))?;
-    let described = OpenStream::open(&run.stream.from).await?;
-    let key = described.description().primary_key.clone();
-    drop(described);
+    let from = opener(run.stream.from.clone());
+    let shaped = describe(&from, &run.stream, &state.schema).await?;
+    let own = shaped.schema(Some(&state.schema));
+    let key = shaped.description.primary_key;
+    let of_source = own.source_names(&key);
     // All keys, whatever the cursor says: a row below `initial_value`, or whose cursor is NULL now, is there.
     rows.read = RowsRead::Full(FullLoad::Replace);
-    rows.columns.selected = ColumnSelection::Only(key.clone());
-    rows.columns.primary_key = Some(key.clone());
-    rows.columns.types.retain(|column, _| key.contains(column));
+    rows.columns.selected = ColumnSelection::Only(of_source.clone());
+    rows.columns
+        .types
+        .retain(|column, _| of_source.contains(column));
+    rows.columns.primary_key = Some(of_source);
     let known = state.schema.columns.iter().filter(|column| !column.retired);
     let schema = Schema {
         columns: known.map(|column| column.column.clone()).collect(),
@@ -129,16 +132,17 @@ async fn comparison(
         .loader
         .call(|destination| Ok(destination.keeps_sign_of_zero()));
     let codec = Codec::new(columns, &key, None, asking.await?)?.by_key_alone();
+    let shape = Arc::new(shaped.shape);
     Ok(Comparison {
         source: Side::Source(SourceRows {
             opener: opener(StreamSource::Rows(rows)),
             known: state.schema.clone(),
             configuration: run.stream.fingerprint(),
-            masks: Arc::new(run.stream.masks().clone()),
+            shape: Arc::clone(&shape),
         }),
         table: Side::Table(run.loader.clone(), table),
         codec: Arc::new(codec),
-        masks: Arc::new(run.stream.masks().clone()),
+        shape,
         schema,
         boundary: None,
         counts_only: false,

@@ -1,5 +1,7 @@
 //! What a run would do (`run --dry-run`). Source and destination are only read.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use super::contained::contained;
@@ -14,7 +16,7 @@ use crate::evolution::{SchemaContract, preview};
 use crate::mode::{Disposition, Mode};
 use crate::names::StreamName;
 use crate::position::{AskedRange, Position};
-use crate::source::OpenStream;
+use crate::source::{Looks, OpenStream};
 
 /// What a run would do with a stream.
 #[derive(Debug, Clone, Serialize)]
@@ -56,6 +58,7 @@ pub async fn plan(pipeline: &Pipeline, options: &RunOptions) -> Result<Vec<Strea
         ranges::refuse(pipeline, range, options)?;
     }
     let view = super::status::look_at_destination(pipeline).await?;
+    let mut looks: BTreeMap<&str, Looks> = BTreeMap::new();
     let mut plans = Vec::with_capacity(pipeline.streams.len());
     for stream in &pipeline.streams {
         let state = view.states.get(&stream.name).filter(|_| !full_refresh);
@@ -77,7 +80,8 @@ pub async fn plan(pipeline: &Pipeline, options: &RunOptions) -> Result<Vec<Strea
             if !full_refresh {
                 view.refuse_other_versions(stream)?;
             }
-            look(stream, state, options.range.as_ref(), &mut plan).await
+            let looks = looks.entry(&stream.source).or_default();
+            look(stream, state, options.range.as_ref(), looks, &mut plan).await
         };
         if let Err(error) = contained(looking).await {
             plan.error = Some(super::name_stream(error, stream).report());
@@ -91,15 +95,15 @@ async fn look(
     stream: &Stream,
     state: Option<&StreamState>,
     range: Option<&AskedRange>,
+    looks: &Looks,
     plan: &mut StreamPlan,
 ) -> Result<()> {
     let position = state.and_then(|state| state.position.as_ref());
     super::stream::start_position(stream, position)?;
-    let mut opened = OpenStream::open(&stream.from).await?;
-    if let Some(state) = state.filter(|_| stream.contract != SchemaContract::Freeze) {
-        opened.keep_types(&state.schema.as_source());
-    }
-    let mut shaped = shaped(stream, opened.description())?;
+    let known = state.filter(|_| stream.contract != SchemaContract::Freeze);
+    let known = known.map(|state| state.schema.as_source());
+    let looked = looks.look(&stream.from, known.as_ref()).await?;
+    let mut shaped = shaped(stream, &looked.description)?;
     let description = &mut shaped.description;
     plan.primary_key.clone_from(&description.primary_key);
     plan.estimated_rows = description.estimated_rows;
@@ -121,6 +125,7 @@ async fn look(
         stream.contract.check(&steps)?;
     }
     if let Some(asked) = range {
+        let opened = OpenStream::open(&stream.from).await?;
         let (rows, range) = super::stream::look_at_range(stream, state, &opened, asked).await?;
         plan.estimated_rows = Some(rows);
         plan.reading = "the range".to_owned();

@@ -49,7 +49,12 @@ impl Shaped {
 pub(super) fn shaped(stream: &Stream, described: &Description) -> Result<Shaped> {
     let mut description = described.clone();
     let masks = stream.masks();
-    masks.describe(&mut description.columns, &description.primary_key)?;
+    let may_lack = stream.may_lack();
+    masks.describe(
+        &mut description.columns,
+        &description.primary_key,
+        &may_lack,
+    )?;
     stream.renames.check(&described.columns, fixed(stream))?;
     let renames = stream.renames.of(&described.columns, &described.misfits);
     let name = |name: &str| renames.name(name).to_owned();

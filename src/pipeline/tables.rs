@@ -46,7 +46,10 @@ pub async fn look_up_tables(document: Document, from: TablesFrom<'_>) -> Result<
                 Vec::new()
             });
             let names = document.sources_with_patterns();
-            let asked = names.iter().map(|name| contained(ask(&document, name)));
+            let asked = names.iter().map(|name| {
+                let with_columns = document.asks_for_columns(name, &known);
+                contained(ask(&document, name, with_columns))
+            });
             let asked = join_all(asked).await;
             let names = names.into_iter().map(str::to_owned);
             let found: BTreeMap<String, Result<Vec<SourceTable>>> = names.zip(asked).collect();
@@ -59,9 +62,9 @@ pub async fn look_up_tables(document: Document, from: TablesFrom<'_>) -> Result<
     }
 }
 
-async fn ask(document: &Document, source: &str) -> Result<Vec<SourceTable>> {
+async fn ask(document: &Document, source: &str, with_columns: bool) -> Result<Vec<SourceTable>> {
     match document.source(source)? {
-        Source::Postgres(source) => Postgres::new(&source)?.tables().await,
+        Source::Postgres(source) => Postgres::new(&source)?.tables(with_columns).await,
         Source::HubSpot(_) => Ok(Vec::new()),
     }
 }

@@ -58,6 +58,49 @@ pub struct Description {
     pub misfits: BTreeMap<String, String>,
 }
 
+/// What was seen of a stream that is not read.
+#[derive(Debug)]
+pub struct Looked {
+    /// The source's description of the stream.
+    pub description: Description,
+    /// Recommendations for the stream's owner: what the source found, and what fixes it.
+    pub recommendations: Vec<(String, String)>,
+}
+
+/// Looks at streams of one source, some at once, without a connection for each.
+#[derive(Debug, Default)]
+pub struct Looks(postgres::sessions::Sessions);
+
+impl Looks {
+    /// Opens a stream, and closes it. It is described with the types of an existing table, if one is given, as
+    /// [`keep_types`](OpenStream::keep_types) has it.
+    ///
+    /// # Errors
+    /// As [`OpenStream::open`].
+    pub async fn look(
+        &self,
+        from: &config::StreamSource,
+        known: Option<&TableSchema>,
+    ) -> Result<Looked> {
+        let (source, settings): (_, postgres::settings::ReadSettings<'_>) = match from {
+            config::StreamSource::Rows(rows) => (&rows.source, rows.into()),
+            config::StreamSource::Changes(changes) => (&changes.source, changes.into()),
+            config::StreamSource::HubSpot(_) => {
+                let mut opened = OpenStream::open(from).await?;
+                if let Some(known) = known {
+                    opened.keep_types(known);
+                }
+                return Ok(Looked {
+                    description: opened.description().clone(),
+                    recommendations: opened.recommendations(),
+                });
+            }
+        };
+        let source = postgres::Postgres::new(source.as_ref().map_err(Error::clone)?)?;
+        self.0.look(&source, &settings).await
+    }
+}
+
 /// Where an extract begins, and what is known of the stream by then.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Beginning<'a> {

@@ -43,13 +43,15 @@ pub(crate) struct Codec {
     schema: SchemaRef,
     columns: Vec<Column>,
     key: Vec<usize>,
-    next_run: Option<(usize, Scalar<ArrayRef>)>,
+    next_run: Option<(NextRun, usize, Scalar<ArrayRef>)>,
     keeps_sign_of_zero: bool,
     hasher: RowHasher,
     /// The buckets whose rows count: those below.
     sampled: usize,
     /// The column that is true in rows that do not count.
     left_out: Option<usize>,
+    /// The column by which rows count that have at least that value.
+    since: Option<(usize, Scalar<ArrayRef>)>,
     /// Whether rows are the same if their keys are.
     by_key_alone: bool,
 }
@@ -72,12 +74,8 @@ impl Codec {
         let key = key.iter().map(place).collect::<Result<Vec<_>>>()?;
         let next_run = match next_run {
             Some(next_run) => {
-                let place = place(&next_run.column)?;
-                let column = columns.get(place);
-                let column = column.ok_or_else(|| Error::internal("no cursor"))?;
-                let kind = column.column_type.arrow(None);
-                let from = array_form::cursor_scalar(&next_run.from, &kind).map_err(unfit)?;
-                Some((place, from))
+                let (place, from) = from(&columns, &next_run.column, &next_run.from)?;
+                Some((next_run.clone(), place, from))
             }
             None => None,
         };
@@ -94,6 +92,7 @@ impl Codec {
             hasher: RowHasher::new("verify"),
             sampled: super::buckets::BUCKETS,
             left_out: None,
+            since: None,
             by_key_alone: false,
         })
     }
@@ -118,6 +117,26 @@ impl Codec {
             column.is_some_and(|column| column.column_type == ColumnType::Boolean)
         });
         self
+    }
+
+    /// The same, but that only rows count whose column has at least that value.
+    ///
+    /// # Errors
+    /// The column is none of the columns.
+    pub(crate) fn since(mut self, column: &str, value: &CursorValue) -> Result<Self> {
+        self.since = Some(from(&self.columns, column, value)?);
+        Ok(self)
+    }
+
+    /// Where the stream's next run begins to read.
+    pub(crate) fn next_run(&self) -> Option<&NextRun> {
+        self.next_run.as_ref().map(|(next_run, ..)| next_run)
+    }
+
+    /// The name of the column that is true in rows that do not count.
+    pub(crate) fn left_out(&self) -> Option<&str> {
+        let column = self.left_out.and_then(|place| self.columns.get(place));
+        column.map(|column| column.name.as_str())
     }
 
     /// The columns, with the types that the table has.
@@ -180,17 +199,24 @@ impl Codec {
             key => self.hashes_of(batch, key)?,
         };
         let (cursors, again) = match &self.next_run {
-            Some((place, from)) => {
+            Some((_, place, from)) => {
                 let cursors = self.hashes_of(batch, &[*place])?;
                 (Some(cursors), Some(at_least(batch.column(*place), from)?))
             }
             None => (None, None),
         };
         let left_out = self.left_out.map(|place| batch.column(place).as_boolean());
+        let since = match &self.since {
+            Some((place, from)) => Some(at_least(batch.column(*place), from)?),
+            None => None,
+        };
         let entries = keys.into_iter().zip(rows).enumerate();
         let entry = |(place, (key, row))| {
-            let is_left_out =
-                left_out.is_some_and(|left| left.is_valid(place) && left.value(place));
+            let is_left_out = left_out
+                .is_some_and(|left| left.is_valid(place) && left.value(place))
+                || since
+                    .as_ref()
+                    .is_some_and(|since| since.is_null(place) || !since.value(place));
             let entry = Entry {
                 key,
                 row,
@@ -212,6 +238,19 @@ impl Codec {
         let part = batch.project(places).map_err(unfit)?;
         self.hasher.hashes(&part).map_err(unfit)
     }
+}
+
+/// The place of a column, and a value that it is compared with.
+fn from(columns: &[Column], name: &str, value: &CursorValue) -> Result<(usize, Scalar<ArrayRef>)> {
+    let mut known = columns.iter().enumerate();
+    let found = known.find(|(_, column)| column.name == name);
+    let (place, column) =
+        found.ok_or_else(|| Error::internal(format!("the cursor `{name}` is not compared")))?;
+    let kind = column.column_type.arrow(None);
+    Ok((
+        place,
+        array_form::cursor_scalar(value, &kind).map_err(unfit)?,
+    ))
 }
 
 /// The lowest half of a hash.

@@ -18,6 +18,10 @@ pub struct VerifyReport {
     pub destination: String,
     /// What the tables were compared with.
     pub against: Against,
+    /// What of the rows was compared.
+    pub compared: Compared,
+    /// The cursor value from which on rows were compared, as it was asked for. `None` for all rows.
+    pub since: Option<String>,
     /// The result of each stream, in the order of the configuration.
     pub streams: Vec<StreamVerification>,
     /// The wall time, in seconds.
@@ -33,6 +37,19 @@ pub enum Against {
     Source,
     /// The loads of the landing area that the table was made of.
     Landing,
+}
+
+/// What of rows is compared.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Compared {
+    /// All values.
+    #[default]
+    Rows,
+    /// The keys. Of tables without a key, how many rows there are.
+    Keys,
+    /// How many rows there are, the NULLs of each column, and the lowest and highest value of one: counted in the databases.
+    Counts,
 }
 
 /// The result of a stream.
@@ -78,6 +95,8 @@ pub struct StreamVerification {
     pub columns_left_out: Vec<String>,
     /// Whether all buckets that differ were looked at: else there are at least as many differences as are told.
     pub is_complete: bool,
+    /// What was counted, where rows were only counted.
+    pub counted: Option<Counted>,
     /// The load that mended what differs.
     pub repair: Option<LoadId>,
     /// Some of the rows that differ, with their values, where that was asked for.
@@ -88,6 +107,42 @@ pub struct StreamVerification {
     pub seconds: f64,
     /// The error, with its causes and the remedy.
     pub error: Option<String>,
+}
+
+/// What was counted on both sides, in the rows that the stream's next run does not read again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Counted {
+    /// The NULLs of each column.
+    pub nulls: Vec<CountedNulls>,
+    /// The lowest and the highest value of the cursor, or of the key's first column. `None` where its type has no order that all
+    /// databases share, or the sides have not as many rows.
+    pub bounds: Option<CountedBounds>,
+}
+
+/// The NULLs of a column.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CountedNulls {
+    /// The column.
+    pub column: String,
+    /// In the source.
+    pub source: u64,
+    /// In the table.
+    pub destination: u64,
+    /// Whether they are as many, but for what rows may have that only one side has.
+    pub is_equal: bool,
+}
+
+/// The lowest and the highest value of a column.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CountedBounds {
+    /// The column.
+    pub column: String,
+    /// Whether both sides have the same.
+    pub is_equal: bool,
+    /// Those of the source, where values were asked for. Empty otherwise.
+    pub source: Vec<Option<String>>,
+    /// Those of the table, likewise.
+    pub destination: Vec<Option<String>>,
 }
 
 /// A row that differs, with its values as text.
@@ -122,8 +177,12 @@ pub struct Verification {
     pub verified_at: DateTime<Utc>,
     /// What was compared with what.
     pub against: Against,
+    /// What of the rows was compared.
+    pub compared: Compared,
     /// The part of the rows that was compared, from 0 to 1.
     pub sample: f64,
+    /// The cursor value from which on rows were compared.
+    pub since: Option<String>,
     /// The result.
     pub result: StreamVerification,
 }
@@ -160,6 +219,7 @@ impl StreamVerification {
             columns: BTreeMap::new(),
             columns_left_out: Vec::new(),
             is_complete: true,
+            counted: None,
             repair: None,
             rows: Vec::new(),
             notes: Vec::new(),
@@ -175,6 +235,24 @@ impl std::fmt::Display for Against {
             Self::Source => "source",
             Self::Landing => "landing",
         })
+    }
+}
+
+impl std::fmt::Display for Compared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Rows => "rows",
+            Self::Keys => "keys",
+            Self::Counts => "counts",
+        })
+    }
+}
+
+impl Counted {
+    /// Whether both sides have the same NULLs and bounds.
+    pub fn is_equal(&self) -> bool {
+        let mut nulls = self.nulls.iter();
+        nulls.all(|nulls| nulls.is_equal) && self.bounds.iter().all(|bounds| bounds.is_equal)
     }
 }
 

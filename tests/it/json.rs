@@ -152,13 +152,14 @@ fn every_key_of_every_result_is_documented_and_there() {
     project.configure(&format!("{config}{both}"));
 
     let equal = object(&project, &["verify"]);
+    let counted = object(&project, &["verify", "--counts", "--show"]);
     project
         .duckdb()
         .execute_batch("UPDATE replica.u SET w = 9; INSERT INTO replica.u (id) VALUES (9)")
         .unwrap();
     project.source.batch("ALTER TABLE u ADD x int").unwrap();
     let shown = object(&project, &["verify", "u", "--show"]);
-    assert_documented("verify", &[equal, shown]);
+    assert_documented("verify", &[equal, counted, shown]);
     for _ in 0..2 {
         project.acequia(&["run", "u", "--full-refresh"]);
     }

@@ -21,6 +21,7 @@ mod commands;
 mod cursors;
 mod discover;
 mod docs;
+mod entry_columns;
 mod evolution;
 mod frozen;
 mod full;

@@ -1,5 +1,6 @@
 //! Resolves streams of PostgreSQL: checks that their keys agree, and makes the stream.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use chrono::TimeDelta;
@@ -196,6 +197,12 @@ impl Resolver<'_> {
             types: self.types(masks.text_columns()),
             primary_key,
             masks,
+            may_lack: self
+                .document
+                .expansion
+                .members
+                .get(self.name)
+                .map_or_else(BTreeSet::new, |member| member.absent.clone()),
         }
     }
 
@@ -366,13 +373,6 @@ impl Resolver<'_> {
                 "delete_missing",
                 "rows are found by their key only where they are merged by it",
                 "leave it out, or use disposition = \"merge\"",
-            ));
-        }
-        if !config.rename.is_empty() {
-            return Err(self.problem(
-                "delete_missing",
-                "rows are found by the names that the source has for their key, and `rename` gives others",
-                "leave one of the two out; a `query` can rename columns as well",
             ));
         }
         Ok(Some(DeleteMissing {

@@ -160,9 +160,17 @@ pub(super) fn note_verification(
     verification: &Verification,
 ) -> Result<()> {
     let columns = verifications::columns(writer.dialect());
-    writer.prepare_own(VERIFICATIONS, id, columns)?;
+    writer.prepare_own(VERIFICATIONS, id, columns.clone())?;
     let table = writer.table(VERIFICATIONS);
     writer.in_one_commit(|writer| {
+        let known = writer.texts(&format!("SELECT column_name FROM (DESCRIBE {table})"))?;
+        // Earlier versions had fewer.
+        for (name, kind) in columns
+            .iter()
+            .filter(|(name, _)| !known.iter().any(|known| known == name))
+        {
+            writer.add_column(&table, name, kind)?;
+        }
         let insert = verifications::insert(writer.dialect(), &table, verification)?;
         writer.execute(&insert)?;
         Ok(())

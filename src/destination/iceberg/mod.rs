@@ -23,7 +23,7 @@ use crate::config;
 use crate::destination::duckdb::transaction::with_enough;
 use crate::destination::sql::ledger::{stands_elsewhere, state_after};
 use crate::destination::sql::loads::LoadRow;
-use crate::destination::sql::read::read_rows;
+use crate::destination::sql::read::{count_rows, read_rows};
 use crate::destination::sql::table::reserved;
 use crate::destination::sql::{SqlEngine as _, live_ids, load as plan};
 use crate::destination::{
@@ -37,6 +37,7 @@ use crate::mode::Disposition;
 use crate::names::{DestinationId, LoadId, RunId, StreamName};
 use crate::position::Position;
 use crate::runs::RunRecord;
+use crate::verify::counts::Counting;
 use crate::verify::report::Verification;
 
 mod answer;
@@ -625,6 +626,13 @@ impl Destination for Lake {
         let read = read_rows(&mut self.writer, rows, each);
         self.writer.rollback();
         read
+    }
+
+    fn count_rows(&mut self, rows: &TableRows, counting: &Counting) -> Result<RecordBatch> {
+        self.writer.begin(Work::default())?;
+        let counted = count_rows(&mut self.writer, rows, counting);
+        self.writer.rollback();
+        counted
     }
 
     fn keeps_sign_of_zero(&self) -> bool {

@@ -15,6 +15,7 @@ use crate::models::{ModelWork, ModelsView};
 use crate::names::{DestinationId, LoadId, RunId, StreamName};
 use crate::position::Position;
 use crate::runs::RunRecord;
+use crate::verify::counts::Counting;
 use crate::verify::report::Verification;
 
 use super::models::{self, ModelEngine};
@@ -171,6 +172,11 @@ impl<S: Transactional> Destination for Database<S> {
     ) -> Result<()> {
         self.session
             .trial(|session| read::read_rows(session, rows, each))
+    }
+
+    fn count_rows(&mut self, rows: &TableRows, counting: &Counting) -> Result<RecordBatch> {
+        self.session
+            .trial(|session| read::count_rows(session, rows, counting))
     }
 
     fn note_verification(&mut self, verification: &Verification) -> Result<()> {

@@ -1,16 +1,19 @@
-//! The rows of a stream's table, read back.
+//! The rows of a stream's table, read back or counted.
 
 use arrow::array::RecordBatch;
 
 use crate::change::DELETED_AT;
 use crate::destination::{Living, TableRange, TableRows};
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::position::CursorValue;
+use crate::schema::Column;
+use crate::verify::counts::Counting;
 
 use super::dialect::OLD;
 use super::range::within;
 use super::system_columns::VALID_TO;
 use super::write::filter;
-use super::{SqlEngine, Table};
+use super::{Dialect, SqlEngine, Table};
 
 /// Hands over the rows of a table.
 ///
@@ -32,23 +35,88 @@ pub(crate) fn read_rows(
             format!("{value} AS {}", d.identifier(&column.name))
         })
         .collect();
+    let sql = select(&columns, &table, &conditions(d, &table, rows));
+    engine.read(&sql, &rows.columns, each)
+}
+
+/// Counts the rows of a table.
+///
+/// # Errors
+/// As [`read_rows`].
+pub(crate) fn count_rows(
+    engine: &mut dyn SqlEngine,
+    rows: &TableRows,
+    counting: &Counting,
+) -> Result<RecordBatch> {
+    let table = Table::look_up(engine, &rows.table)?;
+    table.check_columns(&rows.columns)?;
+    let d = engine.dialect();
+    let settled = match &counting.next_run {
+        Some(next_run) => {
+            let known = rows.columns.iter();
+            let mut known = known.filter(|column| column.name == next_run.column);
+            let column = known
+                .next()
+                .ok_or_else(|| Error::internal("the cursor is not counted"))?;
+            let below = compared(d, column, "<", &next_run.from);
+            format!(" FILTER (WHERE {below})")
+        }
+        None => String::new(),
+    };
+    let mut values = vec!["count(*)".to_owned(), format!("count(*){settled}")];
+    if let Some(column) = &counting.bounds {
+        let value = d.of(OLD, &column.name);
+        values.extend(["min", "max"].map(|bound| format!("{bound}({value}){settled}")));
+    }
+    let columns = counting.columns.iter();
+    values.extend(columns.map(|column| format!("count({}){settled}", d.of(OLD, &column.name))));
+    let answer = counting.answer(counting.bounds.as_ref().map(|column| &column.column_type));
+    let values: Vec<String> = values
+        .iter()
+        .zip(&answer)
+        .map(|(value, column)| format!("{value} AS {}", d.identifier(&column.name)))
+        .collect();
+    let mut conditions = conditions(d, &table, rows);
+    if let Some(column) = &counting.left_out {
+        conditions.push(format!("{} IS NOT TRUE", d.of(OLD, column)));
+    }
+    let sql = select(&values, &table, &conditions);
+    let mut counted = None;
+    engine.read(&sql, &answer, &mut |batch| {
+        counted = Some(batch);
+        Ok(())
+    })?;
+    counted.ok_or_else(|| Error::internal("the destination counted nothing"))
+}
+
+fn select(values: &[String], table: &Table, conditions: &[String]) -> String {
+    format!(
+        "SELECT {} FROM {} AS {OLD}{}",
+        values.join(", "),
+        table.sql,
+        filter(conditions)
+    )
+}
+
+/// The conditions that the rows meet.
+fn conditions(d: &dyn Dialect, table: &Table, rows: &TableRows) -> Vec<String> {
     // A table from before deletes were soft has no row that is marked.
     let has_marks = table.data_type(DELETED_AT).is_some();
-    let mut conditions = match rows.living {
-        Living::All => Vec::new(),
-        Living::NotDeleted if !has_marks => Vec::new(),
-        Living::NotDeleted => vec![format!("{} IS NULL", d.of(OLD, DELETED_AT))],
-        Living::Current => vec![format!("{} IS NULL", d.of(OLD, VALID_TO))],
+    let living = match rows.living {
+        Living::All => None,
+        Living::NotDeleted => has_marks.then_some(DELETED_AT),
+        Living::Current => Some(VALID_TO),
     };
-    if let Some(TableRange { column, range }) = &rows.within {
-        table.check_columns([column])?;
-        conditions.extend(within(d, range, &column.column_type));
-    }
-    let sql = format!(
-        "SELECT {} FROM {} AS {OLD}{}",
-        columns.join(", "),
-        table.sql,
-        filter(&conditions)
-    );
-    engine.read(&sql, &rows.columns, each)
+    let living = living.map(|column| format!("{} IS NULL", d.of(OLD, column)));
+    let of_range = rows.within.iter();
+    let of_range =
+        of_range.flat_map(|TableRange { column, range }| within(d, range, &column.column_type));
+    living.into_iter().chain(of_range).collect()
+}
+
+/// A column compared with a value, in the order of cursors.
+fn compared(d: &dyn Dialect, column: &Column, operator: &str, value: &CursorValue) -> String {
+    let ordered = d.ordered(&d.of(OLD, &column.name), &column.column_type);
+    let value = d.value(&value.text(), &column.column_type);
+    format!("{ordered} {operator} {value}")
 }

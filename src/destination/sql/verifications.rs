@@ -10,7 +10,7 @@ use super::{Dialect, SqlEngine};
 /// The table of verifications.
 const TABLE: &str = "_acequia_verifications";
 
-/// Adds a row, and makes the table where it is missing.
+/// Adds a row, and makes the table, or columns that earlier versions did not have, where they are missing.
 pub(crate) fn note(engine: &mut dyn SqlEngine, verification: &Verification) -> Result<()> {
     let (d, table) = (engine.dialect(), engine.table(TABLE));
     let columns = columns(d);
@@ -19,11 +19,17 @@ pub(crate) fn note(engine: &mut dyn SqlEngine, verification: &Verification) -> R
         "CREATE TABLE IF NOT EXISTS {table} ({})",
         d.definitions(defined)
     ))?;
+    let known = engine.columns_of(TABLE)?;
+    for (name, kind) in columns {
+        if !known.iter().any(|(known, _)| known == name) {
+            engine.add_column(&table, name, &kind)?;
+        }
+    }
     engine.execute(&insert(d, &table, verification)?).map(drop)
 }
 
 /// The columns, each with its type.
-pub(crate) fn columns(d: &dyn Dialect) -> [(&'static str, String); 15] {
+pub(crate) fn columns(d: &dyn Dialect) -> [(&'static str, String); 17] {
     let [text, bigint, float, time] = [
         ColumnType::Text,
         ColumnType::Int64,
@@ -46,7 +52,9 @@ pub(crate) fn columns(d: &dyn Dialect) -> [(&'static str, String); 15] {
         ("changed", bigint),
         ("sample", float.clone()),
         ("seconds", float),
-        ("acequia_version", text),
+        ("acequia_version", text.clone()),
+        ("compared", text.clone()),
+        ("since", text),
     ]
 }
 
@@ -55,7 +63,9 @@ pub(crate) fn insert(d: &dyn Dialect, table: &str, verification: &Verification) 
     let Verification {
         verified_at,
         against,
+        compared,
         sample,
+        since,
         result,
     } = verification;
     let number = |value: f64| d.value(&value.to_string(), &ColumnType::Float64);
@@ -78,6 +88,10 @@ pub(crate) fn insert(d: &dyn Dialect, table: &str, verification: &Verification) 
         number(*sample),
         number(result.seconds),
         d.literal(env!("CARGO_PKG_VERSION")),
+        d.literal(&compared.to_string()),
+        since
+            .as_ref()
+            .map_or_else(|| "NULL".to_owned(), |since| d.literal(since)),
     ];
     let names = columns(d).map(|(name, _)| name);
     Ok(format!(

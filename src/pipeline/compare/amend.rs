@@ -18,9 +18,9 @@ use super::{Comparison, lock};
 use crate::array_form;
 use crate::change::{COMMIT_TS, LSN, OP, Op, SEQ, SnapshotMark, UNCHANGED};
 use crate::error::{Error, Result};
-use crate::mask::Masks;
 use crate::mode::Amends;
 use crate::pipeline::report::StreamReport;
+use crate::pipeline::shape_step::Shape;
 use crate::pipeline::stream::{Expected, StreamRun};
 use crate::position::Position;
 use crate::schema::{Column, Schema};
@@ -111,7 +111,7 @@ async fn produce(
 /// Makes batches of a load of the rows that were found.
 struct AmendedRows {
     codec: Arc<Codec>,
-    masks: Arc<Masks>,
+    shape: Arc<Shape>,
     /// The columns of the load, and those of its parts.
     columns: Vec<Column>,
     parts: SchemaRef,
@@ -165,7 +165,7 @@ impl AmendedRows {
         };
         Self {
             codec: Arc::clone(&comparison.codec),
-            masks: Arc::clone(&comparison.masks),
+            shape: Arc::clone(&comparison.shape),
             columns,
             parts: Arc::new(ArrowSchema::new(fields)),
             mark: amendment.mark,
@@ -186,7 +186,7 @@ impl AmendedRows {
 
     /// Takes those rows of the source that were found.
     fn take_source(&self, batch: &RecordBatch) -> Result<()> {
-        let batch = &self.masks.apply(batch.clone())?;
+        let batch = &self.shape.of(batch.clone())?;
         let entries = self.codec.entries(&self.codec.canonical(batch)?)?;
         let mut left = lock(&self.wanted.left);
         let mut extra = lock(&self.extra);

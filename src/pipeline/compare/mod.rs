@@ -9,12 +9,13 @@ use arrow::compute::filter_record_batch;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{Error, Result};
-use crate::mask::Masks;
+use crate::pipeline::shape_step::Shape;
 use crate::row_set::{RowHasher, RowSet};
 use crate::schema::Schema;
 use crate::verify::buckets::{Buckets, Chosen};
 use crate::verify::codec::{Codec, Entry};
 use crate::verify::compare::{Found, compare};
+use crate::verify::counts::{self, Counting};
 use crate::verify::details::{self, Rows};
 use crate::verify::report::{Difference, Outcome, StreamVerification};
 
@@ -33,9 +34,9 @@ pub(super) struct Comparison<'a> {
     pub(super) source: Side<'a>,
     pub(super) table: Side<'a>,
     pub(super) codec: Arc<Codec>,
-    /// What takes the place of values of the source.
-    pub(super) masks: Arc<Masks>,
-    /// The columns of the source, as an extract has them.
+    /// What is done to rows of the source: they are compared masked, by the names that the table has.
+    pub(super) shape: Arc<Shape>,
+    /// The columns of the source, as an extract lands them.
     pub(super) schema: Schema,
     /// The rows at the end of what was read so far, as the stream's position has them: if the source has the same there, the next
     /// run reads none of them again.
@@ -65,12 +66,7 @@ impl Comparison<'_> {
         if self.counts_only {
             report.missing = source.rows().saturating_sub(table.rows());
             report.extra = table.rows().saturating_sub(source.rows());
-            let is_equal = report.missing + report.extra == 0;
-            report.result = if is_equal {
-                Outcome::Equal
-            } else {
-                Outcome::Different
-            };
+            report.result = outcome(report.missing + report.extra == 0);
             return Ok(Found::default());
         }
         let (found, is_all) = self.differences(&source, &table, |found| found).await?;
@@ -79,13 +75,37 @@ impl Comparison<'_> {
         report.extra = found.extra.len() as u64;
         report.differ = found.differ.len() as u64;
         report.changed = found.changed;
-        report.result = if found.is_nothing() {
-            Outcome::Equal
-        } else {
-            Outcome::Different
-        };
+        report.result = outcome(found.is_nothing());
         self.detail(&found, show, report).await?;
         Ok(found)
+    }
+
+    /// Compares what each side counts of its rows, and writes it into the report.
+    pub(super) async fn count(
+        &self,
+        counting: &Counting,
+        show: bool,
+        report: &mut StreamVerification,
+    ) -> Result<()> {
+        let (source, table) = tokio::try_join!(
+            self.source.count(counting, &self.codec, &self.stop),
+            self.table.count(counting, &self.codec, &self.stop)
+        )?;
+        let (numbers, counted) = counts::compare(counting, &source, &table, show)?;
+        report.rows_source = source.rows();
+        report.rows_destination = table.rows();
+        report.missing = numbers.missing;
+        report.extra = numbers.extra;
+        report.changed = numbers.changed;
+        report.result = outcome(numbers.missing + numbers.extra == 0 && counted.is_equal());
+        report.counted = Some(counted);
+        if table.settles_nothing() {
+            report.notes.push(
+                "the next run reads every row again, so only the numbers of rows were compared"
+                    .to_owned(),
+            );
+        }
+        Ok(())
     }
 
     /// Compares the sides by their keys: what the table has that the source does not, and whether that is all of it.
@@ -120,10 +140,10 @@ impl Comparison<'_> {
 
     /// The sums of both sides, which are read at the same time.
     pub(super) async fn sums(&self) -> Result<(Buckets, Buckets)> {
-        let summing = |masks: Arc<Masks>| {
+        let summing = |shape: Arc<Shape>| {
             let codec = Arc::clone(&self.codec);
             gather(move |batch, sums: &Gathered<Buckets>| {
-                let batch = masks.apply(batch.clone())?;
+                let batch = shape.of(batch.clone())?;
                 let entries = codec.entries(&codec.canonical(&batch)?)?;
                 let mut sums = lock(sums);
                 for entry in entries.iter().flatten() {
@@ -132,18 +152,18 @@ impl Comparison<'_> {
                 Ok(())
             })
         };
-        self.read_both(summing(Arc::clone(&self.masks)), summing(Arc::default()))
+        self.read_both(summing(Arc::clone(&self.shape)), summing(Arc::default()))
             .await
     }
 
     /// Compares the rows of some buckets.
     pub(super) async fn look_into(&self, chosen: Chosen) -> Result<Found> {
         let chosen = Arc::new(chosen);
-        let holding = |boundary: Option<RowHasher>, masks: Arc<Masks>| {
+        let holding = |boundary: Option<RowHasher>, shape: Arc<Shape>| {
             let (codec, chosen) = (Arc::clone(&self.codec), Arc::clone(&chosen));
             gather(move |batch, held: &Gathered<Held>| {
-                let masked = masks.apply(batch.clone())?;
-                let entries = codec.entries(&codec.canonical(&masked)?)?;
+                let shaped = shape.of(batch.clone())?;
+                let entries = codec.entries(&codec.canonical(&shaped)?)?;
                 let again = match &boundary {
                     Some(hasher) => again(hasher, batch, &entries)?,
                     None => RowSet::default(),
@@ -159,7 +179,7 @@ impl Comparison<'_> {
         let hasher = self.boundary.as_ref().map(|(hasher, _)| hasher.clone());
         let (mut source, table) = self
             .read_both(
-                holding(hasher, Arc::clone(&self.masks)),
+                holding(hasher, Arc::clone(&self.shape)),
                 holding(None, Arc::default()),
             )
             .await?;
@@ -204,16 +224,16 @@ impl Comparison<'_> {
             return Ok(());
         }
         let wanted = Arc::new(wanted);
-        let keeping = |masks: Arc<Masks>| {
+        let keeping = |shape: Arc<Shape>| {
             let (codec, wanted) = (Arc::clone(&self.codec), Arc::clone(&wanted));
             gather(move |batch, rows: &Gathered<Rows>| {
-                let batch = codec.canonical(&masks.apply(batch.clone())?)?;
+                let batch = codec.canonical(&shape.of(batch.clone())?)?;
                 let entries = codec.entries(&batch)?;
                 lock(rows).keep(&batch, &entries, &wanted)
             })
         };
         let (source, table) = self
-            .read_both(keeping(Arc::clone(&self.masks)), keeping(Arc::default()))
+            .read_both(keeping(Arc::clone(&self.shape)), keeping(Arc::default()))
             .await?;
         report.columns = details::columns(&self.codec, &differ, &source, &table)?;
         report.rows = details::shown(&self.codec, &to_show, &source, &table)?;
@@ -232,6 +252,14 @@ impl Comparison<'_> {
         )?;
         let (source, table) = (&mut *lock(&source), &mut *lock(&table));
         Ok((std::mem::take(source), std::mem::take(table)))
+    }
+}
+
+fn outcome(is_equal: bool) -> Outcome {
+    if is_equal {
+        Outcome::Equal
+    } else {
+        Outcome::Different
     }
 }
 

@@ -1,24 +1,26 @@
 //! The two sides of a comparison, read batch by batch.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use arrow::array::RecordBatch;
 use futures::future::BoxFuture;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::lock;
 use crate::config::{self, Stream, StreamSource};
 use crate::destination::{self, Living, TableRows};
 use crate::error::{Error, Result};
 use crate::evolution::{TableSchema, assign_field_ids, with_misfits};
-use crate::mask::Masks;
 use crate::mode::{Deletes, Disposition};
 use crate::pipeline::loader::Loader;
-use crate::pipeline::shape_step::Shape;
+use crate::pipeline::shape_step::{Shape, Shaped, shaped};
 use crate::schema::Schema;
 use crate::source::postgres::range::{Part, StreamRange};
 use crate::source::postgres::stream::PostgresStream;
-use crate::source::{Beginning, Description, Extract, ExtractEnd, OpenStream};
+use crate::source::{Beginning, Extract, ExtractEnd, OpenStream};
+use crate::verify::codec::Codec;
+use crate::verify::counts::{Counting, Tally};
 
 /// What is done with each batch, from any thread.
 pub(in crate::pipeline) type Each = Arc<dyn Fn(&RecordBatch) -> Result<()> + Send + Sync>;
@@ -48,6 +50,17 @@ pub(in crate::pipeline) fn living(stream: &Stream) -> Living {
     }
 }
 
+/// A stream as an extract would have it: its description, by the names of its table, and what is done to its rows.
+pub(in crate::pipeline) async fn describe(
+    opener: &Opener<'_>,
+    stream: &Stream,
+    known: &TableSchema,
+) -> Result<Shaped> {
+    let mut opened = opener().await?;
+    opened.keep_types(&known.as_source());
+    shaped(stream, opened.description())
+}
+
 /// One side.
 pub(in crate::pipeline) enum Side<'a> {
     /// The rows of the source.
@@ -67,40 +80,45 @@ pub(in crate::pipeline) struct SourceRows<'a> {
     pub(in crate::pipeline) known: TableSchema,
     /// The fingerprint of the stream's configuration.
     pub(in crate::pipeline) configuration: String,
-    /// What takes the place of values: a column that never holds NULL may be masked by it.
-    pub(in crate::pipeline) masks: Arc<Masks>,
+    /// What is done to the rows before they are compared: a column that never holds NULL may be masked by it.
+    pub(in crate::pipeline) shape: Arc<Shape>,
 }
 
 impl SourceRows<'_> {
-    /// Opens the stream. Its columns are those of an extract.
+    /// Opens the stream. Its columns are those of an extract, by the source's own names.
     async fn open(&self) -> Result<(OpenStream, Schema)> {
+        let known = &self.known.as_source();
         let mut opened = (self.opener)().await?;
-        opened.keep_types(&self.known);
+        opened.keep_types(known);
         let description = opened.description();
         let mut columns = description.columns.clone();
         for column in &mut columns {
-            column.nullable |= self.masks.hides(&column.name);
+            column.nullable |= self.shape.masks.hides(&column.name);
         }
-        let schema = assign_field_ids(Some(&self.known), columns);
-        let schema = with_misfits(Some(&self.known), &schema, &description.misfits);
+        let schema = assign_field_ids(Some(known), columns);
+        let schema = with_misfits(Some(known), &schema, &description.misfits);
         Ok((opened, schema))
     }
 
-    /// The stream's description, and its columns.
-    pub(in crate::pipeline) async fn describe(&self) -> Result<(Description, Schema)> {
-        let (opened, schema) = self.open().await?;
-        Ok((opened.description().clone(), schema))
-    }
-
-    /// Hands all rows over, from several lanes at once.
+    /// Hands all rows over, from several lanes at once, as the source has them.
     async fn read(&self, each: &Each, stop: &CancellationToken) -> Result<()> {
         let (opened, schema) = self.open().await?;
+        self.read_opened(opened, &schema, each, stop).await
+    }
+
+    async fn read_opened(
+        &self,
+        opened: OpenStream,
+        schema: &Schema,
+        each: &Each,
+        stop: &CancellationToken,
+    ) -> Result<()> {
         let beginning = Beginning {
             configuration: &self.configuration,
             ..Beginning::default()
         };
         let stop = stop.child_token();
-        let extract = opened.read(&schema, beginning, &stop).await?;
+        let extract = opened.read(schema, beginning, &stop).await?;
         hand_over(extract, each, &stop).await
     }
 }
@@ -165,7 +183,74 @@ pub(in crate::pipeline) async fn hand_over(
     }
 }
 
+impl SourceRows<'_> {
+    /// Has the source count its rows, or counts them as they are read.
+    async fn count(
+        &self,
+        counting: &Counting,
+        codec: &Arc<Codec>,
+        stop: &CancellationToken,
+    ) -> Result<Tally> {
+        let (opened, schema) = self.open().await?;
+        let of_source = counting.as_source(&self.shape.renames.to_table(schema.clone()));
+        let opened = match opened {
+            OpenStream::Postgres(opened) => {
+                let answer = opened.count(&of_source, stop).await?;
+                let mut tally = Tally::of_answer(counting, &answer)?;
+                for (place, column) in of_source.columns.iter().enumerate() {
+                    if self.shape.masks.empties(&column.name) {
+                        tally.empty(place);
+                    }
+                }
+                return Ok(tally);
+            }
+            OpenStream::HubSpot(_) => opened,
+        };
+        let tally = Arc::new(Mutex::new(Tally::none(counting)));
+        let (all, counting, codec) = (Arc::clone(&tally), counting.clone(), Arc::clone(codec));
+        let shape = Arc::clone(&self.shape);
+        let each: Each = Arc::new(move |batch| {
+            let batch = codec.canonical(&shape.of(batch.clone())?)?;
+            let entries = codec.entries(&batch)?;
+            lock(&all).add(&counting, &batch, &entries)
+        });
+        self.read_opened(opened, &schema, &each, stop).await?;
+        let tally = lock(&tally).clone();
+        Ok(tally)
+    }
+}
+
 impl Side<'_> {
+    /// Counts the rows.
+    pub(super) async fn count(
+        &self,
+        counting: &Counting,
+        codec: &Arc<Codec>,
+        stop: &CancellationToken,
+    ) -> Result<Tally> {
+        let answer = match self {
+            Self::Source(source) => return source.count(counting, codec, stop).await,
+            Self::Range(_) => return Err(Error::internal("the rows of a range are not counted")),
+            Self::Table(loader, rows) => {
+                let (rows, counting) = (rows.clone(), counting.clone());
+                let counted =
+                    loader.call_until(stop, move |table| table.count_rows(&rows, &counting));
+                counted.await?
+            }
+            Self::Built(built, dataset, rows) => {
+                let (built, dataset) = (built.clone(), dataset.clone());
+                let (rows, counting) = (rows.clone(), counting.clone());
+                let counted = tokio::task::spawn_blocking(move || {
+                    destination::open(&built, &dataset)?.count_rows(&rows, &counting)
+                });
+                counted.await.map_err(|error| {
+                    Error::internal("a counting thread ended unexpectedly").cause(error)
+                })??
+            }
+        };
+        Tally::of_answer(counting, &answer)
+    }
+
     /// Hands all rows over.
     pub(in crate::pipeline) async fn read(
         &self,

@@ -172,7 +172,7 @@ impl StreamRun {
             ),
             codec: Arc::new(codec),
             // What is read is masked already.
-            masks: Arc::default(),
+            shape: Arc::default(),
             schema: Schema::default(),
             boundary: None,
             counts_only: false,
@@ -226,7 +226,7 @@ pub(in crate::pipeline) async fn look_at_range(
     let OpenStream::Postgres(open) = opened else {
         return Err(without_ranges());
     };
-    Ok((open.count(&found.range).await?, told(&found.range)))
+    Ok((open.count_range(&found.range).await?, told(&found.range)))
 }
 
 fn told(range: &StreamRange) -> RangeReport {

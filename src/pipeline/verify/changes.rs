@@ -41,10 +41,11 @@ struct Verifying<'a> {
 }
 
 impl Job {
-    /// Verifies streams of changes of one source.
+    /// Verifies streams of changes of one source, of which the destination has these states.
     pub(super) async fn verify_changes(
         &self,
         streams: &[OfChanges<'_>],
+        states: &BTreeMap<StreamName, StreamState>,
     ) -> Vec<(usize, StreamVerification)> {
         let mut verifying: Vec<Verifying<'_>> = streams
             .iter()
@@ -56,7 +57,7 @@ impl Job {
                 ended: Ok(()),
             })
             .collect();
-        let work = Box::pin(self.compare_all(streams, &mut verifying));
+        let work = Box::pin(self.compare_all(streams, states, &mut verifying));
         let worked = given_up_after_a_stop(&self.options.interrupt, GRACE, work).await;
         let mut reports = Vec::with_capacity(verifying.len());
         for one in verifying {
@@ -73,9 +74,9 @@ impl Job {
     async fn compare_all(
         &self,
         streams: &[OfChanges<'_>],
+        states: &BTreeMap<StreamName, StreamState>,
         verifying: &mut [Verifying<'_>],
     ) -> Result<()> {
-        let states = self.states().await?;
         for one in verifying.iter_mut() {
             if !states.contains_key(&one.stream.name) {
                 one.ended = Err(never_loaded());
@@ -88,7 +89,7 @@ impl Job {
         if loaded.is_empty() {
             return Ok(());
         }
-        let ran = self.run_first(&loaded).await?;
+        let ran = self.run_first(&loaded, states).await?;
         let known = verifying.iter_mut().filter(|one| one.ended.is_ok());
         for (one, ran) in known.zip(ran) {
             if ran.status != Status::Ok {
@@ -107,7 +108,8 @@ impl Job {
             return Ok(());
         }
         let of_changes: Vec<&OfChanges<'_>> = going.iter().map(|(of, _)| *of).collect();
-        let (run, mut tasks) = self.replication_of(&of_changes).await?;
+        let asked = self.loader.call(|destination| destination.states());
+        let (run, mut tasks) = self.replication_of(&of_changes, &asked.await?)?;
         for task in &mut tasks {
             let recovered = task.run.recover(&mut task.report).await;
             task.settle(recovered);
@@ -147,8 +149,12 @@ impl Job {
     }
 
     /// An ordinary run of streams that the destination has.
-    async fn run_first(&self, streams: &[&OfChanges<'_>]) -> Result<Vec<StreamReport>> {
-        let (mut run, tasks) = self.replication_of(streams).await?;
+    async fn run_first(
+        &self,
+        streams: &[&OfChanges<'_>],
+        states: &BTreeMap<StreamName, StreamState>,
+    ) -> Result<Vec<StreamReport>> {
+        let (mut run, tasks) = self.replication_of(streams, states)?;
         run.streams = tasks
             .into_iter()
             .map(|task| (task.stream, task.run))
@@ -156,16 +162,12 @@ impl Job {
         Ok(Box::pin(run.run()).await)
     }
 
-    async fn states(&self) -> Result<BTreeMap<StreamName, StreamState>> {
-        self.loader.call(|destination| destination.states()).await
-    }
-
     /// What reads the log for the streams.
-    async fn replication_of(
+    fn replication_of(
         &self,
         streams: &[&OfChanges<'_>],
+        states: &BTreeMap<StreamName, StreamState>,
     ) -> Result<(ReplicationRun, Vec<StreamTask>)> {
-        let states = self.states().await?;
         let Some((_, changes, _)) = streams.first() else {
             return Err(Error::internal("no stream of changes"));
         };
@@ -238,8 +240,7 @@ impl Job {
             let mark = Some(at.snapshot.mark);
             return self.mend(&comparison, run, mark, report).await;
         }
-        comparison.run(self.options.show, report).await?;
-        Ok(())
+        self.compare(stream, &comparison, report).await.map(drop)
     }
 }
 

@@ -18,7 +18,7 @@ use crate::pipeline::compare::side::{Side, living};
 use crate::pipeline::replay::{ReplayOptions, replay};
 use crate::schema::{Column, Schema};
 use crate::verify::codec::Codec;
-use crate::verify::report::StreamVerification;
+use crate::verify::report::{Compared, StreamVerification};
 
 impl Job {
     /// Compares a stream's table with what its loads make in a new DuckDB file.
@@ -51,7 +51,7 @@ impl Job {
                 Living::NotDeleted => Living::NotDeleted,
                 Living::All | Living::Current => Living::All,
             },
-            within: None,
+            within: self.since(stream, &state.schema)?,
         };
         let has_key = key
             .iter()
@@ -64,21 +64,21 @@ impl Job {
         };
         let mut codec =
             Codec::new(columns, &key, None, self.keeps_sign_of_zero)?.of_sample(self.sampled());
-        if self.options.counts {
+        let keys_only = self.options.compared == Compared::Keys;
+        if keys_only {
             codec = codec.by_key_alone();
         }
         let comparison = Comparison {
             source: Side::Built(built, self.pipeline.dataset.clone(), rows.clone()),
             table: Side::Table(self.loader.clone(), rows),
             codec: Arc::new(codec),
-            masks: Arc::default(),
+            shape: Arc::default(),
             schema: Schema::default(),
             boundary: None,
-            counts_only: self.options.counts && key.is_empty(),
+            counts_only: keys_only && key.is_empty(),
             stop: self.options.interrupt.child_token(),
         };
-        comparison.run(self.options.show, report).await?;
-        Ok(())
+        self.compare(stream, &comparison, report).await.map(drop)
     }
 
     /// Builds the stream's table of loads, in a DuckDB file of its own.

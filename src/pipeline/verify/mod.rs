@@ -13,6 +13,7 @@ use chrono::Utc;
 use tokio_util::sync::CancellationToken;
 
 use super::ahead::Running;
+use super::compare::Comparison;
 use super::loader::Loader;
 use super::stream::StreamRun;
 use super::wait::{GRACE, given_up_after_a_stop};
@@ -21,26 +22,34 @@ use crate::config::{Pipeline, PostgresChanges, Stream, StreamSource};
 use crate::destination::StreamState;
 use crate::error::{Error, Result};
 use crate::landing::Landing;
+use crate::mode::Disposition;
 use crate::names::StreamName;
 use crate::position::Position;
 use crate::progress::Progress;
 use crate::verify::buckets::BUCKETS;
-use crate::verify::report::{Against, Outcome, StreamVerification, Verification, VerifyReport};
+use crate::verify::compare::Found;
+use crate::verify::counts::{Counting, is_ordered_alike};
+use crate::verify::report::{
+    Against, Compared, Outcome, StreamVerification, Verification, VerifyReport,
+};
 
 mod changes;
 mod landed;
 mod repair;
 mod rows;
+mod since;
 
 /// The options of a verification.
 #[derive(Debug, Clone, Default)]
 pub struct VerifyOptions {
-    /// Whether only the keys are compared or, without a key, the numbers of rows.
-    pub counts: bool,
+    /// What of the rows is compared.
+    pub compared: Compared,
     /// What the tables are compared with.
     pub against: Against,
     /// The part of the rows that is compared, from 0 to 1. `None` for all.
     pub sample: Option<f64>,
+    /// The cursor value from which on rows are compared, or how long ago it is. `None` for all rows.
+    pub since: Option<String>,
     /// How many rows that differ are told with their values.
     pub show: usize,
     /// Whether what differs is mended, by a load.
@@ -90,6 +99,8 @@ pub async fn verify(pipeline: Pipeline, options: VerifyOptions) -> Result<Verify
         pipeline: job.pipeline.name.clone(),
         destination: job.pipeline.destination.name.clone(),
         against: job.options.against,
+        compared: job.options.compared,
+        since: job.options.since.clone(),
         streams: reports.into_iter().map(|(_, report)| report).collect(),
         seconds: began.elapsed().as_secs_f64(),
     })
@@ -118,7 +129,7 @@ impl Job {
             }
         }
         for streams in by_source.into_values() {
-            reports.extend(Box::pin(self.verify_changes(&streams)).await);
+            reports.extend(Box::pin(self.verify_changes(&streams, states)).await);
         }
         reports
     }
@@ -172,7 +183,9 @@ impl Job {
         let verification = Verification {
             verified_at: Utc::now(),
             against: self.options.against,
+            compared: self.options.compared,
             sample: self.options.sample.unwrap_or(1.0),
+            since: self.options.since.clone(),
             result: report.clone(),
         };
         let noting = self
@@ -204,6 +217,22 @@ impl Job {
         }
     }
 
+    /// Compares what was asked for, and writes it into the report.
+    async fn compare(
+        &self,
+        stream: &Stream,
+        comparison: &Comparison<'_>,
+        report: &mut StreamVerification,
+    ) -> Result<Found> {
+        if self.options.compared == Compared::Counts {
+            let counting = counting(stream, comparison);
+            let show = self.options.show > 0;
+            comparison.count(&counting, show, report).await?;
+            return Ok(Found::default());
+        }
+        comparison.run(self.options.show, report).await
+    }
+
     /// How many buckets are compared.
     #[allow(
         clippy::cast_possible_truncation,
@@ -216,6 +245,37 @@ impl Job {
             Some(part) => ((part * BUCKETS as f64).ceil() as usize).clamp(1, BUCKETS),
             None => BUCKETS,
         }
+    }
+}
+
+/// What of a comparison's rows is counted.
+fn counting(stream: &Stream, comparison: &Comparison<'_>) -> Counting {
+    let codec = &comparison.codec;
+    let columns = codec.columns();
+    // Rows stay as they first came: but for the key their values are older ones.
+    let are_first = stream.disposition() == Disposition::InsertOnly;
+    let key = codec.key_names();
+    let cursor = stream.table_cursor().filter(|_| !are_first);
+    let bounds = cursor.or_else(|| key.first().map(String::as_str));
+    let bounds = columns
+        .iter()
+        .find(|column| Some(column.name.as_str()) == bounds)
+        .filter(|column| {
+            is_ordered_alike(&column.column_type)
+                && comparison
+                    .schema
+                    .column(&column.name)
+                    .is_none_or(|of_source| is_ordered_alike(&of_source.column_type))
+        });
+    Counting {
+        columns: columns
+            .iter()
+            .filter(|column| !are_first || key.contains(&column.name))
+            .cloned()
+            .collect(),
+        next_run: codec.next_run().cloned(),
+        bounds: bounds.cloned(),
+        left_out: codec.left_out().map(str::to_owned),
     }
 }
 

@@ -11,14 +11,17 @@ use crate::error::{Error, Result};
 use crate::evolution::TableSchema;
 use crate::mode::{Disposition, Mode};
 use crate::pipeline::compare::Comparison;
-use crate::pipeline::compare::side::{Opener, Side, SourceRows, living, opener};
-use crate::pipeline::stream::refuse_other_masks;
+use crate::pipeline::compare::side::{Opener, Side, SourceRows, describe, living, opener};
+use crate::pipeline::shape_step::Shaped;
+use crate::pipeline::stream::{refuse_other_masks, refuse_other_names};
 use crate::position::{CursorPosition, CursorValue, Lag, Position};
+use crate::renames::Renames;
 use crate::row_set::RowHasher;
 use crate::schema::{Column, Schema};
 use crate::source::Description;
+use crate::source::postgres::sql::at_least;
 use crate::verify::codec::{Codec, NextRun};
-use crate::verify::report::StreamVerification;
+use crate::verify::report::{Compared, StreamVerification};
 
 /// HubSpot's column that says whether a record is archived.
 const ARCHIVED: &str = "archived";
@@ -41,7 +44,7 @@ impl Job {
             return Box::pin(self.repair_rows(stream, state, report)).await;
         }
         let comparison = self.comparison(stream, state, &opener, report).await?;
-        let found = comparison.run(self.options.show, report).await?;
+        let found = self.compare(stream, &comparison, report).await?;
         if stream.mode() == Mode::Incremental && !found.extra.is_empty() {
             report.notes.push(
                 "rows that the table has and the source does not were deleted there: the cursor does not tell of it \
@@ -61,33 +64,48 @@ impl Job {
         report: &mut StreamVerification,
     ) -> Result<Comparison<'a>> {
         refuse_other_masks(stream, &state.schema)?;
-        refuse_renamed(stream)?;
-        let configuration = stream.fingerprint();
-        let mut source = SourceRows {
-            opener: open_as(stream.from.clone()),
-            known: state.schema.clone(),
-            configuration: configuration.clone(),
-            masks: Arc::new(stream.masks().clone()),
-        };
-        let (description, schema) = source.describe().await?;
+        let since = self.since(stream, &state.schema)?;
+        let mut opener = open_as(stream.from.clone());
+        let shaped = describe(&opener, stream, &state.schema).await?;
+        refuse_other_names(stream, &shaped.shape.renames, &state.schema)?;
+        let schema = shaped.schema(Some(&state.schema));
+        let Shaped { shape, description } = shaped;
+        let shape = Arc::new(shape);
         let (compared, left_out) = compared(&state.schema, &schema);
         report.columns_left_out = left_out;
         let mut columns: Vec<Column> = compared;
         let key = key(&description, &columns);
         let cursor = state.position.as_ref().and_then(Position::cursor);
         let cursor = cursor.filter(|_| stream.mode() == Mode::Incremental);
-        let next_run = next_run(stream, cursor, &columns)?;
-        let keys_only = self.options.counts || stream.disposition() == Disposition::InsertOnly;
+        let next_run = next_run(stream, cursor, &shape.renames, &columns)?;
+        let asked = self.options.compared;
+        let are_first = stream.disposition() == Disposition::InsertOnly;
+        let keys_only = asked == Compared::Keys || (are_first && asked == Compared::Rows);
+        let mut from = stream.from.clone();
         if keys_only {
-            narrow(&mut columns, &key, next_run.as_ref());
-            let names = columns.iter().map(|column| column.name.clone());
-            source.opener = open_as(narrowed(&stream.from, names.collect()));
+            narrow(&mut columns, &key, stream.table_cursor());
+            let names: Vec<String> = columns.iter().map(|column| column.name.clone()).collect();
+            from = narrowed(&from, schema.source_names(&names));
+            opener = open_as(from.clone());
         }
-        if stream.disposition() == Disposition::InsertOnly && !self.options.counts {
+        let lowest = since.as_ref().and_then(|since| {
+            let value = since.range.from.clone()?;
+            Some((since.column.clone(), value))
+        });
+        if let (StreamSource::Rows(rows), Some((column, value))) = (&mut from, &lowest) {
+            let since = at_least(column.source_name(), value);
+            rows.filter = Some(match &rows.filter {
+                Some(filter) => format!("({filter}\n) AND {since}"),
+                None => since,
+            });
+            opener = open_as(from);
+        }
+        if are_first && asked == Compared::Rows {
             report.notes.push(
                 "the keys alone were compared: with disposition = \"insert_only\" rows stay as they first came".to_owned(),
             );
         }
+        let configuration = stream.fingerprint();
         let boundary = cursor
             .and_then(|cursor| cursor.boundary)
             .filter(|_| !keys_only && lag(stream).is_none_or(Lag::is_zero))
@@ -96,38 +114,36 @@ impl Job {
             table: stream.table.clone(),
             columns: columns.clone(),
             living: living(stream),
-            within: None,
+            within: since,
         };
         let mut codec = Codec::new(columns, &key, next_run.as_ref(), self.keeps_sign_of_zero)?
             .of_sample(self.sampled());
         if keys_only {
             codec = codec.by_key_alone();
         }
+        if let Some((column, value)) = &lowest {
+            codec = codec.since(&column.name, value)?;
+        }
         if matches!(stream.from, StreamSource::HubSpot(_)) && stream.mode() == Mode::Incremental {
             codec = codec.without(ARCHIVED);
         }
+        let source = SourceRows {
+            opener,
+            known: state.schema.clone(),
+            configuration,
+            shape: Arc::clone(&shape),
+        };
         Ok(Comparison {
             source: Side::Source(source),
             table: Side::Table(self.loader.clone(), rows),
             codec: Arc::new(codec),
-            masks: Arc::new(stream.masks().clone()),
+            shape,
             schema,
             boundary,
-            counts_only: self.options.counts && key.is_empty(),
+            counts_only: asked == Compared::Keys && key.is_empty(),
             stop: self.options.interrupt.child_token(),
         })
     }
-}
-
-/// Refuses a stream whose columns are called otherwise in its table: rows of the two are compared by the names of their columns.
-fn refuse_renamed(stream: &Stream) -> Result<()> {
-    if stream.renames.is_empty() {
-        return Ok(());
-    }
-    Err(
-        Error::config("a table whose columns are renamed is not compared with its source")
-            .remedy("compare it with its loads: `acequia verify STREAM --against landing`"),
-    )
 }
 
 /// The columns that both sides have, as the table has them, and the names of the others.
@@ -168,26 +184,27 @@ fn key(description: &Description, columns: &[Column]) -> Vec<String> {
 }
 
 /// Leaves the columns that tell rows apart, and which the next run reads.
-fn narrow(columns: &mut Vec<Column>, key: &[String], next_run: Option<&NextRun>) {
-    if key.is_empty() {
+fn narrow(columns: &mut Vec<Column>, key: &[String], cursor: Option<&str>) {
+    let is_cursor = |column: &Column| Some(column.name.as_str()) == cursor;
+    if key.is_empty() && !columns.iter().any(is_cursor) {
         columns.truncate(1);
-        return;
+    } else {
+        columns.retain(|column| key.contains(&column.name) || is_cursor(column));
     }
-    let is_cursor = |name: &str| next_run.is_some_and(|next_run| next_run.column == name);
-    columns.retain(|column| key.contains(&column.name) || is_cursor(&column.name));
 }
 
 /// Where the stream's next run begins to read.
 fn next_run(
     stream: &Stream,
     cursor: Option<&CursorPosition>,
+    renames: &Renames,
     columns: &[Column],
 ) -> Result<Option<NextRun>> {
     let Some(cursor) = cursor else {
         return Ok(None);
     };
-    let suits =
-        |column: &&Column| column.name == cursor.column && cursor.resume.is_of(&column.column_type);
+    let name = renames.name(&cursor.column);
+    let suits = |column: &&Column| column.name == name && cursor.resume.is_of(&column.column_type);
     if !columns.iter().any(|column| suits(&column)) {
         return Ok(None);
     }
@@ -196,7 +213,7 @@ fn next_run(
         None => cursor.resume.clone(),
     };
     Ok(Some(NextRun {
-        column: cursor.column.clone(),
+        column: name.to_owned(),
         from,
     }))
 }

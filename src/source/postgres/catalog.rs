@@ -80,19 +80,24 @@ pub struct Heap {
     pub pages: u32,
 }
 
-/// The tables and views of all schemas but the server's own and those of temporary tables, in order.
-pub async fn tables(client: &Client, place: &str) -> Result<Vec<SourceTable>> {
+/// The tables and views of all schemas but the server's own and those of temporary tables, in order; with their columns if that is
+/// asked for.
+pub async fn tables(client: &Client, with_columns: bool, place: &str) -> Result<Vec<SourceTable>> {
     let rows = client
         .query(
             "SELECT n.nspname::text, c.relname::text,
                     c.relkind IN ('r', 'p') AND NOT c.relispartition
                     AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid
-                                    AND d.deptype = 'e')
+                                    AND d.deptype = 'e'),
+                    ARRAY(SELECT a.attname::text FROM pg_attribute a WHERE $1 AND a.attrelid = c.oid AND a.attnum > 0
+                          AND NOT a.attisdropped ORDER BY a.attnum),
+                    ARRAY(SELECT a.attnum FROM pg_attribute a WHERE $1 AND a.attrelid = c.oid AND a.attnum > 0
+                          AND NOT a.attisdropped ORDER BY a.attnum)
              FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
              WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND c.relpersistence <> 't'
                AND n.nspname <> 'information_schema' AND NOT starts_with(n.nspname::text, 'pg_')
              ORDER BY 1, 2",
-            &[],
+            &[&with_columns],
         )
         .await
         .map_err(|error| failed(format!("cannot list the tables at {place}"), &error))?;
@@ -100,6 +105,10 @@ pub async fn tables(client: &Client, place: &str) -> Result<Vec<SourceTable>> {
         schema: row.get(0),
         name: row.get(1),
         is_plain: row.get(2),
+        columns: {
+            let (names, numbers): (Vec<String>, Vec<i16>) = (row.get(3), row.get(4));
+            names.into_iter().zip(numbers).collect()
+        },
     };
     Ok(rows.iter().map(table).collect())
 }

@@ -21,6 +21,7 @@ pub mod identity;
 pub mod range;
 pub mod reader;
 pub mod replication;
+pub(super) mod sessions;
 pub mod settings;
 pub mod snapshot;
 pub mod sql;
@@ -74,10 +75,10 @@ impl Postgres {
         ))
     }
 
-    /// Connects, and returns the tables and views of all schemas but the server's own.
-    pub async fn tables(&self) -> Result<Vec<SourceTable>> {
+    /// Connects, and returns the tables and views of all schemas but the server's own; with their columns if that is asked for.
+    pub async fn tables(&self, with_columns: bool) -> Result<Vec<SourceTable>> {
         let client = self.server.connect().await?;
-        catalog::tables(&client, self.server.place()).await
+        catalog::tables(&client, with_columns, self.server.place()).await
     }
 
     /// Connects, and returns the tables with their sizes, keys and possible cursors, and why the server's changes cannot be

@@ -130,7 +130,7 @@ impl PostgresStream {
     ///
     /// # Errors
     /// The server cannot be asked.
-    pub async fn count(&self, range: &StreamRange) -> Result<u64> {
+    pub async fn count_range(&self, range: &StreamRange) -> Result<u64> {
         let statement = format!(
             "SELECT pg_catalog.count(*) FROM {} WHERE {}",
             self.relation.from,

@@ -74,6 +74,7 @@ pub(super) fn column_plans(
         selected,
         types,
         masks,
+        may_lack,
         ..
     } = settings.columns;
     let known = |name: &str| relation.columns.iter().any(|column| column.name == name);
@@ -89,7 +90,9 @@ pub(super) fn column_plans(
         ("types", typed.collect()),
     ] {
         let names = names.into_iter();
-        let unknown: Vec<&str> = names.filter(|name| !known(name)).collect();
+        let is_unknown =
+            |name: &&str| !known(name) && (key == "columns" || !may_lack.contains(*name));
+        let unknown: Vec<&str> = names.filter(is_unknown).collect();
         if !unknown.is_empty() {
             return Err(relation.no_such_column(key, &unknown));
         }

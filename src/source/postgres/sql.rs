@@ -45,10 +45,12 @@ pub enum Range {
 impl Selection {
     /// The statement for one range.
     pub fn select(&self, columns: &[ColumnPlan], range: &Range) -> String {
-        let list: Vec<&str> = columns
-            .iter()
-            .map(|column| column.expression.as_str())
-            .collect();
+        let list = columns.iter().map(|column| column.expression.clone());
+        self.select_list(&list.collect::<Vec<_>>(), range)
+    }
+
+    /// The statement for one range that selects these expressions.
+    pub(super) fn select_list(&self, list: &[String], range: &Range) -> String {
         let mut conditions = self.conditions.clone();
         conditions.extend(range.condition());
         let mut statement = format!("SELECT {} FROM {}", list.join(", "), self.from);
@@ -181,6 +183,18 @@ pub fn read_so_far(column: &str, position: &CursorValue) -> String {
         format!(" OR {quoted} {AT_LEAST} {beyond}")
     });
     format!("({compared}{beyond} OR {quoted} IS NULL)")
+}
+
+/// The condition that a cursor column has at least a value.
+pub fn at_least(column: &str, value: &CursorValue) -> String {
+    let is_text = matches!(value, CursorValue::Text(_));
+    cursor_comparison(column, is_text, AT_LEAST, value)
+}
+
+/// The condition that a cursor column is below a value.
+pub(super) fn below(column: &str, value: &CursorValue) -> String {
+    let is_text = matches!(value, CursorValue::Text(_));
+    cursor_comparison(column, is_text, BELOW, value)
 }
 
 /// The comparison of a cursor column with a value, in the order of cursors.

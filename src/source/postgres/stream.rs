@@ -3,6 +3,7 @@
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use tokio::task::JoinHandle;
@@ -19,7 +20,7 @@ use super::reader::{LaneQuery, ReadyLane};
 use super::settings::{ReadSettings, column_plans, key};
 use super::snapshot::SnapshotContext;
 use super::sql::{
-    GIVE_WAY, Range, Selection, cursor_condition, key_ranges, literal, page_ranges, quote,
+    GIVE_WAY, Range, Selection, below, cursor_condition, key_ranges, literal, page_ranges, quote,
     row_security_setting,
 };
 use super::types::ColumnPlan;
@@ -28,11 +29,12 @@ use crate::change::{self, SnapshotMark};
 use crate::config::postgres::Relation;
 use crate::config::{NullCursor, Reader};
 use crate::error::{Error, Result};
-use crate::position::{CursorPosition, LsnPosition, Position};
+use crate::position::{CursorPosition, CursorValue, LsnPosition, Position};
 use crate::postgres::binary::WireType;
 use crate::row_set::RowHasher;
 use crate::schema::{ColumnSpec, ColumnType, Schema};
 use crate::source::{Complete, Description, Extract, ExtractEnd, joined};
+use crate::verify::counts::Counting;
 
 /// The number of pages below which one connection reads a table: 64 MiB.
 const PARALLEL_PAGES: u32 = 8 << 10;
@@ -72,6 +74,17 @@ impl PostgresStream {
         follow: Option<&SnapshotContext<'_>>,
     ) -> Result<Self> {
         let client = server.connect().await?;
+        Self::open_in(client, server, reader, settings, follow).await
+    }
+
+    /// The same in a session that is not in a transaction.
+    pub(super) async fn open_in(
+        client: Client,
+        server: &Server,
+        reader: Reader,
+        settings: &ReadSettings<'_>,
+        follow: Option<&SnapshotContext<'_>>,
+    ) -> Result<Self> {
         let place = server.place();
         let begin = |error| failed(format!("cannot begin to read at {place}"), &error);
         if follow.is_some() {
@@ -177,6 +190,12 @@ impl PostgresStream {
         Ok(session)
     }
 
+    /// Unlocks the relation, and returns the session for another stream, unless it is of no use any more.
+    pub(super) async fn close(self) -> Option<Client> {
+        let ended = self.client.batch_execute("ROLLBACK").await;
+        ended.ok().and_then(|()| Arc::into_inner(self.client))
+    }
+
     /// The description of the stream.
     pub fn description(&self) -> &Description {
         &self.description
@@ -220,16 +239,7 @@ impl PostgresStream {
             );
             (settings.column.clone(), low_watermark, watch)
         });
-        let mut conditions = self.conditions.clone();
-        if let Some(cursor) = &self.cursor {
-            conditions.extend(cursor_condition(
-                &cursor.settings.column,
-                cursor.column_type == ColumnType::Text,
-                lower.as_ref(),
-                cursor.settings.nulls == NullCursor::Include,
-                cursor.nullable,
-            ));
-        }
+        let conditions = self.conditions_from(lower.as_ref());
         let by_index = lower.is_some() && self.cursor.as_ref().is_some_and(|cursor| cursor.indexed);
         let ready = self.connect(&self.plans, conditions, by_index, schema);
         let ready = ready.await?;
@@ -267,6 +277,21 @@ impl PostgresStream {
         })
     }
 
+    /// The conditions that rows meet from a cursor value on.
+    fn conditions_from(&self, lower: Option<&CursorValue>) -> Vec<String> {
+        let mut conditions = self.conditions.clone();
+        if let Some(cursor) = &self.cursor {
+            conditions.extend(cursor_condition(
+                &cursor.settings.column,
+                cursor.column_type == ColumnType::Text,
+                lower,
+                cursor.settings.nulls == NullCursor::Include,
+                cursor.nullable,
+            ));
+        }
+        conditions
+    }
+
     /// Connects the lanes that read these columns of the rows that meet all conditions, in the stream's snapshot. The transaction
     /// that keeps the tables locked ends with the last lane.
     pub(super) async fn connect(
@@ -280,12 +305,7 @@ impl PostgresStream {
             from: self.relation.from.clone(),
             conditions,
         };
-        let snapshot: String = self
-            .client
-            .query_one("SELECT pg_export_snapshot()", &[])
-            .await
-            .map_err(|error| failed("cannot export a snapshot", &error))?
-            .get(0);
+        let snapshot = self.export_snapshot().await?;
         let ranges = self.ranges(by_index).await?;
         let wire_types: Vec<WireType> = plans.iter().map(|plan| plan.wire).collect();
         let mut ready = Vec::with_capacity(ranges.len());
@@ -303,6 +323,62 @@ impl PostgresStream {
             ready.push(ReadyLane::connect(self.reader, &self.server, lane).await?);
         }
         Ok(ready)
+    }
+
+    async fn export_snapshot(&self) -> Result<String> {
+        let exported = self.client.query_one("SELECT pg_export_snapshot()", &[]);
+        let exported = exported.await;
+        Ok(exported
+            .map_err(|error| failed("cannot export a snapshot", &error))?
+            .get(0))
+    }
+
+    /// Has the server count the rows that an extract from the beginning would read: one row of [`Counting::answer`], in which the
+    /// bounds have the type that their column is read as.
+    pub async fn count(self, counting: &Counting, stop: &CancellationToken) -> Result<RecordBatch> {
+        let settled = counting.next_run.as_ref().map_or_else(String::new, |next| {
+            format!(" FILTER (WHERE {})", below(&next.column, &next.from))
+        });
+        let count = "pg_catalog.count";
+        let mut list = vec![format!("{count}(*)"), format!("{count}(*){settled}")];
+        let mut wire_types = vec![WireType::Int8; list.len()];
+        let bounds = match &counting.bounds {
+            Some(column) => {
+                let mut plans = self.plans.iter();
+                let plan = plans.find(|plan| plan.spec.name == column.name);
+                let plan = plan.ok_or_else(|| Error::internal("the bounds are not read"))?;
+                for bound in ["min", "max"] {
+                    list.push(format!("pg_catalog.{bound}({}){settled}", plan.expression));
+                    wire_types.push(plan.wire);
+                }
+                Some(&plan.spec.column_type)
+            }
+            None => None,
+        };
+        for column in &counting.columns {
+            list.push(format!("{count}({}){settled}", quote(&column.name)));
+            wire_types.push(WireType::Int8);
+        }
+        let selection = Selection {
+            from: self.relation.from.clone(),
+            conditions: self.conditions_from(None),
+        };
+        let lane = LaneQuery {
+            query: selection.select_list(&list, &Range::All),
+            own_path: self.own_path,
+            schema: Schema {
+                columns: counting.answer(bounds),
+            },
+            wire_types,
+            snapshot: self.export_snapshot().await?,
+            mark: None,
+            row_security: self.row_security,
+        };
+        let ready = ReadyLane::connect(Reader::Copy, &self.server, lane).await?;
+        let mut lane = ready.start(stop, &self.client, None, None);
+        let counted = lane.batches.recv().await;
+        joined(lane.reader).await?;
+        counted.ok_or_else(|| Error::internal("the server counted nothing"))
     }
 
     /// Divides the relation among connections, unless its rows are found by an index.

@@ -91,3 +91,51 @@ fn properties_are_renamed_with_what_does_not_fit_and_masked_with_their_history()
         "{error}"
     );
 }
+
+/// A source that cannot count is read; what is read is masked, and called as in the table.
+#[test]
+fn renamed_and_masked_records_are_verified_counted_and_compared_from_a_time_on() {
+    let crm = Crm::of(
+        60,
+        "object = \"companies\"\nmode = \"incremental\"\ncalculated = \"ignore\"\nhistory = [\"city\"]\n\
+         [streams.companies.rename]\nname = \"nombre\"\ncity = \"localidad\"\n[streams.companies.mask]\ncity = \"redact\"\n",
+    );
+    crm.run();
+    crm.server.portal().advance(3_600);
+    let changed = [("city", Some("Soria"))];
+    crm.server
+        .portal()
+        .update("companies", Portal::generated_id(7), &changed);
+    crm.run();
+    let verify = |arguments: &[&str]| {
+        crm.acequia(&[&["verify", "companies", "--output", "json"], arguments].concat())
+    };
+    for arguments in [
+        &[][..],
+        &["--counts"],
+        &["--keys"],
+        &["--since", "2000-01-01T00:00:00Z"],
+    ] {
+        let output = verify(arguments);
+        assert_eq!(output.status, Some(0), "{arguments:?}: {output:?}");
+    }
+    duckdb::Connection::open(crm.folder.path().join("crm.duckdb"))
+        .unwrap()
+        .execute_batch("UPDATE replica.companies SET nombre = NULL, localidad = 'otra'")
+        .unwrap();
+    let output = verify(&["--counts"]);
+    assert_eq!(output.status, Some(1), "{output:?}");
+    let told = stream_report(&output.json(), "companies");
+    let nulls = told["counted"]["nulls"].as_array().unwrap().iter();
+    let uneven: Vec<_> = nulls
+        .filter(|nulls| nulls["is_equal"] == false)
+        .map(|nulls| nulls["column"].as_str().unwrap())
+        .collect();
+    assert!(uneven.contains(&"nombre"), "{told}");
+    let output = verify(&["--since", "2100-01-01T00:00:00Z"]);
+    assert_eq!(output.status, Some(0), "{output:?}");
+    let output = verify(&["--show", "1"]);
+    assert_eq!(output.status, Some(1), "{output:?}");
+    assert!(output.stdout.contains("localidad"), "{output:?}");
+    assert!(!output.stdout.contains("Soria"), "{output:?}");
+}

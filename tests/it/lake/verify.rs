@@ -36,6 +36,60 @@ fn tables_of_the_lake_are_equal_to_their_sources_and_what_differs_is_found() {
     );
 }
 
+/// The key has another name and is masked, as a column of another name is.
+#[test]
+fn tables_of_the_lake_are_verified_and_mended_under_other_names() {
+    let mut shore = Shore::operational(
+        "lago_verify_nombres",
+        200,
+        &(VENTAS.to_owned()
+            + "delete_missing = \"hard\"\ndelete_missing_every = \"0s\"\n\
+               [streams.ventas.rename]\nid = \"venta\"\nestado = \"situacion\"\nupdated_at = \"cambio\"\n\
+               [streams.ventas.mask]\nestado = \"hmac:${CLAVE}\"\n"),
+    );
+    shore.set("CLAVE", "una clave de más de treinta y dos letras");
+    shore.run(&[]);
+    shore
+        .source
+        .batch(
+            "ALTER TABLE ventas DISABLE TRIGGER USER; ALTER TABLE ventas ALTER estado DROP NOT NULL; \
+             UPDATE ventas SET estado = NULL WHERE id = 5; \
+             INSERT INTO ventas SELECT (jsonb_populate_record(v, '{\"id\": 9000}')).* FROM ventas v WHERE id = 1",
+        )
+        .unwrap();
+    let told = shore.verify_differing("ventas", &[]);
+    assert_eq!(found(&told), [1, 0, 1], "{told}");
+    assert_eq!(told["columns"]["situacion"], 1);
+    let told = stream_report(&shore.verify(&["--repair"]), "ventas");
+    assert_eq!(told["result"], "repaired", "{told}");
+    shore
+        .source
+        .batch("DELETE FROM ventas WHERE id IN (6, 9000)")
+        .unwrap();
+    shore.run(&[]);
+    let told = stream_report(&shore.verify(&[]), "ventas");
+    assert_eq!(told["rows_destination"], 199, "{told}");
+    shore.verify(&["--against", "landing"]);
+    let told = stream_report(&shore.verify(&["--counts"]), "ventas");
+    assert_eq!(told["counted"]["bounds"]["column"], "cambio", "{told}");
+    shore.verify(&["--since", "2020-01-01T00:00:00Z"]);
+    shore
+        .source
+        .batch("UPDATE ventas SET estado = NULL WHERE id = 12")
+        .unwrap();
+    let told = shore.verify_differing("ventas", &["--counts"]);
+    let nulls = told["counted"]["nulls"].as_array().unwrap().iter();
+    let uneven: Vec<_> = nulls
+        .filter(|nulls| nulls["is_equal"] == false)
+        .map(|nulls| &nulls["column"])
+        .collect();
+    assert_eq!(uneven, ["situacion"], "{told}");
+    let written = shore.value(
+        "SELECT string_agg(DISTINCT compared, ' ' ORDER BY compared) FROM replica.acequia_verifications",
+    );
+    assert_eq!(written, "counts rows");
+}
+
 #[test]
 fn every_type_of_the_lake_is_verified_beside_writers() {
     let shore = Shore::of_changes("lago_verify_tipos", EVERY_TYPE, &["t"], "");

@@ -6,8 +6,10 @@ use testkit::Seed;
 use crate::support::{CURSOS_AND_VENTAS, Output, Project, VENTAS, stream_report};
 
 mod changes;
+mod counts;
 mod matrix;
 mod modes;
+mod renamed;
 mod repair;
 
 /// A pipeline of which everything is loaded.
@@ -163,9 +165,9 @@ fn values_are_told_only_where_they_are_asked_for() {
 fn keys_alone_and_a_sample_are_compared_where_that_is_asked_for() {
     let project = loaded("verify_counts", 2_000, VENTAS);
     project.alter("UPDATE replica.ventas SET estado = 'otro' WHERE id = 10");
-    project.verify(&["--counts"]);
+    project.verify(&["--keys"]);
     project.alter("DELETE FROM replica.ventas WHERE id BETWEEN 20 AND 29");
-    let told = project.verify_differing("ventas", &["--counts"]);
+    let told = project.verify_differing("ventas", &["--keys"]);
     assert_eq!(found(&told), [10, 0, 0]);
     let output = project.acequia(&["verify", "--sample", "50%", "--output", "json"]);
     let told = stream_report(&output.json(), "ventas");
@@ -207,6 +209,18 @@ fn the_examples_of_the_page_are_what_is_printed() {
     let project = loaded("verify_page", 2_000, CURSOS_AND_VENTAS);
     let output = project.acequia(&["verify"]);
     assert_eq!(lines(&output.stdout), example(&page, "acequia verify"));
+    let counts = "acequia verify --counts";
+    let output = project.acequia(&["verify", "--counts"]);
+    assert_eq!(lines(&output.stdout), example(&page, counts));
+    project.alter(
+        "CREATE TABLE whole AS FROM replica.ventas; DELETE FROM replica.ventas WHERE id = 7",
+    );
+    let counts = "acequia verify ventas --counts";
+    let output = project.acequia(&["verify", "ventas", "--counts"]);
+    assert_as_on_page(&output, &example(&page, counts));
+    project.alter(
+        "DELETE FROM replica.ventas; INSERT INTO replica.ventas FROM whole; DROP TABLE whole",
+    );
     project.alter(
         "UPDATE replica.ventas SET precio_total = precio_total + 0.01 WHERE id = 10; DELETE FROM replica.ventas WHERE id = 7; \
          INSERT INTO replica.ventas SELECT * REPLACE (9999 AS id) FROM replica.ventas WHERE id = 9",

@@ -118,41 +118,22 @@ impl Document {
             }
         }
         for table in known {
-            let is_it = |candidate: &Candidate<'_>| {
-                let KnownTable {
-                    source,
-                    schema,
-                    name,
-                    ..
-                } = &candidate.table;
-                table.is(source, schema, name)
-            };
+            let is_it = |candidate: &Candidate<'_>| candidate.table.is_same(table);
             if candidates.iter().any(is_it) {
                 continue;
             }
-            let finds = |entry: &&TablesEntry<'_>| {
-                entry.config.source == table.source
-                    && entry
-                        .patterns
-                        .iter()
-                        .any(|pattern| pattern.finds(&table.schema, &table.name))
-            };
-            for entry in entries.iter().filter(finds) {
+            for entry in entries.iter().filter(|entry| entry.finds(table)) {
                 let Ok(candidate) = self.candidate(entry, table.clone()) else {
                     continue;
                 };
-                let whole = format!(
-                    "{}.{}, which is not read any more,",
-                    table.schema, table.name
-                );
+                let whole = format!("{table}, which is not read any more,");
                 for claim in candidate.claims {
                     owners.entry(claim).or_insert_with(|| whole.clone());
                 }
             }
         }
         let is_known = |candidate: &Candidate<'_>| {
-            let table = &candidate.table;
-            let is_it = |known: &&KnownTable| known.is(&table.source, &table.schema, &table.name);
+            let is_it = |known: &&KnownTable| known.is_same(&candidate.table);
             known.iter().find(is_it).is_some_and(|known| !known.gone)
         };
         let (old, new): (Vec<_>, Vec<_>) = candidates.into_iter().partition(is_known);
@@ -166,7 +147,7 @@ impl Document {
             .map(|candidate| (false, candidate))
             .chain(new.into_iter().map(|candidate| (true, candidate)))
         {
-            let whole = format!("{}.{}", candidate.table.schema, candidate.table.name);
+            let whole = candidate.table.to_string();
             let owner = candidate.claims.iter().find_map(|claim| owners.get(claim));
             let shared =
                 |claim: &String| is_new && wanted.get(claim).is_some_and(|number| *number > 1);

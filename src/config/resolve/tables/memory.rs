@@ -15,25 +15,31 @@ pub(super) fn news(
     found: &BTreeMap<String, Result<Vec<SourceTable>>>,
     known: &[KnownTable],
 ) -> Option<(Option<StreamName>, String)> {
-    let of_entry = |known: &&KnownTable| {
-        let patterns = &mut entry.patterns.iter();
-        known.source == table.source
-            && patterns.any(|pattern| pattern.finds(&known.schema, &known.name))
-    };
-    let mut before = known.iter().filter(of_entry).peekable();
+    let mut before = known.iter().filter(|known| entry.finds(known)).peekable();
     let was_asked = matches!(found.get(&table.source), Some(Ok(_)));
     if before.peek().is_none() || !was_asked {
         return None;
     }
-    let is_it = |known: &KnownTable| known.is(&table.source, &table.schema, &table.name);
-    let how = match before.find(|known| is_it(known)) {
+    let how = match before.find(|known| known.is_same(table)) {
         None => "is new in the source",
         Some(known) if known.gone => "is back in the source",
         Some(_) => return None,
     };
+    let hides = if !entry.named.hides() {
+        String::new()
+    } else if table.hidden.is_empty() {
+        ", which masks or leaves out none of its columns".to_owned()
+    } else {
+        let hidden: Vec<String> = table
+            .hidden
+            .iter()
+            .map(|name| format!("`{name}`"))
+            .collect();
+        format!(", which masks or leaves out its {}", hidden.join(", "))
+    };
     let note = format!(
-        "{}.{} {how}: it has joined by [streams.{}]",
-        table.schema, table.name, entry.name
+        "{table} {how}: it has joined by [streams.{}]{hides}",
+        entry.name
     );
     Some((Some(stream.clone()), note))
 }
@@ -48,8 +54,7 @@ pub(super) fn remembered(
 ) -> Vec<KnownTable> {
     let mut tables: Vec<KnownTable> = joined.to_vec();
     for table in known {
-        let is_it = |other: &KnownTable| other.is(&table.source, &table.schema, &table.name);
-        if joined.iter().any(is_it) {
+        if joined.iter().any(|other| other.is_same(table)) {
             continue;
         }
         let Some(Ok(there)) = found.get(&table.source) else {
@@ -67,8 +72,8 @@ pub(super) fn remembered(
             notes.push((
                 None,
                 format!(
-                    "{}.{} is gone from the source `{}`, and is not read any more: its rows stay in the destination",
-                    table.schema, table.name, table.source
+                    "{table} is gone from the source `{}`, and is not read any more: its rows stay in the destination",
+                    table.source
                 ),
             ));
         }

@@ -18,9 +18,11 @@ const PATTERN: &str = "write the schema and the table, as in \"public.*\"; `*` s
 const NAMES: &str = "{table}";
 
 mod clashes;
+mod columns;
 mod memory;
 
 use clashes::Candidate;
+use columns::{NamedColumns, reach};
 use memory::{news, remembered};
 
 /// A pattern of tables.
@@ -55,6 +57,16 @@ struct TablesEntry<'a> {
     excluded: Vec<Pattern>,
     /// The pattern of its streams' and tables' names.
     names: String,
+    /// The columns that its settings name.
+    named: NamedColumns,
+}
+
+impl TablesEntry<'_> {
+    fn finds(&self, table: &KnownTable) -> bool {
+        let patterns = &mut self.patterns.iter();
+        self.config.source == table.source
+            && patterns.any(|pattern| pattern.finds(&table.schema, &table.name))
+    }
 }
 
 impl Document {
@@ -178,6 +190,7 @@ impl Document {
             patterns: patterns?,
             excluded: excluded?,
             names,
+            named: NamedColumns::of(self, config),
         })
     }
 
@@ -244,7 +257,7 @@ impl Document {
                 if others.contains(&key) {
                     continue;
                 }
-                let whole = format!("{}.{}", table.schema, table.name);
+                let whole = table.to_string();
                 if !taken.insert(key) {
                     let what = format!(
                         "{whole} is another entry's as well: name it in the exclude_tables of one"
@@ -263,7 +276,14 @@ impl Document {
         }
         let mut streams = Vec::new();
         let mut joined = Vec::new();
-        for candidate in self.without_clashes(entries, candidates, known, &mut refusals) {
+        let kept = self.without_clashes(entries, candidates, known, &mut refusals);
+        let nowhere = refused_nowhere(entries, &kept, found, known);
+        for entry in entries {
+            let own = kept.iter().filter(|own| own.entry.name == entry.name);
+            let reach = reach(&entry.named, own.map(|own| &own.table));
+            expansion.reach.insert(entry.name.clone(), reach);
+        }
+        for candidate in kept {
             let Candidate {
                 entry,
                 table,
@@ -271,10 +291,18 @@ impl Document {
                 config,
                 ..
             } = candidate;
-            let refused = match found.get(&entry.config.source) {
-                Some(Err(error)) => Some(error.clone()),
-                _ => None,
+            let before = known.iter().find(|known| known.is_same(&table));
+            let (refused, absent) = match found.get(&entry.config.source) {
+                Some(Ok(_)) => {
+                    let nowhere = nowhere.get(entry.name).cloned();
+                    let lost = || entry.named.refuse_lost(entry, &table, before);
+                    (nowhere.or_else(lost), entry.named.absent(&table.columns))
+                }
+                Some(Err(error)) => (Some(error.clone()), BTreeSet::new()),
+                // Nothing is read.
+                None => (None, entry.named.absent(&BTreeMap::new())),
             };
+            let is_refused = refused.is_some();
             expansion
                 .notes
                 .extend(news(entry, &table, &stream, found, known));
@@ -283,9 +311,17 @@ impl Document {
                 Member {
                     entry: entry.name.clone(),
                     refused,
+                    absent,
                 },
             );
-            joined.push(table);
+            // What is known of its columns stays until it is copied with others.
+            joined.push(match before.filter(|_| is_refused) {
+                Some(before) => KnownTable {
+                    gone: false,
+                    ..before.clone()
+                },
+                None => table,
+            });
             streams.push((stream, config));
         }
         for entry in entries {
@@ -304,6 +340,7 @@ impl Document {
                 let member = Member {
                     entry: entry.name.clone(),
                     refused: Some(refused),
+                    absent: BTreeSet::new(),
                 };
                 expansion.members.insert(entry.name.clone(), member);
                 streams.push((entry.name.clone(), stand_in(entry)));
@@ -345,6 +382,8 @@ fn tables_of(
                 schema: table.schema.clone(),
                 name: table.name.clone(),
                 gone: false,
+                columns: table.columns.clone(),
+                hidden: entry.named.hidden_of(&table.columns),
             })
             .collect(),
         Some(Err(_)) | None => known
@@ -354,6 +393,32 @@ fn tables_of(
             .cloned()
             .collect(),
     }
+}
+
+/// The entries that name columns which none of their tables has.
+fn refused_nowhere<'a>(
+    entries: &'a [TablesEntry<'_>],
+    kept: &[Candidate<'_>],
+    found: &BTreeMap<String, Result<Vec<SourceTable>>>,
+    known: &[KnownTable],
+) -> BTreeMap<&'a StreamName, Error> {
+    let mut refused = BTreeMap::new();
+    for entry in entries {
+        let own = kept.iter().filter(|own| own.entry.name == entry.name);
+        let was_asked = matches!(found.get(&entry.config.source), Some(Ok(_)));
+        if !was_asked || own.clone().next().is_none() {
+            continue;
+        }
+        // The column may be that of a table which is gone for now.
+        let gone = known
+            .iter()
+            .filter(|table| entry.finds(table) && !own.clone().any(|own| own.table.is_same(table)));
+        let tables = own.clone().map(|own| &own.table).chain(gone);
+        if let Some(error) = entry.named.refuse_nowhere(entry, tables) {
+            refused.insert(entry.name, error);
+        }
+    }
+    refused
 }
 
 /// The stream that tells why an entry's tables are not read.
