@@ -15,7 +15,11 @@ use crate::destination::sql::Dialect as _;
 use crate::position::{CursorPosition, CursorValue};
 use crate::schema::ColumnType;
 
+#[cfg(feature = "spark")]
+mod cases;
 mod commits;
+#[cfg(all(feature = "spark", feature = "failpoints"))]
+mod dying;
 #[cfg(feature = "spark")]
 mod elsewhere;
 #[cfg(feature = "spark")]
@@ -32,6 +36,8 @@ mod sail;
 mod spark;
 #[cfg(feature = "spark")]
 mod statements;
+#[cfg(feature = "spark")]
+mod switches;
 
 conformance!(Namespace);
 
