@@ -8,7 +8,7 @@ use crate::landing::manifest::Manifest;
 use crate::mode::{Disposition, Mode};
 
 use super::catalog::Committed;
-use super::claims::{Tables, Unfinished};
+use super::claims::{Tables, Unfinished, makes_anew};
 use super::remote::Run;
 use super::state::{self, Kept};
 use super::{Attempt, Lake, keeps_changes, prepared};
@@ -89,7 +89,7 @@ fn refuse_unfinished(manifest: &Manifest, found: &Tables, own: Option<&Kept>) ->
     let adds = manifest.disposition == Disposition::Append
         || keeps_changes(manifest)
         || (manifest.mode == Mode::Cdc && manifest.primary_key.is_empty());
-    if !adds || manifest.rebuilds() || manifest.full_refresh || own.is_none() {
+    if !adds || makes_anew(manifest) || own.is_none() {
         return Ok(());
     }
     for seen in found.each() {

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::error::{Error, Kind, Result};
+use crate::landing::manifest::Manifest;
 
 use super::catalog::{TableMetadata, asserted};
 use super::state::{Kept, Properties, from_json, to_json};
@@ -71,6 +72,11 @@ impl Unfinished {
         let main = table.snapshot();
         (main == Some(from) || table.parent_of_main() == Some(from)).then_some(from)
     }
+}
+
+/// Whether a load makes its table anew, whatever that holds.
+pub(super) fn makes_anew(manifest: &Manifest) -> bool {
+    manifest.rebuilds() || manifest.full_refresh
 }
 
 /// What is said of a load that cannot be undone.

@@ -4,7 +4,7 @@ use crate::destination::sql::changes::changelog;
 use crate::error::{Kind, Result};
 use crate::landing::manifest::Manifest;
 
-use super::claims::{self, Claim, Intent, Tables, Unfinished, not_undone};
+use super::claims::{self, Claim, Intent, Tables, Unfinished, makes_anew, not_undone};
 use super::state::Kept;
 use super::{Lake, keeps_changes};
 
@@ -42,11 +42,10 @@ impl Lake {
             from: None,
         };
         let name_of_changes = changelog::table_name(&manifest.table);
-        let goes = manifest.rebuilds() || manifest.full_refresh;
         let mut was_claimed = false;
-        for (name, seen, goes) in [
-            (&manifest.table, found.table.as_ref(), goes),
-            (&name_of_changes, found.of_changes(), false),
+        for (name, seen) in [
+            (&manifest.table, found.table.as_ref()),
+            (&name_of_changes, found.of_changes()),
         ] {
             let Some(seen) = seen else { continue };
             let unfinished = Unfinished::of(seen, own);
@@ -64,8 +63,15 @@ impl Lake {
                     };
                     Some(claim.commit()?)
                 }
-                (Some(unfinished), None) if !goes => return Err(not_undone(&unfinished, name)),
-                _ => claims::cleared(seen),
+                (Some(unfinished), None) => {
+                    // The rows of a table that is made anew go, whatever they are, and what another load kept of changes is true.
+                    let is_other = unfinished.load != manifest.load_id.as_str();
+                    if !makes_anew(manifest) || !(is_other || *name == manifest.table) {
+                        return Err(not_undone(&unfinished, name));
+                    }
+                    claims::cleared(seen)
+                }
+                (None, _) => claims::cleared(seen),
             };
             let Some((requirements, updates)) = commit else {
                 continue;

@@ -67,7 +67,10 @@ impl Sail {
             let mut variables = lake.env();
             variables.push(("SAIL_CATALOG__DEFAULT_CATALOG", name.to_owned()));
             variables.push(("SAIL_CATALOG__LIST", catalogs));
-            variables.extend(more.iter().map(|(name, value)| (*name, (*value).to_owned())));
+            variables.extend(
+                more.iter()
+                    .map(|(name, value)| (*name, (*value).to_owned())),
+            );
             let arguments = ["spark", "server", "--ip", "127.0.0.1", "--port"];
             let arguments = arguments.into_iter().map(Into::into);
             Ok(Launch {

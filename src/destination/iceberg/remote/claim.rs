@@ -25,6 +25,8 @@ pub(super) struct Claimant<'a> {
     /// The branch or tag, the same on each of its tables; and its number.
     pub(super) claim: String,
     pub(super) turn: u64,
+    /// Whether it makes the stream's table anew, whatever that holds.
+    pub(super) rebuilds: bool,
     /// What the stream's table kept when the load began.
     pub(super) own: Option<Kept>,
 }
@@ -103,8 +105,9 @@ impl LoadTable {
         let resumed = match (of.remote.way, &unfinished) {
             (Way::Branch, Some(unfinished)) => {
                 let undone = unfinished.can_be_undone(self.seen()?);
-                // The rows of a table that is made anew go, whatever they are.
-                if undone.is_none() && !self.anew {
+                // The rows of a table that is made anew go, whatever they are, and what another load kept of changes is true.
+                let may_stay = self.anew || (of.rebuilds && unfinished.load.as_str() != of.load_id);
+                if undone.is_none() && !may_stay {
                     return Err(not_undone(unfinished, &self.name));
                 }
                 undone

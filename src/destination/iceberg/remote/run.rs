@@ -8,7 +8,7 @@ use arrow::array::RecordBatch;
 use crate::destination::StagedLoad;
 use crate::destination::duckdb;
 use crate::destination::iceberg::catalog::{Catalog, Committed};
-use crate::destination::iceberg::claims::{self, Tables};
+use crate::destination::iceberg::claims::{self, Tables, makes_anew};
 use crate::destination::iceberg::state::{self, Kept, Properties};
 use crate::destination::sql::changes::changelog;
 use crate::destination::sql::dialect::{KEY, OLD};
@@ -63,6 +63,7 @@ impl<'a> Run<'a> {
                 at_creation,
                 claim: claims::named(turn),
                 turn,
+                rebuilds: makes_anew(manifest),
                 own,
             },
             views: Views::default(),

@@ -48,7 +48,7 @@ tests! {
 }
 
 /// A namespace whose catalog is reached through a proxy.
-fn proxied<E: Kind>() -> (Elsewhere<E>, Proxy) {
+pub(super) fn proxied<E: Kind>() -> (Elsewhere<E>, Proxy) {
     let mut place = Elsewhere::<E>::new();
     let proxy = Proxy::start(&place.0.lake.catalog).unwrap();
     place.0.lake.catalog = proxy.url();

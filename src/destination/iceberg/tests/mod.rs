@@ -26,6 +26,8 @@ mod elsewhere;
 mod failures;
 mod kept;
 #[cfg(feature = "spark")]
+mod keys;
+#[cfg(feature = "spark")]
 mod layouts;
 mod names;
 mod opening;

@@ -8,8 +8,8 @@ use std::time::Duration;
 use testkit::Proxy;
 
 use super::cases::Case;
-use super::elsewhere::{Elsewhere, Kind};
-use super::failures::{overtake, proxied_engine, written_by};
+use super::elsewhere::{Elsewhere, Kind, engine};
+use super::failures::{overtake, proxied, proxied_engine, written_by};
 use super::sail::Sail;
 use super::spark::Spark;
 use super::*;
@@ -58,11 +58,14 @@ fn a_statement_that_ends_amid_the_load_of_another_is_undone(by: &Option<Engine>)
         let (is_held, holds) = mpsc::channel();
         let (go, goes) = mpsc::channel::<()>();
         let (ended, ends) = mpsc::channel();
-        let mut first = case.begun(written_by::<Sail>(&server));
+        let (mut place, way) = proxied::<Sail>();
+        place.0.lake.engine = Some(engine::<Sail>(&Sail::url_of(&server)));
+        let mut first = case.begun(place);
         let load = first.stage(&case.next());
-        // The commit of the table itself.
+        // The commit of the table itself. Of the run that sent the statement nothing is left then: it cannot reach the catalog.
         let number = usize::from(case.is_kept());
         held.before("POST", "/tables/ventas", number, move || {
+            drop(way);
             is_held.send(()).unwrap();
             goes.recv_timeout(PATIENCE).unwrap();
         });
@@ -93,7 +96,7 @@ fn a_statement_that_ends_amid_the_load_of_another_is_undone(by: &Option<Engine>)
         assert!(proxy.is_spent() && held.is_spent(), "{what}");
         let (_first, loaded) = dying.join().unwrap();
         let report = loaded.unwrap_err().report();
-        assert!(report.contains("another run is at"), "{report}");
+        assert!(report.contains("cannot be reached"), "{report}");
         case.assert_done(fixture, &what);
     }
 }
@@ -186,6 +189,41 @@ mod kills {
                     writers_by_turns(case, &[(&None, point)], &last);
                 }
             }
+        }
+    }
+
+    /// A table that somebody has changed since is not put back: the engine that began the load ends it.
+    #[test]
+    fn what_was_changed_since_is_left_to_the_engine_that_began() {
+        for case in [Case::Append, Case::Changes, Case::Whole] {
+            let mut place = Namespace::new();
+            place.lake.engine = by::<Sail>();
+            let fixture = case.begun(place);
+            let id = LoadId::new(fixture.db.id());
+            let (mut place, folder) = fixture.close();
+            kill(&place, case, &id, "staged");
+            place.lake.engine = None;
+            let mut fixture = Fixture::of(place, folder);
+            fixture.sql("UPDATE replica.ventas SET importe = importe WHERE id = 1");
+            let mut load = case.next();
+            load.id = Some(id);
+            let error = fixture.try_load(&load).unwrap_err();
+            assert!(!error.refuses_load());
+            let report = error.report();
+            for word in [
+                "never finished",
+                "`engine` of the destination",
+                "--full-refresh",
+            ] {
+                assert!(report.contains(word), "{report}");
+            }
+            let (mut place, folder) = fixture.close();
+            place.lake.engine = by::<Sail>();
+            let mut fixture = Fixture::of(place, folder);
+            let staged = fixture.stage(&load);
+            let what = format!("{case:?}");
+            case.apply(&mut fixture, &staged, &what);
+            case.assert_done(fixture, &what);
         }
     }
 
