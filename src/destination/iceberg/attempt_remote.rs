@@ -8,10 +8,10 @@ use crate::landing::manifest::Manifest;
 use crate::mode::{Disposition, Mode};
 
 use super::catalog::Committed;
-use super::claims::{Tables, Unfinished, makes_anew};
+use super::claims::{Tables, Unfinished, keeps_changes, makes_anew};
 use super::remote::Run;
 use super::state::{self, Kept};
-use super::{Attempt, Lake, keeps_changes, prepared};
+use super::{Attempt, Lake, prepared};
 
 /// Refuses a load that a remote engine does not apply.
 ///

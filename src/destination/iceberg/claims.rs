@@ -74,6 +74,11 @@ impl Unfinished {
     }
 }
 
+/// Whether a load goes into a table of changes as well.
+pub(super) fn keeps_changes(manifest: &Manifest) -> bool {
+    manifest.changes.is_some_and(|changes| changes.changelog)
+}
+
 /// Whether a load makes its table anew, whatever that holds.
 pub(super) fn makes_anew(manifest: &Manifest) -> bool {
     manifest.rebuilds() || manifest.full_refresh
@@ -180,21 +185,17 @@ pub(super) fn of(table: &TableMetadata) -> impl Iterator<Item = (&str, i64)> {
         .map(|(name, of)| (name.as_str(), of.snapshot_id))
 }
 
-/// The tables of a load as the catalog has them: its own, and that of changes where it goes into one.
+/// The tables of a load as the catalog has them.
 pub(super) struct Tables {
     pub(super) table: Option<TableMetadata>,
-    pub(super) changes: Option<Option<TableMetadata>>,
+    /// The table of changes, where the load goes into one that is there.
+    pub(super) changes: Option<TableMetadata>,
 }
 
 impl Tables {
-    /// The table of changes, where the load goes into one that is there.
-    pub(super) fn of_changes(&self) -> Option<&TableMetadata> {
-        self.changes.as_ref()?.as_ref()
-    }
-
     /// Those that are there.
     pub(super) fn each(&self) -> impl Iterator<Item = &TableMetadata> {
-        self.table.iter().chain(self.of_changes())
+        self.table.iter().chain(&self.changes)
     }
 
     /// The number of the next claim, one that none of them had.

@@ -62,6 +62,7 @@ mod token;
 mod writer;
 
 use catalog::{Committed, TableMetadata};
+use claims::keeps_changes;
 use ledger::Ledger;
 use remote::Remote;
 use state::{Kept, Looked, Properties};
@@ -707,9 +708,4 @@ fn prepared(
         properties,
         outcome,
     })
-}
-
-/// Whether a load goes into a table of changes as well.
-fn keeps_changes(manifest: &Manifest) -> bool {
-    manifest.changes.is_some_and(|changes| changes.changelog)
 }

@@ -4,22 +4,24 @@ use crate::destination::sql::changes::changelog;
 use crate::error::{Kind, Result};
 use crate::landing::manifest::Manifest;
 
-use super::claims::{self, Claim, Intent, Tables, Unfinished, makes_anew, not_undone};
+use super::Lake;
+use super::claims::{
+    self, Claim, Intent, Tables, Unfinished, keeps_changes, makes_anew, not_undone,
+};
 use super::state::Kept;
-use super::{Lake, keeps_changes};
 
 impl Lake {
     /// Looks at the tables of a load.
     pub(super) fn look_at_tables(&mut self, manifest: &Manifest) -> Result<Tables> {
         let name = changelog::table_name(&manifest.table);
         let catalog = &mut self.writer.catalog;
-        Ok(Tables {
-            table: catalog.table(&manifest.table)?,
-            changes: match keeps_changes(manifest) {
-                true => Some(catalog.table(&name)?),
-                false => None,
-            },
-        })
+        let table = catalog.table(&manifest.table)?;
+        let changes = if keeps_changes(manifest) {
+            catalog.table(&name)?
+        } else {
+            None
+        };
+        Ok(Tables { table, changes })
     }
 
     /// Puts the tables of a load back to where they were before a load that an engine without branches began, and never published,
@@ -45,7 +47,7 @@ impl Lake {
         let mut was_claimed = false;
         for (name, seen) in [
             (&manifest.table, found.table.as_ref()),
-            (&name_of_changes, found.of_changes()),
+            (&name_of_changes, found.changes.as_ref()),
         ] {
             let Some(seen) = seen else { continue };
             let unfinished = Unfinished::of(seen, own);
@@ -90,10 +92,7 @@ impl Lake {
         let answer = self.look_at_tables(manifest).and_then(|found| {
             let name = changelog::table_name(&manifest.table);
             let catalog = &mut self.writer.catalog;
-            for (name, seen) in [
-                (&manifest.table, found.table),
-                (&name, found.changes.flatten()),
-            ] {
+            for (name, seen) in [(&manifest.table, found.table), (&name, found.changes)] {
                 let commit = seen.as_ref().zip(seen.as_ref().and_then(claims::cleared));
                 if let Some((seen, (requirements, updates))) = commit {
                     catalog.commit(name, seen, requirements, updates)?.done()?;

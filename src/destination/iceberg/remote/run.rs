@@ -8,7 +8,7 @@ use arrow::array::RecordBatch;
 use crate::destination::StagedLoad;
 use crate::destination::duckdb;
 use crate::destination::iceberg::catalog::{Catalog, Committed};
-use crate::destination::iceberg::claims::{self, Tables, makes_anew};
+use crate::destination::iceberg::claims::{self, Tables, keeps_changes, makes_anew};
 use crate::destination::iceberg::state::{self, Kept, Properties};
 use crate::destination::sql::changes::changelog;
 use crate::destination::sql::dialect::{KEY, OLD};
@@ -68,9 +68,8 @@ impl<'a> Run<'a> {
             },
             views: Views::default(),
             table: LoadTable::new(&manifest.table, load.layout.clone(), found.table),
-            changes: found
-                .changes
-                .map(|seen| LoadTable::new(&name, Layout::default(), seen)),
+            changes: keeps_changes(manifest)
+                .then(|| LoadTable::new(&name, Layout::default(), found.changes)),
             streams: HashMap::new(),
         }
     }

@@ -100,7 +100,7 @@ fn posts(case: Case) -> &'static [(&'static str, &'static str, usize)] {
 }
 
 /// How many statements write a load.
-fn statements(case: Case) -> usize {
+pub(super) fn statements(case: Case) -> usize {
     if case.is_kept() { 2 } else { 1 }
 }
 

@@ -9,7 +9,7 @@ use testkit::Proxy;
 
 use super::cases::Case;
 use super::elsewhere::{Elsewhere, Kind, engine};
-use super::failures::{overtake, proxied, proxied_engine, written_by};
+use super::failures::{overtake, proxied, proxied_engine, statements, written_by};
 use super::sail::Sail;
 use super::spark::Spark;
 use super::*;
@@ -23,13 +23,13 @@ fn by<E: Kind>() -> Option<Engine> {
 }
 
 /// Sail's statement is under way when its run is taken for dead: whoever applies the load then, it changes nothing any more.
-fn a_statement_that_is_under_way_is_overtaken(by: &Option<Engine>) {
+fn a_statement_that_is_under_way_is_overtaken(by: Option<&Engine>) {
     let (server, proxy) = proxied_engine::<Sail>();
     for case in Case::ALL {
-        for number in 0..if case.is_kept() { 2 } else { 1 } {
+        for number in 0..statements(case) {
             let mut fixture = case.begun(written_by::<Sail>(&server));
             let load = fixture.stage(&case.next());
-            let overtake = overtake(&fixture.place.0.name, by.clone(), case, load.clone());
+            let overtake = overtake(&fixture.place.0.name, by.cloned(), case, load.clone());
             proxy.before("POST", "/tables/ventas", number, overtake);
             if let Err(error) = fixture.db.load(&load) {
                 let report = error.report();
@@ -43,16 +43,16 @@ fn a_statement_that_is_under_way_is_overtaken(by: &Option<Engine>) {
 
 #[test]
 fn a_statement_of_sails_that_is_under_way_is_overtaken_by_duckdb() {
-    a_statement_that_is_under_way_is_overtaken(&None);
+    a_statement_that_is_under_way_is_overtaken(None);
 }
 
 #[test]
 fn a_statement_of_sails_that_is_under_way_is_overtaken_by_spark() {
-    a_statement_that_is_under_way_is_overtaken(&by::<Spark>());
+    a_statement_that_is_under_way_is_overtaken(by::<Spark>().as_ref());
 }
 
 /// Sail's statement ends when another writer has claimed the table, and before that one publishes what it wrote.
-fn a_statement_that_ends_amid_the_load_of_another_is_undone(by: &Option<Engine>) {
+fn a_statement_that_ends_amid_the_load_of_another_is_undone(by: Option<&Engine>) {
     let (server, held) = proxied_engine::<Sail>();
     for case in [Case::Append, Case::Changes, Case::Whole] {
         let (is_held, holds) = mpsc::channel();
@@ -72,7 +72,7 @@ fn a_statement_that_ends_amid_the_load_of_another_is_undone(by: &Option<Engine>)
         let mut place = Namespace::new();
         let proxy = Proxy::start(&place.lake.catalog).unwrap();
         place.lake.catalog = proxy.url();
-        place.lake.engine.clone_from(by);
+        place.lake.engine = by.cloned();
         first.place.0.name.clone_into(&mut place.name);
         let mut staged = load.clone();
         let dying = thread::spawn(move || {
@@ -103,12 +103,12 @@ fn a_statement_that_ends_amid_the_load_of_another_is_undone(by: &Option<Engine>)
 
 #[test]
 fn a_statement_of_sails_that_ends_amid_a_load_of_duckdbs_is_undone() {
-    a_statement_that_ends_amid_the_load_of_another_is_undone(&None);
+    a_statement_that_ends_amid_the_load_of_another_is_undone(None);
 }
 
 #[test]
 fn a_statement_of_sails_that_ends_amid_a_load_of_sparks_is_undone() {
-    a_statement_that_ends_amid_the_load_of_another_is_undone(&by::<Spark>());
+    a_statement_that_ends_amid_the_load_of_another_is_undone(by::<Spark>().as_ref());
 }
 
 #[cfg(feature = "failpoints")]
@@ -117,20 +117,20 @@ mod kills {
     use crate::destination::iceberg::tests::dying::kill;
 
     /// Writers by turns: each but the last dies at that step of the load, and the last one applies it.
-    fn writers_by_turns(case: Case, dead: &[(&Option<Engine>, &str)], last: &Option<Engine>) {
+    fn writers_by_turns(case: Case, dead: &[(Option<&Engine>, &str)], last: Option<&Engine>) {
         let mut place = Namespace::new();
-        place.lake.engine.clone_from(dead[0].0);
+        place.lake.engine = dead[0].0.cloned();
         let fixture = case.begun(place);
         let id = LoadId::new(fixture.db.id());
         let (mut place, folder) = fixture.close();
         let mut what = format!("{case:?}");
         for (engine, point) in dead {
-            place.lake.engine.clone_from(engine);
+            place.lake.engine = engine.cloned();
             kill(&place, case, &id, point);
-            what.push_str(&format!(", {} {point}", shown(engine)));
+            what = format!("{what}, {} {point}", shown(*engine));
         }
-        place.lake.engine.clone_from(last);
-        what.push_str(&format!(", {}", shown(last)));
+        place.lake.engine = last.cloned();
+        what = format!("{what}, {}", shown(last));
         let mut fixture = Fixture::of(place, folder);
         let mut load = case.next();
         load.id = Some(id);
@@ -139,10 +139,8 @@ mod kills {
         case.assert_done(fixture, &what);
     }
 
-    fn shown(engine: &Option<Engine>) -> &str {
-        engine
-            .as_ref()
-            .map_or("duckdb", |engine| engine.url.reveal())
+    fn shown(engine: Option<&Engine>) -> &str {
+        engine.map_or("duckdb", |engine| engine.url.reveal())
     }
 
     /// The steps of a load at which its writer dies.
@@ -156,7 +154,7 @@ mod kills {
     fn what_sail_began_duckdb_does_once() {
         for case in Case::ALL {
             for point in points(case) {
-                writers_by_turns(case, &[(&by::<Sail>(), point)], &None);
+                writers_by_turns(case, &[(by::<Sail>().as_ref(), point)], None);
             }
         }
     }
@@ -165,7 +163,11 @@ mod kills {
     fn what_sail_began_spark_does_once() {
         for case in Case::ALL {
             for point in points(case).filter(|point| *point != "claimed") {
-                writers_by_turns(case, &[(&by::<Sail>(), point)], &by::<Spark>());
+                writers_by_turns(
+                    case,
+                    &[(by::<Sail>().as_ref(), point)],
+                    by::<Spark>().as_ref(),
+                );
             }
         }
     }
@@ -175,7 +177,7 @@ mod kills {
         for case in [Case::Append, Case::Whole] {
             for point in ["claimed", "staged"] {
                 for last in [by::<Sail>(), None] {
-                    writers_by_turns(case, &[(&by::<Spark>(), point)], &last);
+                    writers_by_turns(case, &[(by::<Spark>().as_ref(), point)], last.as_ref());
                 }
             }
         }
@@ -186,7 +188,7 @@ mod kills {
         for case in [Case::Append, Case::Whole] {
             for point in ["before_commit", "after_commit"] {
                 for last in [by::<Sail>(), by::<Spark>()] {
-                    writers_by_turns(case, &[(&None, point)], &last);
+                    writers_by_turns(case, &[(None, point)], last.as_ref());
                 }
             }
         }
@@ -231,11 +233,12 @@ mod kills {
     #[test]
     fn a_writer_that_dies_over_what_another_began_leaves_it_to_a_third() {
         let (sail, spark) = (by::<Sail>(), by::<Spark>());
+        let (sail, spark) = (sail.as_ref(), spark.as_ref());
         for case in [Case::Append, Case::Changes, Case::Whole] {
-            writers_by_turns(case, &[(&sail, "staged"), (&None, "taken_over")], &sail);
-            writers_by_turns(case, &[(&sail, "staged"), (&None, "after_commit")], &sail);
-            writers_by_turns(case, &[(&sail, "staged"), (&spark, "staged")], &None);
-            writers_by_turns(case, &[(&sail, "staged"), (&spark, "staged")], &sail);
+            writers_by_turns(case, &[(sail, "staged"), (None, "taken_over")], sail);
+            writers_by_turns(case, &[(sail, "staged"), (None, "after_commit")], sail);
+            writers_by_turns(case, &[(sail, "staged"), (spark, "staged")], None);
+            writers_by_turns(case, &[(sail, "staged"), (spark, "staged")], sail);
         }
     }
 }
