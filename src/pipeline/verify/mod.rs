@@ -12,6 +12,7 @@ use std::time::Instant;
 use chrono::Utc;
 use tokio_util::sync::CancellationToken;
 
+use super::ahead::Running;
 use super::loader::Loader;
 use super::stream::StreamRun;
 use super::wait::{GRACE, given_up_after_a_stop};
@@ -197,6 +198,7 @@ impl Job {
             state,
             newest: None,
             full_refresh: false,
+            running: Running::default(),
             counters: self.options.progress.add(&stream.name),
             stop: self.options.interrupt.child_token(),
         }
