@@ -5,6 +5,8 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::position::ValueRange;
+
 /// How a stream is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -86,15 +88,46 @@ pub enum Deletes {
     Soft,
 }
 
-/// What a load is that adds nothing new to its stream: its rows say themselves what becomes of them
-/// ([`OP`](crate::change::OP)), and the stream's position stays.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// What a load is that adds nothing new to its stream: the stream's position stays.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Amends {
-    /// It mends what a verification found.
+    /// It mends what a verification found. Its rows say themselves what becomes of them ([`OP`](crate::change::OP)).
     Repair,
-    /// It deletes rows that the source has no more.
+    /// It deletes rows that the source has no more. Its rows say so themselves, as those of a repair.
     DeleteMissing,
+    /// It has all rows that the source has in a range of a column of the table, and of the keys that the table has there those
+    /// rows that the source has elsewhere: they take the place of the table's rows in the range.
+    Range(ValueRange),
+}
+
+impl Amends {
+    /// Whether the load's rows say themselves what becomes of them: its parts have a column for it.
+    pub fn has_ops(&self) -> bool {
+        match self {
+            Self::Repair | Self::DeleteMissing => true,
+            Self::Range(_) => false,
+        }
+    }
+
+    /// What it is, in a word.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Repair => "repair",
+            Self::DeleteMissing => "delete_missing",
+            Self::Range(_) => "range",
+        }
+    }
+}
+
+impl fmt::Display for Amends {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())?;
+        match self {
+            Self::Range(range) => write!(f, " {range}"),
+            Self::Repair | Self::DeleteMissing => Ok(()),
+        }
+    }
 }
 
 impl Disposition {

@@ -77,6 +77,8 @@ pub struct RunFailure {
     pub error: String,
 }
 
+/// What a run that reads a range again was asked for.
+pub const RANGE_RUN: &str = "run --from --to";
 /// What the configuration is called among what people are told of.
 pub const CONFIGURATION: &str = "(configuration)";
 /// What models are called among the streams of a [`RunFailure`].
@@ -89,7 +91,7 @@ pub const PAGE: &str = "(report page)";
 pub struct RunRecord {
     /// Its id, which sorts by when it began.
     pub run_id: RunId,
-    /// What was asked for: `run`, or `run --follow`.
+    /// What was asked for: `run`, `run --follow`, or `run --from --to`.
     pub command: String,
     /// How it ended.
     pub status: RunStatus,

@@ -7,6 +7,8 @@ import os
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     import pyarrow
 
 Config = str | os.PathLike[str]
+# A datetime is a date.
+RangeEnd = str | date | int | Decimal
 
 
 @dataclass(frozen=True)
@@ -74,11 +78,17 @@ def run(
     *,
     destination: str | None = None,
     full_refresh: bool = False,
+    range_from: RangeEnd | None = None,
+    range_to: RangeEnd | None = None,
+    range_column: str | None = None,
     jobs: int | None = None,
     environment: Mapping[str, str] | None = None,
     raises: bool = True,
 ) -> RunReport:
     """Copies streams from their sources into the destination, all of them if none is named.
+
+    With `range_from`, `range_to` or both, the rows with these cursor values (from the first on, below the second) are read once
+    more and replaced, and nothing else; with `range_column`, those with these values of that column.
 
     `environment` is added to the process's own, for the `${NAMES}` of the configuration. With `raises=False` a stream that
     failed is told by the report alone.
@@ -88,6 +98,10 @@ def run(
     """
     pipeline = Pipeline(Path(config), environment)
     options = ["--full-refresh"] if full_refresh else []
+    for name, end in (("from", range_from), ("to", range_to), ("column", range_column)):
+        if end is not None:
+            # As one argument, so that a value may begin with a dash.
+            options.append(f"--{name}={end.isoformat() if isinstance(end, date) else end}")
     if jobs is not None:
         options += ["--jobs", str(jobs)]
     _, printed, _ = pipeline.call("run", *_selection(streams, destination), *options)

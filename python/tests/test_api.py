@@ -29,6 +29,18 @@ def test_a_run_with_nothing_new_has_no_rows_to_show(pipeline: Path) -> None:
         again.arrow()
 
 
+def test_a_range_is_read_once_more_and_replaced(pipeline: Path) -> None:
+    acequia.run(pipeline, "ventas")
+    with duckdb.connect(str(pipeline.parent / "formacion.duckdb")) as connection:
+        connection.execute("UPDATE replica.ventas SET precio_total = -1")
+    ventas = acequia.run(pipeline, "ventas", range_from=datetime(1900, 1, 1, tzinfo=timezone.utc))["ventas"]
+    assert (ventas.rows_extracted, ventas.updated) == (2000, 2000)
+    ventas = acequia.run(pipeline, "ventas", range_column="id", range_from=-5, range_to=11)["ventas"]
+    assert (ventas.rows_extracted, ventas.updated) == (10, 0)
+    with pytest.raises(acequia.ConfigError, match="read in full by each run"):
+        acequia.run(pipeline, range_to="2024-01-01T00:00:00Z")
+
+
 def test_status_tells_how_far_each_stream_is(pipeline: Path) -> None:
     before = acequia.status(pipeline)
     assert before["ventas"].loaded_at is None and (before.kind, before.dataset) == ("duckdb", "replica")

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use acequia::config::{Selection, duration};
 use acequia::names::LoadId;
+use acequia::position::AskedRange;
 use chrono::TimeDelta;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
@@ -209,6 +210,32 @@ pub(crate) struct RunArgs {
     /// How many streams are copied at once [default: the number of processors, 4 at most]
     #[arg(long, value_name = "N")]
     pub(crate) jobs: Option<NonZeroUsize>,
+    #[command(flatten)]
+    pub(crate) range: RangeArgs,
+}
+
+/// A range of incremental streams that is read again.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "A range, read again and replaced; the position stays")]
+pub(crate) struct RangeArgs {
+    /// Read the rows again whose cursor is VALUE or higher, as in 2024-01-31T00:00:00Z
+    #[arg(long, value_name = "VALUE", allow_negative_numbers = true)]
+    pub(crate) from: Option<String>,
+    /// Read the rows again whose cursor is lower than VALUE
+    #[arg(long, value_name = "VALUE", allow_negative_numbers = true)]
+    pub(crate) to: Option<String>,
+    /// The column that --from and --to are values of, where it is not the cursor
+    #[arg(long, value_name = "COLUMN")]
+    pub(crate) column: Option<String>,
+}
+
+impl RangeArgs {
+    /// The range, if one is asked for.
+    pub(crate) fn asked(&self) -> Option<AskedRange> {
+        let Self { from, to, column } = self.clone();
+        let is_asked = from.is_some() || to.is_some() || column.is_some();
+        is_asked.then_some(AskedRange { column, from, to })
+    }
 }
 
 #[derive(Debug, Args)]

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use acequia::pipeline::report::RangeReport;
 use acequia::position::{HubSpotPosition, Position};
 pub(crate) use acequia::size::{age, bytes};
 use chrono::{DateTime, Utc};
@@ -57,6 +58,15 @@ pub(crate) fn start(from: Option<&Position>) -> String {
         None => "the beginning".to_owned(),
         some => position(some),
     }
+}
+
+/// `updated_at >= 2024-01-01T00:00:00.000000Z, up to the position …`.
+pub(crate) fn range(range: &RangeReport) -> String {
+    let up_to = range.up_to.as_ref();
+    let up_to = up_to.map_or_else(String::new, |up_to| {
+        format!(", up to the position {}", up_to.text())
+    });
+    format!("{}{up_to}", range.range)
 }
 
 /// A moment, in UTC.

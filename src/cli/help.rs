@@ -69,6 +69,8 @@ Examples:
   acequia run --dry-run               the plan; nothing is touched
   acequia run ventas --full-refresh   from the beginning, into a table made anew
   acequia run --follow                go on with the changes until Ctrl-C
+  acequia run ventas --from 2024-01-01T00:00:00Z --to 2024-02-01T00:00:00Z
+                                      January once more, as the source has it now
   acequia run --output json | jq .    the report, for programs";
 
 pub(super) const REPLAY: &str = "\

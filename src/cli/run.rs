@@ -32,7 +32,12 @@ pub(crate) fn run(args: &RunArgs, context: &mut Context) -> Result<Exit> {
         );
     }
     if args.dry_run {
-        let plans = block_on(plan(&pipeline, args.full_refresh))?;
+        let options = RunOptions {
+            full_refresh: args.full_refresh,
+            range: args.range.asked(),
+            ..RunOptions::default()
+        };
+        let plans = block_on(plan(&pipeline, &options))?;
         print_plans(&plans, &context.printer)?;
         let failed = plans.iter().any(|plan| plan.error.is_some());
         return Ok(if failed { Exit::Failed } else { Exit::Ok });
@@ -97,6 +102,7 @@ async fn run_pipeline(
         follow: args.follow.then_some(told),
         models: !args.no_models,
         delete_missing: args.delete_missing,
+        range: args.range.asked(),
     };
     let report = pipeline::run(pipeline, options).await;
     display.finish().await;
@@ -178,6 +184,18 @@ pub(super) fn print_report(report: &RunReport, how: &str, printer: &Printer) -> 
                 figures::plural(stream.retries, "time"),
             );
             printer.marked(Mark::Warning, &text)?;
+        }
+        if let Some(range) = &stream.range
+            && stream.status == Status::Ok
+        {
+            let text = format!(
+                "stream {}: {} read again: {}, {} deleted",
+                stream.stream,
+                figures::range(range),
+                figures::plural(stream.rows_extracted, "row"),
+                figures::count(stream.deleted),
+            );
+            printer.marked(Mark::Good, &text)?;
         }
         for change in &stream.schema_changes {
             printer.marked(
@@ -287,6 +305,14 @@ fn print_plans(plans: &[StreamPlan], printer: &Printer) -> Result<()> {
         }),
     )?;
     for plan in plans {
+        if let Some(range) = &plan.range {
+            let text = format!(
+                "stream {}: {} would be read again",
+                plan.stream,
+                figures::range(range)
+            );
+            printer.marked(Mark::Good, &text)?;
+        }
         for change in &plan.changes {
             printer.marked(Mark::Warning, &format!("stream {}: {change}", plan.stream))?;
         }

@@ -18,7 +18,7 @@ use crate::mode::Disposition;
 use crate::models::report::ModelsReport;
 use crate::models::{ModelWork, ModelsView};
 use crate::names::{DestinationId, LoadId, RunId, StreamName};
-use crate::position::Position;
+use crate::position::{Position, ValueRange};
 use crate::runs::RunRecord;
 use crate::schema::Column;
 use crate::verify::report::Verification;
@@ -260,6 +260,17 @@ pub struct TableRows {
     pub columns: Vec<Column>,
     /// Which rows.
     pub living: Living,
+    /// Those of a range alone. `None` for all.
+    pub within: Option<TableRange>,
+}
+
+/// A range of the rows of a stream's table.
+#[derive(Debug, Clone)]
+pub struct TableRange {
+    /// The column, with the type that the ledger has of it.
+    pub column: Column,
+    /// The range of that column's values.
+    pub range: ValueRange,
 }
 
 /// Which rows of a table count as rows of the source.

@@ -57,8 +57,9 @@ pub struct Manifest {
     /// `None` if the load has no such rows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub marks: Option<String>,
-    /// What the load amends, if it is no extract of what is new. Its parts then have the column `_acequia_op` after those of the
-    /// schema: `u` for a row that takes the place of those with its key, `d` for a key whose rows are deleted.
+    /// What the load amends, if it is no extract of what is new. Where [its rows say](Amends::has_ops) what becomes of them, its
+    /// parts have the column `_acequia_op` after those of the schema: `u` for a row that takes the place of those with its key, `d`
+    /// for a key whose rows are deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub amends: Option<Amends>,
     /// The fingerprint of the stream's configuration. A load of another configuration is not applied.
@@ -178,9 +179,11 @@ impl Manifest {
         }
     }
 
-    /// Whether the load would change nothing but the ledger. A full load without rows is not idle: it empties the table.
+    /// Whether the load would change nothing but the ledger. A full load without rows is not idle: it empties the table. Nor is
+    /// one of a range, of which it deletes the rows.
     pub fn is_idle(&self) -> bool {
-        self.parts.is_empty() && self.mode != Mode::Full && !self.rebuilds()
+        let deletes = matches!(self.amends, Some(Amends::Range(_)));
+        self.parts.is_empty() && self.mode != Mode::Full && !self.rebuilds() && !deletes
     }
 
     /// Whether the load follows a ledger whose position is `position`.

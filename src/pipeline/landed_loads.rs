@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use super::recovery::Leftovers;
+use super::recovery::{Leftovers, expired};
 use super::status::{DestinationView, look_at_streams};
 use crate::config::Pipeline;
 use crate::error::Result;
 use crate::landing::inventory::{LoadContent, StoredLoad};
 use crate::landing::{Aside, Landing};
-use crate::mode::{Disposition, Mode};
+use crate::mode::{Amends, Disposition, Mode};
 use crate::names::{DestinationId, LoadId, StreamName};
 
 /// The loads in the landing area.
@@ -42,6 +42,8 @@ pub struct LandedLoad {
     pub mode: Option<Mode>,
     /// How the load is applied. `None` without a manifest.
     pub disposition: Option<Disposition>,
+    /// What the load amends, if it is no extract of what is new.
+    pub amends: Option<Amends>,
     /// The load's rows. `None` without a manifest.
     pub rows: Option<u64>,
     /// The size of the load's files, in bytes.
@@ -138,8 +140,8 @@ fn pending(
             leftovers.unloaded.push(load);
         }
     }
-    let (address, _) = leftovers.take_next(view.states.get(stream))?;
-    Some(address.load_id)
+    let (address, manifest) = leftovers.take_next(view.states.get(stream))?;
+    expired(&manifest).is_none().then_some(address.load_id)
 }
 
 fn entry(holding: &StoredLoad, view: &DestinationView, pending: Option<&LoadId>) -> LandedLoad {
@@ -159,6 +161,7 @@ fn entry(holding: &StoredLoad, view: &DestinationView, pending: Option<&LoadId>)
         load_id: load_id.clone(),
         mode: manifest.map(|manifest| manifest.mode),
         disposition: manifest.map(|manifest| manifest.disposition),
+        amends: manifest.and_then(|manifest| manifest.amends.clone()),
         rows: manifest.map(|manifest| manifest.rows),
         bytes: holding.bytes,
         began_at: load_id.began_at(),

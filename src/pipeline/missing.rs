@@ -123,6 +123,7 @@ async fn comparison(
             Deletes::Hard => Living::All,
             Deletes::Soft => Living::NotDeleted,
         },
+        within: None,
     };
     let asking = run
         .loader

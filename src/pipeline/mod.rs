@@ -2,7 +2,7 @@
 //!
 //! `stream` is the path of one stream; `replication` has what streams of changes share on it. A run begins with `recovery`
 //! and ends with `prune` and `record`. `load_step` loads a landed load into the destination, and `loader` is the
-//! destination's thread; `missing` deletes what the source has no more. `models` are built of what was loaded. `replay` loads from the landing area alone; `check`, `plan`, `status` and `landed_loads` only
+//! destination's thread; `missing` deletes what the source has no more; `ranges` says of which streams a range can be read again. `models` are built of what was loaded. `replay` loads from the landing area alone; `check`, `plan`, `status` and `landed_loads` only
 //! read; `report` says what a run did; `verify` compares tables with their sources.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,6 +22,7 @@ use crate::error::{Error, Result};
 use crate::landing::Landing;
 use crate::metrics::endpoint::Endpoint;
 use crate::metrics::exposition::Samples;
+use crate::position::AskedRange;
 use crate::source::Source;
 use crate::source::postgres::Postgres;
 
@@ -42,6 +43,7 @@ mod notices;
 pub mod page;
 pub mod plan;
 pub mod prune;
+mod ranges;
 mod reading;
 mod reconnect;
 mod record;
@@ -95,6 +97,9 @@ pub struct RunOptions {
     pub models: bool,
     /// Whether streams that delete rows which their source has no more look for such rows now, due or not.
     pub delete_missing: bool,
+    /// If it is set, this range of each stream is read again and replaced, and nothing else is read. All streams have to be
+    /// incremental ones of PostgreSQL.
+    pub range: Option<AskedRange>,
 }
 
 /// The most streams that are extracted at once by default: more do not make one destination faster.
@@ -111,6 +116,7 @@ impl Default for RunOptions {
             follow: None,
             models: true,
             delete_missing: false,
+            range: None,
         }
     }
 }
@@ -123,12 +129,17 @@ fn default_jobs() -> NonZeroUsize {
 /// of each.
 ///
 /// # Errors
-/// The run could not begin at all: the landing area or the destination cannot be opened.
+/// The run could not begin at all: the landing area or the destination cannot be opened, or a range is asked for of a stream
+/// that has none.
 pub async fn run(pipeline: Pipeline, options: RunOptions) -> Result<RunReport> {
+    if let Some(range) = &options.range {
+        ranges::refuse(&pipeline, range, &options)?;
+    }
     let landing = match open_landing(&pipeline) {
         Ok(landing) => landing,
         Err(error) => {
-            if let Some(notices) = Notices::of(&pipeline, None, None) {
+            let notices = Notices::of(&pipeline, None, None);
+            if let Some(notices) = notices.filter(|_| options.range.is_none()) {
                 let failed =
                     |stream: &config::Stream| (stream.name.to_string(), Some(error.report()));
                 let found = pipeline.streams.iter().map(failed).collect();
@@ -138,7 +149,7 @@ pub async fn run(pipeline: Pipeline, options: RunOptions) -> Result<RunReport> {
         }
     };
     let follows = options.follow.is_some();
-    let record = Record::of(&pipeline, &landing, follows);
+    let record = Record::of(&pipeline, &landing, &options);
     let notices = Notices::of(&pipeline, Some(&landing), Some(record.run_id()));
     let watch = follows.then(|| Arc::new(Watch::default()));
     let measured = Measured::of(&pipeline);
@@ -146,6 +157,8 @@ pub async fn run(pipeline: Pipeline, options: RunOptions) -> Result<RunReport> {
     let listen = metrics.as_ref().and_then(|metrics| metrics.listen);
     let begun = begin(&pipeline, &options, listen.filter(|_| follows)).await;
     let progress = options.progress.clone();
+    // A range says nothing of how fresh streams are, which the file is asked for.
+    let measures = options.range.is_none();
     let running = run_streams(pipeline, options, landing, &record, watch.as_ref());
     let mut ended = match (begun, &watch) {
         (Err(error), _) => Err(error),
@@ -157,7 +170,8 @@ pub async fn run(pipeline: Pipeline, options: RunOptions) -> Result<RunReport> {
         }
         (Ok(_), None) => Box::pin(running).await,
     };
-    if let Some(path) = metrics.and_then(|metrics| metrics.textfile) {
+    let textfile = metrics.and_then(|metrics| metrics.textfile);
+    if let Some(path) = textfile.filter(|_| measures) {
         measured.write(&ended, &path);
     }
     if let Err(error) = &ended {
@@ -220,6 +234,7 @@ async fn run_streams(
             state: states.get(&stream.name).cloned(),
             newest: None,
             full_refresh: options.full_refresh,
+            range: options.range.clone(),
             running: Arc::clone(&running),
             counters: options.progress.add(&stream.name),
             stop: options.interrupt.child_token(),
@@ -241,7 +256,10 @@ async fn run_streams(
         .filter(|source| !by_source.contains_key(source))
         .collect();
     drop(running);
-    let then = missing::after(options.delete_missing);
+    let then: Then = match options.range {
+        Some(_) => |_, _| Box::pin(async { Ok(()) }),
+        None => missing::after(options.delete_missing),
+    };
     let mut work: Vec<BoxFuture<'_, Vec<(usize, StreamReport)>>> = Vec::new();
     for (name, runs) in by_source {
         let Some((_, changes, _)) = runs.first() else {

@@ -3,7 +3,9 @@
 use serde::Serialize;
 
 use super::contained::contained;
+use super::report::RangeReport;
 use super::shape_step::shaped;
+use super::{RunOptions, ranges};
 use crate::change;
 use crate::config::{Pipeline, Stream};
 use crate::destination::StreamState;
@@ -11,7 +13,7 @@ use crate::error::Result;
 use crate::evolution::{SchemaContract, preview};
 use crate::mode::{Disposition, Mode};
 use crate::names::StreamName;
-use crate::position::Position;
+use crate::position::{AskedRange, Position};
 use crate::source::OpenStream;
 
 /// What a run would do with a stream.
@@ -37,14 +39,22 @@ pub struct StreamPlan {
     pub reading: String,
     /// The position that the extract would begin at. `None` for the beginning.
     pub position: Option<Position>,
+    /// The range that would be read again, if one was asked for: `estimated_rows` is the number of its rows then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub range: Option<RangeReport>,
     /// The error that would keep the stream from running.
     pub error: Option<String>,
 }
 
-/// What a run would do with each stream.
+/// What a run with these options would do with each stream.
+///
 /// # Errors
-/// The destination cannot be inspected.
-pub async fn plan(pipeline: &Pipeline, full_refresh: bool) -> Result<Vec<StreamPlan>> {
+/// The destination cannot be inspected, or a range is asked for of a stream that has none.
+pub async fn plan(pipeline: &Pipeline, options: &RunOptions) -> Result<Vec<StreamPlan>> {
+    let full_refresh = options.full_refresh;
+    if let Some(range) = &options.range {
+        ranges::refuse(pipeline, range, options)?;
+    }
     let view = super::status::look_at_destination(pipeline).await?;
     let mut plans = Vec::with_capacity(pipeline.streams.len());
     for stream in &pipeline.streams {
@@ -60,13 +70,14 @@ pub async fn plan(pipeline: &Pipeline, full_refresh: bool) -> Result<Vec<StreamP
             estimated_rows: None,
             reading: String::new(),
             position: state.and_then(|state| state.position.clone()),
+            range: None,
             error: None,
         };
         let looking = async {
             if !full_refresh {
                 view.refuse_other_versions(stream)?;
             }
-            look(stream, state, &mut plan).await
+            look(stream, state, options.range.as_ref(), &mut plan).await
         };
         if let Err(error) = contained(looking).await {
             plan.error = Some(super::name_stream(error, stream).report());
@@ -76,7 +87,12 @@ pub async fn plan(pipeline: &Pipeline, full_refresh: bool) -> Result<Vec<StreamP
     Ok(plans)
 }
 
-async fn look(stream: &Stream, state: Option<&StreamState>, plan: &mut StreamPlan) -> Result<()> {
+async fn look(
+    stream: &Stream,
+    state: Option<&StreamState>,
+    range: Option<&AskedRange>,
+    plan: &mut StreamPlan,
+) -> Result<()> {
     let position = state.and_then(|state| state.position.as_ref());
     super::stream::start_position(stream, position)?;
     let mut opened = OpenStream::open(&stream.from).await?;
@@ -103,6 +119,12 @@ async fn look(stream: &Stream, state: Option<&StreamState>, plan: &mut StreamPla
         let steps = preview(&state.schema, &schema, &shaped.description.misfits)?;
         plan.changes = steps.iter().map(ToString::to_string).collect();
         stream.contract.check(&steps)?;
+    }
+    if let Some(asked) = range {
+        let (rows, range) = super::stream::look_at_range(stream, state, &opened, asked).await?;
+        plan.estimated_rows = Some(rows);
+        plan.reading = "the range".to_owned();
+        plan.range = Some(range);
     }
     Ok(())
 }

@@ -11,8 +11,11 @@ use crate::landing::Landing;
 use crate::landing::failures::Failure;
 use crate::landing::runs::MOST_WAITING;
 use crate::names::{RunId, StreamName};
-use crate::runs::{CONFIGURATION, MODELS, PAGE, RunFailure, RunRecord, RunStatus, could_not_begin};
+use crate::runs::{
+    CONFIGURATION, MODELS, PAGE, RANGE_RUN, RunFailure, RunRecord, RunStatus, could_not_begin,
+};
 
+use super::RunOptions;
 use super::loader::Loader;
 use super::notices::Found;
 use super::report::{RunReport, Status, StreamReport};
@@ -31,12 +34,19 @@ pub(super) struct Record {
     is_quick: bool,
     /// The run as it began.
     begun: RunRecord,
+    /// Whether the run reads a range again. Neither that it succeeds nor that it fails says whether streams are up to date.
+    is_of_range: bool,
 }
 
 impl Record {
     /// The record of a run that begins.
-    pub(super) fn of(pipeline: &Pipeline, landing: &Landing, follows: bool) -> Self {
-        let command = if follows { "run --follow" } else { "run" };
+    pub(super) fn of(pipeline: &Pipeline, landing: &Landing, options: &RunOptions) -> Self {
+        let is_of_range = options.range.is_some();
+        let command = match (&options.follow, is_of_range) {
+            (Some(_), _) => "run --follow",
+            (None, true) => RANGE_RUN,
+            (None, false) => "run",
+        };
         Self {
             landing: landing.clone(),
             pipeline: pipeline.name.clone(),
@@ -45,6 +55,7 @@ impl Record {
             // A file of DuckDB's is brought to the disk twice for a row, and a lake's catalog has a commit for it.
             is_quick: matches!(pipeline.destination.target, Target::Postgres { .. }),
             begun: RunRecord::begun(RunId::new(), command, Utc::now()),
+            is_of_range,
         }
     }
 
@@ -172,7 +183,7 @@ impl Record {
         let synced = report
             .streams
             .iter()
-            .filter(|stream| stream.status == Status::Ok);
+            .filter(|stream| stream.status == Status::Ok && !self.is_of_range);
         let mut run = RunRecord {
             status: match (
                 report.is_ok(),
@@ -217,6 +228,7 @@ impl Record {
         let report = match ended {
             Ok(report) => report,
             Err(Error::Interrupted) => return Found::new(),
+            Err(_) if self.is_of_range => return Found::from([well]),
             // The run could not begin: no stream was extracted.
             Err(error) => {
                 let error = error.report();
@@ -228,7 +240,8 @@ impl Record {
             }
         };
         let mut found = Found::from([well]);
-        found.extend(report.streams.iter().filter_map(StreamReport::found));
+        let of_streams = report.streams.iter().filter(|_| !self.is_of_range);
+        found.extend(of_streams.filter_map(StreamReport::found));
         if report.models.is_some() {
             found.insert(MODELS.to_owned(), report.models_error());
         }

@@ -31,6 +31,19 @@ pub(super) struct Leftovers {
     pub(super) newest: Option<LoadId>,
 }
 
+/// The reason why a load that was landed and not loaded is not loaded later. `None` if it may be.
+pub(super) fn expired(manifest: &Manifest) -> Option<&'static str> {
+    match manifest.amends.as_ref()? {
+        // A key may be there again by now, with an old cursor value that no later run reads.
+        Amends::DeleteMissing => Some("what the source has no more is looked for anew"),
+        Amends::Range(_) => {
+            Some("the range may have other rows by now: read it again with --from and --to")
+        }
+        Amends::Repair if manifest.mode == Mode::Cdc => None,
+        Amends::Repair => Some("what a verification found may be otherwise by now: verify again"),
+    }
+}
+
 /// The reason why a landed load does not match the stream's configuration any more. `None` if it matches.
 pub(super) fn outdated(manifest: &Manifest, stream: &Stream) -> Option<String> {
     let now = stream.fingerprint();
@@ -41,17 +54,8 @@ pub(super) fn outdated(manifest: &Manifest, stream: &Stream) -> Option<String> {
     {
         return Some("the stream's configuration is another since".to_owned());
     }
-    match manifest.amends {
-        // A key may be there again by now, with an old cursor value that no later run reads.
-        Some(Amends::DeleteMissing) => {
-            return Some("what the source has no more is looked for anew".to_owned());
-        }
-        Some(Amends::Repair) if manifest.mode != Mode::Cdc => {
-            return Some(
-                "what a verification found may be otherwise by now: verify again".to_owned(),
-            );
-        }
-        Some(Amends::Repair) | None => {}
+    if let Some(reason) = expired(manifest) {
+        return Some(reason.to_owned());
     }
     let key = stream.primary_key();
     let other = |what: &str| Some(format!("the stream's {what} is another since"));

@@ -10,7 +10,7 @@ use crate::mode::Mode;
 use crate::models::report::ModelsReport;
 use crate::names::{LoadId, StreamName};
 use crate::notify::NoticeReport;
-use crate::position::Position;
+use crate::position::{CursorValue, Position, ValueRange};
 use crate::runs::{RunFailure, by_cause};
 
 /// The report of a run.
@@ -57,6 +57,16 @@ pub enum Status {
     Skipped,
 }
 
+/// A range of a stream that was read again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RangeReport {
+    /// The range.
+    #[serde(flatten)]
+    pub range: ValueRange,
+    /// Where the stream stands, if the range may have rows of a higher cursor value: they are left to the next run.
+    pub up_to: Option<CursorValue>,
+}
+
 /// The report of one stream of a run.
 #[derive(Debug, Clone, Serialize)]
 pub struct StreamReport {
@@ -66,6 +76,9 @@ pub struct StreamReport {
     pub status: Status,
     /// How the stream was read.
     pub mode: Mode,
+    /// The range that was read again, if one was asked for and looked at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub range: Option<RangeReport>,
     /// The stream's last load.
     pub load_id: Option<LoadId>,
     /// Rows extracted.
@@ -156,6 +169,7 @@ impl StreamReport {
             stream: stream.clone(),
             status: Status::Skipped,
             mode,
+            range: None,
             load_id: None,
             rows_extracted: 0,
             inserted: 0,

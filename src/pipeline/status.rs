@@ -13,8 +13,8 @@ use super::runs::{note_synced, synced, waiting};
 use crate::config::{self, Pipeline, Stream};
 use crate::destination::{Destination, LedgerRow, StreamState};
 use crate::error::{Error, Result};
-use crate::landing::Landing;
 use crate::landing::failures::Failure;
+use crate::landing::{Landing, LoadAddress};
 use crate::mode::{Disposition, Mode};
 use crate::names::{DestinationId, LoadId, StreamName};
 use crate::notify::NoticeReport;
@@ -210,10 +210,7 @@ pub async fn status(pipeline: &Pipeline, every_stream: bool) -> Result<StatusRep
             updated: last.map_or(0, |row| row.updated),
             deleted: last.map_or(0, |row| row.deleted),
             loaded_at: last.map(|row| row.loaded_at),
-            synced_at: synced
-                .get(&stream.name)
-                .copied()
-                .max(last.map(|row| row.loaded_at)),
+            synced_at: synced_at(&landing, pipeline, synced.get(&stream.name), last).await,
             stale: None,
             position: state.and_then(|state| state.position.as_ref().map(Position::brief)),
             pending: Vec::new(),
@@ -258,6 +255,32 @@ pub async fn status(pipeline: &Pipeline, every_stream: bool) -> Result<StatusRep
         max_age_seconds: None,
         notices: Vec::new(),
     })
+}
+
+/// When a stream was last brought up to date: by a run that is kept, or by its last load, unless that only amends its table.
+async fn synced_at(
+    landing: &Landing,
+    pipeline: &Pipeline,
+    synced: Option<&DateTime<Utc>>,
+    last: Option<&LedgerRow>,
+) -> Option<DateTime<Utc>> {
+    let loaded = last.filter(|row| synced.is_none_or(|synced| row.loaded_at > *synced));
+    let Some(row) = loaded else {
+        return synced.copied();
+    };
+    // Of a table that was replayed no run is known.
+    let Some(synced) = synced else {
+        return Some(row.loaded_at);
+    };
+    let address = LoadAddress {
+        pipeline: pipeline.name.clone(),
+        stream: row.stream.clone(),
+        load_id: row.load_id.clone(),
+    };
+    match landing.manifest(&address).await {
+        Ok(Some(manifest)) if manifest.amends.is_some() => Some(*synced),
+        _ => Some(row.loaded_at),
+    }
 }
 
 /// The streams that the ledger or the landing area has, but not the configuration.

@@ -116,17 +116,24 @@ impl CursorValue {
         )
     }
 
-    /// Parses an `initial_value` for a cursor column of that type.
-    pub fn parse(text: &str, column_type: &ColumnType) -> Result<Self> {
+    /// Parses what people have written for a column of that type. `what` says what it was written for.
+    ///
+    /// # Errors
+    /// The text is no value of the type, or the type has no order that both sides know.
+    pub fn parse(what: &str, text: &str, column_type: &ColumnType) -> Result<Self> {
         let wrong = || {
             Error::config(format!(
-                "initial_value `{text}` is not a value of type {column_type}"
+                "{what} `{text}` is not a value of type {column_type}"
             ))
             .remedy(match column_type {
                 ColumnType::Date => "write it as 2024-01-31",
                 ColumnType::Timestamp => "write it as 2024-01-31T08:00:00",
                 ColumnType::TimestampTz => "write it as 2024-01-31T08:00:00Z, with its zone",
-                _ => "write a value of that type",
+                ColumnType::Decimal { .. } => {
+                    "write it as 12.5, with no more decimals than the column has"
+                }
+                ColumnType::Uuid => "write it as 5f3a9c01-7b2e-4c1d-9e0f-0123456789ab",
+                _ => "write it as 1000",
             })
         };
         match column_type {
@@ -443,12 +450,17 @@ mod tests {
     #[test]
     fn lag_goes_back_and_stops_at_year_one() {
         let hour = Lag::Time(TimeDelta::hours(1));
-        let value = CursorValue::parse("2024-01-31T08:00:00Z", &ColumnType::TimestampTz).unwrap();
+        let value = CursorValue::parse(
+            "initial_value",
+            "2024-01-31T08:00:00Z",
+            &ColumnType::TimestampTz,
+        )
+        .unwrap();
         assert_eq!(
             value.minus(hour).unwrap().text(),
             "2024-01-31T07:00:00.000000Z"
         );
-        let date = CursorValue::parse("2024-01-31", &ColumnType::Date).unwrap();
+        let date = CursorValue::parse("initial_value", "2024-01-31", &ColumnType::Date).unwrap();
         assert_eq!(date.minus(hour).unwrap().text(), "2024-01-30");
         let ages = Lag::Time(TimeDelta::days(4_000_000));
         assert_eq!(

@@ -1,14 +1,16 @@
-//! The position of a stream: typed cursor values, their order, and their arithmetic. No I/O.
+//! The position of a stream: typed cursor values, their order, their arithmetic, and ranges of them. No I/O.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 mod cursor;
 mod lsn;
+mod range;
 
 pub(crate) use cursor::timestamptz;
 pub use cursor::{CursorPosition, CursorValue, Lag};
 pub use lsn::{BadLsn, LastRead, Lsn, LsnPosition};
+pub use range::{AskedRange, ValueRange};
 
 /// The position of a stream in its source. It is stored only in the destination's `_acequia_state`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -44,7 +44,9 @@ fn a_program_checks_runs_watches_and_replays() {
             .all(|finding| finding.verdict != Verdict::Failed),
         "{findings:?}"
     );
-    let plans = runtime.block_on(acequia::plan(&pipeline, false)).unwrap();
+    let plans = runtime
+        .block_on(acequia::plan(&pipeline, &RunOptions::default()))
+        .unwrap();
     assert_eq!(plans.len(), 2);
 
     let progress = Progress::default();

@@ -44,6 +44,7 @@ mod observability;
 mod order;
 mod password_command;
 mod pending;
+mod ranges;
 mod recovery;
 mod refusals;
 mod remote_landing;

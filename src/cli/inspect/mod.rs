@@ -286,10 +286,18 @@ fn summary(manifest: &Manifest) -> String {
         format!("table       {}", manifest.table),
         format!("mode        {}, {}", manifest.mode, manifest.disposition),
     ];
+    if let Some(amends) = &manifest.amends {
+        lines.push(format!("amends      {amends}"));
+    }
     if !manifest.primary_key.is_empty() {
         lines.push(format!("key         {}", manifest.primary_key.join(", ")));
     }
-    if manifest.cursor.is_some() {
+    if manifest.amends.is_some() && manifest.position_after.is_none() {
+        lines.push(format!(
+            "position    stays at {}",
+            figures::position(manifest.position_before.as_ref())
+        ));
+    } else if manifest.cursor.is_some() {
         lines.push(format!(
             "position    from {} to {}",
             figures::start(manifest.position_before.as_ref()),

@@ -59,7 +59,10 @@ fn row(load: &LandedLoad, report: &LandingReport, now: DateTime<Utc>) -> Vec<Str
     vec![
         load.stream.to_string(),
         load.load_id.to_string(),
-        load.mode.map_or_else(none, |mode| mode.to_string()),
+        load.mode.map_or_else(none, |mode| match &load.amends {
+            Some(amends) => format!("{mode}, {}", amends.word()),
+            None => mode.to_string(),
+        }),
         load.rows.map_or_else(none, figures::count),
         figures::bytes(load.bytes),
         load.began_at

@@ -234,7 +234,7 @@ pub(crate) fn stage(
             key_is_unique: load.key_is_unique,
             configuration: None,
             cursor: load.cursor.clone(),
-            amends: load.amends,
+            amends: load.amends.clone(),
             marks: load.marks.clone(),
             schema,
             position_before: load.before.clone(),

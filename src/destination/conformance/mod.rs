@@ -29,6 +29,7 @@ pub(crate) mod evolution;
 mod load;
 pub(crate) mod log;
 pub(crate) mod queries;
+pub(crate) mod ranges;
 pub(crate) mod relations;
 pub(crate) mod replacements;
 pub(crate) mod runs;
@@ -304,6 +305,12 @@ macro_rules! conformance {
                 minus_zero_and_nan_are_values,
                 every_type_of_cursor_bounds_the_overlap,
                 rows_of_an_amending_load_replace_and_delete_by_their_keys;
+            ranges:
+                rows_of_a_range_take_the_place_of_those_with_their_keys,
+                rows_that_a_range_lacks_are_marked_where_deletes_are_soft,
+                rows_without_a_key_take_the_place_of_all_in_their_range,
+                versions_of_a_range_are_closed_and_first_rows_stay,
+                every_type_has_ranges;
             relations:
                 a_column_of_records_is_not_taken_for_a_relation,
                 a_column_of_records_is_not_taken_for_changes,

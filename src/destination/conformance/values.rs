@@ -31,6 +31,7 @@ fn assert_read_back<S: Subject>(fixture: &mut Fixture<S>, column_type: &str, arr
         table: "x".to_owned(),
         columns: columns.map(|column| column.column).collect(),
         living: Living::All,
+        within: None,
     };
     let mut batches = Vec::new();
     let mut keep = |batch| {

@@ -20,7 +20,7 @@ use super::{Attempt, Lake, prepared};
 pub(super) fn refuse(manifest: &Manifest) -> Result<()> {
     if manifest.amends.is_some() && manifest.mode != Mode::Cdc {
         return Err(Error::config(
-            "a load that repairs a table, or deletes what its source has no more, is not applied by an engine elsewhere",
+            "a load that repairs a table, replaces a range of it, or deletes what its source has no more, is not applied by an engine elsewhere",
         )
         .remedy("have DuckDB write the rows: leave `engine` of the destination out; or make the table anew: `acequia run STREAM --full-refresh`"));
     }

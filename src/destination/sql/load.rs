@@ -3,10 +3,11 @@
 use crate::destination::{LoadOutcome, Parts, StagedLoad, StreamState};
 use crate::error::{Error, Result};
 use crate::evolution::{Evolution, TableSchema};
-use crate::mode::{Disposition, Mode};
+use crate::mode::{Amends, Disposition, Mode};
 use crate::schema::Column;
 
 use super::append::{Overlap, append};
+use super::range::LoadRange;
 use super::sequence::{check_sequence, evolution, rebuilds_table};
 use super::{
     Rows, SqlEngine, Table, TempTables, amend, changes, check_rows, dedup, insert_only, marks,
@@ -133,9 +134,16 @@ fn add(
 ) -> Result<LoadOutcome> {
     let manifest = &load.manifest;
     let mut temp = TempTables::new();
-    if manifest.amends.is_some() {
+    if manifest.amends.as_ref().is_some_and(Amends::has_ops) {
         return amend::apply(engine, table, load, columns);
     }
+    let range = match &manifest.amends {
+        Some(Amends::Range(range)) => {
+            let d = engine.dialect();
+            Some(LoadRange::of(d, range, &columns, table, manifest)?)
+        }
+        _ => None,
+    };
     let rows = if load.parts.is_empty() {
         None
     } else {
@@ -144,8 +152,15 @@ fn add(
             engine, &mut temp, &table.sql, manifest, rows,
         )?)
     };
+    if let Some(range) = range {
+        let outcome = range.apply(engine, &mut temp, &evolution.table, rows)?;
+        temp.drop_all(engine)?;
+        return Ok(outcome);
+    }
     let outcome = match (manifest.disposition, rows) {
-        (Disposition::Scd2, rows) => scd2::apply(engine, &mut temp, &table.sql, manifest, rows)?,
+        (Disposition::Scd2, rows) => {
+            scd2::apply(engine, &mut temp, &table.sql, manifest, rows, None)?
+        }
         (_, None) => LoadOutcome::default(),
         (Disposition::Merge, Some(rows)) => {
             let rows = dedup::deduplicate(engine, &mut temp, manifest, rows)?;

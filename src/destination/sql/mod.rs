@@ -4,7 +4,7 @@
 //! where the ledger is kept: [`ledger`] keeps it in tables of the dataset, which is one way. The plan asks [`sequence`]
 //! whether the load follows, looks up its [`table`] and brings the schema up to date; then rows are inserted into a new
 //! table, added ([`append`], [`insert_only`]), merged, kept in versions ([`scd2`]), say themselves what becomes of them
-//! ([`amend`]), or are changes that are reduced to rows ([`changes`]).
+//! ([`amend`]), take the place of what the table has in a [`range`], or are changes that are reduced to rows ([`changes`]).
 //!
 //! Statements are made here, as SQL or as a value that stands for it ([`statement`], [`mod@write`]); a destination's
 //! [`SqlEngine`] runs them, in the transaction that also writes the ledger, and its [`Dialect`] has the differences. Only
@@ -39,6 +39,7 @@ mod marks;
 pub(crate) mod models;
 pub(crate) mod place;
 pub(crate) mod query;
+mod range;
 pub(crate) mod read;
 mod rows;
 pub(crate) mod runs;

@@ -3,11 +3,13 @@
 use arrow::array::RecordBatch;
 
 use crate::change::DELETED_AT;
-use crate::destination::{Living, TableRows};
+use crate::destination::{Living, TableRange, TableRows};
 use crate::error::Result;
 
 use super::dialect::OLD;
+use super::range::within;
 use super::system_columns::VALID_TO;
+use super::write::filter;
 use super::{SqlEngine, Table};
 
 /// Hands over the rows of a table.
@@ -32,16 +34,21 @@ pub(crate) fn read_rows(
         .collect();
     // A table from before deletes were soft has no row that is marked.
     let has_marks = table.data_type(DELETED_AT).is_some();
-    let condition = match rows.living {
-        Living::All => String::new(),
-        Living::NotDeleted if !has_marks => String::new(),
-        Living::NotDeleted => format!(" WHERE {} IS NULL", d.of(OLD, DELETED_AT)),
-        Living::Current => format!(" WHERE {} IS NULL", d.of(OLD, VALID_TO)),
+    let mut conditions = match rows.living {
+        Living::All => Vec::new(),
+        Living::NotDeleted if !has_marks => Vec::new(),
+        Living::NotDeleted => vec![format!("{} IS NULL", d.of(OLD, DELETED_AT))],
+        Living::Current => vec![format!("{} IS NULL", d.of(OLD, VALID_TO))],
     };
+    if let Some(TableRange { column, range }) = &rows.within {
+        table.check_columns([column])?;
+        conditions.extend(within(d, range, &column.column_type));
+    }
     let sql = format!(
-        "SELECT {} FROM {} AS {OLD}{condition}",
+        "SELECT {} FROM {} AS {OLD}{}",
         columns.join(", "),
-        table.sql
+        table.sql,
+        filter(&conditions)
     );
     engine.read(&sql, &rows.columns, each)
 }

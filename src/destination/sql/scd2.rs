@@ -5,6 +5,8 @@
 //! everything (`full`) also closes what it does not bring. Of several versions of a row within one incremental load the
 //! newest is taken: the source's history between two loads is not known.
 
+use std::slice;
+
 use crate::destination::{LOAD_ID_COLUMN, LoadOutcome};
 use crate::error::Result;
 use crate::landing::manifest::Manifest;
@@ -19,7 +21,8 @@ use super::{Engine, Rows, TempTables, dedup};
 /// Keys of the load whose row is new or differs from its current version.
 const CHANGED: &str = "_acequia_changed";
 
-/// Brings a table of versions up to date with a load. `rows` is `None` if the load has no part.
+/// Brings a table of versions up to date with a load. `rows` is `None` if the load has no part. If it has all rows of a range,
+/// `range` is the conditions that a row of the table, [`OLD`], lies in it.
 ///
 /// # Errors
 /// As [`dedup::deduplicate`], or the destination fails.
@@ -29,6 +32,7 @@ pub(super) fn apply(
     table: &str,
     manifest: &Manifest,
     rows: Option<Rows>,
+    range: Option<&[String]>,
 ) -> Result<LoadOutcome> {
     let rows = match rows {
         Some(rows) => Some(dedup::deduplicate(engine, temp, manifest, rows)?),
@@ -41,11 +45,13 @@ pub(super) fn apply(
     let d = engine.dialect();
     let closing = d.value(&instant(manifest.extracted_at), &ColumnType::TimestampTz);
     let is_current = format!("{} IS NULL", d.of(OLD, VALID_TO));
-    // A load of everything closes the current versions of rows that it does not have.
-    if manifest.mode == Mode::Full || manifest.full_refresh {
+    // A load of everything closes the current versions of rows that it does not have; one of a range those in the range.
+    let is_whole = manifest.mode == Mode::Full || manifest.full_refresh;
+    if let Some(of) = range.or(is_whole.then_some(&[])) {
+        let current = [slice::from_ref(&is_current), of].concat();
         merge.unmatched = Some(Unmatched {
             keys: rows.as_ref().map(|rows| rows.relation.clone()),
-            condition: is_current.clone(),
+            condition: current.join(" AND "),
             set: vec![(VALID_TO, closing.clone())],
             from: None,
         });

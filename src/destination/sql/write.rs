@@ -289,8 +289,9 @@ fn assigned<'a>(d: &dyn Dialect, set: impl Iterator<Item = (&'a str, &'a String)
     set.join(", ")
 }
 
-fn filter(conditions: &[&str]) -> String {
-    match conditions {
+pub(super) fn filter<S: AsRef<str>>(conditions: &[S]) -> String {
+    let conditions: Vec<&str> = conditions.iter().map(AsRef::as_ref).collect();
+    match conditions.as_slice() {
         [] => String::new(),
         conditions => format!(" WHERE {}", conditions.join(" AND ")),
     }

@@ -156,7 +156,8 @@ impl AmendedRows {
         // What only is to go is not read from the source, but looked for there. A repair reads whole rows, and puts one that has come
         // again, or that the table has twice, as it is. Of missing rows only the keys are read: such a row stays as it is.
         let all: BTreeSet<u128> = match amendment.amends {
-            Amends::DeleteMissing => BTreeSet::new(),
+            // The rows of a range are read as they are, not found here.
+            Amends::DeleteMissing | Amends::Range(_) => BTreeSet::new(),
             Amends::Repair => {
                 let rows = found.missing.iter().chain(&found.differ);
                 rows.chain(&found.extra).copied().collect()

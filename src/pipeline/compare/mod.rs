@@ -24,7 +24,7 @@ pub(super) mod side;
 use side::{Each, Side};
 
 /// Of how many rows, of both sides together, hashes are held at once: some 100 MB.
-const MOST_HELD: u64 = 2 << 20;
+pub(super) const MOST_HELD: u64 = 2 << 20;
 /// After how many differences no more are looked for.
 const MOST_FOUND: usize = 1 << 20;
 
@@ -119,7 +119,7 @@ impl Comparison<'_> {
     }
 
     /// The sums of both sides, which are read at the same time.
-    async fn sums(&self) -> Result<(Buckets, Buckets)> {
+    pub(super) async fn sums(&self) -> Result<(Buckets, Buckets)> {
         let summing = |masks: Arc<Masks>| {
             let codec = Arc::clone(&self.codec);
             gather(move |batch, sums: &Gathered<Buckets>| {
@@ -137,7 +137,7 @@ impl Comparison<'_> {
     }
 
     /// Compares the rows of some buckets.
-    async fn look_into(&self, chosen: Chosen) -> Result<Found> {
+    pub(super) async fn look_into(&self, chosen: Chosen) -> Result<Found> {
         let chosen = Arc::new(chosen);
         let holding = |boundary: Option<RowHasher>, masks: Arc<Masks>| {
             let (codec, chosen) = (Arc::clone(&self.codec), Arc::clone(&chosen));

@@ -7,14 +7,18 @@ use futures::future::BoxFuture;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{self, StreamSource};
-use crate::destination::{self, TableRows};
+use crate::config::{self, Stream, StreamSource};
+use crate::destination::{self, Living, TableRows};
 use crate::error::{Error, Result};
 use crate::evolution::{TableSchema, assign_field_ids, with_misfits};
 use crate::mask::Masks;
+use crate::mode::{Deletes, Disposition};
 use crate::pipeline::loader::Loader;
+use crate::pipeline::shape_step::Shape;
 use crate::schema::Schema;
-use crate::source::{Beginning, Description, ExtractEnd, OpenStream};
+use crate::source::postgres::range::{Part, StreamRange};
+use crate::source::postgres::stream::PostgresStream;
+use crate::source::{Beginning, Description, Extract, ExtractEnd, OpenStream};
 
 /// What is done with each batch, from any thread.
 pub(in crate::pipeline) type Each = Arc<dyn Fn(&RecordBatch) -> Result<()> + Send + Sync>;
@@ -32,10 +36,24 @@ pub(in crate::pipeline) fn opener(from: StreamSource) -> Opener<'static> {
     })
 }
 
+/// Which rows of a stream's table are rows of its source.
+pub(in crate::pipeline) fn living(stream: &Stream) -> Living {
+    let changes = stream.changes();
+    if stream.disposition() == Disposition::Scd2 {
+        Living::Current
+    } else if changes.is_some_and(|changes| changes.deletes == Deletes::Soft) {
+        Living::NotDeleted
+    } else {
+        Living::All
+    }
+}
+
 /// One side.
 pub(in crate::pipeline) enum Side<'a> {
     /// The rows of the source.
     Source(SourceRows<'a>),
+    /// The rows that a stream of the source has in a range.
+    Range(RangeRows),
     /// The rows of the stream's table.
     Table(Loader, TableRows),
     /// The rows of a table that was built of the stream's loads.
@@ -83,38 +101,67 @@ impl SourceRows<'_> {
         };
         let stop = stop.child_token();
         let extract = opened.read(&schema, beginning, &stop).await?;
-        let mut lanes = JoinSet::new();
-        for mut batches in extract.lanes {
-            let each = Arc::clone(each);
-            lanes.spawn_blocking(move || {
-                while let Some(batch) = batches.blocking_recv() {
-                    each(&batch)?;
-                }
-                Ok(())
-            });
-        }
-        let consuming = async {
-            let mut failure = None;
-            while let Some(lane) = lanes.join_next().await {
-                let lane = lane.unwrap_or_else(|error| {
-                    Err(Error::internal("a lane ended unexpectedly").cause(error))
-                });
-                if let Err(error) = lane {
-                    stop.cancel();
-                    failure.get_or_insert(error);
-                }
+        hand_over(extract, each, &stop).await
+    }
+}
+
+/// The rows of a range, as the stream's table has them. Each reading is of the same snapshot.
+pub(in crate::pipeline) struct RangeRows {
+    pub(in crate::pipeline) stream: Arc<PostgresStream>,
+    pub(in crate::pipeline) range: Arc<StreamRange>,
+    /// The columns to read.
+    pub(in crate::pipeline) schema: Schema,
+    pub(in crate::pipeline) shape: Arc<Shape>,
+}
+
+impl RangeRows {
+    async fn read(&self, each: &Each, stop: &CancellationToken) -> Result<()> {
+        let (each, shape) = (Arc::clone(each), Arc::clone(&self.shape));
+        let shaping: Each = Arc::new(move |batch| each(&shape.of(batch.clone())?));
+        let stop = stop.child_token();
+        let part = Part::Range(&self.range);
+        let extract = self.stream.read_part(part, &self.schema, &stop).await?;
+        hand_over(extract, &shaping, &stop).await
+    }
+}
+
+/// Hands all rows of an extract over, from several lanes at once.
+pub(in crate::pipeline) async fn hand_over(
+    extract: Extract,
+    each: &Each,
+    stop: &CancellationToken,
+) -> Result<()> {
+    let mut lanes = JoinSet::new();
+    for mut batches in extract.lanes {
+        let each = Arc::clone(each);
+        lanes.spawn_blocking(move || {
+            while let Some(batch) = batches.blocking_recv() {
+                each(&batch)?;
             }
-            failure.map_or(Ok(()), Err)
-        };
-        let (consumed, end) = tokio::join!(consuming, extract.end);
-        consumed?;
-        match end? {
-            ExtractEnd::Complete(_) => Ok(()),
-            ExtractEnd::Resnapshot { reason } => Err(Error::source(format!(
-                "what was read cannot be compared, as {reason}"
-            ))
-            .remedy("run the stream, and verify again")),
+            Ok(())
+        });
+    }
+    let consuming = async {
+        let mut failure = None;
+        while let Some(lane) = lanes.join_next().await {
+            let lane = lane.unwrap_or_else(|error| {
+                Err(Error::internal("a lane ended unexpectedly").cause(error))
+            });
+            if let Err(error) = lane {
+                stop.cancel();
+                failure.get_or_insert(error);
+            }
         }
+        failure.map_or(Ok(()), Err)
+    };
+    let (consumed, end) = tokio::join!(consuming, extract.end);
+    consumed?;
+    match end? {
+        ExtractEnd::Complete(_) => Ok(()),
+        ExtractEnd::Resnapshot { reason } => Err(Error::source(format!(
+            "what was read cannot be compared, as {reason}"
+        ))
+        .remedy("run the stream, and verify again")),
     }
 }
 
@@ -127,6 +174,7 @@ impl Side<'_> {
     ) -> Result<()> {
         match self {
             Self::Source(source) => source.read(each, stop).await,
+            Self::Range(range) => range.read(each, stop).await,
             Self::Table(loader, rows) => {
                 let (rows, each) = (rows.clone(), Arc::clone(each));
                 let reading = loader.call_until(stop, move |destination| {

@@ -13,7 +13,7 @@ use super::load_step::{LoadStep, tell};
 use super::loader::Loader;
 use super::report::{Status, StreamReport};
 use super::retry::Retries;
-use super::shape_step::{Shaped, shaped};
+use super::shape_step::{Shape, Shaped, shaped};
 use super::wait::{GRACE, given_up_after_a_stop, unless_stopped};
 use super::{name_stream, named, recovery};
 use crate::config::{Pipeline, Stream};
@@ -24,15 +24,18 @@ use crate::landing::manifest::Manifest;
 use crate::landing::{Aside, Landing, LoadAddress};
 use crate::mode::{Disposition, Mode};
 use crate::names::LoadId;
-use crate::position::Position;
+use crate::position::{AskedRange, Position};
 use crate::progress::{Counters, Phase};
 use crate::renames::Renames;
-use crate::source::{Beginning, OpenStream};
+use crate::schema::Schema;
+use crate::source::{Beginning, Description, OpenStream};
 
 mod land;
+mod range;
 
 use land::ReadyLoad;
 pub(super) use land::{Expected, Landed};
+pub(super) use range::look_at_range;
 
 /// How often a read is begun that has to give way to somebody who alters the table.
 pub(super) const ATTEMPTS: u32 = 3;
@@ -46,6 +49,16 @@ pub(super) fn gave_way(error: &Error) -> bool {
 pub(super) type Then =
     for<'a> fn(&'a mut StreamRun, &'a mut StreamReport) -> BoxFuture<'a, Result<()>>;
 
+/// What a read of an open stream begins with.
+struct Prepared {
+    /// The stream's position. `None` at the beginning.
+    before: Option<Position>,
+    /// The columns, as the table has them.
+    schema: Schema,
+    shape: Arc<Shape>,
+    description: Description,
+}
+
 /// One stream of a run.
 pub(super) struct StreamRun {
     pub(super) pipeline: Arc<Pipeline>,
@@ -56,6 +69,8 @@ pub(super) struct StreamRun {
     /// The stream's newest load in the landing area.
     pub(super) newest: Option<LoadId>,
     pub(super) full_refresh: bool,
+    /// The range to read again, if not what is new.
+    pub(super) range: Option<AskedRange>,
     pub(super) running: Running,
     pub(super) counters: Counters,
     pub(super) stop: CancellationToken,
@@ -265,12 +280,8 @@ impl StreamRun {
         Ok(())
     }
 
-    /// Reads the stream from its position on, and lands it.
-    async fn extract(
-        &mut self,
-        mut opened: OpenStream,
-        report: &mut StreamReport,
-    ) -> Result<Landed> {
+    /// What a read of an open stream begins with: its columns as its table has them, if nothing stands in the way.
+    fn prepare(&self, opened: &mut OpenStream) -> Result<Prepared> {
         let before = self.start_position()?.cloned();
         let known = self.state.as_ref().map(|state| state.schema.clone());
         let follows = before.is_some() || self.stream.disposition() == Disposition::Replace;
@@ -298,6 +309,30 @@ impl StreamRun {
                 Err(_) => {}
             }
         }
+        Ok(Prepared {
+            before,
+            schema,
+            shape: Arc::new(shape),
+            description,
+        })
+    }
+
+    /// Reads the stream from its position on, or a range of it, and lands that.
+    async fn extract(
+        &mut self,
+        mut opened: OpenStream,
+        report: &mut StreamReport,
+    ) -> Result<Landed> {
+        let prepared = self.prepare(&mut opened)?;
+        if let Some(asked) = self.range.clone() {
+            return Box::pin(self.extract_range(opened, prepared, &asked, report)).await;
+        }
+        let Prepared {
+            before,
+            schema,
+            shape,
+            description,
+        } = prepared;
         if let (None, Some(rows)) = (&before, description.estimated_rows) {
             self.counters.expect_rows(rows);
         }
@@ -326,7 +361,7 @@ impl StreamRun {
             misfits: description.misfits,
             primary_key: description.primary_key,
             key_is_unique: description.key_is_unique,
-            shape: Arc::new(shape),
+            shape,
             amends: None,
         };
         self.land(extract, expected, &stop, report).await

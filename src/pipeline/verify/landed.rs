@@ -14,7 +14,7 @@ use crate::landing::inventory::{LoadContent, StoredLoad};
 use crate::landing::manifest::Manifest;
 use crate::names::LoadId;
 use crate::pipeline::compare::Comparison;
-use crate::pipeline::compare::side::Side;
+use crate::pipeline::compare::side::{Side, living};
 use crate::pipeline::replay::{ReplayOptions, replay};
 use crate::schema::{Column, Schema};
 use crate::verify::codec::Codec;
@@ -47,16 +47,17 @@ impl Job {
             table: stream.table.clone(),
             columns: columns.clone(),
             // Of versions, all.
-            living: match super::living(stream) {
+            living: match living(stream) {
                 Living::NotDeleted => Living::NotDeleted,
                 Living::All | Living::Current => Living::All,
             },
+            within: None,
         };
         let has_key = key
             .iter()
             .all(|name| columns.iter().any(|column| column.name == *name));
         // Versions of one row have one key.
-        let key = if has_key && super::living(stream) != Living::Current {
+        let key = if has_key && living(stream) != Living::Current {
             key
         } else {
             Vec::new()

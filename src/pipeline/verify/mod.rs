@@ -18,10 +18,9 @@ use super::stream::StreamRun;
 use super::wait::{GRACE, given_up_after_a_stop};
 use super::{name_stream, named, open_landing};
 use crate::config::{Pipeline, PostgresChanges, Stream, StreamSource};
-use crate::destination::{Living, StreamState};
+use crate::destination::StreamState;
 use crate::error::{Error, Result};
 use crate::landing::Landing;
-use crate::mode::{Deletes, Disposition};
 use crate::names::StreamName;
 use crate::position::Position;
 use crate::progress::Progress;
@@ -198,6 +197,7 @@ impl Job {
             state,
             newest: None,
             full_refresh: false,
+            range: None,
             running: Running::default(),
             counters: self.options.progress.add(&stream.name),
             stop: self.options.interrupt.child_token(),
@@ -216,18 +216,6 @@ impl Job {
             Some(part) => ((part * BUCKETS as f64).ceil() as usize).clamp(1, BUCKETS),
             None => BUCKETS,
         }
-    }
-}
-
-/// Which rows of a stream's table are compared with rows of its source.
-fn living(stream: &Stream) -> Living {
-    let changes = stream.changes();
-    if stream.disposition() == Disposition::Scd2 {
-        Living::Current
-    } else if changes.is_some_and(|changes| changes.deletes == Deletes::Soft) {
-        Living::NotDeleted
-    } else {
-        Living::All
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Job, living};
+use super::Job;
 use crate::change;
 use crate::config::postgres::ColumnSelection;
 use crate::config::{Stream, StreamSource};
@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::evolution::TableSchema;
 use crate::mode::{Disposition, Mode};
 use crate::pipeline::compare::Comparison;
-use crate::pipeline::compare::side::{Opener, Side, SourceRows, opener};
+use crate::pipeline::compare::side::{Opener, Side, SourceRows, living, opener};
 use crate::pipeline::stream::refuse_other_masks;
 use crate::position::{CursorPosition, CursorValue, Lag, Position};
 use crate::row_set::RowHasher;
@@ -96,6 +96,7 @@ impl Job {
             table: stream.table.clone(),
             columns: columns.clone(),
             living: living(stream),
+            within: None,
         };
         let mut codec = Codec::new(columns, &key, next_run.as_ref(), self.keeps_sign_of_zero)?
             .of_sample(self.sampled());

@@ -58,6 +58,23 @@ pub struct Start {
     pub warnings: Vec<String>,
 }
 
+/// Which columns have an order that both sides know.
+pub(super) const ORDERED: &str = "choose a column of integers, numeric, date, timestamp, timestamptz, text or uuid, with its own type";
+
+/// Whether the server orders a column's values as acequia does. Enums have an order of their own, and char(n) and citext have
+/// equal values that differ in bytes.
+pub(super) fn is_ordered(relation: &CatalogRelation, plan: &ColumnPlan) -> bool {
+    let name = &plan.spec.name;
+    let own_type = relation
+        .columns
+        .iter()
+        .find(|column| column.name == *name)
+        .map_or("", |column| column.base.name.as_str());
+    CursorValue::supports(&plan.spec.column_type)
+        && plan.expression == quote(name)
+        && (plan.spec.column_type != ColumnType::Text || matches!(own_type, "text" | "varchar"))
+}
+
 impl CursorColumn {
     /// Looks up a stream's cursor, if it has one.
     ///
@@ -97,21 +114,12 @@ impl CursorColumn {
             .find(|plan| plan.spec.name == *name)
             .ok_or_else(|| relation.no_such_column("cursor", &[name]))?;
         let column_type = plan.spec.column_type.clone();
-        let own_type = relation
-            .columns
-            .iter()
-            .find(|column| column.name == *name)
-            .map_or("", |column| column.base.name.as_str());
-        // The server must order the column's values as acequia does. Enums have an order of their own, and char(n) and
-        // citext have equal values that differ in bytes.
-        let ordered = plan.expression == quote(name)
-            && (column_type != ColumnType::Text || matches!(own_type, "text" | "varchar"));
-        if !CursorValue::supports(&column_type) || !ordered {
+        if !is_ordered(relation, plan) {
             return Err(Error::config(format!(
                 "cursor = \"{name}\": a column of type {} ({}) cannot be a cursor",
                 column_type, plan.spec.source_type
             ))
-            .remedy("choose a column of integers, numeric, date, timestamp, timestamptz, text or uuid, with its own type"));
+            .remedy(ORDERED));
         }
         if activity.is_standby && is_time(&column_type) && settings.lag.is_none() {
             return Err(Error::config(format!(
@@ -213,6 +221,20 @@ impl CursorColumn {
         Ok(start)
     }
 
+    /// The reason why a position means nothing for some of the relation's rows, if there is one: the next extract begins at the
+    /// beginning.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub async fn invalid(&self, client: &Client, from: &CursorPosition) -> Result<Option<String>> {
+        let lower = if from.value.is_of(&self.column_type) {
+            Some(self.lower(from, &mut Vec::new())?)
+        } else {
+            None
+        };
+        self.begins_again(client, from, lower.as_ref()).await
+    }
+
     /// The position, less the time that the clock was set back, and less the lag.
     fn lower(&self, from: &CursorPosition, warnings: &mut Vec<String>) -> Result<CursorValue> {
         let mut lower = from.resume.clone();
@@ -235,10 +257,14 @@ impl CursorColumn {
         }
     }
 
-    fn initial(&self) -> Result<Option<CursorValue>> {
+    /// Where the stream's first extract begins, if the configuration says.
+    ///
+    /// # Errors
+    /// `initial_value` is no value of the column's type.
+    pub fn initial(&self) -> Result<Option<CursorValue>> {
         let initial = self.settings.initial_value.as_ref();
         initial
-            .map(|text| CursorValue::parse(text, &self.column_type))
+            .map(|text| CursorValue::parse("initial_value", text, &self.column_type))
             .transpose()
     }
 

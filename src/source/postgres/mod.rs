@@ -3,8 +3,8 @@
 //! Changes of tables are read by logical replication (`replication`).
 //!
 //! `catalog` looks relations up, `types` decides how each column is sent, `sql` writes the statements, `stream` locks the
-//! relation and starts the lanes, `cursor` and `horizon` determine the range, `reader` reads it, and `text` decodes fields of
-//! the log. Fields of COPY are decoded by [`crate::postgres::binary`], into batches of [`crate::postgres::batch`].
+//! relation and starts the lanes, `cursor` and `horizon` determine what is new, `range` what is read again of what is not, `reader`
+//! reads it, and `text` decodes fields of the log. Fields of COPY are decoded by [`crate::postgres::binary`], into batches of [`crate::postgres::batch`].
 
 use crate::config::postgres::Replication as ReplicationNames;
 use crate::config::{PostgresChanges, PostgresRows, PostgresSource, Reader};
@@ -18,6 +18,7 @@ pub mod cursor;
 mod discover;
 pub mod horizon;
 pub mod identity;
+pub mod range;
 pub mod reader;
 pub mod replication;
 pub mod settings;

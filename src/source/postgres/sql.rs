@@ -1,12 +1,13 @@
 //! The SELECT statements that extracts run. No I/O.
 
-use crate::position::CursorValue;
+use crate::position::{CursorValue, ValueRange};
 pub use crate::postgres::{literal, quote};
 use crate::source::postgres::types::ColumnPlan;
 
 /// The comparison operators, with their schema, so that no operator of that name on the role's search path is used instead.
 const AT_LEAST: &str = "OPERATOR(pg_catalog.>=)";
 const BELOW: &str = "OPERATOR(pg_catalog.<)";
+const AT_MOST: &str = "OPERATOR(pg_catalog.<=)";
 
 /// The relation and the conditions that an extract reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -154,6 +155,34 @@ pub fn cursor_condition(
     }
 }
 
+/// The conditions that the values of a column lie in a range.
+pub fn within(range: &ValueRange, is_text: bool) -> Vec<String> {
+    let ends = [(AT_LEAST, &range.from), (BELOW, &range.to)];
+    let ends = ends.iter().filter_map(|(operator, end)| {
+        let compared = |end| cursor_comparison(&range.column, is_text, operator, end);
+        end.as_ref().map(compared)
+    });
+    ends.collect()
+}
+
+/// The condition that a row was there to be read by a stream that stands at a position: its cursor lies there or below, or is one
+/// that is never a position, so that every run reads it.
+pub fn read_so_far(column: &str, position: &CursorValue) -> String {
+    let is_text = matches!(position, CursorValue::Text(_));
+    let compared = cursor_comparison(column, is_text, AT_MOST, position);
+    let beyond = match position {
+        CursorValue::Date(_) => Some("'10000-01-01'::date"),
+        CursorValue::Timestamp(_) => Some("'10000-01-01'::timestamp"),
+        CursorValue::TimestampTz(_) => Some("'10000-01-01 00:00:00+00'::timestamptz"),
+        _ => None,
+    };
+    let quoted = quote(column);
+    let beyond = beyond.map_or_else(String::new, |beyond| {
+        format!(" OR {quoted} {AT_LEAST} {beyond}")
+    });
+    format!("({compared}{beyond} OR {quoted} IS NULL)")
+}
+
 /// The comparison of a cursor column with a value, in the order of cursors.
 pub fn cursor_comparison(
     column: &str,
@@ -229,6 +258,33 @@ mod tests {
     fn a_name_with_a_quote_stays_a_name() {
         assert_eq!(quote("a\"; DROP TABLE b"), "\"a\"\"; DROP TABLE b\"");
         assert_eq!(literal("o'x"), "'o''x'");
+    }
+
+    #[test]
+    fn a_range_is_half_open_and_ends_where_the_stream_was_read_to() {
+        let mut range = ValueRange {
+            column: "c".to_owned(),
+            from: Some(CursorValue::Text("a".to_owned())),
+            to: Some(CursorValue::Text("o'x".to_owned())),
+        };
+        assert_eq!(
+            within(&range, true),
+            [
+                "\"c\" COLLATE \"C\" OPERATOR(pg_catalog.>=) 'a'::text COLLATE \"C\"",
+                "\"c\" COLLATE \"C\" OPERATOR(pg_catalog.<) 'o''x'::text COLLATE \"C\""
+            ]
+        );
+        range.to = None;
+        assert_eq!(within(&range, true).len(), 1);
+        assert_eq!(
+            read_so_far("n", &CursorValue::Integer(7)),
+            "(\"n\" OPERATOR(pg_catalog.<=) '7'::int8 OR \"n\" IS NULL)"
+        );
+        assert_eq!(
+            read_so_far("d", &CursorValue::Date(0)),
+            "(\"d\" OPERATOR(pg_catalog.<=) '1970-01-01'::date OR \"d\" OPERATOR(pg_catalog.>=) '10000-01-01'::date OR \"d\" \
+             IS NULL)"
+        );
     }
 
     #[test]

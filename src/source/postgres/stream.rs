@@ -28,7 +28,7 @@ use crate::change::{self, SnapshotMark};
 use crate::config::postgres::Relation;
 use crate::config::{NullCursor, Reader};
 use crate::error::{Error, Result};
-use crate::position::{CursorPosition, CursorValue, LsnPosition, Position};
+use crate::position::{CursorPosition, LsnPosition, Position};
 use crate::postgres::binary::WireType;
 use crate::row_set::RowHasher;
 use crate::schema::{ColumnSpec, ColumnType, Schema};
@@ -48,11 +48,11 @@ const TID_RANGE_VERSION: i32 = 140_000;
 pub struct PostgresStream {
     server: Server,
     reader: Reader,
-    client: Client,
-    relation: CatalogRelation,
-    plans: Vec<ColumnPlan>,
-    conditions: Vec<String>,
-    cursor: Option<CursorColumn>,
+    pub(super) client: Arc<Client>,
+    pub(super) relation: CatalogRelation,
+    pub(super) plans: Vec<ColumnPlan>,
+    pub(super) conditions: Vec<String>,
+    pub(super) cursor: Option<CursorColumn>,
     row_security: bool,
     lanes: u32,
     server_version: i32,
@@ -149,7 +149,7 @@ impl PostgresStream {
         let mut session = Self {
             server: server.clone(),
             reader,
-            client,
+            client: Arc::new(client),
             follows,
             description: Description {
                 columns,
@@ -168,7 +168,7 @@ impl PostgresStream {
             server_version,
             own_path,
         };
-        let ranges = session.ranges(None).await?;
+        let ranges = session.ranges(false).await?;
         session.description.reading = match ranges.first() {
             Some(Range::Pages { .. }) => format!("{} ranges of pages at once", ranges.len()),
             Some(Range::Keys { .. }) => format!("{} ranges of keys at once", ranges.len()),
@@ -220,12 +220,9 @@ impl PostgresStream {
             );
             (settings.column.clone(), low_watermark, watch)
         });
-        let mut selection = Selection {
-            from: self.relation.from.clone(),
-            conditions: self.conditions.clone(),
-        };
+        let mut conditions = self.conditions.clone();
         if let Some(cursor) = &self.cursor {
-            selection.conditions.extend(cursor_condition(
+            conditions.extend(cursor_condition(
                 &cursor.settings.column,
                 cursor.column_type == ColumnType::Text,
                 lower.as_ref(),
@@ -233,28 +230,9 @@ impl PostgresStream {
                 cursor.nullable,
             ));
         }
-        let snapshot: String = self
-            .client
-            .query_one("SELECT pg_export_snapshot()", &[])
-            .await
-            .map_err(|error| failed("cannot export a snapshot", &error))?
-            .get(0);
-        let ranges = self.ranges(lower.as_ref()).await?;
-        let wire_types: Vec<WireType> = self.plans.iter().map(|plan| plan.wire).collect();
-        let mut ready = Vec::with_capacity(ranges.len());
-        for range in &ranges {
-            let lane = LaneQuery {
-                query: selection.select(&self.plans, range),
-                own_path: self.own_path,
-                schema: schema.clone(),
-                wire_types: wire_types.clone(),
-                snapshot: snapshot.clone(),
-                mark: self.follows.as_ref().map(|(mark, _)| *mark),
-                row_security: self.row_security,
-            };
-            tracing::debug!(query = lane.query, "lane");
-            ready.push(ReadyLane::connect(self.reader, &self.server, lane).await?);
-        }
+        let by_index = lower.is_some() && self.cursor.as_ref().is_some_and(|cursor| cursor.indexed);
+        let ready = self.connect(&self.plans, conditions, by_index, schema);
+        let ready = ready.await?;
         let goes_on = cursor
             .as_ref()
             .is_some_and(|(_, low_watermark, _)| !low_watermark.again);
@@ -263,12 +241,10 @@ impl PostgresStream {
             .filter(|from| goes_on && ready.len() == 1 && from_resume(from))
             .and_then(|from| from.boundary)
             .map(|rows| KnownRows::new(rows, hasher));
-        // The transaction that keeps the tables locked ends with the last lane.
-        let holder = Arc::new(self.client);
         let watch = cursor.as_ref().map(|(.., watch)| watch);
         let lanes = ready
             .into_iter()
-            .map(|lane| lane.start(stop, &holder, watch, known.clone()));
+            .map(|lane| lane.start(stop, &self.client, watch, known.clone()));
         let (lanes, readers): (Vec<_>, Vec<_>) =
             lanes.map(|lane| (lane.batches, lane.reader)).unzip();
         let follows = self.follows.map(|(_, position)| Position::Lsn(position));
@@ -291,9 +267,46 @@ impl PostgresStream {
         })
     }
 
-    /// Divides the relation among connections. A lower bound on an indexed column is left to the index.
-    async fn ranges(&self, lower: Option<&CursorValue>) -> Result<Vec<Range>> {
-        let by_index = lower.is_some() && self.cursor.as_ref().is_some_and(|cursor| cursor.indexed);
+    /// Connects the lanes that read these columns of the rows that meet all conditions, in the stream's snapshot. The transaction
+    /// that keeps the tables locked ends with the last lane.
+    pub(super) async fn connect(
+        &self,
+        plans: &[ColumnPlan],
+        conditions: Vec<String>,
+        by_index: bool,
+        schema: &Schema,
+    ) -> Result<Vec<ReadyLane>> {
+        let selection = Selection {
+            from: self.relation.from.clone(),
+            conditions,
+        };
+        let snapshot: String = self
+            .client
+            .query_one("SELECT pg_export_snapshot()", &[])
+            .await
+            .map_err(|error| failed("cannot export a snapshot", &error))?
+            .get(0);
+        let ranges = self.ranges(by_index).await?;
+        let wire_types: Vec<WireType> = plans.iter().map(|plan| plan.wire).collect();
+        let mut ready = Vec::with_capacity(ranges.len());
+        for range in &ranges {
+            let lane = LaneQuery {
+                query: selection.select(plans, range),
+                own_path: self.own_path,
+                schema: schema.clone(),
+                wire_types: wire_types.clone(),
+                snapshot: snapshot.clone(),
+                mark: self.follows.as_ref().map(|(mark, _)| *mark),
+                row_security: self.row_security,
+            };
+            tracing::debug!(query = lane.query, "lane");
+            ready.push(ReadyLane::connect(self.reader, &self.server, lane).await?);
+        }
+        Ok(ready)
+    }
+
+    /// Divides the relation among connections, unless its rows are found by an index.
+    async fn ranges(&self, by_index: bool) -> Result<Vec<Range>> {
         if by_index || self.lanes == 1 {
             return Ok(vec![Range::All]);
         }
@@ -337,7 +350,10 @@ impl PostgresStream {
 }
 
 /// Awaits all lanes. The first failure stops the others.
-async fn all_joined(readers: Vec<JoinHandle<Result<()>>>, stop: &CancellationToken) -> Result<()> {
+pub(super) async fn all_joined(
+    readers: Vec<JoinHandle<Result<()>>>,
+    stop: &CancellationToken,
+) -> Result<()> {
     let mut readers: FuturesUnordered<_> = readers.into_iter().map(joined).collect();
     let mut failure = None;
     while let Some(ended) = readers.next().await {

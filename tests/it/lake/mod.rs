@@ -18,6 +18,7 @@ mod engine;
 mod foreign;
 mod lost;
 mod modes;
+mod ranges;
 mod refused;
 mod turns;
 mod verify;
