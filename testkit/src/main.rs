@@ -5,10 +5,10 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 use postgres::{Client, NoTls};
 use testkit::hubspot::{Fault, HubSpotOptions, Limits};
-use testkit::{Changes, Cluster, Lake, Seed};
+use testkit::{Changes, Cluster, Lake, Sail, Seed, Spark};
 
 #[derive(Debug, Parser)]
 #[command(
@@ -82,7 +82,11 @@ enum Command {
     },
     /// Start an Iceberg catalog with its object storage, print the variables by which acequia finds it; runs until Ctrl-C or the
     /// end of standard input
-    Lake,
+    Lake {
+        /// An engine of two workers beside it, and the variables by which acequia finds that
+        #[arg(long)]
+        engine: Option<Engine>,
+    },
     /// Make a day's changes in a database that `serve` made
     Changes {
         /// URL that `serve` printed
@@ -92,6 +96,12 @@ enum Command {
         #[arg(long, default_value_t = 1)]
         seed: u64,
     },
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Engine {
+    Sail,
+    Spark,
 }
 
 fn main() -> ExitCode {
@@ -140,7 +150,7 @@ fn main() -> ExitCode {
             };
             hubspot(options, index_lag, &deny_scope, fault)
         }
-        Command::Lake => lake(),
+        Command::Lake { engine } => lake(engine),
         Command::Changes { url, seed } => change(&url, seed),
     };
     match done {
@@ -209,8 +219,23 @@ fn hubspot(
     Ok(())
 }
 
-fn lake() -> Result<()> {
+fn lake(engine: Option<Engine>) -> Result<()> {
     let lake = Lake::start()?;
+    let (mut sail, mut spark) = (None, None);
+    let found = match engine {
+        None => None,
+        Some(Engine::Sail) => {
+            let started = sail.insert(Sail::start_cluster(&lake)?);
+            Some((started.url(), Sail::CATALOG))
+        }
+        Some(Engine::Spark) => {
+            let started = spark.insert(Spark::start_cluster(&lake)?);
+            Some((started.url(), Spark::CATALOG))
+        }
+    };
+    if let Some((url, catalog)) = found {
+        writeln!(io::stdout(), "ENGINE_URL={url}\nENGINE_CATALOG={catalog}")?;
+    }
     for (name, value) in lake.variables() {
         writeln!(io::stdout(), "{name}={value}")?;
     }

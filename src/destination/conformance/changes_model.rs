@@ -318,7 +318,7 @@ pub(crate) fn a_table_is_what_its_source_was_however_the_log_is_cut<S: Subject>(
     let number = std::cell::Cell::new(0);
     let property = |acts: Vec<Act>| {
         let mut fixture = fixture.borrow_mut();
-        for changes in [HARD, SOFT, kept::<S>(HARD)] {
+        for changes in [HARD, SOFT, kept(HARD)] {
             number.set(number.get() + 1);
             let mut model = Model::new(changes.deletes == Deletes::Soft);
             let mut stream = Log::new(&format!("s{}", number.get()), changes);

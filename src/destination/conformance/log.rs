@@ -42,10 +42,10 @@ pub(crate) const SOFT: Changes = Changes {
     changelog: false,
 };
 
-/// The same, and a table of changes where the destination keeps such.
-pub(crate) fn kept<S: Subject>(changes: Changes) -> Changes {
+/// The same, and a table of changes.
+pub(crate) const fn kept(changes: Changes) -> Changes {
     Changes {
-        changelog: S::KEEPS_CHANGELOG,
+        changelog: true,
         ..changes
     }
 }

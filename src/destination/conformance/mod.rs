@@ -77,8 +77,6 @@ pub(crate) trait Subject: Sized {
     const RUNS: &'static str = "_acequia_runs";
     /// Whether it tells -0.0 from 0.0; else it keeps 0.0.
     const KEEPS_SIGN_OF_ZERO: bool = true;
-    /// Whether it keeps a table of changes where that is asked for.
-    const KEEPS_CHANGELOG: bool = true;
     /// The tests, as `module::test`, that it does not pass by its nature, each with why; what it does instead is tested beside
     /// it.
     const EXCEPTIONS: &'static [(&'static str, &'static str)] = &[];

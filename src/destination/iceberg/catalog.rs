@@ -50,7 +50,9 @@ pub(super) struct Catalog {
     address: String,
     warehouse: String,
     dataset: String,
-    /// Where the namespaces of the warehouse are asked for.
+    /// Where the warehouse is asked for all that it has.
+    root: String,
+    /// Where its namespaces are.
     namespaces: String,
     /// Whether it changes several tables in one commit.
     joins_tables: bool,
@@ -125,6 +127,16 @@ struct Snapshot {
     schema: Option<i32>,
 }
 
+/// What is changed of a table in a commit.
+#[derive(Debug)]
+pub(super) struct Change<'a> {
+    pub(super) table: &'a str,
+    /// The table as it was found.
+    pub(super) seen: &'a TableMetadata,
+    pub(super) requirements: Vec<Value>,
+    pub(super) updates: Vec<Value>,
+}
+
 /// What became of a commit.
 #[derive(Debug)]
 pub(super) enum Committed {
@@ -192,6 +204,7 @@ impl Catalog {
             address: lake.catalog.clone(),
             warehouse: lake.warehouse.clone(),
             dataset: dataset.to_owned(),
+            root: String::new(),
             namespaces: String::new(),
             joins_tables: true,
         };
@@ -210,7 +223,8 @@ impl Catalog {
             .or_else(|| configuration.defaults.get("prefix"))
             .filter(|prefix| !prefix.is_empty())
             .map_or_else(String::new, |prefix| format!("/{prefix}"));
-        catalog.namespaces = format!("{}/v1{prefix}/namespaces", catalog.address);
+        catalog.root = format!("{}/v1{prefix}", catalog.address);
+        catalog.namespaces = format!("{}/namespaces", catalog.root);
         catalog.joins_tables = configuration
             .endpoints
             .is_none_or(|endpoints| endpoints.iter().any(|call| call == SEVERAL_TABLES));
@@ -402,7 +416,7 @@ impl Catalog {
     ) -> Result<Committed> {
         let requirements = vec![asserted("main", seen.snapshot())];
         let updates = vec![json!({"action": "set-properties", "updates": properties})];
-        self.commit(name, seen, requirements, &updates)
+        self.commit(name, seen, requirements, updates)
     }
 
     /// Changes a table, if it is the one that `seen` says and the requirements hold. Sent once.
@@ -413,16 +427,47 @@ impl Catalog {
         &mut self,
         name: &str,
         seen: &TableMetadata,
-        mut requirements: Vec<Value>,
-        updates: &[Value],
+        requirements: Vec<Value>,
+        updates: Vec<Value>,
     ) -> Result<Committed> {
-        requirements.insert(
-            0,
-            json!({"type": "assert-table-uuid", "uuid": seen.table_uuid}),
-        );
-        let body = json!({"requirements": requirements, "updates": updates});
-        let path = self.table_path(name);
-        self.post(name, &path, &body)
+        let change = Change {
+            table: name,
+            seen,
+            requirements,
+            updates,
+        };
+        self.commit_all(vec![change])
+    }
+
+    /// Changes tables in one commit, each if it is the one that was seen and its requirements hold; nothing where one does not.
+    ///
+    /// # Errors
+    /// As [`commit`](Self::commit).
+    pub(super) fn commit_all(&mut self, changes: Vec<Change<'_>>) -> Result<Committed> {
+        let names: Vec<&str> = changes.iter().map(|change| change.table).collect();
+        let shown = names.join("`, `");
+        let mut bodies: Vec<Value> = changes
+            .into_iter()
+            .map(|change| {
+                let mut requirements = change.requirements;
+                let uuid = &change.seen.table_uuid;
+                requirements.insert(0, json!({"type": "assert-table-uuid", "uuid": uuid}));
+                json!({
+                    "identifier": {"namespace": [&self.dataset], "name": change.table},
+                    "requirements": requirements,
+                    "updates": change.updates
+                })
+            })
+            .collect();
+        let (path, body) = match (names.as_slice(), bodies.pop()) {
+            ([name], Some(body)) => (self.table_path(name), body),
+            (_, last) => {
+                bodies.extend(last);
+                let path = format!("{}/transactions/commit", self.root);
+                (path, json!({"table-changes": bodies}))
+            }
+        };
+        self.post(&shown, &path, &body)
     }
 
     /// Makes a table.

@@ -5,6 +5,9 @@
 //! rows, load, position and schema can never disagree, whatever is killed or lost when. Who a table drops, drops its stream's
 //! state with it, and the stream begins afresh. A table of loads is kept beside, for people ([`ledger`]).
 //!
+//! [`claims`] are how a table tells that a load of an engine elsewhere is at it, and [`take_over`] what DuckDB does about one that
+//! never ended.
+//!
 //! [`catalog`] asks the REST catalog ([`token`] has what it is shown, [`answer`] reads what it says) and knows nothing of who
 //! writes rows. [`writer`] does, and is DuckDB: the plan of a load is [`crate::destination::sql`]'s, the SQL [`dialect`]'s.
 //! [`open`] opens both, [`storage`] tells DuckDB where the files are.
@@ -43,6 +46,7 @@ use crate::verify::report::Verification;
 mod answer;
 mod attempt_remote;
 mod catalog;
+mod claims;
 mod dialect;
 mod layout;
 mod ledger;
@@ -52,12 +56,14 @@ mod runs;
 mod schema;
 mod state;
 mod storage;
+mod take_over;
 #[cfg(test)]
 mod tests;
 mod token;
 mod writer;
 
 use catalog::{Committed, TableMetadata};
+use claims::keeps_changes;
 use ledger::Ledger;
 use remote::Remote;
 use state::{Kept, Looked, Properties};
@@ -279,7 +285,14 @@ impl Lake {
     /// Applies a load in one commit.
     fn attempt(&mut self, load: &StagedLoad) -> Result<Attempt> {
         let manifest = &load.manifest;
-        let seen = self.writer.catalog.table(&manifest.table)?;
+        let mut found = self.look_at_tables(manifest)?;
+        let of_table = found.table.as_ref().map(|seen| &seen.properties);
+        let own = Self::own(&manifest.stream, &manifest.table, of_table)?;
+        let was_claimed = self.take_over(manifest, &found, own.as_ref())?;
+        if was_claimed {
+            found = self.look_at_tables(manifest)?;
+        }
+        let seen = found.table;
         let at_creation = state::at_creation(&manifest.stream, &self.ledger.id);
         let apart = keeps_changes(manifest);
         let work = Work::of_load(load, at_creation, apart, seen.as_ref());
@@ -311,7 +324,11 @@ impl Lake {
                 Err(error)
             };
         }
-        Ok(self.applied(manifest, prepared))
+        let applied = self.applied(manifest, prepared);
+        if was_claimed {
+            self.let_go(manifest);
+        }
+        Ok(applied)
     }
 
     /// What a load that is committed has left.
@@ -699,9 +716,4 @@ fn prepared(
         properties,
         outcome,
     })
-}
-
-/// Whether a load goes into a table of changes as well.
-fn keeps_changes(manifest: &Manifest) -> bool {
-    manifest.changes.is_some_and(|changes| changes.changelog)
 }

@@ -16,8 +16,6 @@ use crate::evolution::{TableColumn, TableSchema};
 use crate::names::{DestinationId, LoadId, StreamName};
 use crate::schema::{Column, ColumnType};
 
-use super::catalog::TableMetadata;
-
 /// The stream whose rows are in the table: what makes it acequia's.
 pub(super) const STREAM: &str = "acequia.stream";
 /// The destination that loaded it last.
@@ -27,12 +25,6 @@ const POSITION: &str = "acequia.position";
 const UPDATED_AT: &str = "acequia.updated-at";
 const SCHEMA: &str = "acequia.schema";
 const LOADS: &str = "acequia.loads";
-/// A load that another engine writes, and has perhaps written.
-pub(super) const INTENT: &str = "acequia.intent";
-/// The number of the last claim.
-const TURN: &str = "acequia.turn";
-/// What the names of claims begin with.
-const CLAIM: &str = "acequia_";
 const LOOKED: &str = "acequia.looked";
 /// The table of loads. Its name does not begin with `_`, because not all catalogs accept that.
 pub(super) const LEDGER: &str = "acequia_loads";
@@ -202,6 +194,11 @@ impl Kept {
             || self.loads.iter().any(|load| load.told.load_id == *load_id)
     }
 
+    /// Whether it has a load of that id.
+    pub(super) fn has_named(&self, load: &str) -> bool {
+        load.parse().is_ok_and(|load_id| self.has(&load_id))
+    }
+
     /// The newest of the loads that it has. The last that was applied is an older one where it was landed and left before.
     pub(super) fn newest(&self) -> &LoadId {
         let loads = self.loads.iter().map(|load| &load.told.load_id);
@@ -229,61 +226,6 @@ impl Looked {
         self.absent.remove(load_id);
         self
     }
-}
-
-/// A load that claims a table, until it is published.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Intent {
-    pub(super) load: String,
-    /// The branch or tag by which it does.
-    pub(super) claim: String,
-    /// Whether that is a branch: what is written for the load is then seen by nobody until it is published.
-    #[serde(default)]
-    pub(super) branch: bool,
-}
-
-impl Intent {
-    /// What a table's properties tell.
-    pub(super) fn read(properties: &Properties) -> Option<Self> {
-        from_json(properties.get(INTENT)?)
-    }
-
-    /// The properties that tell it.
-    pub(super) fn write(&self, turn: u64) -> Result<Properties> {
-        let pairs = [(INTENT, to_json(self)?), (TURN, turn.to_string())];
-        Ok(pairs
-            .into_iter()
-            .map(|(key, value)| (key.to_owned(), value))
-            .collect())
-    }
-}
-
-/// The name of the claim of a number.
-pub(super) fn claim(turn: u64) -> String {
-    format!("{CLAIM}{turn}")
-}
-
-/// The claims on a table, and the snapshots that they are at.
-pub(super) fn claims(table: &TableMetadata) -> impl Iterator<Item = (&str, i64)> {
-    table
-        .refs
-        .iter()
-        .filter(|(name, _)| number(name).is_some())
-        .map(|(name, of)| (name.as_str(), of.snapshot_id))
-}
-
-/// The number of the last claim on a table.
-pub(super) fn turn(table: &TableMetadata) -> u64 {
-    let last = table
-        .properties
-        .get(TURN)
-        .and_then(|turn| turn.parse().ok());
-    let claims = claims(table).filter_map(|(name, _)| number(name));
-    claims.chain(last).max().unwrap_or(0)
-}
-
-fn number(claim: &str) -> Option<u64> {
-    claim.strip_prefix(CLAIM)?.parse().ok()
 }
 
 /// Whether a table says of its stream what it said before.
@@ -351,13 +293,13 @@ impl Compact {
     }
 }
 
-fn to_json(value: &impl Serialize) -> Result<String> {
+pub(super) fn to_json(value: &impl Serialize) -> Result<String> {
     serde_json::to_string(value)
         .map_err(|error| Error::internal("a table's properties cannot be written").cause(error))
 }
 
 /// What serde says of a text that it cannot read may quote it, and a position is a cell value.
-fn from_json<T: DeserializeOwned>(text: &str) -> Option<T> {
+pub(super) fn from_json<T: DeserializeOwned>(text: &str) -> Option<T> {
     serde_json::from_str(text).ok()
 }
 

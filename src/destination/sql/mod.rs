@@ -60,7 +60,7 @@ pub(crate) use dialect::Dialect;
 pub(crate) use marks::live_ids;
 pub(crate) use rows::{Rows, check_rows};
 pub(crate) use statement::Missing;
-use statement::{Insert, Merge, Written};
+use statement::{Exchange, Exchanged, Insert, Merge, Written};
 pub(crate) use system_columns::keeps_deleted;
 pub(crate) use table::Table;
 
@@ -109,6 +109,21 @@ pub(crate) trait Engine {
     fn insert(&mut self, table: &str, insert: &Insert) -> Result<u64> {
         let sql = insert.sql(self.dialect(), table);
         self.execute(&sql)
+    }
+
+    /// Adds rows to a table, which nobody counts.
+    fn add(&mut self, table: &str, insert: &Insert) -> Result<()> {
+        self.insert(table, insert).map(drop)
+    }
+
+    /// Carries out an exchange; how many rows each part of it wrote.
+    fn exchange(&mut self, exchange: &Exchange<'_>) -> Result<Exchanged> {
+        let mut exchanged = Exchanged::default();
+        for (part, sql) in exchange.statements(self.dialect()) {
+            let rows = self.execute(&sql)?;
+            exchanged.count(part, rows);
+        }
+        Ok(exchanged)
     }
 
     /// Carries out a merge; how many rows each part of it wrote.

@@ -1,5 +1,5 @@
-//! The changes of a table's rows, as values: [`Insert`], [`Merge`] for rows that are identified by a key, and [`Missing`]
-//! for rows that are added once. A [`Dialect`](super::Dialect) writes them as one or several statements. No I/O.
+//! The changes of a table's rows, as values: [`Insert`], [`Merge`] for rows that are identified by a key, [`Exchange`] for
+//! rows that only their values identify, and [`Missing`] for rows that are added once. A [`Dialect`](super::Dialect) writes them as one or several statements. No I/O.
 
 use crate::landing::manifest::Manifest;
 use crate::schema::Column;
@@ -92,6 +92,65 @@ pub(crate) enum Clause {
 pub(crate) struct Written {
     pub(crate) unmatched: u64,
     pub(crate) matched: Vec<u64>,
+    pub(crate) inserted: u64,
+}
+
+/// The change of a table whose rows have no key: some go, and then some come.
+#[derive(Debug, Default)]
+pub(crate) struct Exchange<'a> {
+    /// The table, in SQL.
+    pub(crate) table: &'a str,
+    /// Whether every row of the table is deleted first; then no others go.
+    pub(crate) empties: bool,
+    /// The rows that go.
+    pub(crate) gone: Option<Gone>,
+    /// Of those, the rows that come back as they were: equal rows go together, and some of them stay.
+    pub(crate) back: Option<Insert>,
+    /// The rows that come.
+    pub(crate) insert: Option<Insert>,
+}
+
+/// Rows of a table that go: all that are equal to one of a relation's, in every column of the source.
+#[derive(Debug)]
+pub(crate) struct Gone {
+    /// The relation, a table reference without alias; its alias is [`KEY`](super::dialect::KEY), and its rows are distinct.
+    pub(crate) rows: String,
+    /// What is compared of each column.
+    pub(crate) compared: Vec<Compared>,
+    /// Only rows of the relation of which this holds.
+    pub(crate) only: String,
+}
+
+/// What is compared of a row that goes.
+#[derive(Debug)]
+pub(crate) struct Compared {
+    /// The relation's column, a name that needs no quotes.
+    pub(crate) name: String,
+    /// The expression of the table's row, [`OLD`](super::dialect::OLD), that is equal to it, or NULL where it is.
+    pub(crate) of_table: String,
+}
+
+/// A part of an exchange.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// [`Exchange::empties`].
+    Emptied,
+    /// [`Exchange::gone`].
+    Gone,
+    /// [`Exchange::back`].
+    Back,
+    /// [`Exchange::insert`].
+    Inserted,
+}
+
+/// How many rows an exchange wrote.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Exchanged {
+    /// Rows that were deleted as the table was emptied.
+    pub(crate) emptied: u64,
+    /// Rows that went, those among them that came back.
+    pub(crate) gone: u64,
+    /// Rows that came.
     pub(crate) inserted: u64,
 }
 

@@ -6,7 +6,10 @@ use crate::landing::manifest::Manifest;
 
 use super::Engine;
 use super::dialect::{Dialect, KEY, NEW, OLD};
-use super::statement::{Action, Clause, Insert, Matched, Merge, Missing, Unmatched, Written};
+use super::statement::{
+    Action, Clause, Exchange, Exchanged, Gone, Insert, Matched, Merge, Missing, Part, Unmatched,
+    Written,
+};
 use super::system_columns::SystemColumn;
 
 impl Insert {
@@ -115,6 +118,61 @@ impl Missing<'_> {
         Insert::from(from)
             .columns(d, NEW, self.rows.names())
             .load_id(d, self.manifest)
+    }
+}
+
+impl Gone {
+    /// The condition that the table's row [`OLD`] goes by the relation's row [`KEY`].
+    pub(crate) fn condition(&self, d: &dyn Dialect) -> String {
+        format!("{} AND {}", self.same(d), self.only)
+    }
+
+    /// The condition that the two are equal.
+    pub(crate) fn same(&self, d: &dyn Dialect) -> String {
+        let (of_table, of_rows): (Vec<String>, Vec<String>) = self
+            .compared
+            .iter()
+            .map(|of| (of.of_table.clone(), format!("{KEY}.{}", of.name)))
+            .unzip();
+        d.same(&of_table, &of_rows)
+    }
+}
+
+impl Exchange<'_> {
+    /// As a statement for each of its parts.
+    pub(crate) fn statements(&self, d: &dyn Dialect) -> Vec<(Part, String)> {
+        let table = self.table;
+        let mut statements = Vec::new();
+        if self.empties {
+            statements.push((Part::Emptied, format!("DELETE FROM {table}")));
+        }
+        if let Some(gone) = &self.gone {
+            let delete = format!(
+                "DELETE FROM {table} AS {OLD} USING {} AS {KEY} WHERE {}",
+                gone.rows,
+                gone.condition(d)
+            );
+            statements.push((Part::Gone, delete));
+        }
+        if let Some(back) = &self.back {
+            statements.push((Part::Back, back.sql(d, table)));
+        }
+        if let Some(insert) = &self.insert {
+            statements.push((Part::Inserted, insert.sql(d, table)));
+        }
+        statements
+    }
+}
+
+impl Exchanged {
+    /// Counts the rows of a part.
+    pub(crate) fn count(&mut self, part: Part, rows: u64) {
+        match part {
+            Part::Emptied => self.emptied = rows,
+            Part::Gone => self.gone = rows,
+            Part::Back => {}
+            Part::Inserted => self.inserted = rows,
+        }
     }
 }
 

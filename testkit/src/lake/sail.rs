@@ -37,6 +37,23 @@ impl Sail {
     /// # Errors
     /// When Sail, which `scripts/setup.sh` installs, is not there, or does not start.
     pub fn start(lake: &Lake, catalog: &str) -> Result<Self> {
+        Self::launch(lake, catalog, &[])
+    }
+
+    /// Starts one of two workers, which are threads of its process.
+    ///
+    /// # Errors
+    /// As [`Sail::start`].
+    pub fn start_cluster(lake: &Lake) -> Result<Self> {
+        let cluster = [
+            ("SAIL_MODE", "local-cluster"),
+            ("SAIL_CLUSTER__WORKER_INITIAL_COUNT", "2"),
+            ("SAIL_CLUSTER__WORKER_MAX_COUNT", "2"),
+        ];
+        Self::launch(lake, &lake.catalog(), &cluster)
+    }
+
+    fn launch(lake: &Lake, catalog: &str, more: &[(&'static str, &str)]) -> Result<Self> {
         let tools = installed("SAIL_FOLDER", "sail.txt", "Sail")?;
         let server = Server::start("Sail", |folder, port| {
             let token = folder.join("token");
@@ -50,6 +67,10 @@ impl Sail {
             let mut variables = lake.env();
             variables.push(("SAIL_CATALOG__DEFAULT_CATALOG", name.to_owned()));
             variables.push(("SAIL_CATALOG__LIST", catalogs));
+            variables.extend(
+                more.iter()
+                    .map(|(name, value)| (*name, (*value).to_owned())),
+            );
             let arguments = ["spark", "server", "--ip", "127.0.0.1", "--port"];
             let arguments = arguments.into_iter().map(Into::into);
             Ok(Launch {

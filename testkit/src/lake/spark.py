@@ -2,7 +2,8 @@
 jar that no registry of Python packages brings. Statements, the columns of a query, settings, and to end what runs.
 
 Arguments: the port to listen on, the token that it wants, the catalog's name, its address, its warehouse, a file with its token,
-the object storage's address, a folder for files of its own, and jars.
+the object storage's address, a folder for files of its own, and jars. With `SPARK_MASTER` in the environment, that is where statements
+run, as a cluster is set up; else here, as tests are best served.
 """
 
 import os
@@ -25,18 +26,10 @@ port, wanted, name, catalog, warehouse, token, endpoint, folder, *jars = sys.arg
 SETTINGS = {
     "spark.driver.bindAddress": "127.0.0.1",
     "spark.driver.host": "127.0.0.1",
-    "spark.driver.memory": "1g",
-    "spark.driver.extraJavaOptions": f"-Djava.io.tmpdir={folder} -XX:+UseSerialGC -XX:TieredStopAtLevel=1",
     "spark.jars": ",".join(jars),
     "spark.local.dir": folder,
     "spark.sql.warehouse.dir": f"{folder}/warehouse",
     "spark.ui.enabled": "false",
-    # Tests have few rows and many statements.
-    "spark.default.parallelism": "1",
-    "spark.sql.adaptive.enabled": "false",
-    "spark.sql.codegen.wholeStage": "false",
-    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
-    "spark.sql.shuffle.partitions": "1",
     "spark.sql.extensions": "org.apache.iceberg.spark.extensions.IcebergSparkSessionExtensions",
     f"spark.sql.catalog.{name}": "org.apache.iceberg.spark.SparkCatalog",
     f"spark.sql.catalog.{name}.type": "rest",
@@ -65,6 +58,25 @@ SETTINGS = {
     "spark.hadoop.fs.s3a.access.key": os.environ["AWS_ACCESS_KEY_ID"],
     "spark.hadoop.fs.s3a.secret.key": os.environ["AWS_SECRET_ACCESS_KEY"],
 }
+
+if "SPARK_MASTER" in os.environ:
+    SETTINGS |= {
+        "spark.driver.memory": "2g",
+        "spark.driver.extraJavaOptions": f"-Djava.io.tmpdir={folder}",
+        "spark.executor.memory": "2g",
+        "spark.sql.shuffle.partitions": "8",
+    }
+else:
+    # Tests have few rows and many statements.
+    SETTINGS |= {
+        "spark.driver.memory": "1g",
+        "spark.driver.extraJavaOptions": f"-Djava.io.tmpdir={folder} -XX:+UseSerialGC -XX:TieredStopAtLevel=1",
+        "spark.default.parallelism": "1",
+        "spark.sql.adaptive.enabled": "false",
+        "spark.sql.codegen.wholeStage": "false",
+        "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+        "spark.sql.shuffle.partitions": "1",
+    }
 
 
 class Guard(grpc.ServerInterceptor):
@@ -152,7 +164,7 @@ class Service(service.SparkConnectServiceServicer):
         return proto.InterruptResponse(session_id=request.session_id)
 
 
-builder = SparkSession.builder.master("local[2]")
+builder = SparkSession.builder.master(os.environ.get("SPARK_MASTER", "local[2]"))
 for key, value in SETTINGS.items():
     builder = builder.config(key, value)
 spark = builder.getOrCreate()

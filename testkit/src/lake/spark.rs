@@ -42,6 +42,18 @@ impl Spark {
     /// # Errors
     /// When Spark, which `scripts/setup.sh` installs, is not there, or does not start.
     pub fn start(lake: &Lake, catalog: &str) -> Result<Self> {
+        Self::launch(lake, catalog, None)
+    }
+
+    /// Starts one of two workers, which are processes of a core and 2 GiB each.
+    ///
+    /// # Errors
+    /// As [`Spark::start`].
+    pub fn start_cluster(lake: &Lake) -> Result<Self> {
+        Self::launch(lake, &lake.catalog(), Some("local-cluster[2,1,2048]"))
+    }
+
+    fn launch(lake: &Lake, catalog: &str, master: Option<&str>) -> Result<Self> {
         let tools = installed("SPARK_FOLDER", "spark.txt", "Spark")?;
         let server = Server::start("Spark", |folder, port| {
             let token = folder.join("token");
@@ -63,10 +75,12 @@ impl Spark {
             for jar in fs::read_dir(tools.join("jars"))? {
                 arguments.push(jar?.path().into());
             }
+            let mut variables = lake.env();
+            variables.extend(master.map(|master| ("SPARK_MASTER", master.to_owned())));
             Ok(Launch {
                 program: tools.join("bin/python"),
                 arguments,
-                variables: lake.env(),
+                variables,
             })
         });
         server.map(Self)

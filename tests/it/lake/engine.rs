@@ -3,7 +3,9 @@
 use testkit::{Sail, Spark};
 
 use super::Shore;
-use super::modes::{EVERY_TYPE, assert_every_type};
+use super::modes::{
+    EVERY_TYPE, T, WITHOUT_KEY, assert_equal_rows, assert_every_kind_of_change, assert_every_type,
+};
 use crate::support::{CURSOS_AND_VENTAS, counts};
 
 /// The shared engine as what writes, and a landing area that it sees.
@@ -70,28 +72,40 @@ fn assert_whoever_writes(mut shore: Shore, can: &str) {
 }
 
 #[test]
-fn changes_by_key_arrive_as_they_were_made() {
-    let ddl = "CREATE TABLE t (id int8 PRIMARY KEY, v text, grande text)";
-    let shore = by_engine(Shore::of_changes("lago_motor_cambios", ddl, &["t"], ""));
-    let mut client = shore.client();
-    client
-        .batch_execute(
-            "INSERT INTO t SELECT i, 'v' || i, repeat('x', 5000) FROM generate_series(1, 50) AS i",
-        )
-        .unwrap();
+fn every_kind_of_change_arrives_and_the_changes_themselves() {
+    let shore = Shore::of_changes("lago_motor_cambios", T, &["t"], "changelog = true");
+    let shore = by_engine(shore);
+    assert_every_kind_of_change(&shore);
+    // A column that is new comes to both tables.
+    let change = "ALTER TABLE t ADD COLUMN nueva int; UPDATE t SET nueva = id WHERE id < 5";
+    shore.source.batch(change).unwrap();
     shore.run(&[]);
     shore.assert_same("t");
-    for changes in [
-        "UPDATE t SET v = v || '!' WHERE id <= 20",
-        "UPDATE t SET id = 103 WHERE id = 3; UPDATE t SET id = 3 WHERE id = 4; UPDATE t SET id = 4 WHERE id = 103",
-        "DELETE FROM t WHERE id BETWEEN 40 AND 45; INSERT INTO t VALUES (41, NULL, '')",
-        "ALTER TABLE t ADD COLUMN nueva int; UPDATE t SET nueva = id WHERE id < 5",
-        "TRUNCATE t; INSERT INTO t VALUES (1, 'tras', 'todo'), (2, NULL, NULL)",
-    ] {
-        client.batch_execute(changes).unwrap();
-        shore.run(&[]);
-        shore.assert_same("t");
-    }
+    assert_eq!(
+        shore.value("SELECT sum(nueva) FROM replica.t__changes"),
+        "3"
+    );
+}
+
+#[test]
+fn a_table_without_a_key_holds_each_row_as_often_as_its_source() {
+    let shore = Shore::of_changes("lago_motor_sin_clave", WITHOUT_KEY, &["t"], "");
+    assert_equal_rows(&by_engine(shore));
+}
+
+#[test]
+fn what_spark_writes_of_changes_is_what_was_made() {
+    let spark = Spark::shared().unwrap();
+    let shore = Shore::of_changes(
+        "lago_spark_cambios",
+        WITHOUT_KEY,
+        &["t"],
+        "changelog = true",
+    );
+    let shore = by(shore, &spark.url(), Spark::CATALOG);
+    assert_equal_rows(&shore);
+    let of_snapshot = "SELECT count(*) FROM replica.t__changes WHERE _acequia_op = 'r'";
+    assert_eq!(shore.value(of_snapshot), "30");
 }
 
 #[test]

@@ -98,12 +98,17 @@ fn versions_of_rows_are_kept() {
     assert_eq!(current.count(), 200);
 }
 
-const T: &str = "CREATE TABLE t (id int8 PRIMARY KEY, v text, grande text);
+pub(super) const T: &str = "CREATE TABLE t (id int8 PRIMARY KEY, v text, grande text);
                  ALTER TABLE t ALTER COLUMN grande SET STORAGE EXTERNAL";
 
 #[test]
 fn every_kind_of_change_arrives_and_the_changes_themselves() {
     let shore = Shore::of_changes("lago_clases", T, &["t"], "changelog = true");
+    assert_every_kind_of_change(&shore);
+}
+
+/// Every kind of change of [`T`] arrives, and the changes themselves.
+pub(super) fn assert_every_kind_of_change(shore: &Shore) {
     let mut client = shore.client();
     client
         .batch_execute(
@@ -141,10 +146,17 @@ fn every_kind_of_change_arrives_and_the_changes_themselves() {
     );
 }
 
+pub(super) const WITHOUT_KEY: &str =
+    "CREATE TABLE t (a int, b text, f float8); ALTER TABLE t REPLICA IDENTITY FULL";
+
 #[test]
 fn a_table_without_a_key_holds_each_row_as_often_as_its_source() {
-    let ddl = "CREATE TABLE t (a int, b text, f float8); ALTER TABLE t REPLICA IDENTITY FULL";
-    let shore = Shore::of_changes("lago_sin_clave", ddl, &["t"], "");
+    let shore = Shore::of_changes("lago_sin_clave", WITHOUT_KEY, &["t"], "");
+    assert_equal_rows(&shore);
+}
+
+/// The table of [`WITHOUT_KEY`] holds each row as often as its source does.
+pub(super) fn assert_equal_rows(shore: &Shore) {
     let mut client = shore.client();
     client
         .batch_execute("INSERT INTO t SELECT i % 3, NULLIF(i % 2, 0)::text, 'NaN' FROM generate_series(1, 30) i")

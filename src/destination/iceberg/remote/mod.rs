@@ -2,8 +2,9 @@
 //! passes through this process.
 //!
 //! The plan of a load is [`crate::destination::sql`]'s. [`run`] is the plan's database for one load: it asks the engine through
-//! a [`channel`], gathers what the plan writes into one statement ([`merge`] and [`insert`], in the SQL of [`dialect`]), and changes
-//! the table otherwise through the catalog. A load is applied once in three steps ([`claim`]), whichever the [`Way`]:
+//! a [`channel`], gathers what the plan writes of a table ([`load_table`]) into one statement ([`merge`], [`insert`] and
+//! [`exchange`], in the SQL of [`dialect`]), and changes the table otherwise through the catalog. A load is applied once in three
+//! steps ([`claim`]), whichever the [`Way`]:
 //!
 //! 1. **Claim.** One commit of the catalog makes a branch at the snapshot that the load begins on, or puts a tag there, and takes away
 //!    the one of whoever was at it before. Only one of two can.
@@ -11,6 +12,8 @@
 //!    that it needs of the table it reads at the tag. Where the table changed meanwhile, or the tag is gone, the engine refuses it.
 //! 3. **Publish.** One commit makes the branch the table, sets the position, load and schema, and takes the branch or tag away, if it
 //!    is still there.
+//!
+//! A table of changes is claimed and written likewise, before its table is written, and published in the table's commit.
 //!
 //! What an engine says of a failure is read in [`failure`], and `spark` is the channel that there is (feature `spark`).
 
@@ -24,8 +27,10 @@ use super::state::LEDGER;
 mod channel;
 mod claim;
 pub(super) mod dialect;
+mod exchange;
 mod failure;
 mod insert;
+mod load_table;
 mod merge;
 mod run;
 #[cfg(feature = "spark")]
@@ -169,6 +174,11 @@ impl Remote {
             "the engine at {} ({can})",
             remote.channel.address()
         )))
+    }
+
+    /// Whether nobody sees what it writes until that is published.
+    pub(super) fn writes_branches(&self) -> bool {
+        self.way == Way::Branch
     }
 
     /// The full name of a table, in SQL.

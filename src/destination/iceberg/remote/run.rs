@@ -1,5 +1,5 @@
-//! The plan's database for one load: queries go to the engine, what the plan writes is gathered into one statement, and the
-//! table is made and altered through the catalog.
+//! The plan's database for one load: queries go to the engine, what the plan writes is gathered into one statement for each table,
+//! and tables are made and altered through the catalog.
 
 use std::collections::HashMap;
 
@@ -7,10 +7,12 @@ use arrow::array::RecordBatch;
 
 use crate::destination::StagedLoad;
 use crate::destination::duckdb;
-use crate::destination::iceberg::catalog::{Catalog, TableMetadata};
-use crate::destination::iceberg::schema::Field;
-use crate::destination::iceberg::state::{self, Properties};
-use crate::destination::sql::statement::{Insert, Merge, Written as Counts};
+use crate::destination::iceberg::catalog::{Catalog, Committed};
+use crate::destination::iceberg::claims::{self, Tables, keeps_changes, makes_anew};
+use crate::destination::iceberg::state::{self, Kept, Properties};
+use crate::destination::sql::changes::changelog;
+use crate::destination::sql::dialect::{KEY, OLD};
+use crate::destination::sql::statement::{Exchange, Exchanged, Insert, Merge, Written as Counts};
 use crate::destination::sql::table::not_ours;
 use crate::destination::sql::{
     Dialect, Engine, Index, Rows, SqlEngine, Table, TempTables, TextRow,
@@ -21,185 +23,210 @@ use crate::landing::manifest::Manifest;
 use crate::layout::Layout;
 use crate::schema::Column;
 
+use super::claim::{self, Claimant};
 use super::dialect::SparkSql;
-use super::insert;
+use super::load_table::LoadTable;
 use super::merge::{Counted, Target, Written};
 use super::views::Views;
-use super::{Remote, Way, stage};
+use super::{Remote, Way, exchange, insert, stage};
 
 /// One load at work.
 pub(in crate::destination::iceberg) struct Run<'a> {
-    pub(super) remote: &'a mut Remote,
-    pub(super) catalog: &'a mut Catalog,
-    pub(super) work: Work,
-    pub(super) views: Views,
-}
-
-/// What a load does.
-pub(super) struct Work {
-    pub(super) table: String,
-    pub(super) load_id: String,
-    pub(super) at_creation: Properties,
-    pub(super) layout: Layout,
-    /// The table as the catalog has it.
-    pub(super) seen: Option<TableMetadata>,
-    /// The branch or tag by which the load claims the table; and its number.
-    pub(super) claim: String,
-    pub(super) turn: u64,
-    /// What it said when the load began.
-    pub(super) begun: Properties,
-    /// The snapshot that it begins on, once it is claimed.
-    pub(super) from: Option<Begin>,
-    /// The table's columns as the load wants them.
-    pub(super) columns: Vec<Wanted>,
-    pub(super) altered: bool,
-    pub(super) anew: bool,
-    pub(super) inserts: Vec<Insert>,
-    pub(super) statement: Option<String>,
-    /// Whether the statement was sent.
-    pub(super) sent: bool,
-    pub(super) streams: HashMap<String, String>,
-}
-
-/// Where a load begins.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Begin {
-    pub(super) snapshot: i64,
-    /// Whether it was begun before, and may have been written.
-    pub(super) resumed: bool,
-}
-
-/// A column of the table.
-pub(super) struct Wanted {
-    pub(super) name: String,
-    pub(super) data_type: String,
-    /// As the table has it now; none where it is new.
-    pub(super) field: Option<Field>,
+    of: Claimant<'a>,
+    views: Views,
+    /// The stream's table.
+    table: LoadTable,
+    /// Its table of changes, where it has one.
+    changes: Option<LoadTable>,
+    /// The streams of the tables that were looked at, by their names in SQL.
+    streams: HashMap<String, String>,
 }
 
 impl<'a> Run<'a> {
+    /// A load into tables as they were found a moment ago; `own` is what the stream's table kept.
     pub(in crate::destination::iceberg) fn new(
         remote: &'a mut Remote,
         catalog: &'a mut Catalog,
         load: &StagedLoad,
         at_creation: Properties,
-        seen: Option<TableMetadata>,
+        found: Tables,
+        own: Option<Kept>,
     ) -> Self {
-        let turn = seen.as_ref().map_or(0, state::turn) + 1;
+        let manifest = &load.manifest;
+        let turn = found.next_turn();
+        let name = changelog::table_name(&manifest.table);
         Self {
-            remote,
-            catalog,
-            views: Views::default(),
-            work: Work {
-                table: load.manifest.table.clone(),
-                load_id: load.manifest.load_id.to_string(),
+            of: Claimant {
+                remote,
+                catalog,
+                load_id: manifest.load_id.to_string(),
                 at_creation,
-                layout: load.layout.clone(),
-                begun: seen
-                    .as_ref()
-                    .map(|seen| seen.properties.clone())
-                    .unwrap_or_default(),
-                seen,
-                claim: state::claim(turn),
+                claim: claims::named(turn),
                 turn,
-                from: None,
-                columns: Vec::new(),
-                altered: false,
-                anew: false,
-                inserts: Vec::new(),
-                statement: None,
-                sent: false,
-                streams: HashMap::new(),
+                rebuilds: makes_anew(manifest),
+                own,
             },
+            views: Views::default(),
+            table: LoadTable::new(&manifest.table, load.layout.clone(), found.table),
+            changes: keeps_changes(manifest)
+                .then(|| LoadTable::new(&name, Layout::default(), found.changes)),
+            streams: HashMap::new(),
         }
     }
 
-    pub(super) fn way(&self) -> Way {
-        self.remote.way
+    fn way(&self) -> Way {
+        self.of.remote.way
     }
 
     /// What is written to, in SQL.
-    fn writes(&self) -> String {
-        let table = self.remote.name(&self.work.table);
+    fn writes(&self, table: &LoadTable) -> String {
+        let name = self.of.remote.name(&table.name);
         match self.way() {
             Way::Branch => {
-                let branch = SparkSql.identifier(&format!("branch_{}", self.work.claim));
-                format!("{table}.{branch}")
+                let branch = SparkSql.identifier(&format!("branch_{}", self.of.claim));
+                format!("{name}.{branch}")
             }
-            Way::Direct => table,
+            Way::Direct => name,
         }
     }
 
     /// What is read, in SQL: the table as it was when the load began.
-    fn reads(&self) -> String {
-        let table = match self.way() {
-            Way::Branch => self.writes(),
+    fn reads(&self, table: &LoadTable) -> String {
+        let writes = self.writes(table);
+        let reads = match self.way() {
+            Way::Branch => writes,
             Way::Direct => {
-                let tag = SparkSql.literal(&self.work.claim);
-                format!("{} VERSION AS OF {tag}", self.writes())
+                let tag = SparkSql.literal(&self.of.claim);
+                format!("{writes} VERSION AS OF {tag}")
             }
         };
-        if self.work.anew {
-            format!("(SELECT * FROM {table} WHERE 1 = 0)")
+        if table.anew {
+            format!("(SELECT * FROM {reads} WHERE 1 = 0)")
         } else {
-            table
+            reads
         }
     }
 
-    fn columns(&self) -> Vec<(String, String)> {
-        let columns = self.work.columns.iter();
-        columns
-            .map(|of| (of.name.clone(), of.data_type.clone()))
-            .collect()
-    }
-
-    fn target(&self) -> Target {
+    fn target(&self, table: &LoadTable) -> Target {
         Target {
-            writes: self.writes(),
-            reads: self.reads(),
-            columns: self.columns(),
-            anew: self.work.anew,
+            writes: self.writes(table),
+            reads: self.reads(table),
+            columns: table.columns(),
+            anew: table.anew,
         }
     }
 
-    /// Has the engine write what the plan gathered.
+    /// The table of that name in SQL, of the two that a load has.
+    fn named(&mut self, sql: &str) -> &mut LoadTable {
+        let is_of_changes = self
+            .changes
+            .as_ref()
+            .is_some_and(|changes| self.reads(changes) == sql);
+        match &mut self.changes {
+            Some(changes) if is_of_changes => changes,
+            _ => &mut self.table,
+        }
+    }
+
+    /// The statement that a table's inserts come to, or that empties it, where it is made anew without rows.
+    fn of_inserts(&self, table: &LoadTable) -> Result<Option<String>> {
+        if !table.inserts.is_empty() {
+            let target = self.target(table);
+            let sql = insert::insert(&target, &table.inserts, &self.of.load_id, self.way());
+            return sql.map(Some);
+        }
+        let is_emptied = table.anew && table.statement.is_none();
+        Ok(is_emptied.then(|| insert::empty(&self.writes(table), self.way())))
+    }
+
+    /// Has the engine write what the plan gathered: the table of changes first, as its rows may have values that the table had
+    /// before.
     pub(in crate::destination::iceberg) fn carry_out(&mut self) -> Result<()> {
-        if !self.work.inserts.is_empty() {
-            let inserts = std::mem::take(&mut self.work.inserts);
-            let sql = insert::insert(&self.target(), &inserts, &self.work.load_id, self.way())?;
-            self.gather(Some(sql))?;
-        } else if self.work.anew && self.work.statement.is_none() {
-            // A table that is made anew without rows.
-            let sql = insert::empty(&self.writes(), self.way());
-            self.gather(Some(sql))?;
+        let of_table = self.of_inserts(&self.table)?;
+        self.table.gather(of_table)?;
+        if let Some(changes) = &self.changes {
+            let of_changes = self.of_inserts(changes)?;
+            if let Some(changes) = &mut self.changes {
+                changes.gather(of_changes)?;
+            }
         }
         self.settle()?;
         fail::fail_point!("iceberg.staging", crate::failpoint::abort);
-        if let Some(sql) = self.work.statement.take() {
-            self.work.sent = true;
-            let done = self.remote.ask(&sql);
-            done.map_err(|error| self.of_statement(error))?;
+        if let Some(changes) = &mut self.changes {
+            send(&mut self.of, changes)?;
+            fail::fail_point!("iceberg.changes_staged", crate::failpoint::abort);
         }
+        send(&mut self.of, &mut self.table)?;
         fail::fail_point!("iceberg.staged", crate::failpoint::abort);
         Ok(())
     }
 
-    /// Spark tells of a commit that was refused, or whose answer it lost, as of any other failure. What it wrote on a branch is seen
-    /// by nobody, so that the load can begin anew on another.
-    fn of_statement(&self, error: Error) -> Error {
-        match self.way() {
-            Way::Branch if matches!(error, Error::Destination(_)) => error.of_kind(Kind::Storage),
-            _ => error,
+    /// Sets the properties and makes what was written the tables, in one commit.
+    ///
+    /// # Errors
+    /// Where a table is not where the load has left it.
+    pub(in crate::destination::iceberg) fn publish(
+        &mut self,
+        properties: &Properties,
+    ) -> Result<Committed> {
+        let changes = self.changes.as_mut();
+        claim::publish(&mut self.of, &mut self.table, changes, properties)
+    }
+
+    /// Drops the views; and gives the claims up, where nothing was written for them that could be seen.
+    pub(in crate::destination::iceberg) fn close(&mut self, gives_up: bool) {
+        self.views.drop_all(self.of.remote);
+        let was_sent = self.table.sent || self.changes.as_ref().is_some_and(|of| of.sent);
+        if !gives_up || (self.way() == Way::Direct && was_sent) {
+            return;
+        }
+        for table in [&mut self.table].into_iter().chain(&mut self.changes) {
+            let answer = table.give_up(&mut self.of);
+            tracing::debug!(?answer, "a claim is given up");
         }
     }
 
-    fn gather(&mut self, statement: Option<String>) -> Result<()> {
-        if statement.is_some() && self.work.statement.is_some() {
-            return Err(Error::internal("a load writes its table twice"));
+    /// Claims the tables for the load: its own, and that of changes where it writes that one.
+    fn settle(&mut self) -> Result<()> {
+        self.table.settle(&mut self.of)?;
+        match &mut self.changes {
+            Some(changes) if changes.is_written() => changes.settle(&mut self.of),
+            Some(changes) => changes.bring_schema(&mut self.of),
+            None => Ok(()),
         }
-        self.work.statement = self.work.statement.take().or(statement);
+    }
+
+    /// Claims the tables for what reads them.
+    fn settle_for(&mut self, sql: &str) -> Result<()> {
+        if sql.contains(&self.of.claim) {
+            self.settle()?;
+        }
         Ok(())
     }
+
+    /// How many rows an insert adds.
+    fn count(&mut self, insert: &Insert) -> Result<u64> {
+        let only = insert.condition.as_ref();
+        let only = only.map_or_else(String::new, |only| format!(" WHERE {only}"));
+        let engine: &mut dyn Engine = self;
+        let [rows] = engine.counts(&format!("SELECT count(*) FROM {}{only}", insert.from))?;
+        Ok(rows)
+    }
+}
+
+/// Has the engine write a table.
+fn send(of: &mut Claimant<'_>, table: &mut LoadTable) -> Result<()> {
+    let Some(sql) = table.statement.take() else {
+        return Ok(());
+    };
+    table.sent = true;
+    let sent = of.remote.ask(&sql);
+    // Spark tells of a commit that was refused, or whose answer it lost, as of any other failure. What it wrote on a branch is
+    // seen by nobody, so that the load can begin anew on another.
+    sent.map(drop).map_err(|error| match of.remote.way {
+        Way::Branch if matches!(error, Error::Destination(_)) => error.of_kind(Kind::Storage),
+        _ => error,
+    })
 }
 
 impl Engine for Run<'_> {
@@ -219,12 +246,12 @@ impl Engine for Run<'_> {
 
     fn query(&mut self, sql: &str, each: &mut dyn FnMut(TextRow) -> Result<()>) -> Result<()> {
         self.settle_for(sql)?;
-        self.remote.channel.run(sql, each)
+        self.of.remote.channel.run(sql, each)
     }
 
     fn make_temporary(&mut self, name: &str, query: &str, counted: bool) -> Result<(String, u64)> {
         self.settle_for(query)?;
-        let view = self.views.keep(self.remote, name, query)?;
+        let view = self.views.keep(self.of.remote, name, query)?;
         let engine: &mut dyn Engine = self;
         let [rows] = if counted {
             engine.counts(&format!("SELECT count(*) FROM {view}"))?
@@ -239,20 +266,51 @@ impl Engine for Run<'_> {
         Ok(())
     }
 
-    fn insert(&mut self, _: &str, insert: &Insert) -> Result<u64> {
-        let only = insert.condition.as_ref();
-        let only = only.map_or_else(String::new, |only| format!(" WHERE {only}"));
-        self.work.inserts.push(insert.clone());
-        let engine: &mut dyn Engine = self;
-        let [rows] = engine.counts(&format!("SELECT count(*) FROM {}{only}", insert.from))?;
-        if rows == 0 && !self.work.anew {
-            self.work.inserts.pop();
+    fn insert(&mut self, table: &str, insert: &Insert) -> Result<u64> {
+        let rows = self.count(insert)?;
+        let table = self.named(table);
+        if rows > 0 || table.anew {
+            table.inserts.push(insert.clone());
         }
         Ok(rows)
     }
 
+    fn add(&mut self, table: &str, insert: &Insert) -> Result<()> {
+        self.named(table).inserts.push(insert.clone());
+        Ok(())
+    }
+
+    fn exchange(&mut self, exchange: &Exchange<'_>) -> Result<Exchanged> {
+        let mut exchanged = Exchanged::default();
+        let (reads, was_anew) = (self.reads(&self.table), self.table.anew);
+        if exchange.empties && !was_anew {
+            let engine: &mut dyn Engine = self;
+            [exchanged.emptied] =
+                engine.counts(&format!("SELECT count(*) FROM {reads} AS {OLD}"))?;
+        }
+        if let Some(insert) = &exchange.insert {
+            exchanged.inserted = self.count(insert)?;
+        }
+        let Some(gone) = &exchange.gone else {
+            self.table.anew |= exchange.empties;
+            let came = exchange.insert.clone().filter(|_| exchanged.inserted > 0);
+            self.table.inserts.extend(came);
+            return Ok(exchanged);
+        };
+        let engine: &mut dyn Engine = self;
+        [exchanged.gone] = engine.counts(&format!(
+            "SELECT count(*) FROM {reads} AS {OLD} JOIN {} AS {KEY} ON {}",
+            gone.rows,
+            gone.condition(&SparkSql)
+        ))?;
+        let target = self.target(&self.table);
+        let sql = exchange::sql(&target, exchange, gone, &self.of.load_id, self.way())?;
+        self.table.gather(Some(sql))?;
+        Ok(exchanged)
+    }
+
     fn write(&mut self, merge: &Merge<'_>) -> Result<Counts> {
-        let target = self.target();
+        let target = self.target(&self.table);
         let written = Written::of(&target, merge)?;
         let mut counts = merge.nothing();
         let mut counted = Vec::new();
@@ -275,22 +333,12 @@ impl Engine for Run<'_> {
             }
         }
         let statement = written.sql(&counted);
-        self.gather(statement)?;
+        self.table.gather(statement)?;
         Ok(counts)
     }
 
     fn writes_once(&self) -> bool {
         true
-    }
-}
-
-impl Run<'_> {
-    /// Claims the table for what reads it.
-    fn settle_for(&mut self, sql: &str) -> Result<()> {
-        if sql.contains(&self.work.claim) {
-            self.settle()?;
-        }
-        Ok(())
     }
 }
 
@@ -308,14 +356,14 @@ fn read_counted(row: TextRow) -> Result<Counted> {
 
 impl SqlEngine for Run<'_> {
     fn dataset(&self) -> &str {
-        &self.remote.dataset
+        &self.of.remote.dataset
     }
 
     fn table(&self, name: &str) -> String {
-        if name == self.work.table {
-            self.reads()
-        } else {
-            self.remote.name(name)
+        let tables = [&self.table].into_iter().chain(&self.changes);
+        match tables.into_iter().find(|table| table.name == name) {
+            Some(table) => self.reads(table),
+            None => self.of.remote.name(name),
         }
     }
 
@@ -336,118 +384,59 @@ impl SqlEngine for Run<'_> {
     }
 
     fn create_schema(&mut self) -> Result<()> {
-        self.catalog.create_namespace()
+        self.of.catalog.create_namespace()
     }
 
     fn columns_of(&mut self, name: &str) -> Result<Vec<(String, String)>> {
-        let Some(seen) = self.work.seen.as_ref().filter(|_| name == self.work.table) else {
+        let mut tables = [&self.table].into_iter().chain(&self.changes);
+        let Some(table) = tables.find(|table| table.name == name) else {
+            return Ok(Vec::new());
+        };
+        let Some(seen) = &table.seen else {
             return Ok(Vec::new());
         };
         let Some(stream) = state::stream_of(&seen.properties) else {
-            return Err(not_ours(&format!("{}.{name}", self.remote.dataset)));
+            return Err(not_ours(&format!("{}.{name}", self.of.remote.dataset)));
         };
-        let fields = seen.schema().map(|schema| schema.fields.clone());
-        let columns = fields.unwrap_or_default().into_iter().map(|field| Wanted {
-            data_type: field
-                .column_type()
-                .map_or_else(|| field.shown_type(), |kind| SparkSql.type_name(&kind)),
-            name: field.name.clone(),
-            field: Some(field),
-        });
-        self.work.columns = columns.collect();
-        let stream = stream.to_owned();
-        let table = SqlEngine::table(self, name);
-        self.work.streams.insert(table, stream);
-        Ok(self.columns())
+        let (sql, stream) = (self.reads(table), stream.to_owned());
+        let columns = table.columns();
+        self.streams.insert(sql, stream);
+        Ok(columns)
     }
 
     fn stream_of_rows(&mut self, table: &str) -> Result<Option<String>> {
-        Ok(self.work.streams.get(table).cloned())
+        Ok(self.streams.get(table).cloned())
     }
 
-    /// A table that is there stays, so that readers never find none: its rows go with the load's statement, and a column that has
-    /// another type now is another.
+    /// A table that is there stays, so that readers never find none: its rows go with the load's statement.
     fn create(
         &mut self,
         table: &mut Table,
         columns: Vec<(String, String)>,
         known: Option<&TableSchema>,
     ) -> Result<Vec<Index>> {
-        let away = table.gone(&columns, known);
-        self.work.anew = true;
-        self.work.altered |= !away.is_empty();
-        self.work.columns.retain(|of| !away.contains(&of.name));
-        for (name, data_type) in columns {
-            let of_name = |of: &&mut Wanted| SparkSql.is_same_name(&of.name, &name);
-            match self.work.columns.iter_mut().find(of_name) {
-                Some(known) if known.data_type == data_type && known.name == name => {}
-                Some(known) => {
-                    self.work.altered = true;
-                    *known = Wanted {
-                        name,
-                        data_type,
-                        field: None,
-                    };
-                }
-                None => {
-                    self.work.altered = true;
-                    self.work.columns.push(Wanted {
-                        name,
-                        data_type,
-                        field: None,
-                    });
-                }
-            }
+        let made = self.named(&table.sql);
+        made.make(table, columns, known);
+        table.columns = made.columns();
+        // That of changes is made where it is missing, and never anew.
+        if table.name == self.table.name {
+            self.table.anew = true;
+            table.sql = self.reads(&self.table);
         }
-        table.columns = self.columns();
-        table.sql = self.reads();
         Ok(Vec::new())
     }
 
-    /// A load that failed may have left the column there.
-    fn add_column(&mut self, _: &str, name: &str, data_type: &str) -> Result<()> {
-        let known = self.work.columns.iter_mut();
-        let known = known
-            .into_iter()
-            .find(|known| SparkSql.is_same_name(&known.name, name));
-        match known {
-            Some(known) if known.data_type == data_type => {}
-            Some(known) if SparkSql.can_change(&known.data_type, data_type) => {
-                data_type.clone_into(&mut known.data_type);
-                self.work.altered = true;
-            }
-            Some(known) if SparkSql.can_change(data_type, &known.data_type) => {}
-            Some(known) => {
-                return Err(Error::data(format!(
-                    "table {} has a column `{name}` of type {} already, and the source's new one is {data_type}",
-                    self.work.table, known.data_type
-                ))
-                .remedy("make the table anew: `acequia run STREAM --full-refresh`"));
-            }
-            None => {
-                self.work.columns.push(Wanted {
-                    name: name.to_owned(),
-                    data_type: data_type.to_owned(),
-                    field: None,
-                });
-                self.work.altered = true;
-            }
-        }
-        Ok(())
+    fn add_column(&mut self, table: &str, name: &str, data_type: &str) -> Result<()> {
+        self.named(table).add_column(name, data_type)
     }
 
-    fn change_column(&mut self, _: &str, name: &str, data_type: &str, _: &str) -> Result<()> {
-        for known in &mut self.work.columns {
-            if SparkSql.is_same_name(&known.name, name) && known.data_type != data_type {
-                data_type.clone_into(&mut known.data_type);
-                self.work.altered = true;
-            }
-        }
+    fn change_column(&mut self, table: &str, name: &str, data_type: &str, _: &str) -> Result<()> {
+        self.named(table).change_column(name, data_type);
         Ok(())
     }
 
     fn stage(&mut self, load: &StagedLoad, columns: Vec<Column>) -> Result<Rows> {
-        stage::of_parts(self.remote, &mut self.views, load, columns)
+        stage::of_parts(self.of.remote, &mut self.views, load, columns)
     }
 
     fn merge<'a>(

@@ -28,11 +28,6 @@ macro_rules! exceptions {
             ("evolution::a_unique_index_of_the_users_stands_in_the_way_and_is_named", "as with DuckDB as the writer"),
             ("values::dates_and_times", "as with DuckDB as the writer"),
             ("replacements::parts_lie_wherever_they_lie", "an engine takes some letters of a path for a pattern; see failures"),
-            ("changelog::the_changelog_keeps_every_change", "an engine elsewhere keeps no table of changes"),
-            ("changelog::the_changelog_follows_the_source", "an engine elsewhere keeps no table of changes"),
-            ("changelog::the_changelog_begins_when_it_is_asked_for", "an engine elsewhere keeps no table of changes"),
-            ("changes_whole::rows_without_a_key_come_and_go_as_a_whole", "an engine elsewhere applies no changes without a key"),
-            ("changes_whole::a_table_without_a_key_is_what_its_source_was", "an engine elsewhere applies no changes without a key"),
             $(($test, $why)),*
         ]
     };
@@ -45,8 +40,6 @@ pub(super) trait Kind: Send + 'static {
     const CATALOG: &'static str;
     /// Where the suite is run on it.
     const TESTS: &'static str;
-    /// As [`Subject::KEEPS_CHANGELOG`].
-    const KEEPS_CHANGELOG: bool;
     /// As [`Subject::is_left_out`].
     fn is_left_out(_: &str) -> bool {
         false
@@ -59,8 +52,6 @@ pub(super) trait Kind: Send + 'static {
     const LOSSES: &'static [Loss];
     /// Where a process dies in them.
     const POINTS: &'static [&'static str];
-    /// What the tests of failures on it are called.
-    const NAME: &'static str;
     /// As [`Subject::odd_name`].
     fn odd_name(word: &str) -> String {
         Namespace::odd_name(word)
@@ -90,7 +81,6 @@ impl<E: Kind> Subject for Elsewhere<E> {
     const COLUMNS: &'static str = Namespace::COLUMNS;
     const RUNS: &'static str = Namespace::RUNS;
     const KEEPS_SIGN_OF_ZERO: bool = false;
-    const KEEPS_CHANGELOG: bool = E::KEEPS_CHANGELOG;
     const EXCEPTIONS: &'static [(&'static str, &'static str)] = E::EXCEPTIONS;
 
     fn is_left_out(test: &str) -> bool {

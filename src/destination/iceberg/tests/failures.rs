@@ -4,11 +4,11 @@ use tempfile::TempDir;
 use testkit::Proxy;
 use testkit::proxy::Loss;
 
+use super::cases::Case;
 use super::elsewhere::{Elsewhere, Kind, engine};
 use super::*;
 use crate::config::Engine;
 use crate::destination::{Parts, StagedLoad};
-use crate::names::LoadId;
 
 /// Makes a test of each function in the list for an engine.
 macro_rules! tests {
@@ -47,46 +47,8 @@ tests! {
         what_an_engine_elsewhere_does_not_do_is_refused_with_a_remedy,
 }
 
-const ROWS: &str = "SELECT id, importe FROM replica.ventas ORDER BY id, importe";
-
-fn begun<E: Kind>(place: Elsewhere<E>, disposition: Disposition) -> Fixture<Elsewhere<E>> {
-    let mut fixture = Fixture::of(place, tempfile::tempdir().unwrap());
-    fixture.load(&Load::sales(disposition, None, &[(1, 10, 1), (2, 20, 2)]));
-    fixture
-}
-
-fn next(disposition: Disposition) -> Load {
-    Load::sales(disposition, Some(2), &[(2, 21, 3), (3, 30, 4)])
-}
-
-/// What the table holds after [`next`], and what that load did.
-fn after(disposition: Disposition) -> (&'static [&'static str], (u64, u64)) {
-    match disposition {
-        Disposition::Append => (&["1|10", "2|20", "2|21", "3|30"], (2, 0)),
-        _ => (&["1|10", "2|21", "3|30"], (1, 1)),
-    }
-}
-
-/// The table is whole, has the load once, and no mark is left on it.
-fn assert_done<E: Kind>(fixture: Fixture<Elsewhere<E>>, disposition: Disposition, what: &str) {
-    let (rows, _) = after(disposition);
-    assert_eq!(fixture.query(ROWS), rows, "{what}");
-    let mut fixture = fixture.reopen();
-    let more = Load::sales(disposition, Some(4), &[(4, 40, 5)]);
-    assert_eq!(fixture.load(&more), (1, 0), "{what}");
-    let seen = fixture.db.writer.catalog.table("ventas").unwrap().unwrap();
-    assert_eq!(state::claims(&seen).count(), 0, "{what}");
-    assert_eq!(seen.properties.get(state::INTENT), None, "{what}");
-    let fixture = fixture.reopen();
-    assert_eq!(
-        fixture.query("SELECT count(*), count(DISTINCT load_id) FROM replica.acequia_loads"),
-        ["3|3"],
-        "{what}"
-    );
-}
-
 /// A namespace whose catalog is reached through a proxy.
-fn proxied<E: Kind>() -> (Elsewhere<E>, Proxy) {
+pub(super) fn proxied<E: Kind>() -> (Elsewhere<E>, Proxy) {
     let mut place = Elsewhere::<E>::new();
     let proxy = Proxy::start(&place.0.lake.catalog).unwrap();
     place.0.lake.catalog = proxy.url();
@@ -94,14 +56,14 @@ fn proxied<E: Kind>() -> (Elsewhere<E>, Proxy) {
 }
 
 /// An engine of a test's own, which reaches the catalog through a proxy.
-fn proxied_engine<E: Kind>() -> (E::Server, Proxy) {
+pub(super) fn proxied_engine<E: Kind>() -> (E::Server, Proxy) {
     let catalog = testkit::Lake::shared().unwrap().catalog();
     let proxy = Proxy::start(&catalog).unwrap();
     (E::start(&proxy.url()), proxy)
 }
 
 /// A namespace whose tables that engine writes.
-fn written_by<E: Kind>(server: &E::Server) -> Elsewhere<E> {
+pub(super) fn written_by<E: Kind>(server: &E::Server) -> Elsewhere<E> {
     let mut place = Elsewhere::<E>::new();
     place.0.lake.engine = Some(engine::<E>(&E::url_of(server)));
     place
@@ -112,27 +74,48 @@ fn assert_applied_next<E: Kind>(
     mut place: Elsewhere<E>,
     folder: TempDir,
     staged: &StagedLoad,
+    case: Case,
     what: &str,
 ) {
     place.0.lake.engine = Elsewhere::<E>::new().0.lake.engine;
     let mut fixture = Fixture::of(place, folder);
-    let outcome = fixture.db.load(staged).unwrap().outcome;
-    assert_eq!((outcome.inserted, outcome.updated), (2, 0));
-    assert_done(fixture, Disposition::Append, what);
+    case.apply(&mut fixture, staged, what);
+    case.assert_done(fixture, what);
+}
+
+/// The requests by which a load is claimed and published, each as it is told from others and how many such come before it.
+fn posts(case: Case) -> &'static [(&'static str, &'static str, usize)] {
+    if case.is_kept() {
+        &[
+            ("claim", "/tables/ventas", 0),
+            ("claim of the changes", "/tables/ventas", 1),
+            ("publish", "/transactions/commit", 0),
+        ]
+    } else {
+        &[
+            ("claim", "/tables/ventas", 0),
+            ("publish", "/tables/ventas", 1),
+        ]
+    }
+}
+
+/// How many statements write a load.
+pub(super) fn statements(case: Case) -> usize {
+    if case.is_kept() { 2 } else { 1 }
 }
 
 fn an_answer_of_the_catalog_that_is_lost_leaves_the_load_once<E: Kind>() {
-    for disposition in [Disposition::Append, Disposition::Merge] {
-        for (number, step) in ["claim", "publish"].into_iter().enumerate() {
+    for case in Case::ALL {
+        for (step, path, number) in posts(case) {
             for loss in E::LOSSES.iter().copied() {
                 let (place, proxy) = proxied::<E>();
-                let mut fixture = begun(place, disposition);
-                proxy.lose("POST", "/tables/ventas", number, loss);
-                let what = format!("{disposition} {step} {loss:?}");
-                let loaded = fixture.load(&next(disposition));
+                let mut fixture = case.begun(place);
+                let staged = fixture.stage(&case.next());
+                proxy.lose("POST", path, *number, loss);
+                let what = format!("{case:?} {step} {loss:?}");
+                case.apply(&mut fixture, &staged, &what);
                 assert!(proxy.is_spent(), "{what}");
-                assert_eq!(loaded, after(disposition).1, "{what}");
-                assert_done(fixture, disposition, &what);
+                case.assert_done(fixture, &what);
             }
         }
     }
@@ -158,16 +141,18 @@ fn a_table_whose_making_is_not_answered_has_its_first_load_once<E: Kind>() {
 
 fn an_answer_that_the_engine_loses_leaves_the_load_once<E: Kind>() {
     let (server, proxy) = proxied_engine::<E>();
-    for disposition in [Disposition::Append, Disposition::Merge] {
-        for loss in E::LOSSES.iter().copied() {
-            let place = written_by::<E>(&server);
-            let mut fixture = begun(place, disposition);
-            proxy.lose("POST", "/tables/ventas", 0, loss);
-            let what = format!("{disposition} {loss:?}");
-            let loaded = fixture.load(&next(disposition));
-            assert!(proxy.is_spent(), "{what}");
-            assert_eq!(loaded, after(disposition).1, "{what}");
-            assert_done(fixture, disposition, &what);
+    for case in Case::ALL {
+        for number in 0..statements(case) {
+            for loss in E::LOSSES.iter().copied() {
+                let place = written_by::<E>(&server);
+                let mut fixture = case.begun(place);
+                let staged = fixture.stage(&case.next());
+                proxy.lose("POST", "/tables/ventas", number, loss);
+                let what = format!("{case:?} {number} {loss:?}");
+                case.apply(&mut fixture, &staged, &what);
+                assert!(proxy.is_spent(), "{what}");
+                case.assert_done(fixture, &what);
+            }
         }
     }
 }
@@ -175,9 +160,9 @@ fn an_answer_that_the_engine_loses_leaves_the_load_once<E: Kind>() {
 fn an_engine_that_is_gone_is_told_and_the_load_is_applied_by_the_next_run<E: Kind>() {
     let kit = testkit::Lake::shared().unwrap();
     let server = E::start(&kit.catalog());
-    let place = written_by::<E>(&server);
-    let mut fixture = begun(place, Disposition::Append);
-    let staged = fixture.stage(&next(Disposition::Append));
+    let case = Case::Append;
+    let mut fixture = case.begun(written_by::<E>(&server));
+    let staged = fixture.stage(&case.next());
     drop(server);
     let error = fixture.db.load(&staged).unwrap_err();
     assert!(!error.refuses_load());
@@ -186,15 +171,15 @@ fn an_engine_that_is_gone_is_told_and_the_load_is_applied_by_the_next_run<E: Kin
     let (place, folder) = fixture.close();
     let refused = place.open("replica").unwrap_err().report();
     assert!(refused.contains("cannot be reached"), "{refused}");
-    assert_applied_next(place, folder, &staged, "an engine that is gone");
+    assert_applied_next(place, folder, &staged, case, "an engine that is gone");
 }
 
 fn an_engine_that_ends_amid_a_load_leaves_it_to_the_next_run<E: Kind>() {
     let (server, proxy) = proxied_engine::<E>();
-    let place = written_by::<E>(&server);
-    let mut fixture = begun(place, Disposition::Append);
-    let staged = fixture.stage(&next(Disposition::Append));
-    // It ends when it has sent its commit, which is carried out.
+    let case = Case::Whole;
+    let mut fixture = case.begun(written_by::<E>(&server));
+    let staged = fixture.stage(&case.next());
+    // It ends when it has sent the commit of the changes, which is carried out; the table is not written yet.
     proxy.before("POST", "/tables/ventas", 0, move || drop(server));
     let error = fixture.db.load(&staged).unwrap_err();
     assert!(proxy.is_spent());
@@ -202,81 +187,65 @@ fn an_engine_that_ends_amid_a_load_leaves_it_to_the_next_run<E: Kind>() {
     let report = error.report();
     assert!(report.contains("cannot be reached"), "{report}");
     let (place, folder) = fixture.close();
-    assert_applied_next(place, folder, &staged, "an engine that ends");
+    assert_applied_next(place, folder, &staged, case, "an engine that ends");
 }
 
-/// A second run, which takes the first for dead and applies its load, and one more.
-fn overtake<E: Kind>(namespace: &str, staged: StagedLoad) -> impl FnOnce() + Send + use<E> {
-    let mut place = Elsewhere::<E>::new();
-    namespace.clone_into(&mut place.0.name);
+/// A second run by that writer, which takes the first for dead and applies its load, and one more.
+pub(super) fn overtake(
+    namespace: &str,
+    by: Option<Engine>,
+    case: Case,
+    staged: StagedLoad,
+) -> impl FnOnce() + Send + use<> {
+    let mut place = Namespace::new();
+    place.lake.engine = by;
+    namespace.clone_into(&mut place.name);
     move || {
         let mut fixture = Fixture::of(place, tempfile::tempdir().unwrap());
+        let mut staged = staged;
+        staged.parts = staged.parts.seen_by(fixture.db.reads());
         assert!(!fixture.db.load(&staged).unwrap().outcome.already_loaded);
-        let more = Load::sales(
-            staged.manifest.disposition,
-            Some(4),
-            &[(3, 31, 5), (4, 40, 6)],
-        );
-        fixture.load(&more);
-    }
-}
-
-fn overtaken(disposition: Disposition) -> &'static [&'static str] {
-    match disposition {
-        Disposition::Append => &["1|10", "2|20", "2|21", "3|30", "3|31", "4|40"],
-        _ => &["1|10", "2|21", "3|31", "4|40"],
+        fixture.try_load(&case.further()).unwrap();
     }
 }
 
 fn a_statement_that_a_dead_run_left_running_changes_nothing<E: Kind>() {
     let (server, proxy) = proxied_engine::<E>();
-    for disposition in [Disposition::Append, Disposition::Merge] {
-        let place = written_by::<E>(&server);
-        let namespace = place.0.name.clone();
-        let mut fixture = begun(place, disposition);
-        let load = fixture.stage(&next(disposition));
-        let other = load.clone();
-        proxy.before(
-            "POST",
-            "/tables/ventas",
-            0,
-            overtake::<E>(&namespace, other),
-        );
-        if let Err(error) = fixture.db.load(&load) {
-            let report = error.report();
-            assert!(report.contains("stand"), "{report}");
+    for case in Case::ALL {
+        for number in 0..statements(case) {
+            let place = written_by::<E>(&server);
+            let mut fixture = case.begun(place);
+            let load = fixture.stage(&case.next());
+            let by = Elsewhere::<E>::new().0.lake.engine;
+            let overtake = overtake(&fixture.place.0.name, by, case, load.clone());
+            proxy.before("POST", "/tables/ventas", number, overtake);
+            if let Err(error) = fixture.db.load(&load) {
+                let report = error.report();
+                assert!(report.contains("stand"), "{report}");
+            }
+            assert!(proxy.is_spent());
+            case.assert_further(&fixture, &format!("{case:?} {number}"));
         }
-        assert!(proxy.is_spent());
-        assert_eq!(fixture.query(ROWS), overtaken(disposition), "{disposition}");
     }
 }
 
 fn of_two_runs_that_apply_one_load_at_once_one_does<E: Kind>() {
-    for disposition in [Disposition::Append, Disposition::Merge] {
-        // Before the claim, and before it is published.
-        for number in 0..2 {
+    for case in Case::ALL {
+        // Before each claim, and before what was written is published.
+        for (step, path, number) in posts(case) {
             let (place, proxy) = proxied::<E>();
-            let namespace = place.0.name.clone();
-            let mut fixture = begun(place, disposition);
-            let load = fixture.stage(&next(disposition));
-            let other = load.clone();
-            proxy.before(
-                "POST",
-                "/tables/ventas",
-                number,
-                overtake::<E>(&namespace, other),
-            );
+            let mut fixture = case.begun(place);
+            let load = fixture.stage(&case.next());
+            let by = fixture.place.0.lake.engine.clone();
+            let overtake = overtake(&fixture.place.0.name, by, case, load.clone());
+            proxy.before("POST", path, *number, overtake);
             // What became of it is told, or that another run was there.
             if let Err(error) = fixture.db.load(&load) {
                 let report = error.report();
                 assert!(report.contains("stand"), "{report}");
             }
             assert!(proxy.is_spent());
-            assert_eq!(
-                fixture.query(ROWS),
-                overtaken(disposition),
-                "{disposition} {number}"
-            );
+            case.assert_further(&fixture, &format!("{case:?} {step}"));
         }
     }
 }
@@ -298,72 +267,38 @@ fn what_an_engine_elsewhere_does_not_do_is_refused_with_a_remedy<E: Kind>() {
 
 #[cfg(feature = "failpoints")]
 mod kills {
-    use std::process::Command;
-
     use super::*;
-
-    const DYING: &str = "ACEQUIA_TEST_DYING";
+    use crate::destination::iceberg::tests::dying::kill;
+    use crate::names::LoadId;
 
     tests! {
         sail: crate::destination::iceberg::tests::sail::Sail =>
             a_load_that_was_cut_short_anywhere_is_applied_once,
-            dies_for_another_test,
     }
 
     tests! {
         spark: crate::destination::iceberg::tests::spark::Spark =>
             a_load_that_was_cut_short_anywhere_is_applied_once,
-            dies_for_another_test,
     }
 
     fn a_load_that_was_cut_short_anywhere_is_applied_once<E: Kind>() {
-        for disposition in [Disposition::Append, Disposition::Merge] {
+        for case in Case::ALL {
             for point in E::POINTS {
-                let fixture = begun(Elsewhere::<E>::new(), disposition);
+                if *point == "changes_staged" && !case.is_kept() {
+                    continue;
+                }
+                let fixture = case.begun(Elsewhere::<E>::new());
                 let id = LoadId::new(fixture.db.id());
                 let (place, folder) = fixture.close();
-                let tests = module_path!().split_once("::").unwrap().1;
-                let tests = format!("{tests}::{}", E::NAME);
-                let status = Command::new(std::env::current_exe().unwrap())
-                    .args(["--exact", &format!("{tests}::dies_for_another_test")])
-                    .env(DYING, format!("{}#{id}#{disposition}", place.address()))
-                    .env("FAILPOINTS", format!("iceberg.{point}=return"))
-                    .status()
-                    .unwrap();
-                assert!(!status.success(), "{point}");
+                kill(&place.0, case, &id, point);
                 let mut fixture = Fixture::of(place, folder);
-                let mut load = next(disposition);
+                let mut load = case.next();
                 load.id = Some(id);
-                let outcome = fixture.try_load(&load).unwrap();
-                let what = format!("{disposition} {point}");
-                if *point == "after_commit" {
-                    assert!(outcome.already_loaded, "{what}");
-                } else {
-                    let did = (outcome.inserted, outcome.updated);
-                    assert_eq!(did, after(disposition).1, "{what}");
-                }
-                assert_done(fixture, disposition, &what);
+                let staged = fixture.stage(&load);
+                let what = format!("{case:?} {point}");
+                case.apply(&mut fixture, &staged, &what);
+                case.assert_done(fixture, &what);
             }
         }
-    }
-
-    /// The process that dies.
-    fn dies_for_another_test<E: Kind>() {
-        let Ok(dying) = std::env::var(DYING) else {
-            return;
-        };
-        let _scenario = fail::FailScenario::setup();
-        let parts: Vec<&str> = dying.split('#').collect();
-        let [address, id, disposition] = parts.as_slice() else {
-            panic!("{} parts", parts.len());
-        };
-        let disposition = match *disposition {
-            "append" => Disposition::Append,
-            _ => Disposition::Merge,
-        };
-        let mut load = next(disposition);
-        load.id = Some(id.parse().unwrap());
-        let folder = tempfile::tempdir().unwrap();
-        Fixture::of(Elsewhere::<E>::at(address), folder).load(&load);
     }
 }

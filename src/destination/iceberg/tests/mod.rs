@@ -15,12 +15,18 @@ use crate::destination::sql::Dialect as _;
 use crate::position::{CursorPosition, CursorValue};
 use crate::schema::ColumnType;
 
+#[cfg(feature = "spark")]
+mod cases;
 mod commits;
+#[cfg(all(feature = "spark", feature = "failpoints"))]
+mod dying;
 #[cfg(feature = "spark")]
 mod elsewhere;
 #[cfg(feature = "spark")]
 mod failures;
 mod kept;
+#[cfg(feature = "spark")]
+mod keys;
 #[cfg(feature = "spark")]
 mod layouts;
 mod names;
@@ -32,6 +38,8 @@ mod sail;
 mod spark;
 #[cfg(feature = "spark")]
 mod statements;
+#[cfg(feature = "spark")]
+mod switches;
 
 conformance!(Namespace);
 

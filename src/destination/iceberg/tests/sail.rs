@@ -14,7 +14,6 @@ pub(super) struct Sail;
 impl Kind for Sail {
     const CATALOG: &'static str = testkit::Sail::CATALOG;
     const TESTS: &'static str = module_path!();
-    const KEEPS_CHANGELOG: bool = false;
     const EXCEPTIONS: &'static [(&'static str, &'static str)] = exceptions![(
         "crashes::a_crash_before_the_commit_leaves_no_trace",
         "without branches rows come before their position; see failures"
@@ -30,11 +29,11 @@ impl Kind for Sail {
     const POINTS: &'static [&'static str] = &[
         "claimed",
         "staging",
+        "changes_staged",
         "staged",
         "before_commit",
         "after_commit",
     ];
-    const NAME: &'static str = "sail";
     type Server = testkit::Sail;
 
     fn url() -> String {

@@ -3,10 +3,10 @@
 //! The same row may occur several times. Therefore it is counted for each distinct row how many more, or fewer, there are
 //! after the load, and that many are added or removed; it does not matter which of equal rows.
 
-use crate::change::{OP, Op};
+use crate::change::{LSN, OP, Op, SEQ};
 use crate::destination::LoadOutcome;
 use crate::destination::sql::dialect::{GROUPED, INNER, KEY, NEW, OLD};
-use crate::destination::sql::statement::Insert;
+use crate::destination::sql::statement::{Compared, Exchange, Gone, Insert};
 use crate::destination::sql::{Engine, Table, TempTables};
 use crate::error::{Error, Result};
 
@@ -31,49 +31,95 @@ pub(super) fn apply(
     log: &Log<'_>,
     table: &Table,
 ) -> Result<LoadOutcome> {
-    let mut outcome = LoadOutcome::default();
-    let mut since = String::new();
-    if log.counts.truncates > 0 {
-        outcome.deleted += engine.execute(&format!("DELETE FROM {}", table.sql))?;
-        since = format!(" AND {} > {}", log.d.of(NEW, ORDINAL), log.last_truncate());
-    }
+    let mut exchange = Exchange {
+        table: &table.sql,
+        empties: log.counts.truncates > 0,
+        ..Exchange::default()
+    };
+    let since = if exchange.empties {
+        format!(" AND {} > {}", log.d.of(NEW, ORDINAL), log.last_truncate())
+    } else {
+        String::new()
+    };
     if log.counts.deletes == 0 {
-        outcome.inserted = insert_all(engine, log, table, &since)?;
-        return Ok(outcome);
+        exchange.insert = Some(all(log, &since));
+        let done = engine.exchange(&exchange)?;
+        return Ok(LoadOutcome {
+            inserted: done.inserted,
+            deleted: done.emptied,
+            ..LoadOutcome::default()
+        });
     }
     let identity = log.d.identity_of(log.columns.iter().copied(), NEW);
     let net = count_net(engine, temp, log, &identity, &since)?;
-    outcome.deleted += take_away(engine, temp, log, table, &net)?;
-    outcome.inserted = add(engine, log, table, &net, &identity, &since)?;
-    let more = count_more(engine, &net)?;
-    if i64::try_from(outcome.inserted) == Ok(more) {
-        return Ok(outcome);
+    let (more, fewer) = net.count(engine)?;
+    let mut stay = 0;
+    if fewer > 0 {
+        // A table that is emptied first has none of them.
+        if exchange.empties {
+            return Err(not_there(log));
+        }
+        let gone = gone(log, &net);
+        let (kept, rows) = keep(engine, temp, log, table, &gone)?;
+        exchange.gone = Some(gone);
+        exchange.back = (rows > 0).then(|| Insert::rows(&kept).columns(log.d, NEW, table.names()));
+        stay = rows;
     }
-    Err(Error::destination(format!(
-        "stream {}: {more} rows came, and the destination found {} of them again",
-        log.manifest.stream, outcome.inserted
-    ))
-    .remedy("make the table anew: `acequia run STREAM --full-refresh`"))
+    if more > 0 {
+        exchange.insert = Some(additional(log, &net, &identity, &since));
+    }
+    let done = engine.exchange(&exchange)?;
+    let taken = done.gone.saturating_sub(stay);
+    if taken != fewer {
+        return Err(not_there(log));
+    }
+    if done.inserted != more {
+        return Err(Error::destination(format!(
+            "stream {}: {more} rows came, and the destination found {} of them again",
+            log.manifest.stream, done.inserted
+        ))
+        .remedy("make the table anew: `acequia run STREAM --full-refresh`"));
+    }
+    Ok(LoadOutcome {
+        inserted: more,
+        deleted: done.emptied + taken,
+        ..LoadOutcome::default()
+    })
 }
 
-/// A relation of distinct rows, and the number of expressions that identify them.
+/// A relation of distinct rows, and the names of the expressions that identify them.
 struct Net {
     table: String,
-    columns: Vec<String>,
+    names: Vec<String>,
 }
 
 impl Net {
     /// The condition that the expressions are those of the row [`KEY`].
     fn is(&self, log: &Log<'_>, identity: &[String]) -> String {
-        log.d.same(identity, &self.columns)
+        let columns: Vec<String> = self
+            .names
+            .iter()
+            .map(|name| format!("{KEY}.{name}"))
+            .collect();
+        log.d.same(identity, &columns)
+    }
+
+    /// How many rows there are more of those of which there are more, and how many fewer of the others.
+    fn count(&self, engine: &mut dyn Engine) -> Result<(u64, u64)> {
+        let more = engine.dialect().of(KEY, MORE);
+        let [more, fewer] = engine.counts(&format!(
+            "SELECT CAST(coalesce(sum(CASE WHEN {more} > 0 THEN {more} END), 0) AS BIGINT), \
+             CAST(coalesce(sum(CASE WHEN {more} < 0 THEN -{more} END), 0) AS BIGINT) FROM {} AS {KEY}",
+            self.table
+        ))?;
+        Ok((more, fewer))
     }
 }
 
-fn insert_all(engine: &mut dyn Engine, log: &Log<'_>, table: &Table, since: &str) -> Result<u64> {
+/// The rows that were inserted, where none was deleted.
+fn all(log: &Log<'_>, since: &str) -> Insert {
     let inserted = log.is(NEW, &[Op::Insert, Op::Snapshot]);
-    let insert = insert(log, format!("{} AS {NEW}", log.relation));
-    let insert = insert.only(format!("{inserted}{since}"));
-    engine.execute(&insert.sql(log.d, &table.sql))
+    insert(log, format!("{} AS {NEW}", log.relation)).only(format!("{inserted}{since}"))
 }
 
 /// Counts how many more or fewer there are of each distinct row.
@@ -105,87 +151,70 @@ fn count_net(
         op = log.d.of(NEW, OP),
     );
     let (table, _) = temp.make(engine, NET, &query)?;
-    Ok(Net {
-        table,
-        columns: names.iter().map(|name| format!("{KEY}.{name}")).collect(),
-    })
+    Ok(Net { table, names })
 }
 
-/// How many rows there are more.
-fn count_more(engine: &mut dyn Engine, net: &Net) -> Result<i64> {
-    let more = engine.dialect().of(KEY, MORE);
-    let [more] = engine.numbers(&format!(
-        "SELECT CAST(coalesce(sum({more}), 0) AS BIGINT) FROM {} AS {KEY} WHERE {more} > 0",
-        net.table
-    ))?;
-    Ok(more)
+/// The rows of which there are fewer: all that are equal go, and what stays of them is put back as it was.
+fn gone(log: &Log<'_>, net: &Net) -> Gone {
+    let of_table = log.d.identity_of(log.columns.iter().copied(), OLD);
+    let compared = net.names.iter().zip(of_table);
+    Gone {
+        rows: net.table.clone(),
+        compared: compared
+            .map(|(name, of_table)| Compared {
+                name: name.clone(),
+                of_table,
+            })
+            .collect(),
+        only: format!("{} < 0", log.d.of(KEY, MORE)),
+    }
 }
 
-/// Takes away rows of which there are fewer: all that are equal, and what stays of them is put back as it was.
-fn take_away(
+/// Keeps what stays of the rows that go, the oldest: a table, and its number of rows.
+fn keep(
     engine: &mut dyn Engine,
     temp: &mut TempTables,
     log: &Log<'_>,
     table: &Table,
-    net: &Net,
-) -> Result<u64> {
+    gone: &Gone,
+) -> Result<(String, u64)> {
     let d = log.d;
-    let more = d.of(KEY, MORE);
-    let [gone] = engine.numbers(&format!(
-        "SELECT CAST(coalesce(-sum({more}), 0) AS BIGINT) FROM {} AS {KEY} WHERE {more} < 0",
-        net.table
-    ))?;
-    if gone == 0 {
-        return Ok(0);
-    }
-    let in_table = d.identity_of(log.columns.iter().copied(), OLD);
-    let fewer = format!("{} AND {more} < 0", net.is(log, &in_table));
-    let (kept, stay) = temp.make(
-        engine,
-        KEPT,
-        &format!(
-            "SELECT {} FROM (SELECT {OLD}.*, row_number() OVER (PARTITION BY {}) AS {nth}, {more} FROM {} AS {OLD} \
-             JOIN {} AS {KEY} ON {fewer}) AS {GROUPED} WHERE {} > -{}",
-            d.list_of(GROUPED, table.names()),
-            in_table.join(", "),
-            table.sql,
-            net.table,
-            d.of(GROUPED, NTH),
-            d.of(GROUPED, MORE),
-            nth = d.identifier(NTH),
-        ),
-    )?;
-    let deleted = engine.execute(&format!(
-        "DELETE FROM {} AS {OLD} USING {} AS {KEY} WHERE {fewer}",
-        table.sql, net.table
-    ))?;
-    if stay > 0 {
-        let back = Insert::rows(&kept).columns(d, NEW, table.names());
-        engine.execute(&back.sql(d, &table.sql))?;
-    }
-    let taken = deleted.saturating_sub(stay);
-    if i64::try_from(taken) == Ok(gone) {
-        return Ok(taken);
-    }
-    Err(Error::destination(format!(
+    let of_table: Vec<&str> = gone
+        .compared
+        .iter()
+        .map(|of| of.of_table.as_str())
+        .collect();
+    let query = format!(
+        "SELECT {} FROM (SELECT {OLD}.*, row_number() OVER (PARTITION BY {} ORDER BY {}) AS {nth}, {} FROM {} AS {OLD} \
+         JOIN {} AS {KEY} ON {}) AS {GROUPED} WHERE {} > -{}",
+        d.list_of(GROUPED, table.names()),
+        of_table.join(", "),
+        d.list_of(OLD, [LSN, SEQ]),
+        d.of(KEY, MORE),
+        table.sql,
+        gone.rows,
+        gone.condition(d),
+        d.of(GROUPED, NTH),
+        d.of(GROUPED, MORE),
+        nth = d.identifier(NTH),
+    );
+    temp.make(engine, KEPT, &query)
+}
+
+/// What is said of deletes whose rows are not there.
+fn not_there(log: &Log<'_>) -> Error {
+    Error::destination(format!(
         "stream {}: rows were deleted in the source that the table does not have",
         log.manifest.stream
     ))
     .remedy(
         "make the table anew: `acequia run STREAM --full-refresh`; a column that was added with a default value, which \
          rows had from then on without being sent, is a reason. With a key in the source this does not happen",
-    ))
+    )
 }
 
-/// Adds rows whose number grows: of equal rows, the last ones of the load.
-fn add(
-    engine: &mut dyn Engine,
-    log: &Log<'_>,
-    table: &Table,
-    net: &Net,
-    identity: &[String],
-    since: &str,
-) -> Result<u64> {
+/// The rows whose number grows: of equal rows, the last ones of the load.
+fn additional(log: &Log<'_>, net: &Net, identity: &[String], since: &str) -> Insert {
     let d = log.d;
     let of_inserted = d.identity_of(log.columns.iter().copied(), INNER);
     let (nth, more) = (d.of(NEW, NTH), d.of(KEY, MORE));
@@ -200,8 +229,7 @@ fn add(
         net.table,
         net.is(log, identity),
     );
-    let insert = insert(log, from).only(format!("{nth} <= {more}{since}"));
-    engine.execute(&insert.sql(d, &table.sql))
+    insert(log, from).only(format!("{nth} <= {more}{since}"))
 }
 
 /// Inserts the change [`NEW`] of the relation that follows `FROM`.

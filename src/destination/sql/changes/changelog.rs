@@ -5,11 +5,10 @@
 //! [`Truncate`](Op::Truncate) before the snapshot's rows says that the earlier rows do not exist any more.
 
 use crate::change::{COMMIT_TS, LSN, OP, Op, SEQ};
-use crate::destination::LOAD_ID_COLUMN;
-use crate::destination::sql::dialect::NEW;
+use crate::destination::sql::dialect::{NEW, OLD};
 use crate::destination::sql::statement::Insert;
 use crate::destination::sql::system_columns::instant;
-use crate::destination::sql::{Engine, SqlEngine, Table};
+use crate::destination::sql::{Engine, SqlEngine, Table, unreadable};
 use crate::error::{Error, Result};
 use crate::evolution::TableSchema;
 use crate::landing::manifest::Manifest;
@@ -81,30 +80,39 @@ pub(super) fn mark_new_snapshot(
     snapshot: Option<&str>,
 ) -> Result<()> {
     let d = engine.dialect();
-    let of = |name: &str| format!("min({})", d.of(NEW, name));
-    let (lsn, time, from, only) = match (snapshot, &manifest.position_after) {
-        (Some(snapshot), _) => (
-            of(LSN),
-            of(COMMIT_TS),
-            format!("FROM {snapshot} AS {NEW} "),
-            "HAVING",
-        ),
+    let (lsn, time) = match (snapshot, &manifest.position_after) {
+        (Some(snapshot), _) => first_place(engine, snapshot)?,
         (None, Some(Position::Lsn(position))) => {
             let lsn = i64::try_from(position.lsn.0).unwrap_or(i64::MAX);
-            let time = d.value(&instant(manifest.extracted_at), &ColumnType::TimestampTz);
-            (lsn.to_string(), time, String::new(), "WHERE")
+            (lsn.to_string(), instant(manifest.extracted_at))
         }
         (None, _) => return Ok(()),
     };
-    engine
-        .execute(&format!(
-            "INSERT INTO {changelog} ({}) SELECT {}, {lsn}, -1, {time}, {} {from}\
-             {only} EXISTS (SELECT 1 FROM {changelog})",
-            d.list([OP, LSN, SEQ, COMMIT_TS, LOAD_ID_COLUMN]),
-            d.literal(Op::Truncate.code()),
-            d.literal(manifest.load_id.as_str()),
-        ))
-        .map(drop)
+    let mark = Insert::rows("(SELECT 1 AS one)")
+        .value(OP, d.literal(Op::Truncate.code()))
+        .value(LSN, lsn)
+        .value(SEQ, "-1".to_owned())
+        .value(COMMIT_TS, d.value(&time, &ColumnType::TimestampTz))
+        .load_id(d, manifest)
+        .only(format!("EXISTS (SELECT 1 FROM {changelog} AS {OLD})"));
+    engine.add(changelog, &mark)
+}
+
+/// The position of a snapshot's rows, and its time. `snapshot` is a relation of its rows.
+fn first_place(engine: &mut dyn Engine, snapshot: &str) -> Result<(String, String)> {
+    let d = engine.dialect();
+    let first = |name: &str| d.cast(&format!("min({})", d.of(NEW, name)), &ColumnType::Text);
+    let rows = engine.rows(&format!(
+        "SELECT {}, {} FROM {snapshot} AS {NEW}",
+        first(LSN),
+        first(COMMIT_TS)
+    ))?;
+    let place: Option<[Option<String>; 2]> =
+        rows.into_iter().next().and_then(|row| row.try_into().ok());
+    match place {
+        Some([Some(lsn), Some(time)]) => Ok((lsn, time)),
+        _ => Err(unreadable()),
+    }
 }
 
 /// Adds changes to their table. `relation` is a table reference without alias.
@@ -113,11 +121,11 @@ pub(super) fn append(
     changelog: &str,
     log: &Log<'_>,
     relation: &str,
-) -> Result<u64> {
+) -> Result<()> {
     let d = engine.dialect();
     let columns = log.all.iter().map(|column| column.name.as_str());
     let insert = Insert::rows(relation)
         .columns(d, NEW, columns)
         .load_id(d, log.manifest);
-    engine.execute(&insert.sql(d, changelog))
+    engine.add(changelog, &insert)
 }

@@ -84,19 +84,23 @@ fn apply(
     check_rows(u64::try_from(log.counts.all).unwrap_or(u64::MAX), manifest)?;
     let mut outcome = LoadOutcome::default();
     let is_snapshot = log.counts.snapshot == log.counts.all;
-    if target.is_new && log.counts.snapshot > 0 && (is_snapshot || !engine.writes_once()) {
-        outcome.inserted = insert_snapshot(engine, target, &log)?;
+    if target.is_new && log.counts.snapshot > 0 {
+        let snapshot = log.only(&log.is(INNER, &[Op::Snapshot]));
         if let Some(changelog) = target.changelog {
-            let snapshot = log.only(&log.is(INNER, &[Op::Snapshot]));
             changelog::mark_new_snapshot(engine, changelog, manifest, Some(&snapshot))?;
-            changelog::append(engine, changelog, &log, &snapshot)?;
         }
-        if is_snapshot {
-            return Ok(outcome);
+        if is_snapshot || !engine.writes_once() {
+            outcome.inserted = insert_snapshot(engine, target, &log)?;
+            if let Some(changelog) = target.changelog {
+                changelog::append(engine, changelog, &log, &snapshot)?;
+            }
+            if is_snapshot {
+                return Ok(outcome);
+            }
+            log = log.without_snapshot();
+        } else {
+            refuse_twice(engine, &log)?;
         }
-        log = log.without_snapshot();
-    } else if target.is_new && log.counts.snapshot > 0 {
-        refuse_twice(engine, &log)?;
     }
     let folded = if manifest.primary_key.is_empty() {
         whole_rows(engine, &mut temp, target, &log)
