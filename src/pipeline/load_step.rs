@@ -4,6 +4,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::loader::Loader;
 use super::report::StreamReport;
+use super::spans;
 use crate::config::Hooks;
 use crate::destination::{Loaded, Parts, Reads, StagedLoad, StreamState};
 use crate::error::Result;
@@ -39,6 +40,16 @@ impl LoadStep {
         manifest: Manifest,
         report: &mut StreamReport,
     ) -> Result<Option<StreamState>> {
+        let span = spans::load(report.stream.as_str(), &address.load_id);
+        spans::within(span, self.apply_load(address, manifest, report)).await
+    }
+
+    async fn apply_load(
+        &self,
+        address: &LoadAddress,
+        manifest: Manifest,
+        report: &mut StreamReport,
+    ) -> Result<Option<StreamState>> {
         self.counters.enter(Phase::Loading);
         // Copies of remote parts are there as long as this is.
         let mut copies = None;
@@ -59,6 +70,7 @@ impl LoadStep {
         };
         let Loaded { outcome, state } = self.hand_over(load).await?;
         drop(copies);
+        spans::loaded(outcome.inserted, outcome.updated, outcome.deleted);
         report.load_id = Some(address.load_id.clone());
         report.inserted += outcome.inserted;
         report.updated += outcome.updated;
