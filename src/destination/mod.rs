@@ -23,6 +23,7 @@ use crate::runs::RunRecord;
 use crate::schema::Column;
 use crate::verify::report::Verification;
 
+pub(crate) mod arriving;
 #[cfg(test)]
 pub(crate) mod conformance;
 pub mod duckdb;
@@ -31,6 +32,7 @@ mod open;
 pub mod postgres;
 pub(crate) mod sql;
 
+use arriving::Arriving;
 pub use open::{Rights, check, hindrance, open, open_read_only, reads};
 
 /// The column that holds the id of the load that brought a row.
@@ -89,6 +91,12 @@ pub trait Destination: Send {
     /// Where it reads a load's parts.
     fn reads(&self) -> Reads {
         Reads::Local
+    }
+
+    /// Whether it can apply a load whose parts still come ([`Parts::Arriving`]): the first one of a stream's, into a table that
+    /// the load creates.
+    fn loads_ahead(&self) -> bool {
+        false
     }
 
     /// Warnings that arose when the destination was opened.
@@ -288,12 +296,14 @@ pub enum Reads {
 }
 
 /// A load's parts, in the manifest's order.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Parts {
     /// As local files.
     Local(Vec<PathBuf>),
     /// As the landing area has them: their URLs.
     Remote(Vec<String>),
+    /// As local files that come while the extract runs, in any order; there is one at least.
+    Arriving(Arc<Arriving>),
 }
 
 impl Parts {
@@ -302,6 +312,20 @@ impl Parts {
         match self {
             Self::Local(files) => files.is_empty(),
             Self::Remote(urls) => urls.is_empty(),
+            Self::Arriving(_) => false,
+        }
+    }
+
+    /// The local files, for a destination that reads such one after the other. Blocks for those that have yet to come.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] where they are elsewhere; an item where no more come, as the extract failed.
+    pub(crate) fn files(&self) -> Result<Box<dyn Iterator<Item = Result<PathBuf>> + Send + '_>> {
+        match self {
+            Self::Arriving(arriving) => {
+                Ok(Box::new(std::iter::from_fn(|| arriving.next().transpose())))
+            }
+            Self::Local(_) | Self::Remote(_) => Ok(Box::new(self.local()?.iter().cloned().map(Ok))),
         }
     }
 
@@ -311,6 +335,7 @@ impl Parts {
         match self {
             Self::Local(files) => files.clone(),
             Self::Remote(urls) => urls.iter().map(PathBuf::from).collect(),
+            Self::Arriving(_) => Vec::new(),
         }
     }
 
@@ -335,6 +360,7 @@ impl Parts {
         match self {
             Self::Local(files) => Ok(files),
             Self::Remote(_) => Err(Error::internal("a load's parts are no local files")),
+            Self::Arriving(_) => Err(Error::internal("a load's parts have yet to come")),
         }
     }
 }
@@ -342,7 +368,8 @@ impl Parts {
 /// A load whose parts have the checksums of the manifest.
 #[derive(Debug, Clone)]
 pub struct StagedLoad {
-    /// The manifest.
+    /// The manifest. Of a load whose parts still come, it has what is known before the extract ends: neither parts nor rows, and
+    /// no position; see [`sealed`](Self::sealed).
     pub manifest: Manifest,
     /// Its parts, where the destination [`reads`](Destination::reads) them.
     pub parts: Parts,
@@ -354,6 +381,19 @@ pub struct StagedLoad {
     pub pre_sql: Vec<String>,
     /// Statements that are run after the load, in its transaction.
     pub post_sql: Vec<String>,
+}
+
+impl StagedLoad {
+    /// The manifest as it was published, once the parts were read.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] if the parts still come.
+    pub(crate) fn sealed(&self) -> Result<&Manifest> {
+        match &self.parts {
+            Parts::Arriving(arriving) => arriving.manifest(),
+            Parts::Local(_) | Parts::Remote(_) => Ok(&self.manifest),
+        }
+    }
 }
 
 /// The result of a load.

@@ -90,6 +90,21 @@ impl Landing {
         Ok(urls)
     }
 
+    /// Whether it is a folder of this machine.
+    pub fn is_local(&self) -> bool {
+        self.folder.is_some()
+    }
+
+    /// Verifies a part of a load that is being landed in a [folder](Self::is_local), and returns its file.
+    ///
+    /// # Errors
+    /// As [`local_parts`](Self::local_parts).
+    pub async fn local_part(&self, address: &LoadAddress, part: &Part) -> Result<PathBuf> {
+        let folder = self.folder.as_ref();
+        let folder = folder.ok_or_else(|| Error::internal("the landing area is no folder"))?;
+        self.checked(folder, address, part).await
+    }
+
     fn check_manifest(&self, address: &LoadAddress, manifest: &Manifest) -> Result<()> {
         manifest.check(address).map_err(|fault| {
             Error::damaged(format!(

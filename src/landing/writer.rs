@@ -26,12 +26,19 @@ use crate::progress::Counters;
 /// How many uploads of one part run at the same time.
 const UPLOADS: usize = 2;
 
+/// The size of the first parts of a load that somebody reads while it is landed.
+const EARLY_PART_BYTES: u64 = 16 << 20;
+/// How many parts are of one size before they grow by as much again.
+const EARLY_PARTS: u64 = 8;
+
 /// Lands the batches of one load.
 #[derive(Debug, Clone)]
 pub struct LoadWriter {
     landing: Landing,
     address: LoadAddress,
     part_size: u64,
+    /// Who is told of each part once it is there.
+    reader: Option<mpsc::UnboundedSender<Part>>,
     next_part: Arc<AtomicU32>,
     counters: Counters,
 }
@@ -48,9 +55,26 @@ impl LoadWriter {
             landing: landing.clone(),
             address: address.clone(),
             part_size,
+            reader: None,
             next_part: Arc::default(),
             counters: counters.clone(),
         }
+    }
+
+    /// Tells `reader` of each part. The first parts are smaller, for the first to be there soon; they grow, as there would be
+    /// too many of them.
+    pub fn read_by(mut self, reader: Option<mpsc::UnboundedSender<Part>>) -> Self {
+        self.reader = reader;
+        self
+    }
+
+    /// The size at which the part of this number is closed.
+    fn most_bytes(&self, number: u32) -> u64 {
+        if self.reader.is_none() {
+            return self.part_size;
+        }
+        let early = EARLY_PART_BYTES.saturating_mul(1 + u64::from(number) / EARLY_PARTS);
+        early.min(self.part_size)
     }
 
     /// Lands the batches of a lane, from its first until its channel closes, and returns the parts. If the columns change,
@@ -88,7 +112,7 @@ impl LoadWriter {
             if let Err(error) = part.write(&batch, &self.counters) {
                 return Err(part.failure(error, self));
             }
-            if part.size() < self.part_size {
+            if part.size() < part.most_bytes {
                 open = Some(part);
             } else {
                 parts.push(part.close(self)?);
@@ -119,6 +143,7 @@ impl LoadWriter {
             schema,
             name,
             path,
+            most_bytes: self.most_bytes(number),
             writer,
             upload,
             rows: 0,
@@ -132,6 +157,8 @@ struct OpenPart {
     schema: SchemaRef,
     name: String,
     path: Path,
+    /// The size at which it is closed.
+    most_bytes: u64,
     writer: ArrowWriter<ChunkSink>,
     upload: JoinHandle<Result<()>>,
     rows: u64,
@@ -172,12 +199,17 @@ impl OpenPart {
         let (bytes, sha256) = sent.map_err(|error| unwritten(&path, load, error))?;
         load.counters.add_bytes(bytes.saturating_sub(counted));
         fail::fail_point!("landing.part_written", crate::failpoint::abort);
-        Ok(Part {
+        let part = Part {
             path: name,
             rows,
             bytes,
             sha256,
-        })
+        };
+        if let Some(reader) = &load.reader {
+            // A reader that has given up needs no part.
+            let _ = reader.send(part.clone());
+        }
+        Ok(part)
     }
 
     /// The error that made writing fail: the upload's, if the upload failed. The upload ends when no more chunks can come.

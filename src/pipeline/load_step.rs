@@ -15,6 +15,7 @@ use crate::layout::Layout;
 use crate::progress::{Counters, Phase};
 
 /// What is needed to apply a load.
+#[derive(Clone)]
 pub(super) struct LoadStep {
     pub(super) landing: Landing,
     pub(super) loader: Loader,
@@ -40,17 +41,12 @@ impl LoadStep {
         manifest: Manifest,
         report: &mut StreamReport,
     ) -> Result<Option<StreamState>> {
-        let span = spans::load(report.stream.as_str(), &address.load_id);
-        spans::within(span, self.apply_load(address, manifest, report)).await
+        self.counters.enter(Phase::Loading);
+        let loaded = self.load(address, manifest).await?;
+        Ok(Some(tell(report, address, loaded)))
     }
 
-    async fn apply_load(
-        &self,
-        address: &LoadAddress,
-        manifest: Manifest,
-        report: &mut StreamReport,
-    ) -> Result<Option<StreamState>> {
-        self.counters.enter(Phase::Loading);
+    async fn load(&self, address: &LoadAddress, manifest: Manifest) -> Result<Loaded> {
         // Copies of remote parts are there as long as this is.
         let mut copies = None;
         let parts = match self.loader.reads() {
@@ -60,6 +56,14 @@ impl LoadStep {
             }
             Reads::Landed => Parts::Remote(self.landing.remote_parts(address, &manifest).await?),
         };
+        let loaded = self.hand_over(manifest, parts).await;
+        drop(copies);
+        loaded
+    }
+
+    /// Passes a load to the destination. A stop interrupts the load; it is then still in the landing area, for the next
+    /// run.
+    pub(super) async fn hand_over(&self, manifest: Manifest, parts: Parts) -> Result<Loaded> {
         let load = StagedLoad {
             manifest,
             parts,
@@ -68,22 +72,24 @@ impl LoadStep {
             pre_sql: self.hooks.pre_sql.clone(),
             post_sql: self.hooks.post_sql.clone(),
         };
-        let Loaded { outcome, state } = self.hand_over(load).await?;
-        drop(copies);
-        spans::loaded(outcome.inserted, outcome.updated, outcome.deleted);
-        report.load_id = Some(address.load_id.clone());
-        report.inserted += outcome.inserted;
-        report.updated += outcome.updated;
-        report.deleted += outcome.deleted;
-        Ok(Some(state))
-    }
-
-    /// Passes a load to the destination. A stop interrupts the load; it is then still in the landing area, for the next
-    /// run.
-    async fn hand_over(&self, load: StagedLoad) -> Result<Loaded> {
         let applying = self
             .loader
             .call_until(&self.stop, move |destination| destination.load(&load));
         applying.await
     }
+}
+
+/// Adds what a load changed to the report, and notes it on the current span. Returns the stream's new state.
+pub(super) fn tell(
+    report: &mut StreamReport,
+    address: &LoadAddress,
+    loaded: Loaded,
+) -> StreamState {
+    let Loaded { outcome, state } = loaded;
+    spans::loaded(outcome.inserted, outcome.updated, outcome.deleted);
+    report.load_id = Some(address.load_id.clone());
+    report.inserted += outcome.inserted;
+    report.updated += outcome.updated;
+    report.deleted += outcome.deleted;
+    state
 }

@@ -35,6 +35,7 @@ pub(super) struct Loader {
     shared: Arc<Shared>,
     id: DestinationId,
     reads: Reads,
+    loads_ahead: bool,
 }
 
 struct Shared {
@@ -61,6 +62,7 @@ struct Open {
     requests: mpsc::Sender<Request>,
     id: DestinationId,
     reads: Reads,
+    loads_ahead: bool,
     interrupter: Interrupter,
     warnings: Vec<String>,
     thread: JoinHandle<()>,
@@ -95,6 +97,7 @@ impl Loader {
         let loader = Self {
             id: open.id.clone(),
             reads: open.reads,
+            loads_ahead: open.loads_ahead,
             shared: Arc::new(Shared {
                 place,
                 stop: stop.clone(),
@@ -114,6 +117,11 @@ impl Loader {
     /// Where the destination reads a load's parts.
     pub(super) fn reads(&self) -> Reads {
         self.reads
+    }
+
+    /// Whether the destination can apply a load whose parts still come.
+    pub(super) fn loads_ahead(&self) -> bool {
+        self.loads_ahead
     }
 
     /// Interrupts the destination, without changes. Never waits.
@@ -342,6 +350,7 @@ impl Open {
             let _ = opened.send(Ok((
                 destination.id().clone(),
                 destination.reads(),
+                destination.loads_ahead(),
                 destination.interrupter(),
                 destination.warnings(),
             )));
@@ -350,11 +359,13 @@ impl Open {
             }
             destination.finish();
         });
-        let (id, reads, interrupter, warnings) = is_open.await.map_err(|_| ended())??;
+        let (id, reads, loads_ahead, interrupter, warnings) =
+            is_open.await.map_err(|_| ended())??;
         Ok(Self {
             requests,
             id,
             reads,
+            loads_ahead,
             interrupter,
             warnings,
             thread,

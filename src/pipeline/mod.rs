@@ -26,6 +26,7 @@ use crate::metrics::{Meters, Samples};
 use crate::source::Source;
 use crate::source::postgres::Postgres;
 
+mod ahead;
 pub mod check;
 mod compare;
 mod contained;
@@ -65,6 +66,7 @@ mod wait;
 mod watch;
 
 use crate::progress::Progress;
+use ahead::Running;
 pub use follow::{FollowEvent, FollowObserver};
 use loader::Loader;
 use metrics::Measured;
@@ -245,6 +247,7 @@ async fn run_streams(
     let page = PageStep::of(&pipeline, &landing, &loader, &options.interrupt).map(Arc::new);
     let mut alone = Vec::new();
     let mut by_source: BTreeMap<&str, Vec<(usize, &PostgresChanges, StreamRun)>> = BTreeMap::new();
+    let running = Running::default();
     for (place, stream) in pipeline.streams.iter().enumerate() {
         let run = StreamRun {
             pipeline: Arc::clone(&pipeline),
@@ -254,6 +257,7 @@ async fn run_streams(
             state: states.get(&stream.name).cloned(),
             newest: None,
             full_refresh: options.full_refresh,
+            running: Arc::clone(&running),
             counters: options.progress.add(&stream.name),
             stop: options.interrupt.child_token(),
             within: Within::of(Span::current()),
@@ -275,6 +279,7 @@ async fn run_streams(
         .map(|(place, _)| source_of(&pipeline, *place))
         .filter(|source| !by_source.contains_key(source))
         .collect();
+    drop(running);
     let then = missing::after(options.delete_missing);
     let mut work: Vec<BoxFuture<'_, Vec<(usize, StreamReport)>>> = Vec::new();
     for (name, runs) in by_source {

@@ -275,7 +275,9 @@ impl StreamReplay {
         let applied = self
             .step
             .apply(&holding.address, manifest.as_ref().clone(), report);
-        self.state = applied.await.map_err(|error| match error {
+        let span = spans::load(&self.stream.name, &holding.address.load_id);
+        let applied = spans::within(span, applied).await;
+        self.state = applied.map_err(|error| match error {
             error @ Error::Damaged(_) => error.remedy(RESTORE),
             error => error,
         })?;

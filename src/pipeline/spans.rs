@@ -155,11 +155,11 @@ pub(super) fn landed(span: &Span, parts: &[Part]) {
 }
 
 /// Loading a load into the destination.
-pub(super) fn load(stream: &str, id: &LoadId) -> Span {
+pub(super) fn load(stream: &StreamName, id: &LoadId) -> Span {
     step!(
         "load",
         &Span::current(),
-        "acequia.stream" = stream,
+        "acequia.stream" = stream.as_str(),
         "acequia.load.id" = id.as_str(),
         "acequia.rows.inserted" = Empty,
         "acequia.rows.updated" = Empty,

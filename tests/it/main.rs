@@ -12,6 +12,7 @@
     clippy::format_push_string
 )]
 
+mod ahead;
 mod analysis;
 mod bad_input;
 mod cdc;

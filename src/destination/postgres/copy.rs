@@ -41,7 +41,7 @@ pub(super) fn copy(
     load: &StagedLoad,
 ) -> Result<u64> {
     let encoder = Encoder::new(columns, load_id)?;
-    let files = load.parts.local()?;
+    let files = load.parts.files()?;
     let names = columns.iter().map(|column| column.name.as_str());
     let d: &dyn Dialect = session.dialect();
     let names = d.list(names.chain(load_id.map(|_| LOAD_ID_COLUMN)));
@@ -76,10 +76,10 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn read(&mut self, files: &[PathBuf]) -> Result<()> {
+    fn read(&mut self, files: impl Iterator<Item = Result<PathBuf>>) -> Result<()> {
         self.chunk.extend_from_slice(HEADER);
         for file in files {
-            if !self.read_part(file)? {
+            if !self.read_part(&file?)? {
                 return Ok(());
             }
         }

@@ -262,6 +262,11 @@ impl Transactional for Session {
         })
     }
 
+    /// COPY takes rows as they come, and others see a table that is created only once it is committed.
+    fn loads_ahead(&self) -> bool {
+        true
+    }
+
     fn load(&mut self, load: &StagedLoad) -> Result<Loaded> {
         let loaded = self.transaction(|session| {
             let loaded = ledger::load(session, load)?;

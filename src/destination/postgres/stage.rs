@@ -25,7 +25,7 @@ pub(super) fn fill(session: &mut Session, load: &StagedLoad, columns: Vec<Column
         d.definitions(defined)
     ))?;
     let rows = copy(session, &relation, &columns, None, load)?;
-    check_rows(rows, &load.manifest)?;
+    check_rows(rows, load.sealed()?)?;
     // The planner learns the number of rows only by this.
     session.batch(&format!("ANALYZE {relation}"))?;
     Ok(Rows { columns, relation })

@@ -44,6 +44,11 @@ pub(crate) trait Transactional: ModelEngine + Send {
     /// What stops the statement that runs now, and every later transaction: a stop is for good.
     fn interrupter(&self) -> Interrupter;
 
+    /// Whether it can apply a load whose parts still come.
+    fn loads_ahead(&self) -> bool {
+        false
+    }
+
     /// Applies a load, and writes it down, in one transaction.
     fn load(&mut self, load: &StagedLoad) -> Result<Loaded>;
 }
@@ -98,6 +103,10 @@ impl<S: Transactional> Destination for Database<S> {
 
     fn interrupter(&self) -> Interrupter {
         self.session.interrupter()
+    }
+
+    fn loads_ahead(&self) -> bool {
+        self.session.loads_ahead()
     }
 
     fn warnings(&self) -> Vec<String> {

@@ -41,7 +41,7 @@ pub(crate) fn load(engine: &mut dyn SqlEngine, load: &StagedLoad) -> Result<Load
     run(engine, manifest, &load.pre_sql, "pre_sql")?;
     let (outcome, schema) = plan::apply(engine, load, state)?;
     run(engine, manifest, &load.post_sql, "post_sql")?;
-    let state = record(engine, manifest, &outcome, schema)?;
+    let state = record(engine, load.sealed()?, &outcome, schema)?;
     Ok(Loaded { outcome, state })
 }
 

@@ -1,6 +1,6 @@
 //! The plan of a load: what is done to its table, in which order.
 
-use crate::destination::{LoadOutcome, StagedLoad, StreamState};
+use crate::destination::{LoadOutcome, Parts, StagedLoad, StreamState};
 use crate::error::{Error, Result};
 use crate::evolution::{Evolution, TableSchema};
 use crate::mode::{Disposition, Mode};
@@ -37,6 +37,11 @@ pub(crate) fn apply(
     engine
         .dialect()
         .check_names(schema, &system_columns::columns(manifest))?;
+    if matches!(load.parts, Parts::Arriving(_)) && !(anew && !table.exists()) {
+        return Err(Error::internal(
+            "a load whose parts still come goes into a table of its own alone",
+        ));
+    }
     let mut indices = Vec::new();
     if anew {
         let known = state.as_ref().map(|state| &state.schema);
@@ -109,7 +114,7 @@ fn fill(
         engine.insert(&table.sql, &insert)?
     };
     if !may_drop_rows {
-        check_rows(inserted, manifest)?;
+        check_rows(inserted, load.sealed()?)?;
     }
     temp.drop_all(engine)?;
     Ok(LoadOutcome {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
 
 use chrono::{DateTime, TimeDelta, Utc};
+use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::Span;
@@ -14,8 +15,9 @@ use crate::evolution::without_unused;
 use crate::landing::LoadAddress;
 use crate::landing::manifest::{FORMAT_VERSION, Manifest, Part};
 use crate::landing::writer::LoadWriter;
-use crate::mode::Amends;
+use crate::mode::{Amends, Disposition, Mode};
 use crate::names::LoadId;
+use crate::pipeline::ahead::Ahead;
 use crate::pipeline::loader::Hold;
 use crate::pipeline::report::StreamReport;
 use crate::pipeline::shape_step::Shape;
@@ -62,6 +64,8 @@ pub(in crate::pipeline) enum Landed {
 pub(in crate::pipeline) struct ReadyLoad {
     pub(super) address: LoadAddress,
     pub(super) manifest: Manifest,
+    /// The load, where it was begun before its extract had ended.
+    pub(super) ahead: Option<Ahead>,
     pub(super) _hold: Hold,
 }
 
@@ -107,7 +111,8 @@ impl StreamRun {
     ) -> Result<Landed> {
         self.counters.enter(Phase::Extracting);
         let address = self.address();
-        let landing = self.land_lanes(extract, &address, &expected.shape, stop);
+        let (ahead, reader) = self.ahead(&address, &expected).unzip();
+        let landing = self.land_lanes(extract, &address, &expected.shape, reader, stop);
         let (parts, hold, end) = match landing.await {
             Ok(landed) => landed,
             Err(error) => {
@@ -163,8 +168,38 @@ impl StreamRun {
         Ok(Landed::Load(Box::new(ReadyLoad {
             address,
             manifest,
+            ahead,
             _hold: hold,
         })))
+    }
+
+    /// A load of this extract that is applied while it runs, and where its parts are sent; `None` if it cannot be.
+    fn ahead(
+        &self,
+        address: &LoadAddress,
+        expected: &Expected,
+    ) -> Option<(Ahead, UnboundedSender<Part>)> {
+        let stream = &self.stream;
+        let can = self.loader.loads_ahead()
+            && self.landing.is_local()
+            && self.state.is_none()
+            && stream.mode() != Mode::Cdc
+            && stream.disposition() != Disposition::Scd2
+            // These may lock what others need, and the columns for misfits are known at the end.
+            && stream.hooks.pre_sql.is_empty()
+            && expected.misfits.is_empty()
+            && expected.amends.is_none();
+        let mut schema = expected.schema.clone().filter(|_| can)?;
+        stream.masks().note(&mut schema);
+        let mut manifest = self.manifest(address, schema, expected.from.clone(), Vec::new());
+        manifest.primary_key.clone_from(&expected.primary_key);
+        manifest.key_is_unique = expected.key_is_unique;
+        Some(Ahead::of(
+            self.step(),
+            address.clone(),
+            manifest,
+            &self.running,
+        ))
     }
 
     /// Lands the lanes of an extract at the same time, and awaits its end. The first failure stops all lanes.
@@ -176,6 +211,7 @@ impl StreamRun {
         extract: Extract,
         address: &LoadAddress,
         shape: &Arc<Shape>,
+        reader: Option<UnboundedSender<Part>>,
         stop: &CancellationToken,
     ) -> Result<(Vec<Part>, Option<Hold>, ExtractEnd)> {
         let writer = LoadWriter::new(
@@ -183,7 +219,8 @@ impl StreamRun {
             address,
             self.pipeline.part_size,
             &self.counters,
-        );
+        )
+        .read_by(reader);
         // What is landed belongs to what is read; of a pass of a run that follows, it is what begins it.
         let (within, read) = (self.within.clone(), Span::current());
         let span = Arc::new(OnceLock::new());
@@ -208,6 +245,8 @@ impl StreamRun {
                 Ok(Some((parts, hold)))
             });
         }
+        // The reader is to learn when the last lane has ended.
+        drop(writer);
         let landing = async {
             let mut landed = (Vec::new(), None);
             let mut failure = None;

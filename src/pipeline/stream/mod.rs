@@ -8,8 +8,9 @@ use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
+use super::ahead::{Ahead, Running};
 use super::contained::contained;
-use super::load_step::LoadStep;
+use super::load_step::{LoadStep, tell};
 use super::loader::Loader;
 use super::openlineage::StreamLineage;
 use super::report::{Status, StreamReport};
@@ -58,6 +59,7 @@ pub(super) struct StreamRun {
     /// The stream's newest load in the landing area.
     pub(super) newest: Option<LoadId>,
     pub(super) full_refresh: bool,
+    pub(super) running: Running,
     pub(super) counters: Counters,
     pub(super) stop: CancellationToken,
     /// The span that the stream's work is in.
@@ -217,12 +219,13 @@ impl StreamRun {
                 let ReadyLoad {
                     address,
                     manifest,
+                    ahead,
                     _hold,
                 } = *load;
                 fail::fail_point!("landing.before_manifest", crate::failpoint::abort);
                 self.landing.publish(&address, &manifest).await?;
                 fail::fail_point!("landing.after_manifest", crate::failpoint::abort);
-                self.load(&address, manifest, report).await
+                self.load(&address, manifest, ahead, report).await
             }
             Landed::Nothing(after) => match (self.position().cloned(), after) {
                 (Some(before), Some(after)) if after.is_news_after(&before) => {
@@ -274,7 +277,7 @@ impl StreamRun {
                 continue;
             }
             tracing::info!(load = %address.load_id, "loading what an earlier run landed");
-            match self.load(&address, manifest, report).await {
+            match self.load(&address, manifest, None, report).await {
                 Err(error) if error.refuses_load() && !self.stop.is_cancelled() => {
                     let error = name_stream(error, &self.stream).report();
                     let reason = format!("the destination refuses it: {error}");
@@ -367,14 +370,8 @@ impl StreamRun {
             && self.stream.contract == SchemaContract::Evolve
     }
 
-    /// Loads a landed load.
-    async fn load(
-        &mut self,
-        address: &LoadAddress,
-        manifest: Manifest,
-        report: &mut StreamReport,
-    ) -> Result<()> {
-        let step = LoadStep {
+    fn step(&self) -> LoadStep {
+        LoadStep {
             landing: self.landing.clone(),
             loader: self.loader.clone(),
             contract: self.stream.contract,
@@ -382,11 +379,34 @@ impl StreamRun {
             hooks: self.stream.hooks.clone(),
             counters: self.counters.clone(),
             stop: self.stop.clone(),
-        };
+        }
+    }
+
+    /// Loads a landed load, or ends what was begun of it ahead.
+    async fn load(
+        &mut self,
+        address: &LoadAddress,
+        manifest: Manifest,
+        ahead: Option<Ahead>,
+        report: &mut StreamReport,
+    ) -> Result<()> {
         let changes = self.state.as_ref().map_or_else(Vec::new, |state| {
             differences(&state.schema, &manifest.schema)
         });
-        match step.apply(address, manifest, report).await {
+        self.counters.enter(Phase::Loading);
+        let step = self.step();
+        let applying = async {
+            let ended = match ahead {
+                Some(ahead) => ahead.end(&manifest).await,
+                None => None,
+            };
+            match ended {
+                Some(loaded) => Ok(Some(tell(report, address, loaded))),
+                None => step.apply(address, manifest, report).await,
+            }
+        };
+        let span = spans::load(&self.stream.name, &address.load_id);
+        match spans::within(span, applying).await {
             Ok(state) => {
                 self.state = state;
                 let changes = changes.into_iter();

@@ -13,6 +13,7 @@ use chrono::Utc;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, Span};
 
+use super::ahead::Running;
 use super::loader::Loader;
 use super::spans::{self, Within};
 use super::stream::StreamRun;
@@ -211,6 +212,7 @@ impl Job {
             state,
             newest: None,
             full_refresh: false,
+            running: Running::default(),
             counters: self.options.progress.add(&stream.name),
             stop: self.options.interrupt.child_token(),
             within: Within::of(Span::current()),
