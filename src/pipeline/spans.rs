@@ -145,13 +145,13 @@ pub(super) fn land(stream: &StreamName, within: &Span) -> Span {
 pub(super) fn landed(span: &Span, parts: &[Part]) {
     span.record(
         "acequia.rows.extracted",
-        parts.iter().map(|part| part.rows).sum::<u64>(),
+        number(parts.iter().map(|part| part.rows).sum::<u64>()),
     );
     span.record(
         "acequia.bytes.landed",
-        parts.iter().map(|part| part.bytes).sum::<u64>(),
+        number(parts.iter().map(|part| part.bytes).sum::<u64>()),
     );
-    span.record("acequia.parts", parts.len());
+    span.record("acequia.parts", number(parts.len()));
 }
 
 /// Loading a load into the destination.
@@ -170,9 +170,9 @@ pub(super) fn load(stream: &StreamName, id: &LoadId) -> Span {
 /// Notes what a load did, on the current span.
 pub(super) fn loaded(inserted: u64, updated: u64, deleted: u64) {
     let span = Span::current();
-    span.record("acequia.rows.inserted", inserted);
-    span.record("acequia.rows.updated", updated);
-    span.record("acequia.rows.deleted", deleted);
+    span.record("acequia.rows.inserted", number(inserted));
+    span.record("acequia.rows.updated", number(updated));
+    span.record("acequia.rows.deleted", number(deleted));
 }
 
 /// Building the models.
@@ -182,7 +182,10 @@ pub(super) fn models() -> Span {
 
 /// Notes what became of the models.
 pub(super) fn models_built(span: &Span, report: &ModelsReport) {
-    span.record("acequia.models.built", report.count(ModelStatus::Built));
+    span.record(
+        "acequia.models.built",
+        number(report.count(ModelStatus::Built)),
+    );
     if !report.is_ok() {
         failed(span, "models", &report.failures().join("\n"));
     }
@@ -196,6 +199,11 @@ pub(super) fn page() -> Span {
 /// Notes that a page could not be made.
 pub(super) fn page_failed(span: &Span, error: &str) {
     failed(span, "page", error);
+}
+
+/// A count as an attribute: one without a sign would become a text.
+fn number(count: impl TryInto<i64>) -> i64 {
+    count.try_into().unwrap_or(i64::MAX)
 }
 
 /// Does a step within its span, on which its error is noted.
@@ -247,7 +255,7 @@ pub(super) fn stream_ended(span: &Span, report: &StreamReport) {
         ("acequia.bytes.landed", report.bytes_landed),
         ("acequia.retries", u64::from(report.retries)),
     ] {
-        span.record(attribute, value);
+        span.record(attribute, number(value));
     }
     status(span, report.status);
     if let (Status::Failed, Some(error)) = (report.status, &report.error) {
@@ -279,10 +287,10 @@ pub(super) fn run_ended(span: &Span, ended: &Result<RunReport>) {
 
 /// Notes how the comparison of a stream ended.
 pub(super) fn compared(span: &Span, report: &StreamVerification) {
-    span.record("acequia.rows.compared", report.rows_destination);
+    span.record("acequia.rows.compared", number(report.rows_destination));
     span.record(
         "acequia.rows.different",
-        report.missing + report.extra + report.differ,
+        number(report.missing + report.extra + report.differ),
     );
     span.record("acequia.status", report.result.to_string());
     if report.result.is_ok() {
@@ -386,7 +394,7 @@ impl Within {
     /// Notes what a pass has loaded, on its span.
     pub(super) fn passed(&self, changes: u64, lag: std::time::Duration) {
         let span = self.begun();
-        span.record("acequia.changes", changes);
+        span.record("acequia.changes", number(changes));
         span.record("acequia.lag.seconds", lag.as_secs_f64());
     }
 }

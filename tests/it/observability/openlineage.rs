@@ -125,12 +125,6 @@ fn each_run_of_a_stream_tells_what_it_read_and_wrote() {
             .as_object()
             .unwrap();
         assert!(!lineage.keys().any(|name| name.starts_with("_acequia")));
-        let fields = output["facets"]["schema"]["fields"].as_array().unwrap();
-        assert!(
-            fields
-                .iter()
-                .any(|field| field["name"] == "_acequia_load_id")
-        );
         if columns {
             let from = &lineage["titulo"]["inputFields"][0];
             assert_eq!(
@@ -377,6 +371,8 @@ fn a_run_that_follows_is_running_until_it_is_stopped() {
     follower.kill();
     project.run(&[]);
     let told = events(&project, "eventos.ndjson");
-    let all = transitions(&of(&told, "formacion.t"));
-    assert_eq!(all[3..], ["START", "RUNNING", "START", "COMPLETE"]);
+    let mut all = transitions(&of(&told, "formacion.t")).split_off(3);
+    // It may have been killed before it had said so.
+    all.retain(|transition| transition != "RUNNING");
+    assert_eq!(all, ["START", "START", "COMPLETE"]);
 }
