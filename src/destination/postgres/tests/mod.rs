@@ -16,6 +16,7 @@ use crate::mode::Disposition;
 use crate::names::LoadId;
 use crate::schema::{Column, ColumnType};
 
+mod arriving;
 mod opening;
 mod tables;
 
