@@ -173,3 +173,50 @@ impl Dataset {
 fn is_own(name: &str) -> bool {
     name.starts_with("_acequia_")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn datasets_are_named_as_other_tools_name_them() {
+        let server = ("db.example".to_owned(), 5433, "ventas".to_owned());
+        let file = std::path::Path::new("/srv/formacion.duckdb");
+        let catalog = "https://catalog.example/api";
+        for (dataset, namespace, name) in [
+            (
+                Dataset::postgres(&server, Some("tienda"), "pedidos"),
+                "postgres://db.example:5433",
+                "ventas.tienda.pedidos",
+            ),
+            (
+                Dataset::postgres(&server, None, "pedidos"),
+                "postgres://db.example:5433",
+                "ventas.public.pedidos",
+            ),
+            (
+                Dataset::duckdb(file, "replica", "pedidos"),
+                "duckdb:///srv/formacion.duckdb",
+                "formacion.replica.pedidos",
+            ),
+            (
+                Dataset::iceberg(catalog, "lake", "replica", "pedidos"),
+                catalog,
+                "replica.pedidos",
+            ),
+            (
+                Dataset::hubspot("https://api.hubapi.com/", "crm", "deals"),
+                "hubspot://api.hubapi.com",
+                "crm.deals",
+            ),
+        ] {
+            let json = dataset.json();
+            assert_eq!(
+                (&json["namespace"], &json["name"]),
+                (&json!(namespace), &json!(name))
+            );
+        }
+        let lake = Dataset::iceberg(catalog, "lake", "replica", "pedidos").json();
+        assert_eq!(lake["facets"]["catalog"]["framework"], "iceberg");
+    }
+}
