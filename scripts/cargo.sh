@@ -8,8 +8,8 @@ set -euo pipefail
 
 subcommand=$1
 shift
-tests=failpoints,internals,spark
-[ -z "${RELEASED:-}" ] || tests=connectorx,spark
+tests=failpoints,internals,spark,otel
+[ -z "${RELEASED:-}" ] || tests=connectorx,spark,otel
 features=(--features "$tests")
 if [ -z "${BUNDLED:-}" ] && [ -f "$DUCKDB_FOLDER/libduckdb.so" ]; then
     export DUCKDB_LIB_DIR="$DUCKDB_FOLDER"

@@ -8,9 +8,11 @@
 #   chromium                         the tests of the report page read it in a browser
 #   cargo 1.95+                      not installed here, only checked
 #   libduckdb.so                     so that DuckDB need not be compiled; without npm, or elsewhere than on x64 Linux, it is
-#   python3 with venv                for the next four
+#   python3 with venv                for the next five
 #   HubSpot's Python client          a test lets it judge the HubSpot of the tests
 #   Prometheus' Python client        tests have it read the metrics
+#   OTLP's decoder, OpenLineage's    tests have them read traces, metrics and events of lineage
+#   Python client
 #   dbt with dbt-duckdb              a test runs the models of acequia under it
 #   SeaweedFS, PyIceberg, DuckDB's   the tests of the lake: an S3 service with an Iceberg catalog, and another reader of its
 #   extensions for Iceberg           tables; x64 Linux alone
@@ -275,6 +277,14 @@ fetch_spark() {
     fi
 }
 
+# What judges telemetry and lineage, from PyPI, by its checksums. Where it cannot be had, the tests that need it say so.
+fetch_observability() {
+    if ! environment "$OBSERVABILITY_FOLDER" "$(dirname "$0")/$OBSERVABILITY_PACKAGES"; then
+        rm -rf "$OBSERVABILITY_FOLDER"
+        printf 'setup: what judges telemetry and lineage could not be installed\n' >&2
+    fi
+}
+
 if is_x64_linux && has npm; then
     fetch_duckdb
 fi
@@ -282,6 +292,7 @@ fetch_client "HubSpot's own client" "$HUBSPOT_CLIENT" "$PYTHON_FOLDER"
 fetch_lake
 fetch_dbt
 fetch_client "Prometheus' client" "$PROMETHEUS_CLIENT" "$PROMETHEUS_FOLDER"
+fetch_observability
 fetch_sail
 fetch_spark
 if [ "${1:-}" = --matrix ]; then

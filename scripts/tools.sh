@@ -45,6 +45,10 @@ DBT_FOLDER=$TOOLS/dbt
 PROMETHEUS_CLIENT=prometheus-client==0.26.0
 PROMETHEUS_FOLDER=$TOOLS/prometheus
 
+# What judges telemetry and lineage, in a virtual environment: the decoder of OTLP, and OpenLineage's own client.
+OBSERVABILITY_PACKAGES=observability.txt
+OBSERVABILITY_FOLDER=$TOOLS/observability
+
 # Sail, an engine that speaks Spark Connect, likewise: bin/sail.
 SAIL_PACKAGES=sail.txt
 SAIL_FOLDER=$TOOLS/sail
@@ -66,7 +70,8 @@ environment() {
     cmp -s "$2" "$1/$list" && return
     printf 'installing what %s names into %s\n' "$2" "$1" >&2
     rm -rf "$1"
-    python3 -m venv "$1"
-    "$1/bin/pip" install --quiet --disable-pip-version-check --only-binary :all: --no-deps --require-hashes -r "$2"
-    cp "$2" "$1/$list"
+    # In one chain, as a caller that goes on without it has the shell go on after a failure.
+    python3 -m venv "$1" &&
+        "$1/bin/pip" install --quiet --disable-pip-version-check --only-binary :all: --no-deps --require-hashes -r "$2" &&
+        cp "$2" "$1/$list"
 }

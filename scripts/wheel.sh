@@ -18,9 +18,9 @@ environment "$FOLDER" scripts/wheel.txt
 
 rm -rf "$OUT" "$DATA"
 mkdir -p "$OUT" "$DATA"
-features=(--features spark)
+features=(--features spark,otel)
 if [ -z "${BUNDLED:-}" ] && [ -f "$DUCKDB_FOLDER/libduckdb.so" ]; then
-    features=(--no-default-features --features connectorx,spark)
+    features=(--no-default-features --features connectorx,spark,otel)
     export DUCKDB_LIB_DIR=$DUCKDB_FOLDER
     # Where an installer puts the two: bin/acequia and lib/acequia/libduckdb.so, below one folder.
     # shellcheck disable=SC2016

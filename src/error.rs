@@ -189,6 +189,20 @@ impl Error {
         of_the_load && lasts == Some(Lasts::Always)
     }
 
+    /// Who must act, in a word: `config`, `source`, `data`, `landing`, `damaged`, `destination`, `interrupted` or `internal`.
+    pub fn class(&self) -> &'static str {
+        match self {
+            Self::Config(_) => "config",
+            Self::Source(_) => "source",
+            Self::Data(_) => "data",
+            Self::Landing(_) => "landing",
+            Self::Damaged(_) => "damaged",
+            Self::Destination(_) => "destination",
+            Self::Interrupted => "interrupted",
+            Self::Internal(_) => "internal",
+        }
+    }
+
     /// The remedy, if it is known.
     pub fn remedy_text(&self) -> Option<&str> {
         self.fault().and_then(|fault| fault.remedy.as_deref())

@@ -51,11 +51,12 @@ mod known_tables;
 pub mod landing;
 pub mod layout;
 mod mask;
-mod metrics;
+pub mod metrics;
 pub mod mode;
 pub mod models;
 pub mod names;
 pub mod notify;
+mod openlineage;
 pub mod pipeline;
 pub mod position;
 mod postgres;
@@ -71,6 +72,9 @@ mod shape;
 mod shell;
 pub mod size;
 mod source;
+pub mod spans;
+#[cfg(feature = "otel")]
+pub mod telemetry;
 pub mod verify;
 
 pub use config::{Document, Pipeline, Selection};

@@ -13,7 +13,7 @@ fn main() -> ExitCode {
     acequia::failpoint::arm();
     let cli =
         Cli::from_arg_matches(&cli::command().get_matches()).unwrap_or_else(|error| error.exit());
-    let mut context = Context::new(cli.global);
+    let mut context = Context::new(cli.global, cli.command.works());
     let outcome = match cli.command {
         Command::Init(args) => cli::init::run(&args, &mut context),
         Command::Discover(args) => cli::discover::run(&args, &mut context),

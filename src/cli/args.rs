@@ -123,6 +123,16 @@ pub(crate) enum Command {
     ConfigSchema,
 }
 
+impl Command {
+    /// Whether it works on streams or models, and not only looks.
+    pub(crate) fn works(&self) -> bool {
+        matches!(
+            self,
+            Self::Run(_) | Self::Replay(_) | Self::Verify(_) | Self::Models(ModelsCommand::Run(_))
+        )
+    }
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct InitArgs {
     /// The folder to write them into; made if it is missing

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use acequia::config::Document;
+use acequia::metrics::Meters;
 use acequia::{Error, Result, TablesFrom, look_up_tables};
 
 mod args;
@@ -19,6 +20,7 @@ mod interrupt;
 pub(crate) mod landing;
 mod logging;
 pub(crate) mod models;
+mod observed;
 mod printer;
 mod progress;
 pub(crate) mod replay;
@@ -31,6 +33,7 @@ pub(crate) mod verify;
 
 pub(crate) use args::*;
 pub(crate) use help::command;
+use observed::Observed;
 use printer::{Notices, Printer};
 
 /// How a command ended.
@@ -51,18 +54,33 @@ pub(crate) struct Context {
     pub(crate) global: Global,
     pub(crate) printer: Printer,
     pub(crate) notices: Notices,
+    observed: Observed,
 }
 
 impl Context {
-    /// Starts the log as well.
-    pub(crate) fn new(global: Global) -> Self {
+    /// Starts the log as well, and what else watches a command that works on streams.
+    pub(crate) fn new(global: Global, works: bool) -> Self {
         let notices = Notices::new(global.log_format);
-        logging::start(&global, &notices);
+        let (observed, taker, problems) = if works {
+            Observed::start()
+        } else {
+            (Observed::default(), None, Vec::new())
+        };
+        logging::start(&global, &notices, taker);
+        for problem in problems {
+            tracing::warn!("{problem}");
+        }
         Self {
             printer: Printer::new(global.output),
             notices,
             global,
+            observed,
         }
+    }
+
+    /// What a run measures, for whoever watches.
+    pub(crate) fn meters(&self) -> Meters {
+        self.observed.meters.clone()
     }
 
     /// The configuration, with the tables of its patterns.
@@ -75,7 +93,7 @@ impl Context {
     }
 
     /// The one place where an error is printed.
-    pub(crate) fn exit(&self, outcome: Result<Exit>) -> ExitCode {
+    pub(crate) fn exit(mut self, outcome: Result<Exit>) -> ExitCode {
         let exit = outcome.unwrap_or_else(|error| {
             self.notices.failure(&error.report());
             match error {
@@ -84,6 +102,7 @@ impl Context {
                 _ => Exit::Failed,
             }
         });
+        self.observed.finish();
         ExitCode::from(exit as u8)
     }
 }

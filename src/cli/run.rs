@@ -99,6 +99,7 @@ async fn run_pipeline(
         jobs: args.jobs.unwrap_or(defaults.jobs),
         interrupt: interrupt.clone(),
         progress,
+        meters: context.meters(),
         follow: args.follow.then_some(told),
         models: !args.no_models,
         delete_missing: args.delete_missing,
@@ -252,15 +253,10 @@ pub(super) fn print_report(report: &RunReport, how: &str, printer: &Printer) -> 
 }
 
 fn row(stream: &StreamReport) -> Vec<String> {
-    let status = match stream.status {
-        Status::Ok => "ok",
-        Status::Failed => "failed",
-        Status::Skipped => "skipped",
-    };
     vec![
         stream.stream.to_string(),
         stream.mode.to_string(),
-        status.to_owned(),
+        stream.status.as_str().to_owned(),
         figures::count(stream.rows_extracted),
         figures::count(stream.inserted),
         figures::count(stream.updated),

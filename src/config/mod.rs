@@ -25,6 +25,7 @@ pub mod hubspot;
 pub mod metrics;
 pub mod model;
 pub mod notify;
+pub mod openlineage;
 pub mod postgres;
 pub mod report;
 pub mod resolve;
@@ -40,6 +41,7 @@ pub use hubspot::{HubSpotObject, HubSpotSource};
 pub use metrics::Metrics;
 pub use model::{NullCursor, Reader};
 pub use notify::{NoticeFormat, Notify, Occasion};
+pub use openlineage::OpenLineage;
 pub use postgres::{PostgresChanges, PostgresRows, PostgresSource, PostgresUrl, RowsRead};
 pub use report::{Language, Report};
 pub use resolve::Selection;
@@ -73,6 +75,8 @@ pub struct Pipeline {
     pub notify: Option<Notify>,
     /// Where metrics are had, if the configuration says.
     pub metrics: Option<Metrics>,
+    /// Where events of `OpenLineage` go, if the configuration or the environment says.
+    pub openlineage: Option<OpenLineage>,
 }
 
 /// Where a pipeline's models are, and what they are made of.

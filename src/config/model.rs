@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::hubspot::ApiVersion;
 use super::metrics::MetricsConfig;
 use super::notify::NotifyConfig;
+use super::openlineage::OpenLineageConfig;
 use super::report::ReportConfig;
 use super::units::{duration_pattern, size_pattern};
 use crate::evolution::SchemaContract;
@@ -47,6 +48,9 @@ pub struct Config {
     /// Metrics for Prometheus.
     #[serde(default)]
     pub metrics: Option<MetricsConfig>,
+    /// Where events of `OpenLineage` go, which tell what each run read and wrote.
+    #[serde(default)]
+    pub openlineage: Option<OpenLineageConfig>,
 }
 
 /// Tables and views that are made of the streams' tables in the destination, after the loads of a run.

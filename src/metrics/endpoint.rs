@@ -8,7 +8,7 @@ use hyper::{Method, Request, StatusCode};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::exposition::Samples;
+use super::samples::Samples;
 use crate::error::{Error, Result};
 use crate::http_server::{self, text};
 

@@ -3,47 +3,21 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-/// A metric: its name, what it is, and what it says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Metric {
-    /// Its name.
-    pub(crate) name: &'static str,
-    /// `gauge` or `counter`.
-    pub(crate) kind: &'static str,
-    /// What it says.
-    pub(crate) help: &'static str,
-}
-
-/// Metrics with their values.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Samples {
-    metrics: Vec<(Metric, BTreeMap<String, f64>)>,
-}
+use super::samples::{Kind, Labels, Samples};
 
 impl Samples {
-    /// Adds a value with its labels.
-    pub(crate) fn add(&mut self, metric: Metric, labels: &[(&str, &str)], value: f64) {
-        let labels = labels_text(labels);
-        let known = self.metrics.iter_mut().find(|(known, _)| *known == metric);
-        match known {
-            Some((_, values)) => {
-                values.insert(labels, value);
-            }
-            None => self
-                .metrics
-                .push((metric, BTreeMap::from([(labels, value)]))),
-        }
-    }
-
-    /// Names a metric that may have a value from before alone.
-    pub(crate) fn declare(&mut self, metric: Metric) {
-        if !self.metrics.iter().any(|(known, _)| *known == metric) {
-            self.metrics.push((metric, BTreeMap::new()));
-        }
-    }
-
-    /// Takes over what an earlier text says of these metrics under labels that have no value yet.
-    pub(crate) fn take_over(&mut self, earlier: &str) {
+    /// The text. It has as well what an earlier text says of these metrics under labels that have no value now.
+    pub(super) fn text_after(&self, earlier: &str) -> String {
+        let mut lines: Vec<BTreeMap<String, f64>> = self
+            .metrics
+            .iter()
+            .map(|(_, values)| {
+                let values = values.iter();
+                values
+                    .map(|(labels, value)| (labels_text(labels), *value))
+                    .collect()
+            })
+            .collect();
         for line in earlier.lines() {
             let Some((series, value)) = line.rsplit_once(' ') else {
                 continue;
@@ -51,33 +25,36 @@ impl Samples {
             let (Some((name, labels)), Ok(value)) = (series.split_once('{'), value.parse()) else {
                 continue;
             };
-            let named = self
-                .metrics
-                .iter_mut()
-                .find(|(metric, _)| metric.name == name);
-            if let Some((_, values)) = named {
-                values.entry(format!("{{{labels}")).or_insert(value);
+            let mut known = self.metrics.iter().zip(&mut lines);
+            if let Some((_, lines)) = known.find(|((metric, _), _)| metric.name == name) {
+                lines.entry(format!("{{{labels}")).or_insert(value);
             }
         }
-    }
-
-    /// The text.
-    pub(crate) fn text(&self) -> String {
         let mut text = String::new();
-        for (metric, values) in self.metrics.iter().filter(|(_, values)| !values.is_empty()) {
+        let metrics = self.metrics.iter().map(|(metric, _)| metric);
+        for (metric, lines) in metrics.zip(lines).filter(|(_, lines)| !lines.is_empty()) {
+            let kind = match metric.kind {
+                Kind::Gauge => "gauge",
+                Kind::Counter => "counter",
+            };
             // Writing to a String does not fail.
             let _ = writeln!(text, "# HELP {} {}", metric.name, metric.help);
-            let _ = writeln!(text, "# TYPE {} {}", metric.name, metric.kind);
-            for (labels, value) in values {
+            let _ = writeln!(text, "# TYPE {} {kind}", metric.name);
+            for (labels, value) in lines {
                 let _ = writeln!(text, "{}{labels} {value}", metric.name);
             }
         }
         text
     }
+
+    /// The text.
+    pub(super) fn text(&self) -> String {
+        self.text_after("")
+    }
 }
 
 /// Labels as they stand behind a name: `{pipeline="formacion",stream="ventas"}`.
-fn labels_text(labels: &[(&str, &str)]) -> String {
+fn labels_text(labels: &Labels) -> String {
     let escaped = |value: &str| {
         value
             .replace('\\', "\\\\")
@@ -94,10 +71,11 @@ fn labels_text(labels: &[(&str, &str)]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metrics::samples::Metric;
 
     const ROWS: Metric = Metric {
         name: "acequia_rows",
-        kind: "gauge",
+        kind: Kind::Gauge,
         help: "Rows.",
     };
 
@@ -116,11 +94,11 @@ mod tests {
         );
         let mut later = Samples::default();
         later.add(ROWS, &[("stream", "b")], 2.5);
-        later.take_over(&format!(
+        let later = later.text_after(&format!(
             "{text}other{{}} 1\nacequia_rows{{stream=\"b\"}} 7\nrubbish\n"
         ));
         assert_eq!(
-            later.text().lines().skip(2).collect::<Vec<_>>(),
+            later.lines().skip(2).collect::<Vec<_>>(),
             [
                 "acequia_rows{stream=\"a\",odd=\"\\\"\\\\\\n ñ\"} 1234567890",
                 "acequia_rows{stream=\"b\"} 2.5"

@@ -3,7 +3,7 @@
 use std::io::{self, Read as _};
 use std::path::Path;
 
-use super::exposition::Samples;
+use super::samples::Samples;
 use crate::error::{Error, Result};
 use crate::replacement::replace;
 
@@ -14,9 +14,9 @@ const MOST: u64 = 16 << 20;
 ///
 /// # Errors
 /// [`Error::Config`] if it cannot be written.
-pub(crate) fn write(mut samples: Samples, path: &Path) -> Result<()> {
-    samples.take_over(&before(path).unwrap_or_default());
-    replace(samples.text().as_bytes(), path).map_err(|error| {
+pub(crate) fn write(samples: &Samples, path: &Path) -> Result<()> {
+    let text = samples.text_after(&before(path).unwrap_or_default());
+    replace(text.as_bytes(), path).map_err(|error| {
         Error::config(format!(
             "[metrics] textfile: {} cannot be written",
             path.display()

@@ -4,6 +4,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::loader::Loader;
 use super::report::StreamReport;
+use super::spans;
 use crate::config::Hooks;
 use crate::destination::{Loaded, Parts, Reads, StagedLoad, StreamState};
 use crate::error::Result;
@@ -78,13 +79,14 @@ impl LoadStep {
     }
 }
 
-/// Adds what a load changed to the report. Returns the stream's new state.
+/// Adds what a load changed to the report, and notes it on the current span. Returns the stream's new state.
 pub(super) fn tell(
     report: &mut StreamReport,
     address: &LoadAddress,
     loaded: Loaded,
 ) -> StreamState {
     let Loaded { outcome, state } = loaded;
+    spans::loaded(outcome.inserted, outcome.updated, outcome.deleted);
     report.load_id = Some(address.load_id.clone());
     report.inserted += outcome.inserted;
     report.updated += outcome.updated;

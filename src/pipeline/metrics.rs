@@ -1,4 +1,4 @@
-//! What is measured of a run: when it is over, for a file; while it follows, for who asks.
+//! What is measured of a run: when it is over, and while it follows.
 
 use std::path::Path;
 
@@ -8,96 +8,13 @@ use super::report::{RunReport, Status};
 use super::watch::Watch;
 use crate::config::Pipeline;
 use crate::error::Result;
-use crate::metrics::exposition::{Metric, Samples};
-use crate::metrics::textfile;
+use crate::metrics::definitions::{
+    BATCHES, BYTES_TOTAL, CHANGES, CONNECTED, DELETED, EXTRACTED, INSERTED, LAG, LANDED, RETRIES,
+    ROWS_TOTAL, RUN_ENDED, RUN_STARTED, RUN_SUCCESS, SECONDS, SUCCESS, SYNCED, UPDATED,
+};
+use crate::metrics::{Meters, Samples, textfile};
 use crate::names::StreamName;
 use crate::progress::Progress;
-
-const fn gauge(name: &'static str, help: &'static str) -> Metric {
-    Metric {
-        name,
-        kind: "gauge",
-        help,
-    }
-}
-
-const fn counter(name: &'static str, help: &'static str) -> Metric {
-    Metric {
-        name,
-        kind: "counter",
-        help,
-    }
-}
-
-const RUN_SUCCESS: Metric = gauge("acequia_run_success", "Whether the last run succeeded.");
-const RUN_STARTED: Metric = gauge(
-    "acequia_run_started_timestamp_seconds",
-    "When the last run began.",
-);
-const RUN_ENDED: Metric = gauge(
-    "acequia_run_ended_timestamp_seconds",
-    "When the last run ended.",
-);
-const SUCCESS: Metric = gauge(
-    "acequia_stream_success",
-    "Whether the stream's last run succeeded; of one that is followed, whether it still is.",
-);
-const SYNCED: Metric = gauge(
-    "acequia_stream_synced_timestamp_seconds",
-    "When the stream was last brought up to date, with rows or without.",
-);
-const SECONDS: Metric = gauge(
-    "acequia_stream_duration_seconds",
-    "Wall time of the stream's last run.",
-);
-const EXTRACTED: Metric = gauge(
-    "acequia_stream_rows_extracted",
-    "Rows, or changes, that the stream's last run read.",
-);
-const INSERTED: Metric = gauge(
-    "acequia_stream_rows_inserted",
-    "Rows that the stream's last run added.",
-);
-const UPDATED: Metric = gauge(
-    "acequia_stream_rows_updated",
-    "Rows that the stream's last run replaced.",
-);
-const DELETED: Metric = gauge(
-    "acequia_stream_rows_deleted",
-    "Rows that the stream's last run deleted, or marked as deleted.",
-);
-const LANDED: Metric = gauge(
-    "acequia_stream_bytes_landed",
-    "Bytes of Parquet that the stream's last run landed.",
-);
-const RETRIES: Metric = gauge(
-    "acequia_stream_retries",
-    "How often the stream's last run read it again.",
-);
-const ROWS_TOTAL: Metric = counter(
-    "acequia_stream_rows_landed_total",
-    "Rows, or changes, that were landed since the run began.",
-);
-const BYTES_TOTAL: Metric = counter(
-    "acequia_stream_bytes_landed_total",
-    "Bytes of Parquet that were landed since the run began.",
-);
-const CONNECTED: Metric = gauge(
-    "acequia_source_connected",
-    "Whether the run is connected to the source that it follows.",
-);
-const BATCHES: Metric = counter(
-    "acequia_source_batches_total",
-    "Batches of changes that were loaded since the run began.",
-);
-const CHANGES: Metric = counter(
-    "acequia_source_changes_total",
-    "Changes that were loaded since the run began.",
-);
-const LAG: Metric = gauge(
-    "acequia_source_lag_seconds",
-    "Of the last batch: from the first change's commit in the source to its commit in the destination.",
-);
 
 /// Whom the values are of.
 #[derive(Clone)]
@@ -131,11 +48,19 @@ impl Measured {
         [pipeline, destination, (name, value)]
     }
 
-    /// Writes what a run that is over was, to a file. A failure is told, and is none of the run's.
-    pub(super) fn write(&self, ended: &Result<RunReport>, path: &Path) {
-        if let Err(error) = textfile::write(self.of_run(ended), path) {
+    /// Says what a run that is over was: in a file, if there is to be one, and to whoever asks. A failure is told, and is none of
+    /// the run's.
+    pub(super) fn tell(&self, ended: &Result<RunReport>, textfile: Option<&Path>, meters: &Meters) {
+        let of_run = self.of_run(ended);
+        if let Some(path) = textfile
+            && let Err(error) = textfile::write(&of_run, path)
+        {
             tracing::warn!("{}", error.report());
         }
+        // What was counted while it followed is so still.
+        let mut last = meters.samples();
+        last.extend(of_run);
+        meters.measure(move || last.clone());
     }
 
     fn of_run(&self, ended: &Result<RunReport>) -> Samples {
@@ -220,13 +145,19 @@ fn flag(is_so: bool) -> f64 {
 }
 
 /// A count, exactly up to 2^53.
-#[expect(clippy::cast_precision_loss, reason = "Prometheus' values are floats")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "the values of metrics are floats"
+)]
 fn count(number: u64) -> f64 {
     number as f64
 }
 
 /// A point in time as seconds since 1970.
-#[expect(clippy::cast_precision_loss, reason = "Prometheus' values are floats")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "the values of metrics are floats"
+)]
 fn seconds(time: DateTime<Utc>) -> f64 {
     time.timestamp_millis() as f64 / 1000.0
 }

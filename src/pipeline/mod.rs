@@ -16,12 +16,13 @@ use futures::StreamExt;
 use futures::future::{BoxFuture, join_all};
 use futures::stream::iter as stream_of;
 use tokio_util::sync::CancellationToken;
+use tracing::{Instrument as _, Span};
 
 use crate::config::{self, Pipeline, PostgresChanges, StreamSource};
 use crate::error::{Error, Result};
 use crate::landing::Landing;
 use crate::metrics::endpoint::Endpoint;
-use crate::metrics::exposition::Samples;
+use crate::metrics::{Meters, Samples};
 use crate::position::AskedRange;
 use crate::source::Source;
 use crate::source::postgres::Postgres;
@@ -40,6 +41,7 @@ mod metrics;
 mod missing;
 pub mod models;
 mod notices;
+mod openlineage;
 pub mod page;
 pub mod plan;
 pub mod prune;
@@ -55,6 +57,7 @@ mod retry;
 pub mod runs;
 mod shape_step;
 mod slot_owner;
+mod spans;
 pub mod status;
 mod stream;
 mod stream_task;
@@ -72,10 +75,12 @@ use metrics::Measured;
 use models::ModelsStep;
 use notices::Notices;
 pub use notices::notice_of_configuration;
+use openlineage::Lineage;
 use page::PageStep;
 use record::Record;
 use replication::ReplicationRun;
 use report::{RunReport, StreamReport};
+use spans::Within;
 use stream::{StreamRun, Then};
 use wait::{GRACE, beside, given_up_after_a_stop};
 use watch::Watch;
@@ -91,6 +96,8 @@ pub struct RunOptions {
     pub interrupt: CancellationToken,
     /// Counts the run's progress, to be shown.
     pub progress: Progress,
+    /// Says what the run measures, to whoever asks.
+    pub meters: Meters,
     /// If it is set, streams of changes are followed until the run is stopped, and the observer is called for each batch.
     pub follow: Option<FollowObserver>,
     /// Whether the pipeline's models are built after the loads.
@@ -113,6 +120,7 @@ impl Default for RunOptions {
             jobs: default_jobs(),
             interrupt: CancellationToken::new(),
             progress: Progress::default(),
+            meters: Meters::default(),
             follow: None,
             models: true,
             delete_missing: false,
@@ -132,12 +140,31 @@ fn default_jobs() -> NonZeroUsize {
 /// The run could not begin at all: the landing area or the destination cannot be opened, or a range is asked for of a stream
 /// that has none.
 pub async fn run(pipeline: Pipeline, options: RunOptions) -> Result<RunReport> {
+    let span = spans::run(&pipeline);
+    let ended = run_within(pipeline, options).instrument(span.clone()).await;
+    spans::run_ended(&span, &ended);
+    ended
+}
+
+async fn run_within(pipeline: Pipeline, options: RunOptions) -> Result<RunReport> {
     if let Some(range) = &options.range {
         ranges::refuse(&pipeline, range, &options)?;
     }
+    let measured = Measured::of(&pipeline);
+    let (metrics, meters) = (pipeline.metrics.clone(), options.meters.clone());
+    // A range says nothing of how fresh streams are, which the file is asked for.
+    let textfile = metrics
+        .as_ref()
+        .and_then(|metrics| metrics.textfile.as_deref())
+        .filter(|_| options.range.is_none());
     let landing = match open_landing(&pipeline) {
         Ok(landing) => landing,
         Err(error) => {
+            let ended = Err(error.clone());
+            measured.tell(&ended, textfile, &meters);
+            if let Some(sending) = openlineage::begin(&pipeline, None, options.follow.is_some()) {
+                sending.finish(&ended, &options.interrupt).await;
+            }
             let notices = Notices::of(&pipeline, None, None);
             if let Some(notices) = notices.filter(|_| options.range.is_none()) {
                 let failed =
@@ -150,30 +177,35 @@ pub async fn run(pipeline: Pipeline, options: RunOptions) -> Result<RunReport> {
     };
     let follows = options.follow.is_some();
     let record = Record::of(&pipeline, &landing, &options);
+    spans::note_run(record.run_id());
     let notices = Notices::of(&pipeline, Some(&landing), Some(record.run_id()));
     let watch = follows.then(|| Arc::new(Watch::default()));
-    let measured = Measured::of(&pipeline);
-    let metrics = pipeline.metrics.clone();
     let listen = metrics.as_ref().and_then(|metrics| metrics.listen);
     let begun = begin(&pipeline, &options, listen.filter(|_| follows)).await;
     let progress = options.progress.clone();
-    // A range says nothing of how fresh streams are, which the file is asked for.
-    let measures = options.range.is_none();
-    let running = run_streams(pipeline, options, landing, &record, watch.as_ref());
+    let stop = options.interrupt.clone();
+    let sending = openlineage::begin(&pipeline, Some(record.run_id()), follows);
+    let lineage = sending.as_ref().map(openlineage::Sending::lineage);
+    let running = run_streams(
+        pipeline,
+        options,
+        landing,
+        &record,
+        watch.as_ref(),
+        lineage.as_ref(),
+    );
     let mut ended = match (begun, &watch) {
         (Err(error), _) => Err(error),
         (Ok(endpoint), Some(watch)) => {
             let running = watch.beside(&record, notices.as_ref(), running);
             let (watch, measured) = (Arc::clone(watch), measured.clone());
-            let measure = move || measured.now(&watch, &progress);
-            Box::pin(answering(endpoint, measure, running)).await
+            meters.measure(move || measured.now(&watch, &progress));
+            let asked = meters.clone();
+            Box::pin(answering(endpoint, move || asked.samples(), running)).await
         }
         (Ok(_), None) => Box::pin(running).await,
     };
-    let textfile = metrics.and_then(|metrics| metrics.textfile);
-    if let Some(path) = textfile.filter(|_| measures) {
-        measured.write(&ended, &path);
-    }
+    measured.tell(&ended, textfile, &meters);
     if let Err(error) = &ended {
         record.keep_failed(error).await;
     }
@@ -184,6 +216,9 @@ pub async fn run(pipeline: Pipeline, options: RunOptions) -> Result<RunReport> {
         if let Ok(report) = &mut ended {
             report.notices = told;
         }
+    }
+    if let Some(sending) = sending {
+        sending.finish(&ended, &stop).await;
     }
     ended
 }
@@ -212,6 +247,7 @@ async fn run_streams(
     landing: Landing,
     record: &Record,
     watch: Option<&Arc<Watch>>,
+    lineage: Option<&Lineage>,
 ) -> Result<RunReport> {
     let began = Instant::now();
     let opened = Loader::open(&pipeline, &landing, &options.interrupt);
@@ -238,6 +274,8 @@ async fn run_streams(
             running: Arc::clone(&running),
             counters: options.progress.add(&stream.name),
             stop: options.interrupt.child_token(),
+            within: Within::of(Span::current()),
+            lineage: lineage.map(|lineage| lineage.stream(stream)),
         };
         match &stream.from {
             // A stream that cannot be read fails alone.

@@ -6,10 +6,12 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use super::RunOptions;
 use super::loader::Loader;
 use super::reading::reading;
+use super::spans;
 use crate::config::{Models, Pipeline, Target};
 use crate::destination::Destination;
 use crate::error::{Error, Result};
@@ -45,8 +47,13 @@ impl ModelsStep {
         if self.stop.is_cancelled() {
             return None;
         }
+        let span = spans::models();
         let built = match self.work.clone() {
-            Ok(work) => build_work(work, &self.loader, &self.stop).await,
+            Ok(work) => {
+                build_work(work, &self.loader, &self.stop)
+                    .instrument(span.clone())
+                    .await
+            }
             Err(error) => Err(error),
         };
         let report = match built {
@@ -58,6 +65,7 @@ impl ModelsStep {
                 ..ModelsReport::default()
             },
         };
+        spans::models_built(&span, &report);
         *self.kept() = Some(report.clone());
         Some(report)
     }
@@ -89,6 +97,20 @@ pub(super) fn refuse_lake(pipeline: &Pipeline) -> Result<()> {
 /// # Errors
 /// [`Error::Config`] if there are no models, or something is wrong in them; what keeps the destination from being opened.
 pub async fn build(
+    pipeline: &Pipeline,
+    only: Vec<String>,
+    interrupt: &CancellationToken,
+) -> Result<ModelsReport> {
+    let span = spans::models_alone(pipeline);
+    let building = build_alone(pipeline, only, interrupt);
+    let built = spans::within(span.clone(), building).await;
+    if let Ok(report) = &built {
+        spans::models_built(&span, report);
+    }
+    built
+}
+
+async fn build_alone(
     pipeline: &Pipeline,
     only: Vec<String>,
     interrupt: &CancellationToken,

@@ -6,10 +6,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use super::loader::Loader;
 use super::reading::reading;
 use super::report::PageReport;
+use super::spans;
 use crate::config::{self, Pipeline, Target};
 use crate::destination::{Destination, LedgerRow};
 use crate::error::{Error, Result};
@@ -100,7 +102,8 @@ impl PageStep {
             return None;
         }
         let began = Instant::now();
-        let error = match self.try_make().await {
+        let span = spans::page();
+        let error = match self.try_make().instrument(span.clone()).await {
             Err(Error::Interrupted) => return None,
             made => made.err().map(|error| error.report()),
         };
@@ -109,6 +112,9 @@ impl PageStep {
             seconds: began.elapsed().as_secs_f64(),
             error,
         };
+        if let Some(error) = &report.error {
+            spans::page_failed(&span, error);
+        }
         *self.kept() = Some(report.clone());
         Some(report)
     }

@@ -1,5 +1,7 @@
 //! Following a source that restarts: the run connects again after a delay that grows with each failure.
 
+use tracing::Instrument as _;
+
 use super::follow::{FollowEvent, FollowObserver};
 use super::replication::ReplicationRun;
 use super::retry::{Retries, broke_off};
@@ -85,7 +87,9 @@ impl ReplicationRun {
             }
             if task.failure.is_none() {
                 task.run.state = states.remove(&task.run.stream.name);
-                let recovered = task.run.recover(&mut task.report).await;
+                let span = task.run.within.begun();
+                let recovering = task.run.recover(&mut task.report).instrument(span);
+                let recovered = recovering.await;
                 task.settle(recovered);
             }
         }

@@ -11,12 +11,13 @@ use std::time::Instant;
 
 use futures::{StreamExt, stream};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use super::load_step::LoadStep;
 use super::loader::Loader;
 use super::report::{RunReport, Status, StreamReport};
 use super::wait::{GRACE, given_up_after_a_stop};
-use super::{name_stream, open_landing};
+use super::{name_stream, open_landing, spans};
 use crate::config::{Pipeline, Stream};
 use crate::destination::StreamState;
 use crate::error::{Error, Result};
@@ -60,6 +61,13 @@ impl Default for ReplayOptions {
 /// The replay could not begin at all: a requested load does not exist, or the landing area or the destination cannot be
 /// opened.
 pub async fn replay(pipeline: Pipeline, options: ReplayOptions) -> Result<RunReport> {
+    let span = spans::replay(&pipeline);
+    let ended = replay_all(pipeline, options).instrument(span.clone()).await;
+    spans::run_ended(&span, &ended);
+    ended
+}
+
+async fn replay_all(pipeline: Pipeline, options: ReplayOptions) -> Result<RunReport> {
     let began = Instant::now();
     let landing = open_landing(&pipeline)?;
     let asked = find(&landing, &pipeline, &options.loads).await?;
@@ -150,7 +158,14 @@ struct StreamReplay {
 
 impl StreamReplay {
     /// Applies the stream's loads, and returns a report.
-    async fn run(mut self) -> StreamReport {
+    async fn run(self) -> StreamReport {
+        let span = spans::stream(&self.stream);
+        let report = self.run_within().instrument(span.clone()).await;
+        spans::stream_ended(&span, &report);
+        report
+    }
+
+    async fn run_within(mut self) -> StreamReport {
         let began = Instant::now();
         let mut report = StreamReport::skipped(&self.stream.name, self.stream.mode());
         report.position_before = self.position().map(Position::brief);
@@ -260,7 +275,9 @@ impl StreamReplay {
         let applied = self
             .step
             .apply(&holding.address, manifest.as_ref().clone(), report);
-        self.state = applied.await.map_err(|error| match error {
+        let span = spans::load(&self.stream.name, &holding.address.load_id);
+        let applied = spans::within(span, applied).await;
+        self.state = applied.map_err(|error| match error {
             error @ Error::Damaged(_) => error.remedy(RESTORE),
             error => error,
         })?;

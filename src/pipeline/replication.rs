@@ -14,6 +14,7 @@ use futures::future::{BoxFuture, join_all};
 use futures::{StreamExt, stream};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
+use tracing::{Instrument as _, Span};
 
 use super::contained::contained;
 use super::follow::{FollowEvent, FollowObserver};
@@ -24,6 +25,7 @@ use super::report::StreamReport;
 use super::retry::{Retries, broke_off};
 use super::shape_step::Shape;
 use super::slot_owner::Reader;
+use super::spans::{self, Within};
 use super::stream::{ATTEMPTS, Expected, Landed, StreamRun, gave_way};
 use super::stream_task::{Next, StreamTask, partitions_changed};
 use super::wait::{GRACE, given_up_after_a_stop, unless_stopped};
@@ -96,7 +98,9 @@ impl ReplicationRun {
 
     async fn run_all(&self, tasks: &mut [StreamTask]) -> Result<()> {
         for task in tasks.iter_mut() {
-            let recovered = task.run.recover(&mut task.report).await;
+            let span = task.run.within.span();
+            let recovering = task.run.recover(&mut task.report).instrument(span);
+            let recovered = recovering.await;
             task.settle(recovered);
         }
         if self.stop.is_cancelled() {
@@ -326,7 +330,8 @@ impl ReplicationRun {
             let stop = self.stop.child_token();
             let StreamTask { run, report, .. } = task;
             landing.push(Box::pin(async move {
-                run.land(extract, expected, &stop, report).await
+                let span = run.within.reading(&run.stream);
+                spans::within(span, run.land(extract, expected, &stop, report)).await
             }));
         }
         let Some(from) = from else {
@@ -505,10 +510,19 @@ impl ReplicationRun {
     ) -> Result<()> {
         let mut failures = Vec::new();
         let mut page_failed = None;
+        let mut pass: Option<Within> = None;
         while tasks.iter().any(StreamTask::resumes) {
-            self.build_models(replication, told, &mut failures).await?;
-            self.make_page(replication, told, &mut page_failed).await?;
+            // They are made of what the pass before has loaded, and belong to it.
+            let span = pass.take().map_or_else(Span::current, |pass| pass.begun());
+            let making = self.build_models(replication, told, &mut failures);
+            making.instrument(span.clone()).await?;
+            let making = self.make_page(replication, told, &mut page_failed);
+            making.instrument(span).await?;
             self.loader.release().await?;
+            let next = pass.insert(Within::pass(source_of(tasks)));
+            for task in tasks.iter_mut() {
+                task.is_followed_in(next);
+            }
             let summary = match self.read(replication, tasks, StopAt::FirstBatch).await {
                 Ok(summary) => summary,
                 Err(Error::Interrupted) => break,
@@ -529,6 +543,9 @@ impl ReplicationRun {
             {
                 let lag = Utc::now().timestamp_micros().saturating_sub(commit).max(0);
                 let lag = Duration::from_micros(u64::try_from(lag).unwrap_or(0));
+                if let Some(pass) = &pass {
+                    pass.passed(changes, lag);
+                }
                 (told.0)(&FollowEvent::Batch { changes, lag });
             }
         }
@@ -596,14 +613,19 @@ impl ReplicationRun {
     }
 }
 
+/// The source that the streams are of.
+fn source_of(tasks: &[StreamTask]) -> &str {
+    let first = tasks.first();
+    first.map_or("", |task| task.run.stream.source.as_str())
+}
+
 /// What a wait for the source is about, for messages.
 fn waits_for_tables(tasks: &[StreamTask]) -> String {
     let names = tasks.iter().map(|task| task.run.stream.name.as_str());
     let names: Vec<&str> = names.collect();
-    let source = tasks.first().map(|task| task.run.stream.source.as_str());
     format!(
         "the source `{}` to answer for {} (it may be busy, or what is to be read is locked by another)",
-        source.unwrap_or_default(),
+        source_of(tasks),
         names.join(", ")
     )
 }

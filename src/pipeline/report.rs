@@ -101,6 +101,9 @@ pub struct StreamReport {
     pub retries: u32,
     /// The error, with its causes and the remedy.
     pub error: Option<String>,
+    /// Who must act on the error: [`Error::class`].
+    #[serde(skip)]
+    pub error_class: Option<&'static str>,
     /// The changes of the table's columns, which follow the source's.
     pub schema_changes: Vec<String>,
     /// Warnings: the stream succeeded, but people should know this.
@@ -108,6 +111,17 @@ pub struct StreamReport {
     /// When it ended.
     #[serde(skip)]
     pub ended_at: DateTime<Utc>,
+}
+
+impl Status {
+    /// The result, as reports write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Failed => "failed",
+            Self::Skipped => "skipped",
+        }
+    }
 }
 
 impl RunReport {
@@ -181,6 +195,7 @@ impl StreamReport {
             seconds: 0.0,
             retries: 0,
             error: None,
+            error_class: None,
             schema_changes: Vec::new(),
             warnings: Vec::new(),
             ended_at: Utc::now(),
@@ -194,5 +209,6 @@ impl StreamReport {
             _ => Status::Failed,
         };
         self.error = Some(error.report());
+        self.error_class = Some(error.class());
     }
 }

@@ -3,10 +3,13 @@
 use std::collections::HashMap;
 use std::time::Instant;
 
+use tracing::Instrument as _;
+
 use super::follow::{FollowEvent, FollowObserver};
 use super::name_stream;
-use super::report::StreamReport;
+use super::report::{Status, StreamReport};
 use super::retry::broke_off;
+use super::spans::{self, Within};
 use super::stream::{Landed, StreamRun, refuse_other_masks, refuse_other_names};
 use crate::config::PostgresChanges;
 use crate::error::{Error, Result};
@@ -29,6 +32,8 @@ pub(super) struct StreamTask {
     pub(super) failure: Option<Error>,
     /// Whether the observer of a run that follows knows it.
     is_told: bool,
+    /// Whether a run that follows has come to the stream's changes.
+    is_followed: bool,
     pub(super) table: Option<Table>,
     pub(super) next: Option<Next>,
 }
@@ -42,7 +47,8 @@ pub(super) enum Next {
 }
 
 impl StreamTask {
-    pub(super) fn new(stream: PostgresChanges, run: StreamRun) -> Self {
+    pub(super) fn new(stream: PostgresChanges, mut run: StreamRun) -> Self {
+        run.within = Within::of(spans::stream(&run.stream));
         let report = run.begin();
         run.counters.enter(Phase::Extracting);
         Self {
@@ -52,6 +58,7 @@ impl StreamTask {
             began: Instant::now(),
             failure: None,
             is_told: false,
+            is_followed: false,
             table: None,
             next: None,
         }
@@ -76,6 +83,9 @@ impl StreamTask {
         let error = self.failure.as_ref();
         let error = error.filter(|error| !broke_off(error) && !matches!(error, Error::Interrupted));
         if let Some(error) = error.filter(|_| !self.is_told) {
+            if self.is_followed {
+                spans::fail(&self.run.within.span(), error);
+            }
             (told.0)(&FollowEvent::Failed {
                 stream: self.run.stream.name.clone(),
                 error: name_stream(error.clone(), &self.run.stream).report(),
@@ -98,7 +108,11 @@ impl StreamTask {
             Ok(Landed::Resnapshot { reason }) => self.begin_anew(Some(reason)),
             Ok(landed) => {
                 let Self { run, report, .. } = self;
-                let applied = run.apply(landed, report).await;
+                let span = match &landed {
+                    Landed::Load(_) => run.within.span(),
+                    _ => run.within.begun(),
+                };
+                let applied = run.apply(landed, report).instrument(span).await;
                 if let Some(position) = run.position().and_then(Position::lsn) {
                     self.next = Some(Next::Resume(Resume::at(position.lsn)));
                 }
@@ -111,7 +125,8 @@ impl StreamTask {
     pub(super) async fn load_snapshot(&mut self, opened: OpenStream, from: Lsn) {
         let Self { run, report, .. } = self;
         run.counters.enter(Phase::Extracting);
-        let tasks = run.load_opened(opened, report).await;
+        let span = run.within.span();
+        let tasks = run.load_opened(opened, report).instrument(span).await;
         run.full_refresh &= tasks.is_err();
         self.settle(tasks);
         self.next = Some(Next::Resume(Resume::at(from)));
@@ -154,11 +169,33 @@ impl StreamTask {
         })
     }
 
+    /// From now on the stream is followed: it is up to date, and has its part in each pass.
+    pub(super) fn is_followed_in(&mut self, pass: &Within) {
+        if self.failure.is_some() {
+            return;
+        }
+        if !self.is_followed {
+            let so_far = StreamReport {
+                status: Status::Ok,
+                ..self.report.clone()
+            };
+            spans::stream_ended(&self.run.within.span(), &so_far);
+            self.is_followed = true;
+        }
+        self.run.get_on(&self.report);
+        self.run.within = pass.clone();
+    }
+
     pub(super) fn finish(self) -> StreamReport {
         let ended = self.failure.map_or(Ok(()), Err);
         // What failed while the run followed did so before the stop.
         let stopped = self.run.stop.is_cancelled() && !self.is_told;
-        self.run.end(self.report, self.began, ended, stopped)
+        let (span, is_followed) = (self.run.within.begun(), self.is_followed);
+        let report = self.run.end(self.report, self.began, ended, stopped);
+        if !is_followed {
+            spans::stream_ended(&span, &report);
+        }
+        report
     }
 }
 

@@ -161,6 +161,16 @@ impl Server {
         &self.place
     }
 
+    /// The first host, its port, and the database. A socket is one of this machine.
+    pub fn first_place(&self) -> (String, u16, String) {
+        let host = match self.config.get_hosts().first() {
+            Some(Host::Tcp(name)) => name.clone(),
+            _ => "localhost".to_owned(),
+        };
+        let database = database(&self.config).to_owned();
+        (host, port(&self.config, 0), database)
+    }
+
     /// The configuration, for acequia's own connection. A password that a command prints is not in it.
     pub(super) fn config(&self) -> &tokio_postgres::Config {
         &self.config
@@ -497,11 +507,7 @@ fn place(config: &tokio_postgres::Config) -> String {
         .iter()
         .enumerate()
         .map(|(index, host)| {
-            let port = config
-                .get_ports()
-                .get(index)
-                .or_else(|| config.get_ports().first())
-                .unwrap_or(&5432);
+            let port = port(config, index);
             match host {
                 Host::Tcp(name) => format!("{name}:{port}"),
                 #[cfg(unix)]
@@ -509,11 +515,17 @@ fn place(config: &tokio_postgres::Config) -> String {
             }
         })
         .collect();
-    let database = config
-        .get_dbname()
-        .or_else(|| config.get_user())
-        .unwrap_or_default();
-    format!("{}/{database}", hosts.join(","))
+    format!("{}/{}", hosts.join(","), database(config))
+}
+
+fn port(config: &tokio_postgres::Config, index: usize) -> u16 {
+    let ports = config.get_ports();
+    *ports.get(index).or_else(|| ports.first()).unwrap_or(&5432)
+}
+
+fn database(config: &tokio_postgres::Config) -> &str {
+    let named = config.get_dbname().or_else(|| config.get_user());
+    named.unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// The parts that a part of `src/` may not name.
-const UNKNOWN: [(&str, &[&str]); 10] = [
+const UNKNOWN: [(&str, &[&str]); 13] = [
     ("config", &["source", "landing", "destination", "pipeline"]),
     ("models", &["source", "landing", "destination", "pipeline"]),
     ("landing", &["source", "destination", "pipeline", "config"]),
@@ -22,6 +22,18 @@ const UNKNOWN: [(&str, &[&str]); 10] = [
     (
         "mask",
         &["source", "landing", "destination", "pipeline", "config"],
+    ),
+    (
+        "metrics",
+        &["source", "landing", "destination", "pipeline", "config"],
+    ),
+    (
+        "telemetry",
+        &["source", "landing", "destination", "pipeline", "config"],
+    ),
+    (
+        "openlineage",
+        &["source", "landing", "destination", "pipeline"],
     ),
     // The files beside the folders.
     (

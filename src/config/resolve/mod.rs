@@ -27,6 +27,7 @@ mod masks;
 mod metrics;
 mod models;
 mod notify;
+mod openlineage;
 mod problems;
 mod report;
 mod source;
@@ -115,6 +116,7 @@ impl Document {
         let report = self.report(problems);
         let notify = self.resolve_notify(problems);
         let metrics = self.metrics(problems);
+        let openlineage = self.openlineage(problems);
 
         let selected = self.select(&selection.streams, problems);
         let used: BTreeSet<&str> = selected
@@ -165,6 +167,7 @@ impl Document {
             expansion: self.expansion.clone(),
             notify: notify?,
             metrics: metrics?,
+            openlineage: openlineage?,
         })
     }
 

@@ -1,12 +1,13 @@
 //! Landing an extract: its lanes become the parts of a load, with a manifest.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tracing::Span;
 
 use super::StreamRun;
 use crate::error::{Error, Result};
@@ -20,6 +21,7 @@ use crate::pipeline::ahead::Ahead;
 use crate::pipeline::loader::Hold;
 use crate::pipeline::report::StreamReport;
 use crate::pipeline::shape_step::Shape;
+use crate::pipeline::spans;
 use crate::position::Position;
 use crate::progress::Phase;
 use crate::schema::Schema;
@@ -219,14 +221,20 @@ impl StreamRun {
             &self.counters,
         )
         .read_by(reader);
+        // What is landed belongs to what is read; of a pass of a run that follows, it is what begins it.
+        let (within, read) = (self.within.clone(), Span::current());
+        let span = Arc::new(OnceLock::new());
         let mut lanes = JoinSet::new();
         for mut batches in extract.lanes {
             let (writer, loader) = (writer.clone(), self.loader.clone());
-            let shape = Arc::clone(shape);
+            let (shape, stream) = (Arc::clone(shape), self.stream.name.clone());
+            let (span, within, read) = (Arc::clone(&span), within.clone(), read.clone());
             lanes.spawn(async move {
                 let Some(first) = batches.recv().await else {
                     return Ok(None);
                 };
+                let parent = || within.parent_of_landing(&read);
+                span.get_or_init(|| spans::land(&stream, &parent()));
                 let hold = loader.hold().await?;
                 let landing = tokio::task::spawn_blocking(move || {
                     writer.land(first, batches, |batch| shape.of(batch))
@@ -262,7 +270,13 @@ impl StreamRun {
         };
         // If landing fails, the source's own error is only that nobody receives its batches.
         let (landed, end) = tokio::join!(landing, extract.end);
+        if let Some(span) = span.get() {
+            spans::note_error(span, &landed);
+        }
         let (mut parts, hold) = landed?;
+        if let Some(span) = span.get() {
+            spans::landed(span, &parts);
+        }
         parts.sort_by(|a: &Part, b| a.path.cmp(&b.path));
         Ok((parts, hold, end?))
     }

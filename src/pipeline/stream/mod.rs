@@ -6,14 +6,17 @@ use std::time::Instant;
 use chrono::Utc;
 use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use super::ahead::{Ahead, Running};
 use super::contained::contained;
 use super::load_step::{LoadStep, tell};
 use super::loader::Loader;
+use super::openlineage::StreamLineage;
 use super::report::{Status, StreamReport};
 use super::retry::Retries;
 use super::shape_step::{Shape, Shaped, shaped};
+use super::spans::{self, Within};
 use super::wait::{GRACE, given_up_after_a_stop, unless_stopped};
 use super::{name_stream, named, recovery};
 use crate::config::{Pipeline, Stream};
@@ -74,6 +77,10 @@ pub(super) struct StreamRun {
     pub(super) running: Running,
     pub(super) counters: Counters,
     pub(super) stop: CancellationToken,
+    /// The span that the stream's work is in.
+    pub(super) within: Within,
+    /// Who is told what was read and written, if somebody wants to know.
+    pub(super) lineage: Option<StreamLineage>,
 }
 
 impl StreamRun {
@@ -84,6 +91,14 @@ impl StreamRun {
 
     /// As [`run`](Self::run), and does something more once that has succeeded.
     pub(super) async fn run_and(mut self, then: Then) -> StreamReport {
+        let span = spans::stream(&self.stream);
+        self.within = Within::of(span.clone());
+        let report = self.run_within(then).instrument(span.clone()).await;
+        spans::stream_ended(&span, &report);
+        report
+    }
+
+    async fn run_within(mut self, then: Then) -> StreamReport {
         let began = Instant::now();
         let mut report = self.begin();
         let ended = if self.stop.is_cancelled() {
@@ -139,7 +154,22 @@ impl StreamRun {
                 self.counters.enter(Phase::Failed);
             }
         }
+        if let Some(lineage) = &self.lineage {
+            lineage.end(&report, self.schema());
+        }
         report
+    }
+
+    /// The schema of the stream's table, as far as it is known.
+    fn schema(&self) -> Option<&TableSchema> {
+        self.state.as_ref().map(|state| &state.schema)
+    }
+
+    /// Tells of a stream that is followed how far it has got.
+    pub(super) fn get_on(&self, report: &StreamReport) {
+        if let Some(lineage) = &self.lineage {
+            lineage.get_on(report, self.schema());
+        }
     }
 
     async fn sync(&mut self, report: &mut StreamReport) -> Result<()> {
@@ -175,7 +205,8 @@ impl StreamRun {
             "the source `{}` to answer for stream {} (it may be busy, or what is to be read is locked by another)",
             self.stream.source, self.stream.name
         );
-        let opened = unless_stopped(&self.stop, what, OpenStream::open(&self.stream.from)).await?;
+        let opening = unless_stopped(&self.stop, what, OpenStream::open(&self.stream.from));
+        let opened = spans::within(spans::open(&self.stream), opening).await?;
         retries.reached();
         self.load_opened(opened, report).await
     }
@@ -186,7 +217,8 @@ impl StreamRun {
         opened: OpenStream,
         report: &mut StreamReport,
     ) -> Result<()> {
-        match self.extract(opened, report).await? {
+        let span = spans::extract(&self.stream);
+        match spans::within(span, self.extract(opened, report)).await? {
             Landed::Resnapshot { reason } => Err(Error::source(format!(
                 "what was read is of no use, as {reason}"
             ))
@@ -397,15 +429,19 @@ impl StreamRun {
             differences(&state.schema, &manifest.schema)
         });
         self.counters.enter(Phase::Loading);
-        let ended = match ahead {
-            Some(ahead) => ahead.end(&manifest).await,
-            None => None,
+        let step = self.step();
+        let applying = async {
+            let ended = match ahead {
+                Some(ahead) => ahead.end(&manifest).await,
+                None => None,
+            };
+            match ended {
+                Some(loaded) => Ok(Some(tell(report, address, loaded))),
+                None => step.apply(address, manifest, report).await,
+            }
         };
-        let applied = match ended {
-            Some(loaded) => Ok(Some(tell(report, address, loaded))),
-            None => self.step().apply(address, manifest, report).await,
-        };
-        match applied {
+        let span = spans::load(&self.stream.name, &address.load_id);
+        match spans::within(span, applying).await {
             Ok(state) => {
                 self.state = state;
                 let changes = changes.into_iter();

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use futures::future::BoxFuture;
+use tracing::Span;
 
 use super::{Job, OfChanges, never_loaded};
 use crate::config::{PostgresChanges, Stream, StreamSource};
@@ -16,6 +17,7 @@ use crate::names::StreamName;
 use crate::pipeline::compare::side::Opener;
 use crate::pipeline::replication::ReplicationRun;
 use crate::pipeline::report::{Status, StreamReport};
+use crate::pipeline::spans;
 use crate::pipeline::stream::StreamRun;
 use crate::pipeline::stream_task::StreamTask;
 use crate::pipeline::wait::{GRACE, given_up_after_a_stop};
@@ -38,6 +40,7 @@ struct Verifying<'a> {
     began: Instant,
     report: StreamVerification,
     ended: Result<()>,
+    span: Span,
 }
 
 impl Job {
@@ -55,6 +58,7 @@ impl Job {
                 began: Instant::now(),
                 report: StreamVerification::begun(&stream.name, stream.mode()),
                 ended: Ok(()),
+                span: spans::compare(stream),
             })
             .collect();
         let work = Box::pin(self.compare_all(streams, states, &mut verifying));
@@ -66,6 +70,7 @@ impl Job {
                 Err(error) => one.ended.and_then(|()| Err(error.clone())),
             };
             let report = self.end(one.stream, one.report, one.began, ended).await;
+            spans::compared(&one.span, &report);
             reports.push((one.place, report));
         }
         reports

@@ -11,10 +11,12 @@ use std::time::Instant;
 
 use chrono::Utc;
 use tokio_util::sync::CancellationToken;
+use tracing::{Instrument as _, Span};
 
 use super::ahead::Running;
 use super::compare::Comparison;
 use super::loader::Loader;
+use super::spans::{self, Within};
 use super::stream::StreamRun;
 use super::wait::{GRACE, given_up_after_a_stop};
 use super::{name_stream, named, open_landing};
@@ -75,6 +77,15 @@ struct Job {
 /// # Errors
 /// The verification could not begin at all: the landing area or the destination cannot be opened.
 pub async fn verify(pipeline: Pipeline, options: VerifyOptions) -> Result<VerifyReport> {
+    let span = spans::verify(&pipeline);
+    let ended = verify_streams(pipeline, options)
+        .instrument(span.clone())
+        .await;
+    spans::verify_ended(&span, &ended);
+    ended
+}
+
+async fn verify_streams(pipeline: Pipeline, options: VerifyOptions) -> Result<VerifyReport> {
     let began = Instant::now();
     let landing = open_landing(&pipeline)?;
     let opened = Loader::open(&pipeline, &landing, &options.interrupt);
@@ -141,6 +152,7 @@ impl Job {
         state: Option<&StreamState>,
     ) -> StreamVerification {
         let began = Instant::now();
+        let span = spans::compare(stream);
         let mut report = StreamVerification::begun(&stream.name, stream.mode());
         let comparing = async {
             if self.options.interrupt.is_cancelled() {
@@ -153,9 +165,11 @@ impl Job {
                 Against::Landing => self.with_loads(stream, state, &mut report).await,
             }
         };
-        let ended =
-            given_up_after_a_stop(&self.options.interrupt, GRACE, Box::pin(comparing)).await;
-        self.end(stream, report, began, ended).await
+        let comparing = Box::pin(comparing.instrument(span.clone()));
+        let ended = given_up_after_a_stop(&self.options.interrupt, GRACE, comparing).await;
+        let report = self.end(stream, report, began, ended).await;
+        spans::compared(&span, &report);
+        report
     }
 
     /// Completes a stream's report, and writes it down in the destination.
@@ -214,6 +228,8 @@ impl Job {
             running: Running::default(),
             counters: self.options.progress.add(&stream.name),
             stop: self.options.interrupt.child_token(),
+            within: Within::of(Span::current()),
+            lineage: None,
         }
     }
 
