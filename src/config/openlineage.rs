@@ -11,7 +11,7 @@ use super::Secret;
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OpenLineageConfig {
-    /// The address of a service that takes events, as in "https://lineage.example".
+    /// The address of a service that takes events, as in `https://lineage.example`.
     #[serde(default)]
     pub url: Option<String>,
     /// The path below it that events are sent to by POST. Default: "api/v1/lineage".

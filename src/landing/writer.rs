@@ -63,6 +63,7 @@ impl LoadWriter {
 
     /// Tells `reader` of each part. The first parts are smaller, for the first to be there soon; they grow, as there would be
     /// too many of them.
+    #[must_use]
     pub fn read_by(mut self, reader: Option<mpsc::UnboundedSender<Part>>) -> Self {
         self.reader = reader;
         self

@@ -66,13 +66,13 @@ impl Samples {
     }
 
     fn with(&mut self, metric: Metric, change: impl FnOnce(&mut BTreeMap<Labels, f64>)) {
-        match self.metrics.iter_mut().find(|(known, _)| *known == metric) {
-            Some((_, values)) => change(values),
-            None => {
-                let mut values = BTreeMap::new();
-                change(&mut values);
-                self.metrics.push((metric, values));
-            }
+        let mut known = self.metrics.iter_mut();
+        if let Some((_, values)) = known.find(|(known, _)| *known == metric) {
+            change(values);
+        } else {
+            let mut values = BTreeMap::new();
+            change(&mut values);
+            self.metrics.push((metric, values));
         }
     }
 }

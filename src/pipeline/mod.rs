@@ -19,10 +19,12 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, Span};
 
 use crate::config::{self, Pipeline, PostgresChanges, StreamSource};
+use crate::destination::StreamState;
 use crate::error::{Error, Result};
 use crate::landing::Landing;
 use crate::metrics::endpoint::Endpoint;
 use crate::metrics::{Meters, Samples};
+use crate::names::StreamName;
 use crate::position::AskedRange;
 use crate::source::Source;
 use crate::source::postgres::Postgres;
@@ -260,23 +262,8 @@ async fn run_streams(
     let page = PageStep::of(&pipeline, &landing, &loader, &options.interrupt).map(Arc::new);
     let mut alone = Vec::new();
     let mut by_source: BTreeMap<&str, Vec<(usize, &PostgresChanges, StreamRun)>> = BTreeMap::new();
-    let running = Running::default();
-    for (place, stream) in pipeline.streams.iter().enumerate() {
-        let run = StreamRun {
-            pipeline: Arc::clone(&pipeline),
-            stream: stream.clone(),
-            landing: landing.clone(),
-            loader: loader.clone(),
-            state: states.get(&stream.name).cloned(),
-            newest: None,
-            full_refresh: options.full_refresh,
-            range: options.range.clone(),
-            running: Arc::clone(&running),
-            counters: options.progress.add(&stream.name),
-            stop: options.interrupt.child_token(),
-            within: Within::of(Span::current()),
-            lineage: lineage.map(|lineage| lineage.stream(stream)),
-        };
+    let runs = stream_runs(&pipeline, &options, &landing, &loader, &states, lineage);
+    for (place, (stream, run)) in pipeline.streams.iter().zip(runs).enumerate() {
         match &stream.from {
             // A stream that cannot be read fails alone.
             StreamSource::Changes(changes) if changes.source.is_ok() => {
@@ -293,7 +280,6 @@ async fn run_streams(
         .map(|(place, _)| source_of(&pipeline, *place))
         .filter(|source| !by_source.contains_key(source))
         .collect();
-    drop(running);
     let then: Then = match options.range {
         Some(_) => |_, _| Box::pin(async { Ok(()) }),
         None => missing::after(options.delete_missing),
@@ -357,6 +343,34 @@ async fn run_streams(
     record.keep(&report, &loader, &options.interrupt).await;
     close(&loader).await;
     Ok(report)
+}
+
+/// A run of each stream.
+fn stream_runs(
+    pipeline: &Arc<Pipeline>,
+    options: &RunOptions,
+    landing: &Landing,
+    loader: &Loader,
+    states: &BTreeMap<StreamName, StreamState>,
+    lineage: Option<&Lineage>,
+) -> Vec<StreamRun> {
+    let running = Running::default();
+    let run = |stream: &config::Stream| StreamRun {
+        pipeline: Arc::clone(pipeline),
+        stream: stream.clone(),
+        landing: landing.clone(),
+        loader: loader.clone(),
+        state: states.get(&stream.name).cloned(),
+        newest: None,
+        full_refresh: options.full_refresh,
+        range: options.range.clone(),
+        running: Arc::clone(&running),
+        counters: options.progress.add(&stream.name),
+        stop: options.interrupt.child_token(),
+        within: Within::of(Span::current()),
+        lineage: lineage.map(|lineage| lineage.stream(stream)),
+    };
+    pipeline.streams.iter().map(run).collect()
 }
 
 /// Closes the destination at the end of a run: by then all is committed, and how the run ended is kept.

@@ -128,7 +128,7 @@ async fn look(
         let opened = OpenStream::open(&stream.from).await?;
         let (rows, range) = super::stream::look_at_range(stream, state, &opened, asked).await?;
         plan.estimated_rows = Some(rows);
-        plan.reading = "the range".to_owned();
+        "the range".clone_into(&mut plan.reading);
         plan.range = Some(range);
     }
     Ok(())

@@ -4,6 +4,7 @@
 
 use std::sync::{Arc, OnceLock};
 
+use futures::future::BoxFuture;
 use tracing::field::Empty;
 use tracing::{Instrument as _, Span, info_span};
 
@@ -207,10 +208,16 @@ fn number(count: impl TryInto<i64>) -> i64 {
 }
 
 /// Does a step within its span, on which its error is noted.
-pub(super) async fn within<T>(span: Span, step: impl Future<Output = Result<T>>) -> Result<T> {
-    let done = step.instrument(span.clone()).await;
-    note_error(&span, &done);
-    done
+pub(super) fn within<'a, T>(
+    span: Span,
+    step: impl Future<Output = Result<T>> + Send + 'a,
+) -> BoxFuture<'a, Result<T>> {
+    // The steps hold much.
+    Box::pin(async move {
+        let done = step.instrument(span.clone()).await;
+        note_error(&span, &done);
+        done
+    })
 }
 
 /// Notes the error of what a span is of, if it has one.

@@ -190,7 +190,7 @@ fn what_is_wrong(error: &ExporterBuildError) -> String {
             let name = what.split(':').next().unwrap_or_default();
             format!("what {name} says is not understood")
         }
-        _ => "what sends them could not be started".to_owned(),
+        ExporterBuildError::InternalFailure(_) => "what sends them could not be started".to_owned(),
     }
 }
 
@@ -218,12 +218,12 @@ fn observe(provider: &SdkMeterProvider, metric: Metric, meters: &Meters) {
         Kind::Gauge => {
             let gauge = meter.f64_observable_gauge(metric.name);
             let gauge = gauge.with_description(metric.help).with_unit(unit);
-            drop(gauge.with_callback(measure).build());
+            let _ = gauge.with_callback(measure).build();
         }
         Kind::Counter => {
             let counter = meter.f64_observable_counter(metric.name);
             let counter = counter.with_description(metric.help).with_unit(unit);
-            drop(counter.with_callback(measure).build());
+            let _ = counter.with_callback(measure).build();
         }
     }
 }

@@ -12,12 +12,12 @@ use crate::mode::{Amends, Changes, Deletes};
 use crate::position::ValueRange;
 use Disposition::{Append, InsertOnly, Merge, Scd2};
 
-fn range(column: &str, from: Option<CursorValue>, to: Option<CursorValue>) -> Option<Amends> {
-    Some(Amends::Range(ValueRange {
+fn range(column: &str, from: Option<CursorValue>, to: Option<CursorValue>) -> Amends {
+    Amends::Range(ValueRange {
         column: column.to_owned(),
         from,
         to,
-    }))
+    })
 }
 
 /// The rows of the range `version >= from and < to`, of a stream that stands at `position`.
@@ -29,7 +29,7 @@ fn sales(
 ) -> Load {
     let end = |end: Option<i64>| end.map(CursorValue::Integer);
     Load {
-        amends: range("version", end(from), end(to)),
+        amends: Some(range("version", end(from), end(to))),
         after: None,
         ..Load::sales(disposition, Some(position), rows)
     }
@@ -238,7 +238,7 @@ pub(crate) fn every_type_has_ranges<S: Subject>() {
             let at = Some(to.clone());
             fixture.load(&load([1, 2, 3, 4]).by_cursor(disposition, "c", None, at.clone()));
             let mut none = load([1, 2, 3, 4]).by_cursor(disposition, "c", at, None);
-            none.amends = range("c", Some(from.clone()), Some(to.clone()));
+            none.amends = Some(range("c", Some(from.clone()), Some(to.clone())));
             for (_, _, array) in &mut none.columns {
                 *array = array.slice(0, 0);
             }

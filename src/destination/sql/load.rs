@@ -38,7 +38,7 @@ pub(crate) fn apply(
     engine
         .dialect()
         .check_names(schema, &system_columns::columns(manifest))?;
-    if matches!(load.parts, Parts::Arriving(_)) && !(anew && !table.exists()) {
+    if matches!(load.parts, Parts::Arriving(_)) && (table.exists() || !anew) {
         return Err(Error::internal(
             "a load whose parts still come goes into a table of its own alone",
         ));

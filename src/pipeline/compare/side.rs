@@ -52,11 +52,11 @@ pub(in crate::pipeline) fn living(stream: &Stream) -> Living {
 
 /// A stream as an extract would have it: its description, by the names of its table, and what is done to its rows.
 pub(in crate::pipeline) async fn describe(
-    opener: &Opener<'_>,
+    open: &Opener<'_>,
     stream: &Stream,
     known: &TableSchema,
 ) -> Result<Shaped> {
-    let mut opened = opener().await?;
+    let mut opened = open().await?;
     opened.keep_types(&known.as_source());
     shaped(stream, opened.description())
 }

@@ -109,14 +109,11 @@ impl StreamRun {
             amends: Some(Amends::Range(within.range)),
         };
         let finding = async {
-            let found = match keyed {
-                Some((comparison, sums)) => {
-                    reading.find_moved(&comparison, &sums, sender, &stop).await
-                }
-                None => {
-                    drop(sender);
-                    Ok(())
-                }
+            let found = if let Some((comparison, sums)) = keyed {
+                reading.find_moved(&comparison, &sums, sender, &stop).await
+            } else {
+                drop(sender);
+                Ok(())
             };
             if found.is_err() {
                 stop.cancel();

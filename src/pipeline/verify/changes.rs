@@ -243,7 +243,7 @@ impl Job {
         let comparison = self.comparison(stream, &state, &open_as, report).await?;
         if self.options.repair {
             let mark = Some(at.snapshot.mark);
-            return self.mend(&comparison, run, mark, report).await;
+            return Box::pin(self.mend(&comparison, run, mark, report)).await;
         }
         self.compare(stream, &comparison, report).await.map(drop)
     }

@@ -60,7 +60,7 @@ impl Job {
         run.recover(&mut ran).await?;
         let state = run.state.clone().ok_or_else(never_loaded)?;
         let comparison = self.comparison(stream, &state, &opener, report).await?;
-        self.mend(&comparison, &mut run, None, report).await
+        Box::pin(self.mend(&comparison, &mut run, None, report)).await
     }
 
     /// Compares, and mends what differs, until all of it is.

@@ -84,7 +84,7 @@ impl NamedColumns {
     pub(super) fn refuse_nowhere<'t>(
         &self,
         entry: &TablesEntry<'_>,
-        tables: impl Iterator<Item = &'t KnownTable> + Clone,
+        tables: &(impl Iterator<Item = &'t KnownTable> + Clone),
     ) -> Option<Error> {
         let nowhere = |column: &&String| {
             let mut tables = tables.clone();
@@ -152,7 +152,7 @@ fn listed<'a>(columns: impl Iterator<Item = &'a String>) -> Option<String> {
 /// Where the settings of an entry are at work: each setting with its column, and how many tables have that.
 pub(super) fn reach<'t>(
     named: &NamedColumns,
-    tables: impl Iterator<Item = &'t KnownTable> + Clone,
+    tables: &(impl Iterator<Item = &'t KnownTable> + Clone),
 ) -> Vec<(String, Vec<String>)> {
     let mut reach = Vec::new();
     for (column, settings) in &named.settings {

@@ -242,16 +242,7 @@ impl Document {
         for entry in entries {
             let source = entry.config.source.as_str();
             let tables = tables_of(entry, found.get(source), known, with_gone);
-            for pattern in &entry.patterns {
-                let of_pattern = |table: &KnownTable| pattern.finds(&table.schema, &table.name);
-                if !tables.is_empty() && !tables.iter().any(of_pattern) {
-                    let note = format!(
-                        "`tables` of [streams.{}]: `{pattern}` finds no table",
-                        entry.name
-                    );
-                    expansion.notes.push((None, note));
-                }
-            }
+            expansion.notes.extend(idle_patterns(entry, &tables));
             for table in tables {
                 let key = (source, table.schema.clone(), table.name.clone());
                 if others.contains(&key) {
@@ -280,7 +271,7 @@ impl Document {
         let nowhere = refused_nowhere(entries, &kept, found, known);
         for entry in entries {
             let own = kept.iter().filter(|own| own.entry.name == entry.name);
-            let reach = reach(&entry.named, own.map(|own| &own.table));
+            let reach = reach(&entry.named, &own.map(|own| &own.table));
             expansion.reach.insert(entry.name.clone(), reach);
         }
         for candidate in kept {
@@ -306,37 +297,22 @@ impl Document {
             expansion
                 .notes
                 .extend(news(entry, &table, &stream, found, known));
-            expansion.members.insert(
-                stream.clone(),
-                Member {
-                    entry: entry.name.clone(),
-                    refused,
-                    absent,
-                },
-            );
-            // What is known of its columns stays until it is copied with others.
-            joined.push(match before.filter(|_| is_refused) {
-                Some(before) => KnownTable {
-                    gone: false,
-                    ..before.clone()
-                },
-                None => table,
-            });
+            let entry = entry.name.clone();
+            let member = Member {
+                entry,
+                refused,
+                absent,
+            };
+            expansion.members.insert(stream.clone(), member);
+            joined.push(to_remember(table, before.filter(|_| is_refused)));
             streams.push((stream, config));
         }
         for entry in entries {
-            let has_members = expansion
-                .members
-                .values()
-                .any(|member| member.entry == *entry.name);
-            let refused = match (refusals.remove(entry.name), found.get(&entry.config.source)) {
-                (Some(refusals), _) => Some(clashing(entry, &refusals)),
-                (None, Some(Err(error))) if !has_members => Some(error.clone()),
-                (None, Some(Ok(_))) if !has_members => Some(nothing_found(entry)),
-                (None, None) if !has_members => Some(not_known(entry)),
-                _ => None,
-            };
-            if let Some(refused) = refused {
+            let mut members = expansion.members.values();
+            let has_members = members.any(|member| member.entry == *entry.name);
+            let found = found.get(&entry.config.source);
+            let refusals = refusals.remove(entry.name);
+            if let Some(refused) = refused_as_a_whole(entry, refusals, found, has_members) {
                 let member = Member {
                     entry: entry.name.clone(),
                     refused: Some(refused),
@@ -356,6 +332,53 @@ impl Document {
             ));
         }
         (streams, expansion)
+    }
+}
+
+/// A table as it is remembered: what is known of its columns stays until it is copied with others.
+fn to_remember(table: KnownTable, before: Option<&KnownTable>) -> KnownTable {
+    match before {
+        Some(before) => KnownTable {
+            gone: false,
+            ..before.clone()
+        },
+        None => table,
+    }
+}
+
+/// Notes of an entry's patterns that find none of its tables, though others do.
+fn idle_patterns(
+    entry: &TablesEntry<'_>,
+    tables: &[KnownTable],
+) -> Vec<(Option<StreamName>, String)> {
+    let finds_none = |pattern: &&Pattern| {
+        let mut tables = tables.iter();
+        !tables.any(|table| pattern.finds(&table.schema, &table.name))
+    };
+    let idle = entry.patterns.iter().filter(finds_none);
+    let idle = idle.filter(|_| !tables.is_empty());
+    let note = |pattern| {
+        format!(
+            "`tables` of [streams.{}]: `{pattern}` finds no table",
+            entry.name
+        )
+    };
+    idle.map(|pattern| (None, note(pattern))).collect()
+}
+
+/// Why an entry is refused as a whole, beside its members or for want of any.
+fn refused_as_a_whole(
+    entry: &TablesEntry<'_>,
+    refusals: Option<Vec<String>>,
+    found: Option<&Result<Vec<SourceTable>>>,
+    has_members: bool,
+) -> Option<Error> {
+    match (refusals, found) {
+        (Some(refusals), _) => Some(clashing(entry, &refusals)),
+        (None, _) if has_members => None,
+        (None, Some(Err(error))) => Some(error.clone()),
+        (None, Some(Ok(_))) => Some(nothing_found(entry)),
+        (None, None) => Some(not_known(entry)),
     }
 }
 
@@ -414,7 +437,7 @@ fn refused_nowhere<'a>(
             .iter()
             .filter(|table| entry.finds(table) && !own.clone().any(|own| own.table.is_same(table)));
         let tables = own.clone().map(|own| &own.table).chain(gone);
-        if let Some(error) = entry.named.refuse_nowhere(entry, tables) {
+        if let Some(error) = entry.named.refuse_nowhere(entry, &tables) {
             refused.insert(entry.name, error);
         }
     }

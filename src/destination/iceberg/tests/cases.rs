@@ -136,9 +136,8 @@ impl Case {
     /// The rows after it.
     fn rows(self) -> &'static [&'static str] {
         match self {
-            Self::Append => &["1|10", "2|20", "2|21", "3|30"],
+            Self::Append | Self::Whole => &["1|10", "2|20", "2|21", "3|30"],
             Self::Merge | Self::Changes => &["1|10", "2|21", "3|30"],
-            Self::Whole => &["1|10", "2|20", "2|21", "3|30"],
         }
     }
 
