@@ -57,7 +57,7 @@ impl Bench {
             jobs: NonZeroUsize::MIN,
             interrupt: CancellationToken::new(),
             progress: Progress::default(),
-            follow: None,
+            ..RunOptions::default()
         };
         let ran = pipeline::run(self.pipeline(), options);
         let report = self.runtime.block_on(ran).unwrap();

@@ -73,11 +73,11 @@ impl Bench {
         let options = RunOptions {
             full_refresh: false,
             delete_missing: false,
-            follow: None,
             models: false,
             jobs: NonZeroUsize::MIN,
             interrupt: CancellationToken::new(),
             progress: Progress::default(),
+            ..RunOptions::default()
         };
         self.runtime.block_on(async {
             let report = pipeline::run(pipeline, options).await.unwrap();

@@ -266,8 +266,8 @@ fn stations(criterion: &mut Criterion) {
                 jobs: NonZeroUsize::MIN,
                 interrupt: CancellationToken::new(),
                 progress: Progress::default(),
-                follow: None,
                 models: false,
+                ..RunOptions::default()
             };
             let report = bench
                 .runtime

@@ -19,7 +19,9 @@ impl Observed {
     pub(super) fn start() -> (Self, Option<Taker>, Vec<String>) {
         let meters = Meters::default();
         let (telemetry, problems) = acequia::telemetry::Telemetry::start(&meters);
-        let layer = telemetry.as_ref().and_then(|telemetry| telemetry.layer());
+        let layer = telemetry
+            .as_ref()
+            .and_then(acequia::telemetry::Telemetry::layer);
         let taker = layer.map(|layer| -> Taker { Box::new(layer) });
         (Self { meters, telemetry }, taker, problems)
     }

@@ -143,7 +143,8 @@ fn default_jobs() -> NonZeroUsize {
 /// that has none.
 pub async fn run(pipeline: Pipeline, options: RunOptions) -> Result<RunReport> {
     let span = spans::run(&pipeline);
-    let ended = run_within(pipeline, options).instrument(span.clone()).await;
+    let running = Box::pin(run_within(pipeline, options));
+    let ended = running.instrument(span.clone()).await;
     spans::run_ended(&span, &ended);
     ended
 }

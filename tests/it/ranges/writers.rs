@@ -27,12 +27,13 @@ fn rows_that_move_meanwhile_are_neither_lost_nor_of_another_moment() {
                 let mut client = project.source.client().unwrap();
                 let stop = &stop;
                 scope.spawn(move || {
-                    let mut i = writer;
+                    let mut i: i32 = writer;
                     while !stop.load(Ordering::Relaxed) {
                         i += 2;
                         let (one, other) = (240 + i * 7 % 240, 240 + i * 11 % 240);
                         // One row moves below the range or beyond the position, another stays: both change.
-                        let to = ["2023-06-01", "2025-06-01", "2024-01-15"][(i % 3) as usize];
+                        let to = ["2023-06-01", "2025-06-01", "2024-01-15"]
+                            [i.unsigned_abs() as usize % 3];
                         let moved = client.batch_execute(&format!(
                             "BEGIN; UPDATE t SET n = n + 5, c = '{to}' WHERE id = {one}; \
                              UPDATE t SET n = n - 5 WHERE id = {other}; COMMIT"
