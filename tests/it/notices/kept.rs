@@ -184,6 +184,15 @@ fn a_run_that_is_stopped_is_kept_as_interrupted() {
         .stderr(std::process::Stdio::piped())
         .spawn()
         .unwrap();
+    let waits =
+        "SELECT count(*)::text FROM pg_locks WHERE NOT granted AND relation = 'cursos'::regclass";
+    let deadline = std::time::Instant::now() + std::time::Duration::from_mins(1);
+    while project.source.value(waits).unwrap().as_deref() == Some("0") {
+        assert!(
+            std::time::Instant::now() < deadline,
+            "the run does not wait"
+        );
+    }
     std::thread::sleep(std::time::Duration::from_secs(2));
     let stopped = crate::support::Output::of_stopped(child);
     assert_eq!(stopped.status, Some(130), "{stopped:?}");
