@@ -287,14 +287,17 @@ fn shown((lowest, highest): &(ArrayRef, ArrayRef), show: bool) -> Result<Vec<Opt
         return Ok(Vec::new());
     }
     let options = FormatOptions::default();
-    let told = |array: &ArrayRef| {
+    let told = |array: &ArrayRef| -> Result<Option<String>> {
         if array.null_count() == array.len() {
             return Ok(None);
         }
         let array = &array_form::to_show(array);
-        let told = ArrayFormatter::try_new(array, &options)
-            .and_then(|values| values.value(0).try_to_string());
-        told.map(Some).map_err(unreadable)
+        let values = ArrayFormatter::try_new(array, &options).map_err(unreadable)?;
+        // Infinity is no day that Arrow writes.
+        let told = values.value(0).try_to_string();
+        Ok(Some(
+            told.unwrap_or_else(|_| "outside the calendar".to_owned()),
+        ))
     };
     Ok(vec![told(lowest)?, told(highest)?])
 }

@@ -135,7 +135,7 @@ fn what_changed_since_is_told_by_a_cursor_of_another_name() {
     let told = project.verify_differing("t", &[]);
     assert_eq!(found(&told)[2], 2, "{told}");
     // By keys alone.
-    project.alter("DELETE FROM replica.t WHERE n = 20");
+    project.alter("DELETE FROM replica.t WHERE n = 5");
     let told = project.verify_differing("t", &["--keys"]);
     assert_eq!(found(&told), [1, 0, 0], "{told}");
 }
