@@ -35,7 +35,7 @@ const LANDING: &str = "landing";
 const CLIENT_ID: &str = "ACEQUIALAKEKEY";
 const CLIENT_SECRET: &str = "secreto-del-lago";
 const REGION: &str = "us-east-1";
-const START_LIMIT: Duration = Duration::from_mins(1);
+const START_LIMIT: Duration = Duration::from_mins(3);
 const STOP_LIMIT: Duration = Duration::from_secs(20);
 const TRIES: usize = 4;
 

@@ -1,11 +1,10 @@
 //! Sail, an engine that speaks Spark Connect, on loopback: it writes the tables of a lake.
 
 use std::fs;
-use std::sync::OnceLock;
 
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 
-use super::server::{Launch, Server};
+use super::server::{Launch, Server, Shared};
 use super::{Lake, installed};
 
 /// A running engine. It ends when dropped or when this process is gone.
@@ -16,20 +15,13 @@ impl Sail {
     /// What it calls the lake's catalog.
     pub const CATALOG: &'static str = "lago";
 
-    /// The one engine on the shared lake that all tests of this process may share.
+    /// The engine on the shared lake that all tests of this process may share.
     ///
     /// # Errors
     /// As [`Sail::start`], and the same error again for every later caller.
     pub fn shared() -> Result<&'static Self> {
-        static SHARED: OnceLock<Result<Sail, String>> = OnceLock::new();
-        SHARED
-            .get_or_init(|| {
-                Lake::shared()
-                    .and_then(|lake| Self::start(lake, &lake.catalog()))
-                    .map_err(|error| format!("{error:#}"))
-            })
-            .as_ref()
-            .map_err(|error| anyhow!("the shared Sail did not start: {error}"))
+        static SHARED: Shared<Sail> = Shared::new();
+        SHARED.get("Sail", Self::start)
     }
 
     /// Starts an engine that reaches the lake's catalog at a URL, which may be a proxy's, and waits until it listens.

@@ -3,13 +3,14 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
+use std::sync::{Mutex, PoisonError};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use tempfile::TempDir;
 
-use super::{START_LIMIT, STOP_LIMIT, TRIES};
+use super::{Lake, START_LIMIT, STOP_LIMIT, TRIES};
 use crate::host::{free_port, listens, log_tail, supervise, wait};
 
 /// It ends when dropped or when this process is gone.
@@ -116,6 +117,38 @@ impl Drop for Server {
             self.child.kill().ok();
             self.child.wait().ok();
         }
+    }
+}
+
+/// How long an engine is shared: its token of the catalog is good for [an hour](Lake::token), and a test that was given the engine
+/// goes on with it.
+const SHARED_FOR: Duration = Duration::from_mins(40);
+
+/// An engine on the shared lake that all tests of this process share, until its token is about to run out: then they share another.
+pub(super) struct Shared<T: 'static>(Mutex<Option<(Instant, Result<&'static T, String>)>>);
+
+impl<T> Shared<T> {
+    pub(super) const fn new() -> Self {
+        Self(Mutex::new(None))
+    }
+
+    /// The engine, which ends with this process, or why the last one did not start.
+    pub(super) fn get(
+        &self,
+        what: &str,
+        start: impl FnOnce(&Lake, &str) -> Result<T>,
+    ) -> Result<&'static T> {
+        let mut shared = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let fresh = shared.take_if(|(since, _)| since.elapsed() < SHARED_FOR);
+        let (since, engine) = fresh.unwrap_or_else(|| {
+            let started = Lake::shared().and_then(|lake| start(lake, &lake.catalog()));
+            let engine = started.map(|engine| &*Box::leak(Box::new(engine)));
+            (Instant::now(), engine.map_err(|error| format!("{error:#}")))
+        });
+        let (_, engine) = shared.insert((since, engine));
+        engine
+            .clone()
+            .map_err(|error| anyhow!("the shared {what} did not start: {error}"))
     }
 }
 

@@ -5,11 +5,10 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::sync::OnceLock;
 
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 
-use super::server::{Launch, Server};
+use super::server::{Launch, Server, Shared};
 use super::{Lake, installed};
 
 const SERVICE: &str = include_str!("spark.py");
@@ -23,18 +22,13 @@ impl Spark {
     /// What it calls the lake's catalog.
     pub const CATALOG: &'static str = "lago";
 
-    /// The one engine on the shared lake that all tests of this process may share.
+    /// The engine on the shared lake that all tests of this process may share.
     ///
     /// # Errors
     /// As [`Spark::start`], and the same error again for every later caller.
     pub fn shared() -> Result<&'static Self> {
-        static SHARED: OnceLock<Result<Spark, String>> = OnceLock::new();
-        let shared = SHARED.get_or_init(|| {
-            let started = Lake::shared().and_then(|lake| Self::start(lake, &lake.catalog()));
-            started.map_err(|error| format!("{error:#}"))
-        });
-        let shared = shared.as_ref();
-        shared.map_err(|error| anyhow!("the shared Spark did not start: {error}"))
+        static SHARED: Shared<Spark> = Shared::new();
+        SHARED.get("Spark", Self::start)
     }
 
     /// Starts an engine that reaches the lake's catalog at a URL, which may be a proxy's, and waits until it listens.
