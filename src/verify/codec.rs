@@ -9,7 +9,7 @@ use arrow::error::ArrowError;
 
 use crate::array_form;
 use crate::error::{Error, Result};
-use crate::position::CursorValue;
+use crate::position::{CursorValue, ValueRange};
 use crate::row_set::RowHasher;
 use crate::schema::{Column, ColumnType};
 
@@ -119,12 +119,15 @@ impl Codec {
         self
     }
 
-    /// The same, but that only rows count whose column has at least that value.
+    /// The same, but that only rows count which lie at or above the range's lower end.
     ///
     /// # Errors
     /// The column is none of the columns.
-    pub(crate) fn since(mut self, column: &str, value: &CursorValue) -> Result<Self> {
-        self.since = Some(from(&self.columns, column, value)?);
+    pub(crate) fn since(mut self, range: &ValueRange) -> Result<Self> {
+        self.since = match &range.from {
+            Some(value) => Some(from(&self.columns, &range.column, value)?),
+            None => None,
+        };
         Ok(self)
     }
 

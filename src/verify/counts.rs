@@ -14,6 +14,7 @@ use super::codec::{Entry, NextRun};
 use super::report::{Counted, CountedBounds, CountedNulls};
 use crate::array_form;
 use crate::error::{Error, Result};
+use crate::position::CursorValue;
 use crate::schema::{Column, ColumnType, Schema};
 
 /// The column of an answer with the number of all rows.
@@ -58,16 +59,8 @@ pub(crate) struct Numbers {
 
 /// Whether every database, and acequia, orders values of that type alike. Texts have collations, floats NaN, UUIDs their bytes.
 pub(crate) fn is_ordered_alike(column_type: &ColumnType) -> bool {
-    matches!(
-        column_type,
-        ColumnType::Int16
-            | ColumnType::Int32
-            | ColumnType::Int64
-            | ColumnType::Decimal { .. }
-            | ColumnType::Date
-            | ColumnType::Timestamp
-            | ColumnType::TimestampTz
-    )
+    CursorValue::supports(column_type)
+        && !matches!(column_type, ColumnType::Text | ColumnType::Uuid)
 }
 
 impl Counting {

@@ -5,8 +5,7 @@ use arrow::array::RecordBatch;
 use crate::change::DELETED_AT;
 use crate::destination::{Living, TableRange, TableRows};
 use crate::error::{Error, Result};
-use crate::position::CursorValue;
-use crate::schema::Column;
+use crate::position::ValueRange;
 use crate::verify::counts::Counting;
 
 use super::dialect::OLD;
@@ -53,13 +52,17 @@ pub(crate) fn count_rows(
     let d = engine.dialect();
     let settled = match &counting.next_run {
         Some(next_run) => {
-            let known = rows.columns.iter();
-            let mut known = known.filter(|column| column.name == next_run.column);
+            let mut known = rows.columns.iter();
             let column = known
-                .next()
+                .find(|column| column.name == next_run.column)
                 .ok_or_else(|| Error::internal("the cursor is not counted"))?;
-            let below = compared(d, column, "<", &next_run.from);
-            format!(" FILTER (WHERE {below})")
+            let below = ValueRange {
+                column: next_run.column.clone(),
+                from: None,
+                to: Some(next_run.from.clone()),
+            };
+            let below = within(d, &below, &column.column_type);
+            format!(" FILTER (WHERE {})", below.join(" AND "))
         }
         None => String::new(),
     };
@@ -112,11 +115,4 @@ fn conditions(d: &dyn Dialect, table: &Table, rows: &TableRows) -> Vec<String> {
     let of_range =
         of_range.flat_map(|TableRange { column, range }| within(d, range, &column.column_type));
     living.into_iter().chain(of_range).collect()
-}
-
-/// A column compared with a value, in the order of cursors.
-fn compared(d: &dyn Dialect, column: &Column, operator: &str, value: &CursorValue) -> String {
-    let ordered = d.ordered(&d.of(OLD, &column.name), &column.column_type);
-    let value = d.value(&value.text(), &column.column_type);
-    format!("{ordered} {operator} {value}")
 }

@@ -14,12 +14,12 @@ use crate::pipeline::compare::Comparison;
 use crate::pipeline::compare::side::{Opener, Side, SourceRows, describe, living, opener};
 use crate::pipeline::shape_step::Shaped;
 use crate::pipeline::stream::{refuse_other_masks, refuse_other_names};
-use crate::position::{CursorPosition, CursorValue, Lag, Position};
+use crate::position::{CursorPosition, CursorValue, Lag, Position, ValueRange};
 use crate::renames::Renames;
 use crate::row_set::RowHasher;
 use crate::schema::{Column, Schema};
 use crate::source::Description;
-use crate::source::postgres::sql::at_least;
+use crate::source::postgres::sql::within;
 use crate::verify::codec::{Codec, NextRun};
 use crate::verify::report::{Compared, StreamVerification};
 
@@ -88,12 +88,12 @@ impl Job {
             from = narrowed(&from, schema.source_names(&names));
             opener = open_as(from.clone());
         }
-        let lowest = since.as_ref().and_then(|since| {
-            let value = since.range.from.clone()?;
-            Some((since.column.clone(), value))
-        });
-        if let (StreamSource::Rows(rows), Some((column, value))) = (&mut from, &lowest) {
-            let since = at_least(column.source_name(), value);
+        if let (StreamSource::Rows(rows), Some(since)) = (&mut from, &since) {
+            let of_source = ValueRange {
+                column: since.column.source_name().to_owned(),
+                ..since.range.clone()
+            };
+            let since = within(&of_source).join(" AND ");
             rows.filter = Some(match &rows.filter {
                 Some(filter) => format!("({filter}\n) AND {since}"),
                 None => since,
@@ -114,15 +114,15 @@ impl Job {
             table: stream.table.clone(),
             columns: columns.clone(),
             living: living(stream),
-            within: since,
+            within: since.clone(),
         };
         let mut codec = Codec::new(columns, &key, next_run.as_ref(), self.keeps_sign_of_zero)?
             .of_sample(self.sampled());
         if keys_only {
             codec = codec.by_key_alone();
         }
-        if let Some((column, value)) = &lowest {
-            codec = codec.since(&column.name, value)?;
+        if let Some(since) = &since {
+            codec = codec.since(&since.range)?;
         }
         if matches!(stream.from, StreamSource::HubSpot(_)) && stream.mode() == Mode::Incremental {
             codec = codec.without(ARCHIVED);

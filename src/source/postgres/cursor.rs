@@ -310,11 +310,10 @@ impl CursorColumn {
         if joined.is_empty() {
             return Ok(None);
         }
-        let is_text = self.column_type == ColumnType::Text;
         let statement = format!(
             "SELECT EXISTS (SELECT FROM {} WHERE tableoid = ANY ($1) AND {})",
             self.from,
-            cursor_comparison(name, is_text, "<", lower)
+            cursor_comparison(name, "<", lower)
         );
         let brought: bool = client
             .query_one(&statement, &[&joined])

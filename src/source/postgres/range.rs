@@ -12,7 +12,7 @@ use super::types::ColumnPlan;
 use crate::config::NullCursor;
 use crate::error::{Error, Result};
 use crate::position::{AskedRange, CursorPosition, CursorValue, ValueRange};
-use crate::schema::{ColumnType, Schema};
+use crate::schema::Schema;
 use crate::source::{Extract, ExtractEnd};
 
 /// A range of a stream that stands at a position.
@@ -94,7 +94,7 @@ impl PostgresStream {
                 indexed: false,
             }
         };
-        found.conditions = self.conditions_of(&found, plan, cursor)?;
+        found.conditions = self.conditions_of(&found, cursor)?;
         found.indexed = self.relation.is_table
             && catalog::has_index_on(&self.client, &self.relation.from, name)
                 .await
@@ -102,20 +102,13 @@ impl PostgresStream {
         Ok(found)
     }
 
-    fn conditions_of(
-        &self,
-        range: &StreamRange,
-        plan: &ColumnPlan,
-        cursor: &CursorColumn,
-    ) -> Result<Vec<String>> {
+    fn conditions_of(&self, range: &StreamRange, cursor: &CursorColumn) -> Result<Vec<String>> {
         let mut conditions = self.conditions.clone();
-        let is_text = plan.spec.column_type == ColumnType::Text;
-        conditions.extend(within(&range.range, is_text));
+        conditions.extend(within(&range.range));
         let column = &cursor.settings.column;
         if *column != range.range.column {
             conditions.extend(cursor_condition(
                 column,
-                cursor.column_type == ColumnType::Text,
                 cursor.initial()?.as_ref(),
                 cursor.settings.nulls == NullCursor::Include,
                 cursor.nullable,

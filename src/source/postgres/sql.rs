@@ -137,7 +137,6 @@ pub fn key_ranges(column: &str, lowest: i64, highest: i64, connections: u32) -> 
 /// The condition that a row must meet: the closed lower bound of the cursor, or NULL if the stream reads NULLs.
 pub fn cursor_condition(
     column: &str,
-    is_text: bool,
     lower: Option<&CursorValue>,
     with_nulls: bool,
     may_be_null: bool,
@@ -145,7 +144,7 @@ pub fn cursor_condition(
     let quoted = quote(column);
     match lower {
         Some(lower) => {
-            let compared = cursor_comparison(column, is_text, AT_LEAST, lower);
+            let compared = cursor_comparison(column, AT_LEAST, lower);
             Some(if with_nulls {
                 format!("({compared} OR {quoted} IS NULL)")
             } else {
@@ -158,10 +157,10 @@ pub fn cursor_condition(
 }
 
 /// The conditions that the values of a column lie in a range.
-pub fn within(range: &ValueRange, is_text: bool) -> Vec<String> {
+pub fn within(range: &ValueRange) -> Vec<String> {
     let ends = [(AT_LEAST, &range.from), (BELOW, &range.to)];
     let ends = ends.iter().filter_map(|(operator, end)| {
-        let compared = |end| cursor_comparison(&range.column, is_text, operator, end);
+        let compared = |end| cursor_comparison(&range.column, operator, end);
         end.as_ref().map(compared)
     });
     ends.collect()
@@ -170,8 +169,7 @@ pub fn within(range: &ValueRange, is_text: bool) -> Vec<String> {
 /// The condition that a row was there to be read by a stream that stands at a position: its cursor lies there or below, or is one
 /// that is never a position, so that every run reads it.
 pub fn read_so_far(column: &str, position: &CursorValue) -> String {
-    let is_text = matches!(position, CursorValue::Text(_));
-    let compared = cursor_comparison(column, is_text, AT_MOST, position);
+    let compared = cursor_comparison(column, AT_MOST, position);
     let beyond = match position {
         CursorValue::Date(_) => Some("'10000-01-01'::date"),
         CursorValue::Timestamp(_) => Some("'10000-01-01'::timestamp"),
@@ -185,26 +183,17 @@ pub fn read_so_far(column: &str, position: &CursorValue) -> String {
     format!("({compared}{beyond} OR {quoted} IS NULL)")
 }
 
-/// The condition that a cursor column has at least a value.
-pub fn at_least(column: &str, value: &CursorValue) -> String {
-    let is_text = matches!(value, CursorValue::Text(_));
-    cursor_comparison(column, is_text, AT_LEAST, value)
-}
-
 /// The condition that a cursor column is below a value.
 pub(super) fn below(column: &str, value: &CursorValue) -> String {
-    let is_text = matches!(value, CursorValue::Text(_));
-    cursor_comparison(column, is_text, BELOW, value)
+    cursor_comparison(column, BELOW, value)
 }
 
-/// The comparison of a cursor column with a value, in the order of cursors.
-pub fn cursor_comparison(
-    column: &str,
-    is_text: bool,
-    operator: &str,
-    value: &CursorValue,
-) -> String {
-    let collation = if is_text { " COLLATE \"C\"" } else { "" };
+/// The comparison of a cursor column with a value of its type, in the order of cursors.
+pub fn cursor_comparison(column: &str, operator: &str, value: &CursorValue) -> String {
+    let collation = match value {
+        CursorValue::Text(_) => " COLLATE \"C\"",
+        _ => "",
+    };
     format!("{}{collation} {operator} {}", quote(column), value.sql())
 }
 
@@ -282,14 +271,14 @@ mod tests {
             to: Some(CursorValue::Text("o'x".to_owned())),
         };
         assert_eq!(
-            within(&range, true),
+            within(&range),
             [
                 "\"c\" COLLATE \"C\" OPERATOR(pg_catalog.>=) 'a'::text COLLATE \"C\"",
                 "\"c\" COLLATE \"C\" OPERATOR(pg_catalog.<) 'o''x'::text COLLATE \"C\""
             ]
         );
         range.to = None;
-        assert_eq!(within(&range, true).len(), 1);
+        assert_eq!(within(&range).len(), 1);
         assert_eq!(
             read_so_far("n", &CursorValue::Integer(7)),
             "(\"n\" OPERATOR(pg_catalog.<=) '7'::int8 OR \"n\" IS NULL)"
@@ -305,17 +294,17 @@ mod tests {
     fn the_lower_bound_is_closed() {
         let lower = CursorValue::Integer(7);
         assert_eq!(
-            cursor_condition("n", false, Some(&lower), false, true).unwrap(),
+            cursor_condition("n", Some(&lower), false, true).unwrap(),
             "\"n\" OPERATOR(pg_catalog.>=) '7'::int8"
         );
         assert_eq!(
-            cursor_condition("n", false, Some(&lower), true, true).unwrap(),
+            cursor_condition("n", Some(&lower), true, true).unwrap(),
             "(\"n\" OPERATOR(pg_catalog.>=) '7'::int8 OR \"n\" IS NULL)"
         );
         assert_eq!(
-            cursor_condition("n", false, None, false, true).unwrap(),
+            cursor_condition("n", None, false, true).unwrap(),
             "\"n\" IS NOT NULL"
         );
-        assert_eq!(cursor_condition("n", false, None, false, false), None);
+        assert_eq!(cursor_condition("n", None, false, false), None);
     }
 }

@@ -32,7 +32,7 @@ use crate::error::{Error, Result};
 use crate::position::{CursorPosition, CursorValue, LsnPosition, Position};
 use crate::postgres::binary::WireType;
 use crate::row_set::RowHasher;
-use crate::schema::{ColumnSpec, ColumnType, Schema};
+use crate::schema::{ColumnSpec, Schema};
 use crate::source::{Complete, Description, Extract, ExtractEnd, joined};
 use crate::verify::counts::Counting;
 
@@ -283,7 +283,6 @@ impl PostgresStream {
         if let Some(cursor) = &self.cursor {
             conditions.extend(cursor_condition(
                 &cursor.settings.column,
-                cursor.column_type == ColumnType::Text,
                 lower,
                 cursor.settings.nulls == NullCursor::Include,
                 cursor.nullable,
