@@ -10,6 +10,17 @@ use std::sync::Arc;
 /// A boxed cause.
 pub type Cause = Box<dyn StdError + Send + Sync>;
 
+/// An error with its causes, in one line.
+pub(crate) fn in_one_line(error: &(dyn StdError + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
 /// The result of everything in this library that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::report::{RunReport, Status, StreamReport};
 use crate::config::openlineage::RunOf;
-use crate::config::postgres::Relation;
+use crate::config::postgres::{PostgresSource, Relation, TableName};
 use crate::config::{
     HubSpotObject, OpenLineage, Pipeline, PostgresUrl, Stream, StreamSource, Target,
 };
@@ -80,7 +80,7 @@ impl Sending {
     pub(super) async fn finish(self, ended: &Result<RunReport>, stop: &CancellationToken) {
         let (transition, error) = match ended {
             Ok(report) if report.is_ok() => (Transition::Complete, None),
-            Ok(report) => match failures(report) {
+            Ok(report) => match report.all_failures() {
                 failures if failures.is_empty() => (Transition::Abort, None),
                 failures => (Transition::Fail, Some(failures.join("\n"))),
             },
@@ -95,15 +95,6 @@ impl Sending {
         };
         self.postman.finish(time).await;
     }
-}
-
-/// What failed in a run: of the streams, the models and the page.
-fn failures(report: &RunReport) -> Vec<String> {
-    let failures = report.failures();
-    let failures = failures.iter().map(ToString::to_string);
-    let made = report.models_error().into_iter();
-    let page = report.page_error().map(str::to_owned);
-    failures.chain(made).chain(page).collect()
 }
 
 impl Lineage {
@@ -133,8 +124,6 @@ impl Lineage {
     /// The lineage of a stream, whose run begins now.
     pub(super) fn stream(&self, stream: &Stream) -> StreamLineage {
         let shared = &self.0;
-        let input = input(stream);
-        let table = |table: &str| shared.table(table);
         let changelog = stream.changes().filter(|changes| changes.changelog);
         let lineage = StreamLineage {
             lineage: self.clone(),
@@ -144,9 +133,9 @@ impl Lineage {
                 id: Uuid::new_v4(),
             },
             is_endless: shared.follows && stream.mode() == Mode::Cdc,
-            output: table(&stream.table),
-            changelog: changelog.and_then(|_| table(&format!("{}__changes", stream.table))),
-            input,
+            input: input(stream),
+            output: shared.table(&stream.table),
+            changelog: changelog.and_then(|_| shared.table(&format!("{}__changes", stream.table))),
             told: Mutex::default(),
             has_ended: AtomicBool::new(false),
         };
@@ -177,27 +166,18 @@ fn place(url: &PostgresUrl) -> Option<(String, u16, String)> {
 fn input(stream: &Stream) -> Option<Dataset> {
     match &stream.from {
         StreamSource::Rows(rows) => match &rows.relation {
-            Relation::Table(table) => {
-                let place = place(&rows.source.as_ref().ok()?.url)?;
-                Some(Dataset::postgres(
-                    &place,
-                    table.schema.as_deref(),
-                    &table.name,
-                ))
-            }
+            Relation::Table(table) => table_of(&rows.source, table),
             Relation::Query(_) => None,
         },
-        StreamSource::Changes(changes) => {
-            let place = place(&changes.source.as_ref().ok()?.url)?;
-            let table = &changes.table;
-            Some(Dataset::postgres(
-                &place,
-                table.schema.as_deref(),
-                &table.name,
-            ))
-        }
+        StreamSource::Changes(changes) => table_of(&changes.source, &changes.table),
         StreamSource::HubSpot(object) => object_of(object, &stream.source),
     }
+}
+
+fn table_of(source: &Result<Arc<PostgresSource>>, table: &TableName) -> Option<Dataset> {
+    let place = place(&source.as_ref().ok()?.url)?;
+    let schema = table.schema.as_deref();
+    Some(Dataset::postgres(&place, schema, &table.name))
 }
 
 fn object_of(object: &HubSpotObject, source: &str) -> Option<Dataset> {

@@ -145,6 +145,14 @@ impl RunReport {
         }))
     }
 
+    /// All that failed, as text: of the streams, the models and the page.
+    pub(super) fn all_failures(&self) -> Vec<String> {
+        let streams = self.failures();
+        let streams = streams.iter().map(ToString::to_string);
+        let page = self.page_error().map(str::to_owned);
+        streams.chain(self.models_error()).chain(page).collect()
+    }
+
     /// Why the models are not as they should be.
     pub fn models_error(&self) -> Option<String> {
         let models = self.models.as_ref().filter(|models| !models.is_ok())?;

@@ -5,7 +5,7 @@
 use std::sync::{Arc, OnceLock};
 
 use futures::future::BoxFuture;
-use tracing::field::Empty;
+use tracing::field::{self, Empty};
 use tracing::{Instrument as _, Span, info_span};
 
 use super::report::{RunReport, Status, StreamReport};
@@ -16,25 +16,6 @@ use crate::models::report::{ModelStatus, ModelsReport};
 use crate::names::{LoadId, RunId, StreamName};
 use crate::spans::TARGET;
 use crate::verify::report::{StreamVerification, VerifyReport};
-
-/// A span of a command as a whole: `run`, `replay` or `verify`.
-macro_rules! whole {
-    ($name:literal, $pipeline:expr) => {
-        info_span!(
-            target: TARGET,
-            $name,
-            "acequia.pipeline" = $pipeline.name.as_str(),
-            "acequia.destination" = $pipeline.destination.name,
-            "acequia.destination.kind" = $pipeline.destination.target.kind(),
-            "acequia.run.id" = Empty,
-            "acequia.models.built" = Empty,
-            "acequia.status" = Empty,
-            "error.type" = Empty,
-            "otel.status_code" = Empty,
-            "otel.status_description" = Empty,
-        )
-    };
-}
 
 /// A span of a step within another, and its own attributes.
 macro_rules! step {
@@ -47,6 +28,22 @@ macro_rules! step {
             "error.type" = Empty,
             "otel.status_code" = Empty,
             "otel.status_description" = Empty,
+        )
+    };
+}
+
+/// A span of a command as a whole: `run`, `replay` or `verify`.
+macro_rules! whole {
+    ($name:literal, $pipeline:expr) => {
+        step!(
+            $name,
+            &Span::current(),
+            "acequia.pipeline" = $pipeline.name.as_str(),
+            "acequia.destination" = $pipeline.destination.name,
+            "acequia.destination.kind" = $pipeline.destination.target.kind(),
+            "acequia.run.id" = Empty,
+            "acequia.models.built" = Empty,
+            "acequia.status" = Empty
         )
     };
 }
@@ -78,14 +75,14 @@ pub(super) fn note_run(id: &RunId) {
 
 /// A stream of a run, or of a replay.
 pub(super) fn stream(stream: &Stream) -> Span {
-    info_span!(
-        target: TARGET,
+    step!(
         "stream",
+        &Span::current(),
         "acequia.stream" = stream.name.as_str(),
         "acequia.source" = stream.source,
         "acequia.table" = stream.table,
-        "acequia.mode" = %stream.mode(),
-        "acequia.disposition" = %stream.disposition(),
+        "acequia.mode" = field::display(stream.mode()),
+        "acequia.disposition" = field::display(stream.disposition()),
         "acequia.status" = Empty,
         "acequia.load.id" = Empty,
         "acequia.rows.extracted" = Empty,
@@ -93,10 +90,7 @@ pub(super) fn stream(stream: &Stream) -> Span {
         "acequia.rows.updated" = Empty,
         "acequia.rows.deleted" = Empty,
         "acequia.bytes.landed" = Empty,
-        "acequia.retries" = Empty,
-        "error.type" = Empty,
-        "otel.status_code" = Empty,
-        "otel.status_description" = Empty,
+        "acequia.retries" = Empty
     )
 }
 
@@ -122,12 +116,8 @@ pub(super) fn open(stream: &Stream) -> Span {
 }
 
 /// Reading a stream's source, which lands beside it.
-pub(super) fn extract(stream: &Stream) -> Span {
-    step!(
-        "extract",
-        &Span::current(),
-        "acequia.stream" = stream.name.as_str()
-    )
+pub(super) fn extract(stream: &Stream, within: &Span) -> Span {
+    step!("extract", within, "acequia.stream" = stream.name.as_str())
 }
 
 /// Writing the parts of a load, from its first row on.
@@ -278,13 +268,7 @@ pub(super) fn run_ended(span: &Span, ended: &Result<RunReport>) {
     if report.is_ok() {
         return status(span, Status::Ok);
     }
-    let failures = report.failures();
-    let failures = failures.iter().map(ToString::to_string);
-    let made = report.models_error();
-    let made = made
-        .into_iter()
-        .chain(report.page_error().map(str::to_owned));
-    let failures: Vec<String> = failures.chain(made).collect();
+    let failures = report.all_failures();
     if failures.is_empty() {
         return status(span, Status::Skipped);
     }
@@ -385,7 +369,7 @@ impl Within {
     /// The span of reading a stream's changes. Of a pass it has none: most of it is waiting.
     pub(super) fn reading(&self, stream: &Stream) -> Span {
         match &*self.0 {
-            Place::In(span) => step!("extract", span, "acequia.stream" = stream.name.as_str()),
+            Place::In(span) => extract(stream, span),
             Place::Pass(..) => Span::none(),
         }
     }

@@ -8,7 +8,7 @@
 use serde_json::value::RawValue;
 
 use crate::config;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, in_one_line};
 
 mod assets;
 mod chart;
@@ -172,12 +172,7 @@ fn read(
 }
 
 fn refuse(part: &Part, query: &Query, line: Option<usize>, error: &Error, problems: &mut Problems) {
-    let mut what = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        what = format!("{what}: {error}");
-        cause = error.source();
-    }
+    let what = in_one_line(error);
     let what = match query {
         Query::Sql(_) => format!("its query is refused: {what}"),
         Query::Model(name) => format!("its model `{name}` cannot be read: {what}"),

@@ -1,13 +1,14 @@
 //! What OTLP travels by: the HTTP client that all services are asked by, so that there is one, with one TLS library.
 
-use std::error::Error as StdError;
 use std::pin::Pin;
 use std::time::Duration;
 
+use bytes::BytesMut;
 use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
 use tokio::runtime::{Builder, Runtime};
 
 use super::told::Told;
+use crate::error::in_one_line;
 use crate::http;
 
 /// The most that is read of an answer, in bytes: one says in a few words how many spans it did not take.
@@ -39,14 +40,9 @@ impl Client {
         let sent = runtime.block_on(async {
             let exchange = async {
                 let mut answer = client.execute(request).await?;
-                let mut body = Vec::new();
-                while let Some(chunk) = answer.chunk().await? {
-                    if body.len() + chunk.len() > MOST {
-                        break;
-                    }
-                    body.extend_from_slice(&chunk);
-                }
-                Ok((answer.status(), answer.headers().clone(), body))
+                let mut body = BytesMut::new();
+                http::read(&mut answer, &mut body, MOST).await?;
+                Ok((answer.status(), answer.headers().clone(), body.freeze()))
             };
             tokio::time::timeout(self.timeout, exchange).await
         });
@@ -58,7 +54,7 @@ impl Client {
         if !status.is_success() {
             self.told.note(format!("it was answered with {status}"));
         }
-        let mut response = Response::new(Bytes::from(body));
+        let mut response = Response::new(body);
         *response.status_mut() = status;
         *response.headers_mut() = headers;
         Ok(response)
@@ -77,19 +73,8 @@ impl HttpClient for Client {
     {
         let sent = self.send(request);
         if let Err(error) = &sent {
-            self.told.note(causes(error.as_ref()));
+            self.told.note(in_one_line(error.as_ref()));
         }
         Box::pin(std::future::ready(sent))
     }
-}
-
-/// An error with its causes, in one line.
-fn causes(error: &(dyn StdError + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }

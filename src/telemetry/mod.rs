@@ -63,63 +63,43 @@ impl Telemetry {
         let settings = Settings::read(|name| std::env::var(name).ok());
         let mut problems = settings.problems.clone();
         let told = Told::default();
-        let mut usable = |built: Result<_, ExporterBuildError>, signal: Signal| {
-            let failed = |error| {
-                let what = what_is_wrong(&error);
-                problems.push(format!("no {} are sent: {what}", signal.name()));
-            };
-            built.map_err(failed).ok()
-        };
+        let client = |signal| Client::new(settings.timeout(signal), &told);
         let traces = settings.is_wanted(Signal::Traces).then(|| {
-            let client = Client::new(settings.timeout(Signal::Traces), &told);
-            SpanExporter::builder()
-                .with_http()
-                .with_http_client(client)
-                .build()
-                .map(Exporter::Spans)
+            let exporter = SpanExporter::builder().with_http();
+            exporter.with_http_client(client(Signal::Traces)).build()
         });
-        let traces = traces.and_then(|built| usable(built, Signal::Traces));
+        let traces = traces.and_then(|built| usable(built, Signal::Traces, &mut problems));
         let metrics = settings.is_wanted(Signal::Metrics).then(|| {
-            let client = Client::new(settings.timeout(Signal::Metrics), &told);
-            MetricExporter::builder()
-                .with_http()
-                .with_http_client(client)
-                .build()
-                .map(Exporter::Metrics)
+            let exporter = MetricExporter::builder().with_http();
+            exporter.with_http_client(client(Signal::Metrics)).build()
         });
-        let metrics = metrics.and_then(|built| usable(built, Signal::Metrics));
+        let metrics = metrics.and_then(|built| usable(built, Signal::Metrics, &mut problems));
         if traces.is_none() && metrics.is_none() {
             return (None, problems);
         }
         let resource = resource(&settings);
-        let mut telemetry = Self {
-            traces: None,
-            metrics: None,
+        let traces = traces.map(|exporter| {
+            SdkTracerProvider::builder()
+                .with_batch_exporter(Telling::new(exporter, told.clone()))
+                .with_resource(resource.clone())
+                .build()
+        });
+        let metrics = metrics.map(|exporter| {
+            let provider = SdkMeterProvider::builder()
+                .with_periodic_exporter(Telling::new(exporter, told.clone()))
+                .with_resource(resource)
+                .build();
+            for metric in ALL {
+                observe(&provider, *metric, meters);
+            }
+            provider
+        });
+        let telemetry = Self {
+            traces,
+            metrics,
             told,
             _joined: joined(&settings).attach(),
         };
-        for exporter in [traces, metrics].into_iter().flatten() {
-            let told = telemetry.told.clone();
-            match exporter {
-                Exporter::Spans(exporter) => {
-                    let provider = SdkTracerProvider::builder()
-                        .with_batch_exporter(Telling::new(exporter, told))
-                        .with_resource(resource.clone())
-                        .build();
-                    telemetry.traces = Some(provider);
-                }
-                Exporter::Metrics(exporter) => {
-                    let provider = SdkMeterProvider::builder()
-                        .with_periodic_exporter(Telling::new(exporter, told))
-                        .with_resource(resource.clone())
-                        .build();
-                    for metric in ALL {
-                        observe(&provider, *metric, meters);
-                    }
-                    telemetry.metrics = Some(provider);
-                }
-            }
-        }
         (Some(telemetry), problems)
     }
 
@@ -194,10 +174,17 @@ fn what_is_wrong(error: &ExporterBuildError) -> String {
     }
 }
 
-/// What sends one of the signals.
-enum Exporter {
-    Spans(SpanExporter),
-    Metrics(MetricExporter),
+/// What sends a signal; if it cannot be built, why is a problem.
+fn usable<E>(
+    built: Result<E, ExporterBuildError>,
+    signal: Signal,
+    problems: &mut Vec<String>,
+) -> Option<E> {
+    let failed = |error| {
+        let what = what_is_wrong(&error);
+        problems.push(format!("no {} are sent: {what}", signal.name()));
+    };
+    built.map_err(failed).ok()
 }
 
 /// Has a metric be asked for whenever metrics are sent.

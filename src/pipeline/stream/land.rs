@@ -105,7 +105,7 @@ impl StreamRun {
     pub(in crate::pipeline) async fn land(
         &mut self,
         extract: Extract,
-        expected: Expected,
+        mut expected: Expected,
         stop: &CancellationToken,
         report: &mut StreamReport,
     ) -> Result<Landed> {
@@ -134,7 +134,7 @@ impl StreamRun {
             .extend(warnings.map(|warning| warning.replace("STREAM", name)));
         let renames = &expected.shape.renames;
         let of_end = complete.schema.map(|schema| renames.to_table(schema));
-        let Some(schema) = of_end.or(expected.schema) else {
+        let Some(schema) = of_end.or_else(|| expected.schema.take()) else {
             return Ok(Landed::Nothing(complete.position.map(Box::new)));
         };
         refuse_one_name(&schema)?;
@@ -150,11 +150,8 @@ impl StreamRun {
                 .collect(),
         );
         self.stream.masks().note(&mut schema);
-        let mut manifest = self.manifest(&address, schema, expected.from, parts);
-        manifest.primary_key = expected.primary_key;
-        manifest.key_is_unique = expected.key_is_unique;
+        let mut manifest = self.manifest(&address, schema, &expected, parts);
         manifest.marks = complete.marks.map(|name| renames.name(&name).to_owned());
-        manifest.amends = expected.amends;
         manifest.position_after = complete.position;
         if manifest.is_idle() && !complete.reshaped {
             return Ok(Landed::Nothing(manifest.position_after.map(Box::new)));
@@ -191,9 +188,7 @@ impl StreamRun {
             && expected.amends.is_none();
         let mut schema = expected.schema.clone().filter(|_| can)?;
         stream.masks().note(&mut schema);
-        let mut manifest = self.manifest(address, schema, expected.from.clone(), Vec::new());
-        manifest.primary_key.clone_from(&expected.primary_key);
-        manifest.key_is_unique = expected.key_is_unique;
+        let manifest = self.manifest(address, schema, expected, Vec::new());
         Some(Ahead::of(
             self.step(),
             address.clone(),
@@ -288,12 +283,12 @@ impl StreamRun {
         }
     }
 
-    /// The manifest of an extract, without what only the source knows: the key and the new position.
+    /// The manifest of an extract, without what only its end has: the new position, and which column marks rows.
     fn manifest(
         &self,
         address: &LoadAddress,
         schema: Schema,
-        before: Option<Position>,
+        expected: &Expected,
         parts: Vec<Part>,
     ) -> Manifest {
         Manifest {
@@ -304,17 +299,17 @@ impl StreamRun {
             table: self.stream.table.clone(),
             mode: self.stream.mode(),
             disposition: self.stream.disposition(),
-            primary_key: Vec::new(),
+            primary_key: expected.primary_key.clone(),
             changes: self.stream.changes(),
             previous: self.state.as_ref().map(|state| state.load_id.clone()),
             full_refresh: self.full_refresh,
-            key_is_unique: false,
+            key_is_unique: expected.key_is_unique,
             configuration: Some(self.stream.fingerprint()),
             cursor: self.stream.table_cursor().map(str::to_owned),
             marks: None,
-            amends: None,
+            amends: expected.amends.clone(),
             schema,
-            position_before: before,
+            position_before: expected.from.clone(),
             position_after: None,
             rows: parts.iter().map(|part| part.rows).sum(),
             bytes: parts.iter().map(|part| part.bytes).sum(),

@@ -6,7 +6,7 @@ use std::time::Instant;
 use chrono::Utc;
 use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
-use tracing::Instrument as _;
+use tracing::{Instrument as _, Span};
 
 use super::ahead::{Ahead, Running};
 use super::contained::contained;
@@ -217,7 +217,7 @@ impl StreamRun {
         opened: OpenStream,
         report: &mut StreamReport,
     ) -> Result<()> {
-        let span = spans::extract(&self.stream);
+        let span = spans::extract(&self.stream, &Span::current());
         match spans::within(span, self.extract(opened, report)).await? {
             Landed::Resnapshot { reason } => Err(Error::source(format!(
                 "what was read is of no use, as {reason}"

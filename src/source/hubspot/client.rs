@@ -1,6 +1,5 @@
 //! Requests: paced by the account's limits, and retried after transient faults. No message contains the token.
 
-use std::error::Error as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -18,7 +17,7 @@ use super::rate_limit::{Allowance, RateLimiter, WindowHeaders};
 use super::retry::{RetryBudget, chance, pause, unsound};
 use crate::config::hubspot::ApiVersion;
 use crate::config::{Secret, Token};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, in_one_line};
 use crate::http;
 
 /// How long connecting may take, and how long an answer may pause.
@@ -257,12 +256,7 @@ impl Client {
             .content_length()
             .and_then(|length| usize::try_from(length).ok());
         let mut body = BytesMut::with_capacity(expected.unwrap_or(0).min(LARGEST_ANSWER));
-        while let Some(chunk) = response.chunk().await? {
-            if body.len() + chunk.len() > LARGEST_ANSWER {
-                break;
-            }
-            body.extend_from_slice(&chunk);
-        }
+        http::read(&mut response, &mut body, LARGEST_ANSWER).await?;
         drop(permit);
         Ok((status, headers, body.freeze()))
     }
@@ -285,15 +279,7 @@ fn authorization(token: &Secret) -> Result<HeaderValue> {
 
 /// An error of the HTTP client as text, without the address, whose query may be thousands of characters long.
 fn plain(error: reqwest::Error) -> crate::error::Cause {
-    let error = error.without_url();
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text.into()
+    in_one_line(&error.without_url()).into()
 }
 
 fn number<T: std::str::FromStr>(headers: &HeaderMap, name: &str) -> Option<T> {
