@@ -77,18 +77,14 @@ impl Ahead {
         } else {
             drop(seal);
         }
-        match loading.await {
-            Ok(Some(Ok(loaded))) => Some(loaded),
-            Ok(Some(Err(error))) => {
-                tracing::debug!(error = %error.report(), "a load that was begun ahead is begun anew");
-                None
-            }
-            Ok(None) => None,
-            Err(error) => {
-                tracing::debug!(%error, "a load that was begun ahead is begun anew");
-                None
-            }
-        }
+        let error = match loading.await {
+            Ok(Some(Ok(loaded))) => return Some(loaded),
+            Ok(None) => return None,
+            Ok(Some(Err(error))) => error.report(),
+            Err(error) => error.to_string(),
+        };
+        tracing::debug!(error, "a load that was begun ahead is begun anew");
+        None
     }
 }
 

@@ -209,17 +209,20 @@ fn check_tables(pipeline: &Pipeline) -> Vec<Finding> {
 fn reach(pipeline: &Pipeline) -> impl Iterator<Item = Finding> + '_ {
     let entries = pipeline.expansion.reach();
     entries.map(|(entry, setting, tables)| {
-        let number = tables.len();
-        let more = match number.saturating_sub(MOST_NAMED) {
-            0 => String::new(),
-            more => format!(" and {more} more"),
-        };
-        let named: Vec<&str> = tables.iter().take(MOST_NAMED).map(String::as_str).collect();
         Finding::ok(
             format!("streams {entry}, {setting}"),
-            format!("in {}{more}", named.join(", ")),
+            format!("in {}", some_of(tables)),
         )
     })
+}
+
+/// The first of many names, and how many more there are.
+fn some_of(names: &[String]) -> String {
+    let first: Vec<&str> = names.iter().take(MOST_NAMED).map(String::as_str).collect();
+    match names.len().saturating_sub(MOST_NAMED) {
+        0 => first.join(", "),
+        more => format!("{} and {more} more", first.join(", ")),
+    }
 }
 
 /// A warning of columns that look as if they told of people and are copied as they are.
@@ -229,20 +232,12 @@ fn unmasked(stream: &config::Stream, columns: &[ColumnSpec]) -> Option<Finding> 
         .filter(|name| !masks.names(name))
         .collect();
     let first = unmasked.first()?;
-    let names: Vec<String> = unmasked
-        .iter()
-        .take(MOST_NAMED)
-        .map(|name| format!("`{name}`"))
-        .collect();
-    let more = match unmasked.len().saturating_sub(MOST_NAMED) {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
+    let names: Vec<String> = unmasked.iter().map(|name| format!("`{name}`")).collect();
     Some(Finding::warning(
         format!("stream {}", stream.name),
         format!(
-            "{}{more} {}",
-            names.join(", "),
+            "{} {}",
+            some_of(&names),
             if unmasked.len() == 1 {
                 "looks personal by its name, and is copied as it is"
             } else {

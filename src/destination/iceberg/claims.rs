@@ -8,6 +8,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::destination::sql::changes::changelog;
 use crate::error::{Error, Kind, Result};
 use crate::landing::manifest::Manifest;
 
@@ -196,6 +197,16 @@ impl Tables {
     /// Those that are there.
     pub(super) fn each(&self) -> impl Iterator<Item = &TableMetadata> {
         self.table.iter().chain(&self.changes)
+    }
+
+    /// Those that are there, with their names, of a load.
+    pub(super) fn named(
+        &self,
+        manifest: &Manifest,
+    ) -> impl Iterator<Item = (String, &TableMetadata)> {
+        let table = self.table.iter().map(|seen| (manifest.table.clone(), seen));
+        let changes = self.changes.iter();
+        table.chain(changes.map(|seen| (changelog::table_name(&manifest.table), seen)))
     }
 
     /// The number of the next claim, one that none of them had.

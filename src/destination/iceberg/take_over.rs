@@ -43,13 +43,8 @@ impl Lake {
             branch: false,
             from: None,
         };
-        let name_of_changes = changelog::table_name(&manifest.table);
         let mut was_claimed = false;
-        for (name, seen) in [
-            (&manifest.table, found.table.as_ref()),
-            (&name_of_changes, found.changes.as_ref()),
-        ] {
-            let Some(seen) = seen else { continue };
+        for (name, seen) in found.named(manifest) {
             let unfinished = Unfinished::of(seen, own);
             let undone = unfinished
                 .as_ref()
@@ -68,8 +63,8 @@ impl Lake {
                 (Some(unfinished), None) => {
                     // The rows of a table that is made anew go, whatever they are, and what another load kept of changes is true.
                     let is_other = unfinished.load != manifest.load_id.as_str();
-                    if !makes_anew(manifest) || !(is_other || *name == manifest.table) {
-                        return Err(not_undone(&unfinished, name));
+                    if !makes_anew(manifest) || !(is_other || name == manifest.table) {
+                        return Err(not_undone(&unfinished, &name));
                     }
                     claims::cleared(seen)
                 }
@@ -79,7 +74,7 @@ impl Lake {
                 continue;
             };
             let catalog = &mut self.writer.catalog;
-            let done = catalog.commit(name, seen, requirements, updates)?.done();
+            let done = catalog.commit(&name, seen, requirements, updates)?.done();
             done.map_err(|error| error.for_now().of_kind(Kind::Storage))?;
             was_claimed = true;
         }
@@ -90,12 +85,10 @@ impl Lake {
     /// Takes away the claims by which tables were taken over. Where that fails the next load does it.
     pub(super) fn let_go(&mut self, manifest: &Manifest) {
         let answer = self.look_at_tables(manifest).and_then(|found| {
-            let name = changelog::table_name(&manifest.table);
             let catalog = &mut self.writer.catalog;
-            for (name, seen) in [(&manifest.table, found.table), (&name, found.changes)] {
-                let commit = seen.as_ref().zip(seen.as_ref().and_then(claims::cleared));
-                if let Some((seen, (requirements, updates))) = commit {
-                    catalog.commit(name, seen, requirements, updates)?.done()?;
+            for (name, seen) in found.named(manifest) {
+                if let Some((requirements, updates)) = claims::cleared(seen) {
+                    catalog.commit(&name, seen, requirements, updates)?.done()?;
                 }
             }
             Ok(())

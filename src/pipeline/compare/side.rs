@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::lock;
 use crate::config::{self, Stream, StreamSource};
-use crate::destination::{self, Living, TableRows};
+use crate::destination::{self, Destination, Living, TableRows};
 use crate::error::{Error, Result};
 use crate::evolution::{TableSchema, assign_field_ids, with_misfits};
 use crate::mode::{Deletes, Disposition};
@@ -121,6 +121,41 @@ impl SourceRows<'_> {
         let extract = opened.read(schema, beginning, &stop).await?;
         hand_over(extract, each, &stop).await
     }
+
+    /// Has the source count its rows, or counts them as they are read.
+    async fn count(
+        &self,
+        counting: &Counting,
+        codec: &Arc<Codec>,
+        stop: &CancellationToken,
+    ) -> Result<Tally> {
+        let (opened, schema) = self.open().await?;
+        let of_source = counting.as_source(&self.shape.renames.to_table(schema.clone()));
+        let opened = match opened {
+            OpenStream::Postgres(opened) => {
+                let answer = opened.count(&of_source, stop).await?;
+                let mut tally = Tally::of_answer(counting, &answer)?;
+                for (place, column) in of_source.columns.iter().enumerate() {
+                    if self.shape.masks.empties(&column.name) {
+                        tally.empty(place);
+                    }
+                }
+                return Ok(tally);
+            }
+            OpenStream::HubSpot(_) => opened,
+        };
+        let tally = Arc::new(Mutex::new(Tally::none(counting)));
+        let (all, counting, codec) = (Arc::clone(&tally), counting.clone(), Arc::clone(codec));
+        let shape = Arc::clone(&self.shape);
+        let each: Each = Arc::new(move |batch| {
+            let batch = codec.canonical(&shape.of(batch.clone())?)?;
+            let entries = codec.entries(&batch)?;
+            lock(&all).add(&counting, &batch, &entries)
+        });
+        self.read_opened(opened, &schema, &each, stop).await?;
+        let tally = lock(&tally).clone();
+        Ok(tally)
+    }
 }
 
 /// The rows of a range, as the stream's table has them. Each reading is of the same snapshot.
@@ -183,43 +218,6 @@ pub(in crate::pipeline) async fn hand_over(
     }
 }
 
-impl SourceRows<'_> {
-    /// Has the source count its rows, or counts them as they are read.
-    async fn count(
-        &self,
-        counting: &Counting,
-        codec: &Arc<Codec>,
-        stop: &CancellationToken,
-    ) -> Result<Tally> {
-        let (opened, schema) = self.open().await?;
-        let of_source = counting.as_source(&self.shape.renames.to_table(schema.clone()));
-        let opened = match opened {
-            OpenStream::Postgres(opened) => {
-                let answer = opened.count(&of_source, stop).await?;
-                let mut tally = Tally::of_answer(counting, &answer)?;
-                for (place, column) in of_source.columns.iter().enumerate() {
-                    if self.shape.masks.empties(&column.name) {
-                        tally.empty(place);
-                    }
-                }
-                return Ok(tally);
-            }
-            OpenStream::HubSpot(_) => opened,
-        };
-        let tally = Arc::new(Mutex::new(Tally::none(counting)));
-        let (all, counting, codec) = (Arc::clone(&tally), counting.clone(), Arc::clone(codec));
-        let shape = Arc::clone(&self.shape);
-        let each: Each = Arc::new(move |batch| {
-            let batch = codec.canonical(&shape.of(batch.clone())?)?;
-            let entries = codec.entries(&batch)?;
-            lock(&all).add(&counting, &batch, &entries)
-        });
-        self.read_opened(opened, &schema, &each, stop).await?;
-        let tally = lock(&tally).clone();
-        Ok(tally)
-    }
-}
-
 impl Side<'_> {
     /// Counts the rows.
     pub(super) async fn count(
@@ -228,27 +226,12 @@ impl Side<'_> {
         codec: &Arc<Codec>,
         stop: &CancellationToken,
     ) -> Result<Tally> {
-        let answer = match self {
-            Self::Source(source) => return source.count(counting, codec, stop).await,
-            Self::Range(_) => return Err(Error::internal("the rows of a range are not counted")),
-            Self::Table(loader, rows) => {
-                let (rows, counting) = (rows.clone(), counting.clone());
-                let counted =
-                    loader.call_until(stop, move |table| table.count_rows(&rows, &counting));
-                counted.await?
-            }
-            Self::Built(built, dataset, rows) => {
-                let (built, dataset) = (built.clone(), dataset.clone());
-                let (rows, counting) = (rows.clone(), counting.clone());
-                let counted = tokio::task::spawn_blocking(move || {
-                    destination::open(&built, &dataset)?.count_rows(&rows, &counting)
-                });
-                counted.await.map_err(|error| {
-                    Error::internal("a counting thread ended unexpectedly").cause(error)
-                })??
-            }
-        };
-        Tally::of_answer(counting, &answer)
+        if let Self::Source(source) = self {
+            return source.count(counting, codec, stop).await;
+        }
+        let asked = counting.clone();
+        let answer = self.ask(stop, move |table, rows| table.count_rows(rows, &asked));
+        Tally::of_answer(counting, &answer.await?)
     }
 
     /// Hands all rows over.
@@ -260,20 +243,37 @@ impl Side<'_> {
         match self {
             Self::Source(source) => source.read(each, stop).await,
             Self::Range(range) => range.read(each, stop).await,
+            Self::Table(..) | Self::Built(..) => {
+                let each = Arc::clone(each);
+                self.ask(stop, move |table, rows| {
+                    table.read_rows(rows, &mut |batch| each(&batch))
+                })
+                .await
+            }
+        }
+    }
+
+    /// Asks the destination that has the rows.
+    async fn ask<T: Send + 'static>(
+        &self,
+        stop: &CancellationToken,
+        question: impl FnOnce(&mut dyn Destination, &TableRows) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        match self {
+            Self::Source(_) | Self::Range(_) => Err(Error::internal(
+                "rows of a source are asked for as a table's",
+            )),
             Self::Table(loader, rows) => {
-                let (rows, each) = (rows.clone(), Arc::clone(each));
-                let reading = loader.call_until(stop, move |destination| {
-                    destination.read_rows(&rows, &mut |batch| each(&batch))
-                });
-                reading.await
+                let rows = rows.clone();
+                let asking = loader.call_until(stop, move |table| question(table, &rows));
+                asking.await
             }
             Self::Built(built, dataset, rows) => {
-                let (built, dataset) = (built.clone(), dataset.clone());
-                let (rows, each) = (rows.clone(), Arc::clone(each));
-                let reading = tokio::task::spawn_blocking(move || {
-                    destination::open(&built, &dataset)?.read_rows(&rows, &mut |batch| each(&batch))
+                let (built, dataset, rows) = (built.clone(), dataset.clone(), rows.clone());
+                let asking = tokio::task::spawn_blocking(move || {
+                    question(destination::open(&built, &dataset)?.as_mut(), &rows)
                 });
-                reading.await.map_err(|error| {
+                asking.await.map_err(|error| {
                     Error::internal("a reading thread ended unexpectedly").cause(error)
                 })?
             }

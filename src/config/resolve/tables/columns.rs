@@ -144,7 +144,7 @@ impl NamedColumns {
 }
 
 /// Names of columns, or none.
-fn listed<'a>(columns: impl Iterator<Item = &'a String>) -> Option<String> {
+pub(super) fn listed<'a>(columns: impl Iterator<Item = &'a String>) -> Option<String> {
     let columns: Vec<String> = columns.map(|column| format!("`{column}`")).collect();
     (!columns.is_empty()).then(|| columns.join(", "))
 }

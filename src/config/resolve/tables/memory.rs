@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::TablesEntry;
+use super::columns::listed;
 use crate::error::Result;
 use crate::known_tables::{KnownTable, SourceTable};
 use crate::names::StreamName;
@@ -25,17 +26,10 @@ pub(super) fn news(
         Some(known) if known.gone => "is back in the source",
         Some(_) => return None,
     };
-    let hides = if !entry.named.hides() {
-        String::new()
-    } else if table.hidden.is_empty() {
-        ", which masks or leaves out none of its columns".to_owned()
-    } else {
-        let hidden: Vec<String> = table
-            .hidden
-            .iter()
-            .map(|name| format!("`{name}`"))
-            .collect();
-        format!(", which masks or leaves out its {}", hidden.join(", "))
+    let hides = match listed(table.hidden.iter()) {
+        _ if !entry.named.hides() => String::new(),
+        None => ", which masks or leaves out none of its columns".to_owned(),
+        Some(hidden) => format!(", which masks or leaves out its {hidden}"),
     };
     let note = format!(
         "{table} {how}: it has joined by [streams.{}]{hides}",

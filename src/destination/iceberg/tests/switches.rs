@@ -9,7 +9,7 @@ use testkit::Proxy;
 
 use super::cases::Case;
 use super::elsewhere::{Elsewhere, Kind, engine};
-use super::failures::{overtake, proxied, proxied_engine, statements, written_by};
+use super::failures::{a_statement_is_overtaken, proxied, proxied_engine};
 use super::sail::Sail;
 use super::spark::Spark;
 use super::*;
@@ -24,21 +24,7 @@ fn by<E: Kind>() -> Option<Engine> {
 
 /// Sail's statement is under way when its run is taken for dead: whoever applies the load then, it changes nothing any more.
 fn a_statement_that_is_under_way_is_overtaken(by: Option<&Engine>) {
-    let (server, proxy) = proxied_engine::<Sail>();
-    for case in Case::ALL {
-        for number in 0..statements(case) {
-            let mut fixture = case.begun(written_by::<Sail>(&server));
-            let load = fixture.stage(&case.next());
-            let overtake = overtake(&fixture.place.0.name, by.cloned(), case, load.clone());
-            proxy.before("POST", "/tables/ventas", number, overtake);
-            if let Err(error) = fixture.db.load(&load) {
-                let report = error.report();
-                assert!(report.contains("stand"), "{report}");
-            }
-            assert!(proxy.is_spent());
-            case.assert_further(&fixture, &format!("{case:?} {number}"));
-        }
-    }
+    a_statement_is_overtaken::<Sail>(by);
 }
 
 #[test]
