@@ -73,13 +73,21 @@ fn wait_until(what: &str, is: impl Fn() -> bool) {
     }
 }
 
-fn begin(project: &Project, streams: &[&str]) -> std::process::Child {
+fn begin(project: &Project) -> std::process::Child {
     project
-        .command(&[&["run", "--output", "json"], streams, &TO_WAREHOUSE[..]].concat())
+        .command(&[&["run", "--output", "json"], &TO_WAREHOUSE[..]].concat())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap()
+}
+
+/// A run that has copied rows ahead, and whose source waits as long as the connection lives.
+fn begin_ahead(project: &Project) -> (postgres::Client, std::process::Child) {
+    let held = hold(project, "a");
+    let run = begin(project);
+    wait_until("no row was copied ahead", || copied(project) > 10_000);
+    (held, run)
 }
 
 fn ended(child: std::process::Child) -> Value {
@@ -122,9 +130,7 @@ fn assert_all_there(project: &Project, stream: &str) {
 #[test]
 fn a_first_load_begins_while_the_source_is_read_and_is_seen_when_it_is_whole() {
     let project = project("antes", &["a"]);
-    let held = hold(&project, "a");
-    let run = begin(&project, &[]);
-    wait_until("no row was copied ahead", || copied(&project) > 10_000);
+    let (held, run) = begin_ahead(&project);
     assert_eq!(tables(&project, "a").as_deref(), Some("0"));
     let [load] = project.loads("a").try_into().unwrap();
     assert!(!load.join("manifest.json").exists());
@@ -150,13 +156,11 @@ fn a_first_load_begins_while_the_source_is_read_and_is_seen_when_it_is_whole() {
 #[test]
 fn a_source_that_fails_leaves_nothing_of_what_was_loaded_ahead() {
     let project = project("fallida", &["a"]);
-    let held = hold(&project, "a");
     project
         .source
         .batch("INSERT INTO defecto VALUES ('no se puede leer')")
         .unwrap();
-    let run = begin(&project, &[]);
-    wait_until("no row was copied ahead", || copied(&project) > 10_000);
+    let (held, run) = begin_ahead(&project);
     drop(held);
     let output = Output::from(run.wait_with_output().unwrap());
     assert_eq!(output.status, Some(1), "{output:?}");
@@ -171,9 +175,7 @@ fn a_source_that_fails_leaves_nothing_of_what_was_loaded_ahead() {
 #[test]
 fn a_stop_ends_what_is_loaded_ahead_and_the_next_run_loads_all() {
     let project = project("parada", &["a"]);
-    let held = hold(&project, "a");
-    let run = begin(&project, &[]);
-    wait_until("no row was copied ahead", || copied(&project) > 10_000);
+    let (held, run) = begin_ahead(&project);
     let stopped = Output::of_stopped(run);
     assert_eq!(stopped.status, Some(130), "{stopped:?}");
     assert_eq!(tables(&project, "a").as_deref(), Some("0"));
@@ -185,9 +187,7 @@ fn a_stop_ends_what_is_loaded_ahead_and_the_next_run_loads_all() {
 #[test]
 fn a_load_ahead_that_the_server_cancels_is_made_once_all_is_landed() {
     let project = project("cancelada", &["a"]);
-    let held = hold(&project, "a");
-    let run = begin(&project, &[]);
-    wait_until("no row was copied ahead", || copied(&project) > 10_000);
+    let (held, run) = begin_ahead(&project);
     project
         .warehouse()
         .batch("SELECT pg_cancel_backend(pid) FROM pg_stat_progress_copy WHERE datname = current_database()")
@@ -202,7 +202,7 @@ fn a_load_ahead_that_the_server_cancels_is_made_once_all_is_landed() {
 fn nothing_is_loaded_ahead_while_another_stream_would_have_to_wait() {
     let project = project("dos", &["a", "b"]);
     let (a, b) = (hold(&project, "a"), hold(&project, "b"));
-    let run = begin(&project, &[]);
+    let run = begin(&project);
     wait_until("not both are read", || {
         project.loads("a").len() == 1 && project.loads("b").len() == 1
     });

@@ -18,7 +18,7 @@ mode = "full"
 "#;
 
 /// Every durable step, in the order of the path.
-const STEPS: [&str; 6] = [
+pub const STEPS: [&str; 6] = [
     "landing.part_written",
     "landing.before_manifest",
     "landing.after_manifest",

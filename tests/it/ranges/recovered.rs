@@ -1,16 +1,8 @@
 //! A range that is killed at any step, and the runs after it.
 
 use super::{RANGE, counts, differences, project};
+use crate::recovery::STEPS;
 use crate::support::stream_report;
-
-const STEPS: [&str; 6] = [
-    "landing.part_written",
-    "landing.before_manifest",
-    "landing.after_manifest",
-    "duckdb.before_commit",
-    "duckdb.after_commit",
-    "pipeline.after_load",
-];
 
 #[test]
 fn killed_at_any_step_the_next_run_and_the_next_range_are_right() {
