@@ -5,7 +5,7 @@ CARGO := scripts/cargo.sh
 # Where the demo loads: duckdb, postgres or lake.
 DESTINATION ?= duckdb
 
-.PHONY: demo test lint doc deny fuzz format bench setup matrix soak wheel wheel-test packages packages-test examples-test book screenshots
+.PHONY: demo test engines lint doc deny fuzz format bench setup matrix soak wheel wheel-test packages packages-test examples-test book screenshots
 
 # How many minutes each soak and fuzz runs.
 MINUTES ?= 60
@@ -28,6 +28,11 @@ matrix:
 # Soaks and fuzzers, for as long as MINUTES says; ACEQUIA_SEED repeats one.
 soak: setup
 	ACEQUIA_SOAK=$(MINUTES) $(CARGO) test --release --workspace --test it -- --nocapture --test-threads 1 soak fuzz following_is_stopped
+
+# The lake with engines elsewhere, all of it: `make test` has a sample.
+engines: setup
+	ACEQUIA_ENGINES=all $(CARGO) test --release -p acequia --lib -- destination::iceberg
+	ACEQUIA_ENGINES=all $(CARGO) test --release -p acequia --test it -- lake::engine
 
 lint: setup
 	cargo fmt --all --check

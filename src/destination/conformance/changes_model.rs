@@ -313,7 +313,7 @@ fn changelog<S: Subject>(fixture: &Fixture<S>, stream: &str) -> Vec<String> {
 
 pub(crate) fn a_table_is_what_its_source_was_however_the_log_is_cut<S: Subject>() {
     let mut fixture = Fixture::<S>::new();
-    let mut runner = runner();
+    let mut runner = runner::<S>();
     let fixture = std::cell::RefCell::new(&mut fixture);
     let number = std::cell::Cell::new(0);
     let property = |acts: Vec<Act>| {

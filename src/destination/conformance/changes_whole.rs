@@ -150,7 +150,7 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
 }
 
 pub(crate) fn a_table_without_a_key_is_what_its_source_was<S: Subject>() {
-    let mut runner = runner();
+    let mut runner = runner::<S>();
     let fixture = std::cell::RefCell::new(Fixture::<S>::new());
     let number = std::cell::Cell::new(0);
     let property = |acts: Vec<Act>| {

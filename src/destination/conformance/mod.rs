@@ -40,10 +40,10 @@ pub(crate) mod versions_model;
 
 pub(crate) use load::{Load, ints, longs, stage, texts, write};
 
-/// What runs a property of which each case is many loads: `PROPTEST_CASES` counts eight for one.
-fn runner() -> TestRunner {
+/// What runs a property of which each case is many loads.
+fn runner<S: Subject>() -> TestRunner {
     TestRunner::new(Config {
-        cases: Config::default().cases.div_ceil(8),
+        cases: Config::default().cases.div_ceil(S::cases_for_one()),
         max_shrink_iters: 400,
         failure_persistence: None,
         ..Config::default()
@@ -84,6 +84,11 @@ pub(crate) trait Subject: Sized {
     /// Whether a test is left out this time, as it takes long.
     fn is_left_out(_test: &str) -> bool {
         false
+    }
+
+    /// How many of `PROPTEST_CASES` count for one where each is many loads.
+    fn cases_for_one() -> u32 {
+        8
     }
 
     /// A place where nothing is yet.

@@ -95,7 +95,7 @@ fn load_of(stream: &str, mode: Mode, rows: &BTreeMap<i64, i32>, number: i64) -> 
 }
 
 pub(crate) fn scd2_keeps_the_history_of_any_loads<S: Subject>() {
-    let mut runner = runner();
+    let mut runner = runner::<S>();
     let fixture = RefCell::new(Fixture::<S>::new());
     let streams = Cell::new(0);
     let property = |loads: Vec<BTreeMap<i64, i32>>| {

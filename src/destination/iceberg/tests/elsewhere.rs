@@ -4,6 +4,7 @@ use std::marker::PhantomData;
 
 use testkit::proxy::Loss;
 
+use super::cases::Case;
 use super::*;
 use crate::config::Engine;
 
@@ -34,6 +35,15 @@ macro_rules! exceptions {
 }
 pub(super) use exceptions;
 
+/// What tests go through with an engine that takes long: a sample, or where `ACEQUIA_ENGINES` is set (to `all`) everything.
+pub(super) fn sampled<T>(all: &'static [T], sample: &'static [T]) -> &'static [T] {
+    if is_whole() { all } else { sample }
+}
+
+pub(super) fn is_whole() -> bool {
+    std::env::var_os("ACEQUIA_ENGINES").is_some()
+}
+
 /// An engine that all tests share.
 pub(super) trait Kind: Send + 'static {
     /// What it calls the lake's catalog.
@@ -48,8 +58,13 @@ pub(super) trait Kind: Send + 'static {
     /// As [`Subject::EXCEPTIONS`].
     const EXCEPTIONS: &'static [(&'static str, &'static str)];
 
-    /// What becomes of requests in tests of failures.
-    const LOSSES: &'static [Loss];
+    /// The cases that tests of failures go through.
+    fn cases() -> &'static [Case] {
+        &Case::ALL
+    }
+
+    /// What becomes of requests in them.
+    fn losses() -> &'static [Loss];
     /// Where a process dies in them.
     const POINTS: &'static [&'static str];
     /// As [`Subject::odd_name`].
@@ -85,6 +100,10 @@ impl<E: Kind> Subject for Elsewhere<E> {
 
     fn is_left_out(test: &str) -> bool {
         E::is_left_out(test)
+    }
+
+    fn cases_for_one() -> u32 {
+        if is_whole() { 8 } else { 32 }
     }
 
     fn new() -> Self {

@@ -19,13 +19,6 @@ impl Kind for Sail {
         "without branches rows come before their position; see failures"
     )];
 
-    const LOSSES: &'static [Loss] = &[
-        Loss::Cut,
-        Loss::Instead(500),
-        Loss::Instead(503),
-        Loss::Unsent,
-        Loss::Refused(503),
-    ];
     const POINTS: &'static [&'static str] = &[
         "claimed",
         "staging",
@@ -35,6 +28,16 @@ impl Kind for Sail {
         "after_commit",
     ];
     type Server = testkit::Sail;
+
+    fn losses() -> &'static [Loss] {
+        &[
+            Loss::Cut,
+            Loss::Instead(500),
+            Loss::Instead(503),
+            Loss::Unsent,
+            Loss::Refused(503),
+        ]
+    }
 
     fn url() -> String {
         testkit::Sail::shared().unwrap().url()

@@ -2,7 +2,8 @@
 
 use testkit::proxy::Loss;
 
-use super::elsewhere::{Elsewhere, Kind, exceptions};
+use super::cases::Case;
+use super::elsewhere::{Elsewhere, Kind, exceptions, is_whole, sampled};
 use super::*;
 
 conformance!(OnSpark);
@@ -11,7 +12,7 @@ pub(super) type OnSpark = Elsewhere<Spark>;
 
 pub(super) struct Spark;
 
-/// The tests that are run at each time: Spark takes long. `ACEQUIA_SPARK=all` runs all.
+/// The tests of the suite that are run each time.
 const SAMPLE: [&str; 22] = [
     "replacements::a_full_load_replaces_the_table",
     "replacements::a_load_that_fails_leaves_everything_as_it_was",
@@ -48,10 +49,17 @@ impl Kind for Spark {
     }
 
     fn is_left_out(test: &str) -> bool {
-        std::env::var("ACEQUIA_SPARK").is_err() && !SAMPLE.contains(&test)
+        !is_whole() && !SAMPLE.contains(&test)
     }
 
-    const LOSSES: &'static [Loss] = &[Loss::Cut, Loss::Instead(503)];
+    fn cases() -> &'static [Case] {
+        sampled(&Case::ALL, &[Case::Append, Case::Changes])
+    }
+
+    fn losses() -> &'static [Loss] {
+        sampled(&[Loss::Cut, Loss::Instead(503)], &[Loss::Cut])
+    }
+
     const POINTS: &'static [&'static str] =
         &["claimed", "changes_staged", "staged", "after_commit"];
     type Server = testkit::Spark;
