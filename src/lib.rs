@@ -27,6 +27,7 @@
 //! [`Progress`] shows how far a run is, and [`RunOptions::interrupt`] stops it; changes that are not committed by then are
 //! undone.
 
+mod allocator;
 mod array_form;
 mod change;
 pub mod config;

@@ -5,6 +5,7 @@ use tokio_util::sync::CancellationToken;
 use super::loader::Loader;
 use super::report::StreamReport;
 use super::spans;
+use crate::allocator;
 use crate::config::Hooks;
 use crate::destination::{Loaded, Parts, Reads, StagedLoad, StreamState};
 use crate::error::Result;
@@ -75,7 +76,10 @@ impl LoadStep {
         let applying = self
             .loader
             .call_until(&self.stop, move |destination| destination.load(&load));
-        applying.await
+        tokio::select! {
+            applied = applying => applied,
+            never = allocator::give_back() => match never {},
+        }
     }
 }
 
