@@ -105,7 +105,7 @@ pub(super) fn statements(case: Case) -> usize {
 }
 
 fn an_answer_of_the_catalog_that_is_lost_leaves_the_load_once<E: Kind>() {
-    for case in Case::ALL {
+    for case in E::CASES.iter().copied() {
         for (step, path, number) in posts(case) {
             for loss in E::LOSSES.iter().copied() {
                 let (place, proxy) = proxied::<E>();
@@ -141,7 +141,7 @@ fn a_table_whose_making_is_not_answered_has_its_first_load_once<E: Kind>() {
 
 fn an_answer_that_the_engine_loses_leaves_the_load_once<E: Kind>() {
     let (server, proxy) = proxied_engine::<E>();
-    for case in Case::ALL {
+    for case in E::CASES.iter().copied() {
         for number in 0..statements(case) {
             for loss in E::LOSSES.iter().copied() {
                 let place = written_by::<E>(&server);
@@ -216,7 +216,7 @@ fn a_statement_that_a_dead_run_left_running_changes_nothing<E: Kind>() {
 /// A statement is under way when its run is taken for dead: once that writer has applied the load, it changes nothing any more.
 pub(super) fn a_statement_is_overtaken<E: Kind>(by: Option<&Engine>) {
     let (server, proxy) = proxied_engine::<E>();
-    for case in Case::ALL {
+    for case in E::CASES.iter().copied() {
         for number in 0..statements(case) {
             let place = written_by::<E>(&server);
             let mut fixture = case.begun(place);
@@ -234,7 +234,7 @@ pub(super) fn a_statement_is_overtaken<E: Kind>(by: Option<&Engine>) {
 }
 
 fn of_two_runs_that_apply_one_load_at_once_one_does<E: Kind>() {
-    for case in Case::ALL {
+    for case in E::CASES.iter().copied() {
         // Before each claim, and before what was written is published.
         for (step, path, number) in posts(case) {
             let (place, proxy) = proxied::<E>();
@@ -272,7 +272,9 @@ fn what_an_engine_elsewhere_does_not_do_is_refused_with_a_remedy<E: Kind>() {
 #[cfg(feature = "failpoints")]
 mod kills {
     use super::*;
+    use crate::destination::iceberg::tests::cases::ROWS;
     use crate::destination::iceberg::tests::dying::kill;
+    use crate::destination::iceberg::tests::sail::OnSail;
     use crate::names::LoadId;
 
     tests! {
@@ -286,7 +288,7 @@ mod kills {
     }
 
     fn a_load_that_was_cut_short_anywhere_is_applied_once<E: Kind>() {
-        for case in Case::ALL {
+        for case in E::CASES.iter().copied() {
             for point in E::POINTS {
                 if *point == "changes_staged" && !case.is_kept() {
                     continue;
@@ -304,5 +306,41 @@ mod kills {
                 case.assert_done(fixture, &what);
             }
         }
+    }
+
+    /// Loads that amend are not ended by later runs, which look anew for what they would do: others come after them.
+    #[test]
+    fn a_load_that_amends_and_was_never_ended_stands_in_the_way_of_no_other() {
+        for case in [Case::Range, Case::Repair] {
+            for point in ["staged", "before_commit"] {
+                let fixture = case.begun(OnSail::new());
+                let id = LoadId::new(fixture.db.id());
+                let (place, folder) = fixture.close();
+                kill(&place.0, case, &id, point);
+                let mut fixture = Fixture::of(place, folder);
+                fixture.try_load(&case.further()).unwrap();
+                case.assert_further(&fixture, &format!("{case:?} {point}"));
+            }
+        }
+    }
+
+    /// Of two loads of a range the first was written and never ended; the second was applied, and then the first is.
+    #[test]
+    fn a_range_that_was_written_before_another_is_applied_after_it() {
+        let case = Case::Range;
+        let fixture = case.begun(OnSail::new());
+        let id = LoadId::new(fixture.db.id());
+        let (place, folder) = fixture.close();
+        kill(&place.0, case, &id, "staged");
+        let mut fixture = Fixture::of(place, folder);
+        let other = Case::range(&[(2, 22, 2)]);
+        let outcome = fixture.try_load(&other).unwrap();
+        assert_eq!((outcome.inserted, outcome.deleted), (1, 2));
+        assert_eq!(fixture.query(ROWS), ["1|10", "2|22"]);
+        let mut load = case.next();
+        load.id = Some(id);
+        let outcome = fixture.try_load(&load).unwrap();
+        assert_eq!((outcome.inserted, outcome.deleted), (2, 1));
+        assert_eq!(fixture.query(ROWS), case.rows());
     }
 }

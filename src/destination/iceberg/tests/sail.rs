@@ -2,6 +2,7 @@
 
 use testkit::proxy::Loss;
 
+use super::cases::Case;
 use super::elsewhere::{Elsewhere, Kind, exceptions};
 use super::*;
 
@@ -19,6 +20,7 @@ impl Kind for Sail {
         "without branches rows come before their position; see failures"
     )];
 
+    const CASES: &'static [Case] = &Case::ALL;
     const LOSSES: &'static [Loss] = &[
         Loss::Cut,
         Loss::Instead(500),

@@ -2,6 +2,7 @@
 
 use testkit::proxy::Loss;
 
+use super::cases::Case;
 use super::elsewhere::{Elsewhere, Kind, exceptions};
 use super::*;
 
@@ -12,7 +13,7 @@ pub(super) type OnSpark = Elsewhere<Spark>;
 pub(super) struct Spark;
 
 /// The tests that are run at each time: Spark takes long. `ACEQUIA_SPARK=all` runs all.
-const SAMPLE: [&str; 22] = [
+const SAMPLE: [&str; 23] = [
     "replacements::a_full_load_replaces_the_table",
     "replacements::a_load_that_fails_leaves_everything_as_it_was",
     "replacements::an_interrupt_stops_a_load_and_undoes_it",
@@ -21,6 +22,7 @@ const SAMPLE: [&str; 22] = [
     "additions::a_key_that_settles_nothing_is_refused",
     "additions::an_append_adds_what_is_not_there_and_keeps_true_duplicates",
     "additions::minus_zero_and_nan_are_values",
+    "ranges::rows_without_a_key_take_the_place_of_all_in_their_range",
     "evolution::a_full_load_keeps_dropped_columns_and_wide_types",
     "values::numbers",
     "values::texts_and_bytes",
@@ -51,6 +53,7 @@ impl Kind for Spark {
         std::env::var("ACEQUIA_SPARK").is_err() && !SAMPLE.contains(&test)
     }
 
+    const CASES: &'static [Case] = &Case::NEW;
     const LOSSES: &'static [Loss] = &[Loss::Cut, Loss::Instead(503)];
     const POINTS: &'static [&'static str] =
         &["claimed", "changes_staged", "staged", "after_commit"];
