@@ -112,10 +112,8 @@ impl Case {
         let at = if self.amends() { 2 } else { 4 };
         let sales = |disposition| Load::sales(disposition, Some(at), &[(3, 31, 5), (4, 40, 6)]);
         match self {
-            Self::Range => sales(Disposition::Append),
-            Self::Repair => sales(Disposition::Merge),
-            Self::Append => sales(Disposition::Append),
-            Self::Merge => sales(Disposition::Merge),
+            Self::Append | Self::Range => sales(Disposition::Append),
+            Self::Merge | Self::Repair => sales(Disposition::Merge),
             Self::Changes => self.changes(Some(300), &[(Update, 3, 31), (Insert, 4, 40)]),
             Self::Whole => {
                 let changes = [(Delete, 3, 30), (Insert, 3, 31), (Insert, 4, 40)];
@@ -126,12 +124,11 @@ impl Case {
 
     /// A load of one new row.
     fn more(self) -> Load {
-        let row = [(4, 40, 5)];
+        let at = if self.amends() { 2 } else { 4 };
+        let sales = |disposition| Load::sales(disposition, Some(at), &[(4, 40, 5)]);
         match self {
-            Self::Append => Load::sales(Disposition::Append, Some(4), &row),
-            Self::Range => Load::sales(Disposition::Append, Some(2), &row),
-            Self::Merge => Load::sales(Disposition::Merge, Some(4), &row),
-            Self::Repair => Load::sales(Disposition::Merge, Some(2), &row),
+            Self::Append | Self::Range => sales(Disposition::Append),
+            Self::Merge | Self::Repair => sales(Disposition::Merge),
             Self::Changes | Self::Whole => self.changes(Some(300), &[(Op::Insert, 4, 40)]),
         }
     }
