@@ -1,7 +1,7 @@
-//! Of which streams a range can be read again: incremental ones of PostgreSQL, whose loads DuckDB or a database applies.
+//! Of which streams a range can be read again: incremental ones of PostgreSQL.
 
 use super::RunOptions;
-use crate::config::{Pipeline, RowsRead, Stream, StreamSource, Target};
+use crate::config::{Pipeline, RowsRead, Stream, StreamSource};
 use crate::error::{Error, Result};
 use crate::position::AskedRange;
 
@@ -24,17 +24,6 @@ pub(super) fn refuse(pipeline: &Pipeline, range: &AskedRange, options: &RunOptio
             "a run reads a range again (--from, --to) or does what {other} says, not both"
         ))
         .remedy("run twice, once for each"));
-    }
-    if let Target::Iceberg(lake) = &pipeline.destination.target
-        && lake.engine.is_some()
-    {
-        return Err(Error::config(
-            "an engine elsewhere does not replace a range of a table",
-        )
-        .remedy(
-            "have DuckDB write the rows: leave `engine` of the destination out for this run; or `acequia run STREAM \
-             --full-refresh`",
-        ));
     }
     pipeline.streams.iter().try_for_each(refuse_stream)
 }

@@ -13,20 +13,6 @@ use super::remote::Run;
 use super::state::{self, Kept};
 use super::{Attempt, Lake, prepared};
 
-/// Refuses a load that a remote engine does not apply.
-///
-/// # Errors
-/// [`Error::Config`] with the remedy.
-pub(super) fn refuse(manifest: &Manifest) -> Result<()> {
-    if manifest.amends.is_some() && manifest.mode != Mode::Cdc {
-        return Err(Error::config(
-            "a load that repairs a table, replaces a range of it, or deletes what its source has no more, is not applied by an engine elsewhere",
-        )
-        .remedy("have DuckDB write the rows: leave `engine` of the destination out; or make the table anew: `acequia run STREAM --full-refresh`"));
-    }
-    Ok(())
-}
-
 impl Lake {
     /// Applies a load by way of the remote engine.
     pub(super) fn attempt_remotely(&mut self, load: &StagedLoad) -> Result<Attempt> {
@@ -84,7 +70,8 @@ impl Lake {
 }
 
 /// Refuses to write a load after one that was written, never finished, and is not the one that comes, where its rows would stand
-/// there twice. What is found by its key is written over. The load itself is refused where it cannot be told what it began on.
+/// there twice. What is found by its key is written over, and what amends the table brings nothing that another load does. The load
+/// itself is refused where it cannot be told what it began on.
 fn refuse_unfinished(manifest: &Manifest, found: &Tables, own: Option<&Kept>) -> Result<()> {
     let adds = manifest.disposition == Disposition::Append
         || keeps_changes(manifest)
@@ -97,7 +84,7 @@ fn refuse_unfinished(manifest: &Manifest, found: &Tables, own: Option<&Kept>) ->
             continue;
         };
         let is_this = unfinished.load == manifest.load_id.as_str() && unfinished.from.is_some();
-        if !is_this && unfinished.from != seen.snapshot() {
+        if !is_this && !unfinished.amends && unfinished.from != seen.snapshot() {
             return Err(Error::destination(format!(
                 "load {} of table {} was begun and never finished, and is not there to be finished",
                 unfinished.load, manifest.table

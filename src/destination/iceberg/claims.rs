@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use crate::destination::sql::changes::changelog;
 use crate::error::{Error, Kind, Result};
 use crate::landing::manifest::Manifest;
+use crate::mode::Mode;
 
 use super::catalog::{TableMetadata, asserted};
 use super::state::{Kept, Properties, from_json, to_json};
@@ -34,6 +35,9 @@ pub(super) struct Intent {
     /// With a branch: the snapshot on which an engine without branches had begun a load, which it may write even now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) from: Option<i64>,
+    /// Whether it brings nothing that another load would bring once more: it amends the table, and the stream's position stays.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) amends: bool,
 }
 
 /// A load that was begun, may stand in the table, and was not published.
@@ -42,6 +46,8 @@ pub(super) struct Unfinished {
     pub(super) load: String,
     /// The snapshot that it began on; none where somebody has taken the tag away.
     pub(super) from: Option<i64>,
+    /// As [`Intent::amends`].
+    pub(super) amends: bool,
 }
 
 impl Intent {
@@ -64,6 +70,7 @@ impl Unfinished {
         (!is_done).then_some(Self {
             load: intent.load,
             from,
+            amends: intent.amends,
         })
     }
 
@@ -83,6 +90,11 @@ pub(super) fn keeps_changes(manifest: &Manifest) -> bool {
 /// Whether a load makes its table anew, whatever that holds.
 pub(super) fn makes_anew(manifest: &Manifest) -> bool {
     manifest.rebuilds() || manifest.full_refresh
+}
+
+/// Whether a load amends a table, so that what it brings is no other's to bring.
+pub(super) fn amends(manifest: &Manifest) -> bool {
+    manifest.amends.is_some() && manifest.mode != Mode::Cdc
 }
 
 /// What is said of a load that cannot be undone.

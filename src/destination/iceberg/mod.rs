@@ -246,9 +246,6 @@ impl Lake {
             let shown = format!("{}.{}", self.writer.dataset(), manifest.table);
             return Err(reserved(&shown));
         }
-        if self.remote.is_some() {
-            attempt_remote::refuse(manifest)?;
-        }
         if keeps_changes(manifest) && !self.writer.catalog.joins_tables() {
             return Err(Error::destination(format!(
                 "{} does not commit two tables at once, and `changelog` needs a table of changes that agrees with the table",

@@ -42,6 +42,7 @@ impl Lake {
             claim: claims::named(turn),
             branch: false,
             from: None,
+            amends: claims::amends(manifest),
         };
         let mut was_claimed = false;
         for (name, seen) in found.named(manifest) {

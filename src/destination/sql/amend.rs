@@ -80,7 +80,10 @@ fn write(
             is(op)
         )
     };
-    let mut merge = Merge::new(table, key);
+    let mut merge = Merge {
+        mends: true,
+        ..Merge::new(table, key)
+    };
     let is_kept = keeps_deleted(manifest);
     merge.matched.push(if is_kept {
         let at = d.value(&instant(manifest.extracted_at), &ColumnType::TimestampTz);
@@ -112,16 +115,11 @@ fn write(
             .own(d, &system_columns::columns(manifest))
             .only(is(Op::Update)),
     );
-    let mut outcome = merge.count(engine)?;
+    let written = merge.run(engine)?;
+    let mut outcome = merge.outcome(&written);
     if is_kept {
         // What is marked was updated, as the merge sees it; here it is deleted.
-        let [marked] = engine.counts(&format!(
-            "SELECT count(*) FROM {} AS {OLD} WHERE {} = {} AND {} IS NOT NULL",
-            table,
-            d.of(OLD, LOAD_ID_COLUMN),
-            d.literal(manifest.load_id.as_str()),
-            d.of(OLD, DELETED_AT)
-        ))?;
+        let marked = written.matched.first().copied().unwrap_or_default();
         outcome.deleted += marked;
         outcome.updated = outcome.updated.saturating_sub(marked);
     }

@@ -12,10 +12,9 @@ use crate::mode::Disposition;
 use crate::position::ValueRange;
 use crate::schema::{Column, ColumnType};
 
-use super::dialect::{KEY, OLD};
-use super::statement::{Merge, Unmatched};
+use super::dialect::OLD;
+use super::statement::{Action, Exchange, Merge, Unmatched};
 use super::system_columns::{self, instant, keeps_deleted};
-use super::write::filter;
 use super::{Dialect, Rows, SqlEngine, Table, TempTables, check_rows, dedup, insert_only, scd2};
 
 /// The conditions that a row of the table, [`OLD`], lies in a range of a column of that type.
@@ -82,15 +81,13 @@ impl<'a> LoadRange<'a> {
                     Some(rows) => Some(dedup::deduplicate(engine, temp, manifest, rows)?),
                     None => None,
                 };
-                let deleted = self.delete_others(engine, rows.as_ref())?;
-                let mut outcome = match &rows {
-                    Some(rows) => engine
-                        .merge(temp, table, manifest, schema, rows)?
-                        .count(engine)?,
-                    None => LoadOutcome::default(),
+                let mut merge = match &rows {
+                    Some(rows) => engine.merge(temp, table, manifest, schema, rows)?,
+                    None => Merge::new(&table.sql, &manifest.primary_key),
                 };
-                outcome.deleted += deleted;
-                Ok(outcome)
+                merge.mends = true;
+                merge.unmatched = Some(self.others(engine.dialect(), rows.as_ref()));
+                merge.count(engine)
             }
             Disposition::InsertOnly => match rows {
                 Some(rows) => {
@@ -111,57 +108,44 @@ impl<'a> LoadRange<'a> {
 
     /// Deletes all rows in the range, and inserts those of the load.
     fn replace(&self, engine: &mut dyn SqlEngine, rows: Option<Rows>) -> Result<LoadOutcome> {
-        let (table, manifest) = (&self.table.sql, self.manifest);
-        let deleted = engine.execute(&format!(
-            "DELETE FROM {table} AS {OLD}{}",
-            filter(&self.conditions)
-        ))?;
-        let inserted = match rows {
-            Some(rows) => {
-                let d = engine.dialect();
-                let insert = rows.insert(d).own(d, &system_columns::columns(manifest));
-                engine.insert(table, &insert)?
-            }
-            None => 0,
-        };
-        check_rows(inserted, manifest)?;
+        let (d, manifest) = (engine.dialect(), self.manifest);
+        let own = system_columns::columns(manifest);
+        let within = self.conditions.join(" AND ");
+        let done = engine.exchange(&Exchange {
+            table: &self.table.sql,
+            empties: within.is_empty(),
+            within: (!within.is_empty()).then_some(within),
+            insert: rows.map(|rows| rows.insert(d).own(d, &own)),
+            ..Exchange::default()
+        })?;
+        check_rows(done.inserted, manifest)?;
         Ok(LoadOutcome {
-            inserted,
-            deleted,
+            inserted: done.inserted,
+            deleted: done.emptied,
             ..LoadOutcome::default()
         })
     }
 
-    /// Deletes the rows in the range whose key the load does not have, or marks them. Returns how many.
-    fn delete_others(&self, engine: &mut dyn SqlEngine, rows: Option<&Rows>) -> Result<u64> {
-        let (d, manifest) = (engine.dialect(), self.manifest);
-        let (table, key) = (&self.table.sql, &manifest.primary_key);
+    /// What becomes of the rows in the range whose key the load does not have: they are deleted, or marked.
+    fn others(&self, d: &dyn Dialect, rows: Option<&Rows>) -> Unmatched {
+        let manifest = self.manifest;
         let mut conditions = self.conditions.clone();
-        if keeps_deleted(manifest) {
+        let action = if keeps_deleted(manifest) {
             conditions.push(format!("{} IS NULL", d.of(OLD, DELETED_AT)));
             let at = d.value(&instant(manifest.extracted_at), &ColumnType::TimestampTz);
             let load_id = d.literal(manifest.load_id.as_str());
-            let merge = Merge {
-                unmatched: Some(Unmatched {
-                    keys: rows.map(|rows| rows.relation.clone()),
-                    condition: conditions.join(" AND "),
-                    set: vec![(DELETED_AT, at), (LOAD_ID_COLUMN, load_id)],
-                    from: None,
-                }),
-                ..Merge::new(table, key)
-            };
-            return Ok(merge.run(engine)?.unmatched);
+            Action::Update(vec![
+                (DELETED_AT.to_owned(), at),
+                (LOAD_ID_COLUMN.to_owned(), load_id),
+            ])
+        } else {
+            Action::Delete
+        };
+        Unmatched {
+            keys: rows.map(|rows| rows.relation.clone()),
+            condition: (!conditions.is_empty()).then(|| conditions.join(" AND ")),
+            action,
+            from: None,
         }
-        if let Some(rows) = rows {
-            conditions.push(format!(
-                "NOT EXISTS (SELECT 1 FROM {} AS {KEY} WHERE {})",
-                rows.relation,
-                d.equal(key, OLD, KEY)
-            ));
-        }
-        engine.execute(&format!(
-            "DELETE FROM {table} AS {OLD}{}",
-            filter(&conditions)
-        ))
     }
 }

@@ -51,8 +51,8 @@ pub(super) fn apply(
         let current = [slice::from_ref(&is_current), of].concat();
         merge.unmatched = Some(Unmatched {
             keys: rows.as_ref().map(|rows| rows.relation.clone()),
-            condition: current.join(" AND "),
-            set: vec![(VALID_TO, closing.clone())],
+            condition: Some(current.join(" AND ")),
+            action: Action::Update(vec![(VALID_TO.to_owned(), closing.clone())]),
             from: None,
         });
     }

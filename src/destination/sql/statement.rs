@@ -30,6 +30,9 @@ pub(crate) struct Merge<'a> {
     /// Whether a key has several rows, which are versions of one: the one that is changed is the current one, and one that comes
     /// stands beside it.
     pub(crate) keeps_versions: bool,
+    /// Whether the table may have a key more than once, which is then mended: all its rows are deleted, or replaced by the one
+    /// that comes.
+    pub(crate) mends: bool,
     /// The change of rows whose key is not in the relations.
     pub(crate) unmatched: Option<Unmatched>,
     /// The change of rows whose key is in a relation: each relation has keys of its own.
@@ -55,9 +58,9 @@ pub(crate) struct Unmatched {
     /// The relation of keys, a table reference without alias. `None` means an empty relation.
     pub(crate) keys: Option<String>,
     /// Only where this holds of the table's row, [`OLD`](super::dialect::OLD).
-    pub(crate) condition: String,
-    /// The columns that change, with the expressions of their new values.
-    pub(crate) set: Vec<(&'static str, String)>,
+    pub(crate) condition: Option<String>,
+    /// What is done.
+    pub(crate) action: Action,
     /// A relation of one row that the expressions read, a table reference without alias; its alias is
     /// [`NEW`](super::dialect::NEW).
     pub(crate) from: Option<String>,
@@ -102,6 +105,8 @@ pub(crate) struct Exchange<'a> {
     pub(crate) table: &'a str,
     /// Whether every row of the table is deleted first; then no others go.
     pub(crate) empties: bool,
+    /// The condition of rows of the table, [`OLD`](super::dialect::OLD), that are deleted first; then no others go.
+    pub(crate) within: Option<String>,
     /// The rows that go.
     pub(crate) gone: Option<Gone>,
     /// Of those, the rows that come back as they were: equal rows go together, and some of them stay.
@@ -133,7 +138,7 @@ pub(crate) struct Compared {
 /// A part of an exchange.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Part {
-    /// [`Exchange::empties`].
+    /// [`Exchange::empties`] or [`Exchange::within`].
     Emptied,
     /// [`Exchange::gone`].
     Gone,
@@ -146,7 +151,7 @@ pub(crate) enum Part {
 /// How many rows an exchange wrote.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Exchanged {
-    /// Rows that were deleted as the table was emptied.
+    /// Rows that were deleted as the table was emptied, or a part of it.
     pub(crate) emptied: u64,
     /// Rows that went, those among them that came back.
     pub(crate) gone: u64,
@@ -178,6 +183,7 @@ impl<'a> Merge<'a> {
             key,
             empties: false,
             keeps_versions: false,
+            mends: false,
             unmatched: None,
             matched: Vec::new(),
             insert: None,

@@ -146,6 +146,10 @@ impl Exchange<'_> {
         if self.empties {
             statements.push((Part::Emptied, format!("DELETE FROM {table}")));
         }
+        if let Some(within) = &self.within {
+            let delete = format!("DELETE FROM {table} AS {OLD} WHERE {within}");
+            statements.push((Part::Emptied, delete));
+        }
         if let Some(gone) = &self.gone {
             let delete = format!(
                 "DELETE FROM {table} AS {OLD} USING {} AS {KEY} WHERE {}",
@@ -190,26 +194,32 @@ impl Merge<'_> {
         }
     }
 
-    /// Carries it out, and counts: a row that is replaced or changed is updated, and one that takes another's place is not
-    /// new.
+    /// Carries it out, and counts.
     pub(crate) fn count(&self, engine: &mut dyn Engine) -> Result<LoadOutcome> {
         let written = self.run(engine)?;
+        Ok(self.outcome(&written))
+    }
+
+    /// What it comes to: a row that is replaced or changed is updated, one that takes another's place is not new, and one that
+    /// is changed as its key does not come was deleted.
+    pub(crate) fn outcome(&self, written: &Written) -> LoadOutcome {
         let mut outcome = LoadOutcome {
             inserted: written.inserted,
+            deleted: written.unmatched,
             ..LoadOutcome::default()
         };
-        for (matched, rows) in self.matched.iter().zip(written.matched) {
+        for (matched, rows) in self.matched.iter().zip(&written.matched) {
             match matched.action {
                 Action::Delete => outcome.deleted += rows,
                 Action::Update(_) => outcome.updated += rows,
                 Action::Replace => {
-                    let updated = rows.min(outcome.inserted);
+                    let updated = outcome.inserted.min(*rows);
                     outcome.updated += updated;
                     outcome.inserted -= updated;
                 }
             }
         }
-        Ok(outcome)
+        outcome
     }
 
     /// As a statement for each part, with `DELETE … USING` and `UPDATE … FROM`.
@@ -237,22 +247,13 @@ impl Merge<'_> {
     }
 
     fn unmatched(&self, d: &dyn Dialect, unmatched: &Unmatched) -> String {
-        let from = unmatched
-            .from
-            .as_ref()
-            .map_or_else(String::new, |from| format!(" FROM {from} AS {NEW}"));
         let keys = unmatched.keys.as_ref();
         let missing = keys.map(|keys| self.not_among(d, keys, KEY, OLD));
-        let conditions: Vec<&str> = [Some(unmatched.condition.as_str()), missing.as_deref()]
+        let conditions: Vec<&str> = [unmatched.condition.as_deref(), missing.as_deref()]
             .into_iter()
             .flatten()
             .collect();
-        format!(
-            "UPDATE {} AS {OLD} SET {}{from}{}",
-            self.table,
-            assigned(d, unmatched.set.iter().map(|(name, value)| (*name, value))),
-            filter(&conditions)
-        )
+        self.change(d, &unmatched.action, unmatched.from.as_deref(), &conditions)
     }
 
     fn matched(&self, d: &dyn Dialect, matched: &Matched) -> String {
@@ -261,15 +262,35 @@ impl Merge<'_> {
             .into_iter()
             .flatten()
             .collect();
-        let (table, keys, filter) = (self.table, &matched.keys, filter(&conditions));
-        match &matched.action {
+        self.change(d, &matched.action, Some(&matched.keys), &conditions)
+    }
+
+    /// The statement of a change of the rows of the table, and of a relation, that meet conditions.
+    fn change(
+        &self,
+        d: &dyn Dialect,
+        action: &Action,
+        relation: Option<&str>,
+        conditions: &[&str],
+    ) -> String {
+        let (table, filter) = (self.table, filter(conditions));
+        let with =
+            |word: &str| relation.map_or_else(String::new, |of| format!(" {word} {of} AS {NEW}"));
+        match action {
             Action::Delete | Action::Replace => {
-                format!("DELETE FROM {table} AS {OLD} USING {keys} AS {NEW}{filter}")
+                format!("DELETE FROM {table} AS {OLD}{}{filter}", with("USING"))
             }
-            Action::Update(set) => format!(
-                "UPDATE {table} AS {OLD} SET {} FROM {keys} AS {NEW}{filter}",
-                assigned(d, set.iter().map(|(name, value)| (name.as_str(), value)))
-            ),
+            Action::Update(set) => {
+                let set: Vec<String> = set
+                    .iter()
+                    .map(|(name, value)| format!("{} = {value}", d.identifier(name)))
+                    .collect();
+                format!(
+                    "UPDATE {table} AS {OLD} SET {}{}{filter}",
+                    set.join(", "),
+                    with("FROM")
+                )
+            }
         }
     }
 
@@ -280,13 +301,6 @@ impl Merge<'_> {
             d.equal(self.key, alias, within)
         )
     }
-}
-
-fn assigned<'a>(d: &dyn Dialect, set: impl Iterator<Item = (&'a str, &'a String)>) -> String {
-    let set: Vec<String> = set
-        .map(|(name, value)| format!("{} = {value}", d.identifier(name)))
-        .collect();
-    set.join(", ")
 }
 
 pub(super) fn filter<S: AsRef<str>>(conditions: &[S]) -> String {
@@ -310,8 +324,8 @@ mod tests {
             empties: false,
             unmatched: Some(Unmatched {
                 keys: Some("rows".to_owned()),
-                condition: "live".to_owned(),
-                set: vec![("a\"b", "1".to_owned())],
+                condition: Some("live".to_owned()),
+                action: Action::Update(vec![("a\"b".to_owned(), "1".to_owned())]),
                 from: None,
             }),
             matched: vec![
@@ -363,6 +377,21 @@ mod tests {
                     .to_owned()
                 ),
             ]
+        );
+        let emptied = Merge {
+            unmatched: Some(Unmatched {
+                keys: None,
+                condition: None,
+                action: Action::Delete,
+                from: None,
+            }),
+            ..Merge::new("t", &key)
+        };
+        let sql = "DELETE FROM t AS _acequia_old".to_owned();
+        assert_eq!(
+            emptied.statements(&DuckDbSql),
+            [(Clause::Unmatched, sql)],
+            "of no keys every key is another"
         );
     }
 }

@@ -6,7 +6,9 @@ use super::Shore;
 use super::modes::{
     EVERY_TYPE, T, WITHOUT_KEY, assert_equal_rows, assert_every_kind_of_change, assert_every_type,
 };
-use crate::support::{CURSOS_AND_VENTAS, counts};
+use super::ranges::{ALL, assert_replaced_and_replayed};
+use super::verify::{assert_found_and_mended, assert_mended_under_other_names};
+use crate::support::{CURSOS_AND_VENTAS, VENTAS, counts, stream_report};
 
 /// The shared engine as what writes, and a landing area that it sees.
 fn by_engine(shore: Shore) -> Shore {
@@ -112,6 +114,79 @@ fn what_spark_writes_of_changes_is_what_was_made() {
 fn every_type_arrives_as_documented() {
     let shore = Shore::of_changes("lago_motor_tipos", EVERY_TYPE, &["t"], "");
     assert_every_type(&by_engine(shore));
+}
+
+#[test]
+fn a_range_is_replaced_and_replayed_by_an_engine() {
+    assert_replaced_and_replayed("lago_motor_range", by_engine);
+}
+
+#[test]
+fn what_differs_is_mended_by_an_engine() {
+    assert_found_and_mended(&by_engine(Shore::operational(
+        "lago_motor_verify",
+        500,
+        VENTAS,
+    )));
+    assert_mended_under_other_names("lago_motor_nombres", by_engine);
+}
+
+#[test]
+fn rows_that_the_source_has_no_more_are_deleted_or_marked_by_an_engine() {
+    for deletes in ["hard", "soft"] {
+        let streams = format!("{VENTAS}delete_missing = \"{deletes}\"\n");
+        let shore = by_engine(Shore::operational("lago_motor_borrados", 100, &streams));
+        shore.run(&[]);
+        let source = &shore.source;
+        source
+            .batch("DELETE FROM ventas WHERE id BETWEEN 10 AND 14")
+            .unwrap();
+        let run = shore.run(&["--delete-missing"]);
+        assert_eq!(counts(&run, "ventas").3, 5, "{run}");
+        if deletes == "hard" {
+            shore.assert_same("ventas");
+        } else {
+            let marked = "SELECT sum(id) FROM replica.ventas WHERE _acequia_deleted_at IS NOT NULL";
+            assert_eq!(shore.value(marked), "60");
+        }
+        let run = shore.run(&["--delete-missing"]);
+        assert_eq!(counts(&run, "ventas"), (0, 0, 0, 0), "{run}");
+        let told = stream_report(&shore.verify(&[]), "ventas");
+        assert_eq!(told["rows_destination"], 95, "{told}");
+    }
+}
+
+/// What amends is not taken up again by the next run, and rows may stand in the table for it.
+#[test]
+fn a_load_that_amends_and_was_killed_holds_no_other_up() {
+    for disposition in ["append", "merge"] {
+        let streams = format!("{VENTAS}disposition = \"{disposition}\"\n");
+        let shore = by_engine(Shore::operational("lago_motor_tramo", 100, &streams));
+        shore.run(&[]);
+        let mended = "ALTER TABLE ventas DISABLE TRIGGER USER; \
+                      UPDATE ventas SET precio_total = 1 WHERE id <= 5; DELETE FROM ventas WHERE id IN (6, 7)";
+        shore.source.batch(mended).unwrap();
+        let again = [&["run"][..], &ALL].concat();
+        shore.crash_at("iceberg.staged", &again);
+        shore
+            .source
+            .batch(
+                "ALTER TABLE ventas ENABLE TRIGGER USER; \
+                 INSERT INTO ventas SELECT (jsonb_populate_record(v, '{\"id\": 9000}')).* FROM ventas v WHERE id = 1; \
+                 UPDATE ventas SET updated_at = now() + interval '1 day' WHERE id = 9000",
+            )
+            .unwrap();
+        let run = shore.run(&[]);
+        assert_eq!(counts(&run, "ventas").1, 1, "{run}");
+        shore.assert_same("ventas");
+        let run = shore.run(&ALL);
+        let expected = match disposition {
+            "append" => (99, 99, 0, 99),
+            _ => (99, 0, 0, 0),
+        };
+        assert_eq!(counts(&run, "ventas"), expected, "{run}");
+        shore.assert_same("ventas");
+    }
 }
 
 #[test]

@@ -3,13 +3,18 @@
 use super::Shore;
 use crate::support::{VENTAS, counts};
 
-const ALL: [&str; 2] = ["--from", "1990-01-01T00:00:00Z"];
+pub(super) const ALL: [&str; 2] = ["--from", "1990-01-01T00:00:00Z"];
 
 #[test]
 fn a_range_of_a_table_of_the_lake_is_replaced_and_replayed() {
+    assert_replaced_and_replayed("lago_range", |shore| shore);
+}
+
+/// Ranges of tables of such a lake are replaced, and replayed.
+pub(super) fn assert_replaced_and_replayed(name: &str, made: fn(Shore) -> Shore) {
     for disposition in ["merge", "append"] {
         let streams = format!("{VENTAS}disposition = \"{disposition}\"\n");
-        let mut shore = Shore::operational("lago_range", 500, &streams);
+        let mut shore = made(Shore::operational(name, 500, &streams));
         shore.run(&[]);
         shore
             .source
@@ -42,19 +47,4 @@ fn a_range_of_a_table_of_the_lake_is_replaced_and_replayed() {
         assert_eq!(replayed.status, Some(0), "{replayed:?}");
         shore.assert_same("ventas");
     }
-}
-
-#[test]
-fn a_lake_that_an_engine_elsewhere_writes_has_no_ranges() {
-    let shore = Shore::operational("lago_range_motor", 10, VENTAS)
-        .landing_in_s3()
-        .with("engine = \"sc://127.0.0.1:1\"\n");
-    let output = shore.acequia(&[&["run"][..], &ALL].concat());
-    assert_eq!(output.status, Some(2), "{output:?}");
-    assert!(
-        output
-            .stderr
-            .contains("an engine elsewhere does not replace a range"),
-        "{output:?}"
-    );
 }

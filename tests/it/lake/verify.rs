@@ -7,7 +7,11 @@ use crate::verify::found;
 
 #[test]
 fn tables_of_the_lake_are_equal_to_their_sources_and_what_differs_is_found() {
-    let shore = Shore::operational("lago_verify", 500, VENTAS);
+    assert_found_and_mended(&Shore::operational("lago_verify", 500, VENTAS));
+}
+
+/// What differs in such a lake is found and mended.
+pub(super) fn assert_found_and_mended(shore: &Shore) {
     shore.run(&[]);
     let told = stream_report(&shore.verify(&[]), "ventas");
     assert_eq!(told["rows_destination"], 500);
@@ -36,17 +40,21 @@ fn tables_of_the_lake_are_equal_to_their_sources_and_what_differs_is_found() {
     );
 }
 
-/// The key has another name and is masked, as a column of another name is.
 #[test]
 fn tables_of_the_lake_are_verified_and_mended_under_other_names() {
-    let mut shore = Shore::operational(
-        "lago_verify_nombres",
+    assert_mended_under_other_names("lago_verify_nombres", |shore| shore);
+}
+
+/// The key has another name and is masked, as a column of another name is.
+pub(super) fn assert_mended_under_other_names(name: &str, made: fn(Shore) -> Shore) {
+    let mut shore = made(Shore::operational(
+        name,
         200,
         &(VENTAS.to_owned()
             + "delete_missing = \"hard\"\ndelete_missing_every = \"0s\"\n\
                [streams.ventas.rename]\nid = \"venta\"\nestado = \"situacion\"\nupdated_at = \"cambio\"\n\
                [streams.ventas.mask]\nestado = \"hmac:${CLAVE}\"\n"),
-    );
+    ));
     shore.set("CLAVE", "una clave de más de treinta y dos letras");
     shore.run(&[]);
     shore

@@ -27,6 +27,8 @@ pub(super) struct Claimant<'a> {
     pub(super) turn: u64,
     /// Whether it makes the stream's table anew, whatever that holds.
     pub(super) rebuilds: bool,
+    /// As [`Intent::amends`].
+    pub(super) amends: bool,
     /// What the stream's table kept when the load began.
     pub(super) own: Option<Kept>,
 }
@@ -66,6 +68,7 @@ impl LoadTable {
             branch: way == Way::Branch,
             // Until the branch is published, an engine without branches may write the load onto the table.
             from: (way == Way::Branch && resumed).then_some(from),
+            amends: of.amends,
         };
         let claim = Claim {
             seen: self.seen()?,

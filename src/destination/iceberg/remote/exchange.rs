@@ -1,12 +1,12 @@
 //! An exchange of rows that only their values identify as one statement, which may be repeated. No I/O.
 //!
 //! All rows go that are equal to one that is to go, and those of them that stay come back: so no row of the table has to be told
-//! from its equals.
+//! from its equals. Where all rows go of which a condition holds, those of the load itself go as well, and they come again.
 
 use crate::destination::LOAD_ID_COLUMN;
 use crate::destination::sql::Dialect;
 use crate::destination::sql::dialect::{KEY, NEW, OLD};
-use crate::destination::sql::statement::{Exchange, Gone, Insert};
+use crate::destination::sql::statement::{Compared, Exchange, Gone, Insert};
 use crate::error::{Error, Result};
 
 use super::Way;
@@ -15,13 +15,15 @@ use super::merge::Target;
 
 /// Whether a row of the source comes; else it is one to go.
 const COMES: &str = "_acequia_comes";
+/// A load of which rows go.
+const LOAD: &str = "_acequia_of_load";
 
 /// The statement. Where it may be repeated, rows that come are left out if a row of the load is there, and those that come back
 /// are taken from the snapshot that the load began on.
 ///
 /// # Errors
 /// [`Error::Internal`] where rows come that have a column which the table lacks.
-pub(super) fn sql(
+pub(super) fn of_equals(
     target: &Target,
     exchange: &Exchange<'_>,
     gone: &Gone,
@@ -44,16 +46,52 @@ pub(super) fn sql(
             rows
         });
     }
+    Ok(sql(target, &sources, &gone.same(d)))
+}
+
+/// The statement of an exchange by which all rows go of which a condition holds. They are found by the loads that brought them,
+/// which is a join that an engine does by hashes. What the load itself brought goes as well, so that it may be repeated.
+///
+/// # Errors
+/// As [`of_equals`].
+pub(super) fn of_range(
+    target: &Target,
+    exchange: &Exchange<'_>,
+    within: &str,
+    load_id: &str,
+) -> Result<String> {
+    let d: &dyn Dialect = &SparkSql;
+    let (of_load, load_id) = (d.of(OLD, LOAD_ID_COLUMN), d.literal(load_id));
+    let gone = Gone {
+        rows: format!(
+            "(SELECT {of_load} AS {LOAD} FROM {} AS {OLD} WHERE {within} UNION SELECT {load_id} AS {LOAD})",
+            target.reads
+        ),
+        compared: vec![Compared {
+            name: LOAD.to_owned(),
+            of_table: of_load.clone(),
+        }],
+        only: "1 = 1".to_owned(),
+    };
+    let mut sources = vec![typed(target, &gone), going(target, &gone)];
+    if let Some(insert) = &exchange.insert {
+        sources.push(coming(target, &gone, insert)?);
+    }
+    let on = format!("{} AND (({within}) OR {of_load} = {load_id})", gone.same(d));
+    Ok(sql(target, &sources, &on))
+}
+
+fn sql(target: &Target, sources: &[String], on: &str) -> String {
+    let d: &dyn Dialect = &SparkSql;
     let names = target.columns.iter().map(|(name, _)| name.as_str());
-    Ok(format!(
-        "MERGE INTO {} AS {OLD} USING ({}) AS {KEY} ON NOT {KEY}.{COMES} AND {} WHEN MATCHED THEN DELETE \
+    format!(
+        "MERGE INTO {} AS {OLD} USING ({}) AS {KEY} ON NOT {KEY}.{COMES} AND {on} WHEN MATCHED THEN DELETE \
          WHEN NOT MATCHED AND {KEY}.{COMES} THEN INSERT ({}) VALUES ({})",
         target.writes,
         sources.join(" UNION ALL "),
-        gone.same(d),
         d.list(names.clone()),
         d.list_of(KEY, names)
-    ))
+    )
 }
 
 /// No row, of the types that the others have: a union has those of its first part.

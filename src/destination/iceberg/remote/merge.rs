@@ -19,10 +19,10 @@ use super::dialect::SparkSql;
 const WHAT: &str = "_acequia_what";
 /// Rows that are written whole.
 const WHOLE: usize = 0;
-/// Rows that are deleted.
-const GONE: usize = 1;
-/// Rows of which columns change: the first of several kinds.
-const CHANGED: usize = 2;
+/// Rows whose key does not come.
+const UNMATCHED: usize = 1;
+/// Rows whose key is in the first of the merge's relations, and so on.
+const MATCHED: usize = 2;
 
 /// The table of a load.
 #[derive(Debug)]
@@ -72,12 +72,10 @@ impl<'a> Written<'a> {
             names.extend(insert.columns.iter().map(|(name, _)| name.as_str()));
         }
         if let Some(unmatched) = &merge.unmatched {
-            names.extend(unmatched.set.iter().map(|(name, _)| *name));
+            names.extend(set_by(&unmatched.action).map(|(name, _)| name));
         }
         for matched in &merge.matched {
-            if let Action::Update(set) = &matched.action {
-                names.extend(set.iter().map(|(name, _)| name.as_str()));
-            }
+            names.extend(set_by(&matched.action).map(|(name, _)| name));
         }
         let used: Vec<&(String, String)> = target
             .columns
@@ -106,41 +104,38 @@ impl<'a> Written<'a> {
         let (merge, reads) = (self.merge, &self.target.reads);
         if !self.target.anew {
             if let Some(unmatched) = &merge.unmatched {
-                let set = unmatched.set.iter();
-                let set: Vec<_> = set.map(|(name, value)| (*name, value.as_str())).collect();
+                let set: Vec<_> = set_by(&unmatched.action).collect();
                 let of = unmatched.from.as_ref();
                 let of = of.map_or_else(String::new, |from| format!(" CROSS JOIN {from} AS {NEW}"));
                 let missing = unmatched.keys.as_ref();
-                let missing = missing.map_or_else(String::new, |keys| {
-                    format!(" AND {}", not_among(d, merge.key, keys, OLD))
-                });
+                let missing = missing.map(|keys| not_among(d, merge.key, keys, OLD));
                 let select = format!(
-                    "{} FROM {reads} AS {OLD}{of} WHERE {}{missing}",
+                    "{} FROM {reads} AS {OLD}{of}{}",
                     self.row(OLD, &set),
-                    unmatched.condition
+                    filter([unmatched.condition.as_deref(), missing.as_deref()])
                 );
-                sources.push((Clause::Unmatched, CHANGED, select));
+                sources.push((Clause::Unmatched, UNMATCHED, select));
             }
             for (place, matched) in merge.matched.iter().enumerate() {
-                let (what, set) = match &matched.action {
+                let select = match &matched.action {
+                    // Whatever has the key goes, be it of the load itself, as the rows that come are added.
+                    Action::Replace if merge.mends => {
+                        format!("{} FROM {} AS {NEW}", self.row(NEW, &[]), matched.keys)
+                    }
                     // The rows that come say so themselves.
                     Action::Replace => continue,
-                    Action::Delete => (GONE, Vec::new()),
-                    Action::Update(set) => {
-                        let set = set.iter();
-                        let set = set.map(|(name, value)| (name.as_str(), value.as_str()));
-                        (CHANGED + 1 + place, set.collect())
+                    action => {
+                        let set: Vec<_> = set_by(action).collect();
+                        format!(
+                            "{} FROM {} AS {NEW} JOIN {reads} AS {OLD} ON {}{}",
+                            self.row(OLD, &set),
+                            matched.keys,
+                            d.equal(merge.key, NEW, OLD),
+                            filter([matched.condition.as_deref(), None])
+                        )
                     }
                 };
-                let condition = matched.condition.as_ref();
-                let condition = condition.map_or_else(String::new, |only| format!(" WHERE {only}"));
-                let select = format!(
-                    "{} FROM {} AS {NEW} JOIN {reads} AS {OLD} ON {}{condition}",
-                    self.row(OLD, &set),
-                    matched.keys,
-                    d.equal(merge.key, NEW, OLD)
-                );
-                sources.push((Clause::Matched(place), what, select));
+                sources.push((Clause::Matched(place), MATCHED + place, select));
             }
         }
         if let Some(insert) = &merge.insert {
@@ -151,14 +146,12 @@ impl<'a> Written<'a> {
                 .collect();
             let is_new = insert.is_only_new && !self.target.anew;
             let is_new = is_new.then(|| not_among(d, merge.key, reads, NEW));
-            let conditions: Vec<&str> = [insert.condition.as_deref(), is_new.as_deref()]
-                .into_iter()
-                .flatten()
-                .collect();
-            let mut select = format!("{} FROM {}", self.row(NEW, &values), insert.from);
-            if !conditions.is_empty() {
-                select = format!("{select} WHERE {}", conditions.join(" AND "));
-            }
+            let select = format!(
+                "{} FROM {}{}",
+                self.row(NEW, &values),
+                insert.from,
+                filter([insert.condition.as_deref(), is_new.as_deref()])
+            );
             sources.push((Clause::Insert, WHOLE, select));
         }
         sources
@@ -183,15 +176,21 @@ impl<'a> Written<'a> {
         format!("SELECT {}", columns.join(", "))
     }
 
-    /// The source's rows, each with what becomes of it.
-    fn source(&self) -> String {
+    /// The source's rows, each with what becomes of it; where they are counted, as many as rows of the table are changed.
+    fn source(&self, counts: bool) -> String {
         let d: &dyn Dialect = &SparkSql;
         let names = d.list(self.used.iter().map(|(name, _)| name.as_str()));
         let sources: Vec<String> = self
             .sources
             .iter()
             .map(|(_, what, select)| {
-                format!("SELECT {what} AS {WHAT}, {names} FROM ({select}) AS {NEW}")
+                // A row of the table is changed once, however many have its key.
+                let once = if self.merge.mends && *what != WHOLE && !counts {
+                    "DISTINCT "
+                } else {
+                    ""
+                };
+                format!("SELECT {once}{what} AS {WHAT}, {names} FROM ({select}) AS {NEW}")
             })
             .collect();
         let typed = typed(self.target, &self.used, Some(WHAT));
@@ -213,7 +212,7 @@ impl<'a> Written<'a> {
         );
         Some(format!(
             "SELECT CAST({NEW}.{WHAT} AS STRING), CAST(count(*) AS STRING), {span} FROM {} AS {NEW} GROUP BY {NEW}.{WHAT}",
-            self.source()
+            self.source(true)
         ))
     }
 
@@ -232,6 +231,14 @@ impl<'a> Written<'a> {
             self.target.reads,
             d.equal(&self.identity, NEW, OLD)
         ))
+    }
+
+    /// What is done to rows of the table, of each kind of the source's rows.
+    fn changes(&self) -> impl Iterator<Item = (usize, &Action)> {
+        let unmatched = self.merge.unmatched.iter();
+        let unmatched = unmatched.map(|unmatched| (UNMATCHED, &unmatched.action));
+        let matched = self.merge.matched.iter().enumerate();
+        unmatched.chain(matched.map(|(place, matched)| (MATCHED + place, &matched.action)))
     }
 
     /// The clauses that rows of a kind stand for.
@@ -277,6 +284,9 @@ impl<'a> Written<'a> {
             return None;
         }
         let mut on = d.equal(&self.identity, OLD, NEW);
+        if self.merge.mends {
+            on = format!("{on} AND {NEW}.{WHAT} <> {WHOLE}");
+        }
         let spans: Option<Vec<_>> = counted.iter().map(|of| of.span.as_ref()).collect();
         if let (Some((name, data_type)), Some(spans)) = (self.spanned(), spans) {
             let key = d.of(OLD, name);
@@ -299,15 +309,16 @@ impl<'a> Written<'a> {
             }
         }
         let mut clauses = Vec::new();
-        if has(GONE) {
+        for (what, action) in self.changes().filter(|(what, _)| has(*what)) {
+            let done = match action {
+                Action::Delete | Action::Replace => "DELETE".to_owned(),
+                Action::Update(set) => {
+                    let names: Vec<&str> = set.iter().map(|(name, _)| name.as_str()).collect();
+                    format!("UPDATE SET {}", assigned(&names))
+                }
+            };
             clauses.push(format!(
-                " WHEN MATCHED AND {NEW}.{WHAT} = {GONE} THEN DELETE"
-            ));
-        }
-        for (what, set) in self.changed().filter(|(what, _)| has(*what)) {
-            clauses.push(format!(
-                " WHEN MATCHED AND {NEW}.{WHAT} = {what} THEN UPDATE SET {}",
-                assigned(&set)
+                " WHEN MATCHED AND {NEW}.{WHAT} = {what} THEN {done}"
             ));
         }
         if let Some(insert) = self.merge.insert.as_ref().filter(|_| has(WHOLE)) {
@@ -319,26 +330,9 @@ impl<'a> Written<'a> {
         Some(format!(
             "MERGE INTO {} AS {OLD} USING {} AS {NEW} ON {on}{}",
             self.target.writes,
-            self.source(),
+            self.source(false),
             clauses.concat()
         ))
-    }
-
-    /// Which columns change of the rows of each kind of which columns change.
-    fn changed(&self) -> impl Iterator<Item = (usize, Vec<&str>)> {
-        let unmatched = self.merge.unmatched.iter().map(|unmatched| {
-            let set = unmatched.set.iter().map(|(name, _)| *name);
-            (CHANGED, set.collect())
-        });
-        let matched = self.merge.matched.iter().enumerate();
-        let matched = matched.filter_map(|(place, matched)| match &matched.action {
-            Action::Update(set) => {
-                let set = set.iter().map(|(name, _)| name.as_str());
-                Some((CHANGED + 1 + place, set.collect()))
-            }
-            Action::Delete | Action::Replace => None,
-        });
-        unmatched.chain(matched)
     }
 
     /// What becomes of rows that are written whole: what the load does not have of them is NULL.
@@ -361,15 +355,39 @@ impl<'a> Written<'a> {
             .copied()
             .filter(|name| !self.identity.iter().any(|of| of == name))
             .collect();
-        format!(
-            " WHEN MATCHED AND {NEW}.{WHAT} = {WHOLE} THEN UPDATE SET {}{} WHEN NOT MATCHED AND {NEW}.{WHAT} = {WHOLE} THEN \
-             INSERT ({}) VALUES ({})",
-            assigned(&changed),
-            others.concat(),
+        let insert = format!(
+            " WHEN NOT MATCHED AND {NEW}.{WHAT} = {WHOLE} THEN INSERT ({}) VALUES ({})",
             d.list(given.iter().copied()),
             d.list_of(NEW, given.iter().copied()),
+        );
+        if self.merge.mends {
+            return insert;
+        }
+        format!(
+            " WHEN MATCHED AND {NEW}.{WHAT} = {WHOLE} THEN UPDATE SET {}{}{insert}",
+            assigned(&changed),
+            others.concat(),
         )
     }
+}
+
+/// The columns that an action changes, with the expressions of their values.
+fn set_by(action: &Action) -> impl Iterator<Item = (&str, &str)> {
+    let set = match action {
+        Action::Update(set) => set.as_slice(),
+        Action::Delete | Action::Replace => &[],
+    };
+    set.iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()))
+}
+
+/// The conditions that there are, as what follows a relation.
+fn filter(conditions: [Option<&str>; 2]) -> String {
+    let conditions: Vec<&str> = conditions.into_iter().flatten().collect();
+    if conditions.is_empty() {
+        return String::new();
+    }
+    format!(" WHERE {}", conditions.join(" AND "))
 }
 
 /// Columns that take the values of a source's row.

@@ -64,6 +64,7 @@ impl<'a> Run<'a> {
                 claim: claims::named(turn),
                 turn,
                 rebuilds: makes_anew(manifest),
+                amends: claims::amends(manifest),
                 own,
             },
             views: Views::default(),
@@ -291,6 +292,18 @@ impl Engine for Run<'_> {
         if let Some(insert) = &exchange.insert {
             exchanged.inserted = self.count(insert)?;
         }
+        if let Some(within) = &exchange.within {
+            let engine: &mut dyn Engine = self;
+            [exchanged.emptied] = engine.counts(&format!(
+                "SELECT count(*) FROM {reads} AS {OLD} WHERE {within}"
+            ))?;
+            if exchanged.emptied > 0 || exchanged.inserted > 0 {
+                let target = self.target(&self.table);
+                let sql = exchange::of_range(&target, exchange, within, &self.of.load_id)?;
+                self.table.gather(Some(sql))?;
+            }
+            return Ok(exchanged);
+        }
         let Some(gone) = &exchange.gone else {
             self.table.anew |= exchange.empties;
             let came = exchange.insert.clone().filter(|_| exchanged.inserted > 0);
@@ -304,7 +317,7 @@ impl Engine for Run<'_> {
             gone.condition(&SparkSql)
         ))?;
         let target = self.target(&self.table);
-        let sql = exchange::sql(&target, exchange, gone, &self.of.load_id, self.way())?;
+        let sql = exchange::of_equals(&target, exchange, gone, &self.of.load_id, self.way())?;
         self.table.gather(Some(sql))?;
         Ok(exchanged)
     }

@@ -3,6 +3,8 @@
 use super::*;
 use crate::change::Op;
 use crate::destination::conformance::log::{HARD, Log, columns_of_changes, kept};
+use crate::mode::Amends;
+use crate::position::ValueRange;
 
 /// What a table's loads do to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,13 +15,26 @@ pub(super) enum Case {
     Changes,
     /// Changes of whole rows, which are kept as well.
     Whole,
+    /// A range takes the place of what the table has there, without a key.
+    Range,
+    /// Rows that say themselves what becomes of those with their keys.
+    Repair,
 }
 
-const ROWS: &str = "SELECT id, importe FROM replica.ventas ORDER BY id, importe";
+pub(super) const ROWS: &str = "SELECT id, importe FROM replica.ventas ORDER BY id, importe";
 const LOG: &str = "SELECT count(*), count(DISTINCT (_acequia_lsn, _acequia_seq, id, importe)) FROM replica.ventas__changes";
 
 impl Case {
-    pub(super) const ALL: [Self; 4] = [Self::Append, Self::Merge, Self::Changes, Self::Whole];
+    /// Loads of what is new.
+    pub(super) const NEW: [Self; 4] = [Self::Append, Self::Merge, Self::Changes, Self::Whole];
+    pub(super) const ALL: [Self; 6] = [
+        Self::Append,
+        Self::Merge,
+        Self::Changes,
+        Self::Whole,
+        Self::Range,
+        Self::Repair,
+    ];
 
     pub(super) fn named(name: &str) -> Self {
         let found = Self::ALL
@@ -33,13 +48,23 @@ impl Case {
         matches!(self, Self::Changes | Self::Whole)
     }
 
+    /// Whether the position stays.
+    pub(super) fn amends(self) -> bool {
+        matches!(self, Self::Range | Self::Repair)
+    }
+
     /// The first load.
     pub(super) fn first(self) -> Load {
         use Op::Snapshot;
         let sales = |disposition| Load::sales(disposition, None, &[(1, 10, 1), (2, 20, 2)]);
         match self {
-            Self::Append => sales(Disposition::Append),
+            Self::Append | Self::Range => sales(Disposition::Append),
             Self::Merge => sales(Disposition::Merge),
+            Self::Repair => Load::sales(
+                Disposition::Merge,
+                None,
+                &[(1, 10, 1), (2, 20, 2), (8, 80, 1)],
+            ),
             Self::Changes => self.changes(None, &[(Snapshot, 1, 10), (Snapshot, 2, 20)]),
             Self::Whole => {
                 let twice = [(Snapshot, 1, 10), (Snapshot, 2, 20), (Snapshot, 2, 20)];
@@ -53,6 +78,16 @@ impl Case {
         use Op::{Delete, Insert, Update};
         let sales = |disposition| Load::sales(disposition, Some(2), &[(2, 21, 3), (3, 30, 4)]);
         match self {
+            Self::Range => Self::range(&[(2, 21, 2), (3, 30, 2)]),
+            Self::Repair => {
+                let rows = [(2, 21, 2), (3, 30, 2), (8, 0, 0), (9, 0, 0)];
+                Load {
+                    amends: Some(Amends::Repair),
+                    ops: Some(texts(["u", "u", "d", "d"])),
+                    after: None,
+                    ..Load::sales(Disposition::Merge, Some(2), &rows)
+                }
+            }
             Self::Append => sales(Disposition::Append),
             Self::Merge => sales(Disposition::Merge),
             Self::Changes => {
@@ -74,10 +109,11 @@ impl Case {
     /// One more, which [`more`](Self::more) does not come after.
     pub(super) fn further(self) -> Load {
         use Op::{Delete, Insert, Update};
-        let sales = |disposition| Load::sales(disposition, Some(4), &[(3, 31, 5), (4, 40, 6)]);
+        let at = if self.amends() { 2 } else { 4 };
+        let sales = |disposition| Load::sales(disposition, Some(at), &[(3, 31, 5), (4, 40, 6)]);
         match self {
-            Self::Append => sales(Disposition::Append),
-            Self::Merge => sales(Disposition::Merge),
+            Self::Append | Self::Range => sales(Disposition::Append),
+            Self::Merge | Self::Repair => sales(Disposition::Merge),
             Self::Changes => self.changes(Some(300), &[(Update, 3, 31), (Insert, 4, 40)]),
             Self::Whole => {
                 let changes = [(Delete, 3, 30), (Insert, 3, 31), (Insert, 4, 40)];
@@ -88,10 +124,26 @@ impl Case {
 
     /// A load of one new row.
     fn more(self) -> Load {
+        let at = if self.amends() { 2 } else { 4 };
+        let sales = |disposition| Load::sales(disposition, Some(at), &[(4, 40, 5)]);
         match self {
-            Self::Append => Load::sales(Disposition::Append, Some(4), &[(4, 40, 5)]),
-            Self::Merge => Load::sales(Disposition::Merge, Some(4), &[(4, 40, 5)]),
+            Self::Append | Self::Range => sales(Disposition::Append),
+            Self::Merge | Self::Repair => sales(Disposition::Merge),
             Self::Changes | Self::Whole => self.changes(Some(300), &[(Op::Insert, 4, 40)]),
+        }
+    }
+
+    /// The rows from version 2 on, of a stream that stands there.
+    pub(super) fn range(rows: &[(i64, i32, i64)]) -> Load {
+        let range = ValueRange {
+            column: "version".to_owned(),
+            from: Some(CursorValue::Integer(2)),
+            to: Some(CursorValue::Integer(9)),
+        };
+        Load {
+            amends: Some(Amends::Range(range)),
+            after: None,
+            ..Load::sales(Disposition::Append, Some(2), rows)
         }
     }
 
@@ -129,15 +181,16 @@ impl Case {
         match self {
             Self::Append => (2, 0, 0),
             Self::Merge | Self::Changes => (1, 1, 0),
-            Self::Whole => (2, 0, 1),
+            Self::Whole | Self::Range => (2, 0, 1),
+            Self::Repair => (1, 1, 1),
         }
     }
 
     /// The rows after it.
-    fn rows(self) -> &'static [&'static str] {
+    pub(super) fn rows(self) -> &'static [&'static str] {
         match self {
             Self::Append | Self::Whole => &["1|10", "2|20", "2|21", "3|30"],
-            Self::Merge | Self::Changes => &["1|10", "2|21", "3|30"],
+            Self::Merge | Self::Changes | Self::Range | Self::Repair => &["1|10", "2|21", "3|30"],
         }
     }
 
@@ -145,7 +198,8 @@ impl Case {
     fn further_rows(self) -> &'static [&'static str] {
         match self {
             Self::Append => &["1|10", "2|20", "2|21", "3|30", "3|31", "4|40"],
-            Self::Merge | Self::Changes => &["1|10", "2|21", "3|31", "4|40"],
+            Self::Merge | Self::Changes | Self::Repair => &["1|10", "2|21", "3|31", "4|40"],
+            Self::Range => &["1|10", "2|21", "3|30", "3|31", "4|40"],
             Self::Whole => &["1|10", "2|20", "2|21", "3|31", "4|40"],
         }
     }

@@ -272,7 +272,9 @@ fn what_an_engine_elsewhere_does_not_do_is_refused_with_a_remedy<E: Kind>() {
 #[cfg(feature = "failpoints")]
 mod kills {
     use super::*;
+    use crate::destination::iceberg::tests::cases::ROWS;
     use crate::destination::iceberg::tests::dying::kill;
+    use crate::destination::iceberg::tests::sail::OnSail;
     use crate::names::LoadId;
 
     tests! {
@@ -304,5 +306,41 @@ mod kills {
                 case.assert_done(fixture, &what);
             }
         }
+    }
+
+    /// Loads that amend are not ended by later runs, which look anew for what they would do: others come after them.
+    #[test]
+    fn a_load_that_amends_and_was_never_ended_stands_in_the_way_of_no_other() {
+        for case in [Case::Range, Case::Repair] {
+            for point in ["staged", "before_commit"] {
+                let fixture = case.begun(OnSail::new());
+                let id = LoadId::new(fixture.db.id());
+                let (place, folder) = fixture.close();
+                kill(&place.0, case, &id, point);
+                let mut fixture = Fixture::of(place, folder);
+                fixture.try_load(&case.further()).unwrap();
+                case.assert_further(&fixture, &format!("{case:?} {point}"));
+            }
+        }
+    }
+
+    /// Of two loads of a range the first was written and never ended; the second was applied, and then the first is.
+    #[test]
+    fn a_range_that_was_written_before_another_is_applied_after_it() {
+        let case = Case::Range;
+        let fixture = case.begun(OnSail::new());
+        let id = LoadId::new(fixture.db.id());
+        let (place, folder) = fixture.close();
+        kill(&place.0, case, &id, "staged");
+        let mut fixture = Fixture::of(place, folder);
+        let other = Case::range(&[(2, 22, 2)]);
+        let outcome = fixture.try_load(&other).unwrap();
+        assert_eq!((outcome.inserted, outcome.deleted), (1, 2));
+        assert_eq!(fixture.query(ROWS), ["1|10", "2|22"]);
+        let mut load = case.next();
+        load.id = Some(id);
+        let outcome = fixture.try_load(&load).unwrap();
+        assert_eq!((outcome.inserted, outcome.deleted), (2, 1));
+        assert_eq!(fixture.query(ROWS), case.rows());
     }
 }

@@ -16,6 +16,8 @@ use crate::position::{CursorPosition, CursorValue};
 use crate::schema::ColumnType;
 
 #[cfg(feature = "spark")]
+mod amends;
+#[cfg(feature = "spark")]
 mod cases;
 mod commits;
 #[cfg(all(feature = "spark", feature = "failpoints"))]

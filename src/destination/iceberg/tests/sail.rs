@@ -2,7 +2,8 @@
 
 use testkit::proxy::Loss;
 
-use super::elsewhere::{Elsewhere, Kind, exceptions};
+use super::cases::Case;
+use super::elsewhere::{Elsewhere, Kind, exceptions, sampled};
 use super::*;
 
 conformance!(OnSail);
@@ -29,14 +30,20 @@ impl Kind for Sail {
     ];
     type Server = testkit::Sail;
 
+    fn cases() -> &'static [Case] {
+        let sample = &[Case::Append, Case::Changes, Case::Range, Case::Repair];
+        sampled(&Case::ALL, sample)
+    }
+
     fn losses() -> &'static [Loss] {
-        &[
+        const ALL: &[Loss] = &[
             Loss::Cut,
             Loss::Instead(500),
             Loss::Instead(503),
             Loss::Unsent,
             Loss::Refused(503),
-        ]
+        ];
+        sampled(ALL, &[Loss::Cut, Loss::Instead(503), Loss::Unsent])
     }
 
     fn url() -> String {

@@ -147,7 +147,8 @@ mod kills {
 
     #[test]
     fn what_sail_began_spark_does_once() {
-        for case in Spark::cases().iter().copied() {
+        let sample = &[Case::Append, Case::Changes, Case::Repair];
+        for case in sampled(&Case::ALL, sample).iter().copied() {
             for point in points(case).filter(|point| *point != "claimed") {
                 writers_by_turns(
                     case,

@@ -148,8 +148,8 @@ pub(super) fn apply_soft(
             // Rows that no change but the first truncate took away.
             merge.unmatched = Some(Unmatched {
                 keys: Some(last.table.clone()),
-                condition: lives.clone(),
-                set: marks.clone(),
+                condition: Some(lives.clone()),
+                action: marks.clone(),
                 from: Some(format!(
                     "(SELECT {} FROM {ends} AS {INNER} WHERE {} = 't' ORDER BY {} LIMIT 1)",
                     d.list_of(INNER, STORED),
@@ -159,7 +159,6 @@ pub(super) fn apply_soft(
             });
         }
         // Rows that a change of theirs took away.
-        let marks = marks.into_iter();
         merge.matched.push(Matched {
             keys: format!(
                 "(SELECT {}, {} FROM {} AS {KEY} JOIN {ends} AS {OF} ON {} = {} WHERE {} IS NULL)",
@@ -171,11 +170,7 @@ pub(super) fn apply_soft(
                 d.of(KEY, ROW),
             ),
             condition: Some(lives),
-            action: Action::Update(
-                marks
-                    .map(|(name, value)| (name.to_owned(), value))
-                    .collect(),
-            ),
+            action: marks,
         });
     }
     merge.matched.push(Matched {
@@ -309,7 +304,7 @@ fn make_truncates(
 }
 
 /// What marks a row as deleted, from the change [`NEW`].
-fn marks(log: &Log<'_>) -> Vec<(&'static str, String)> {
+fn marks(log: &Log<'_>) -> Action {
     let d = log.d;
     let load_id = d.literal(log.manifest.load_id.as_str());
     let mut marks = vec![
@@ -317,7 +312,12 @@ fn marks(log: &Log<'_>) -> Vec<(&'static str, String)> {
         (LOAD_ID_COLUMN, load_id),
     ];
     marks.extend(STORED.map(|column| (column, d.of(NEW, column))));
-    marks
+    let marks = marks.into_iter();
+    Action::Update(
+        marks
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect(),
+    )
 }
 
 /// The rows that the load brought, those that it took away again marked.
