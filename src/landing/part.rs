@@ -22,8 +22,9 @@ pub(super) const WRITE_BYTES: usize = 1 << 20;
 /// The writer's properties for a schema.
 ///
 /// Keys, counters and times grow or repeat in steps: delta encoding is smaller than a dictionary for them, and faster.
-/// Text keeps the dictionary, which the writer itself gives up where it does not pay.
-pub(super) fn properties(schema: &Schema) -> WriterProperties {
+/// Text and floating-point numbers keep the dictionary, which the writer itself gives up where it does not pay:
+/// `BYTE_STREAM_SPLIT`, which is made for such numbers, is an encoding that Spark's own reader does not know (SPARK-56894).
+pub(crate) fn properties(schema: &Schema) -> WriterProperties {
     let mut properties = WriterProperties::builder()
         .set_created_by(format!("acequia {}", env!("CARGO_PKG_VERSION")))
         .set_writer_version(WriterVersion::PARQUET_1_0)
@@ -48,7 +49,6 @@ pub(super) fn properties(schema: &Schema) -> WriterProperties {
             | DataType::Date32
             | DataType::Time64(_)
             | DataType::Timestamp(..) => Encoding::DELTA_BINARY_PACKED,
-            DataType::Float32 | DataType::Float64 => Encoding::BYTE_STREAM_SPLIT,
             // A UUID.
             DataType::FixedSizeBinary(_) => Encoding::PLAIN,
             _ => continue,

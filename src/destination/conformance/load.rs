@@ -15,6 +15,7 @@ use super::{
 use crate::change::OP;
 use crate::evolution::{TableSchema, assign_field_ids};
 use crate::landing::manifest::{FORMAT_VERSION, Part};
+use crate::landing::part;
 use crate::layout::Layout;
 use crate::mode::{Amends, Changes, Mode};
 use crate::schema::{Column, ColumnSpec, ColumnType, Schema};
@@ -263,7 +264,10 @@ pub(crate) fn write(schema: &Schema, columns: &[ArrayRef], path: &Path) {
         .map(|(array, field)| arrow::compute::cast(array, field.data_type()).unwrap())
         .collect();
     let batch = RecordBatch::try_new(Arc::clone(&arrow), columns).unwrap();
-    let mut writer = ArrowWriter::try_new(File::create(path).unwrap(), arrow, None).unwrap();
+    // As parts are landed: not every reader knows every encoding.
+    let properties = part::properties(&arrow);
+    let file = File::create(path).unwrap();
+    let mut writer = ArrowWriter::try_new(file, arrow, Some(properties)).unwrap();
     writer.write(&batch).unwrap();
     writer.close().unwrap();
 }

@@ -54,7 +54,7 @@ impl Kind for Spark {
     }
 
     fn cases() -> &'static [Case] {
-        sampled(&Case::NEW, &[Case::Append, Case::Changes])
+        sampled(&Case::NEW, &[Case::Changes])
     }
 
     fn losses() -> &'static [Loss] {
