@@ -17,12 +17,13 @@ use crate::names::{LoadId, RunId, StreamName};
 use crate::spans::TARGET;
 use crate::verify::report::{StreamVerification, VerifyReport};
 
-/// A span of a step within another, and its own attributes.
-macro_rules! step {
-    ($name:literal, $parent:expr, $($field:literal = $value:expr),*) => {
+/// A span, its own attributes, and those of how it ended. Without a parent it is within the current one, or else within the trace of
+/// whoever started this process: a parent that is named cannot be that.
+macro_rules! span {
+    ($name:literal, $(parent: $parent:expr,)? $($field:literal = $value:expr),*) => {
         info_span!(
             target: TARGET,
-            parent: $parent,
+            $(parent: $parent,)?
             $name,
             $($field = $value,)*
             "error.type" = Empty,
@@ -32,12 +33,18 @@ macro_rules! step {
     };
 }
 
+/// A span of a step within another.
+macro_rules! step {
+    ($name:literal, $parent:expr, $($field:literal = $value:expr),*) => {
+        span!($name, parent: $parent, $($field = $value),*)
+    };
+}
+
 /// A span of a command as a whole: `run`, `replay` or `verify`.
 macro_rules! whole {
     ($name:literal, $pipeline:expr) => {
-        step!(
+        span!(
             $name,
-            &Span::current(),
             "acequia.pipeline" = $pipeline.name.as_str(),
             "acequia.destination" = $pipeline.destination.name,
             "acequia.destination.kind" = $pipeline.destination.target.kind(),
@@ -75,9 +82,8 @@ pub(super) fn note_run(id: &RunId) {
 
 /// A stream of a run, or of a replay.
 pub(super) fn stream(stream: &Stream) -> Span {
-    step!(
+    span!(
         "stream",
-        &Span::current(),
         "acequia.stream" = stream.name.as_str(),
         "acequia.source" = stream.source,
         "acequia.table" = stream.table,
