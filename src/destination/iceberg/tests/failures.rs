@@ -210,6 +210,10 @@ pub(super) fn overtake(
 }
 
 fn a_statement_that_a_dead_run_left_running_changes_nothing<E: Kind>() {
+    // With Spark it is of the whole alone: where the machine is busy, Spark may fail before it is overtaken.
+    if E::is_left_out("failures::a_statement_that_a_dead_run_left_running_changes_nothing") {
+        return;
+    }
     a_statement_is_overtaken::<E>(Elsewhere::<E>::new().0.lake.engine.as_ref());
 }
 
