@@ -33,13 +33,6 @@ macro_rules! span {
     };
 }
 
-/// A span of a step within another.
-macro_rules! step {
-    ($name:literal, $parent:expr, $($field:literal = $value:expr),*) => {
-        span!($name, parent: $parent, $($field = $value),*)
-    };
-}
-
 /// A span of a command as a whole: `run`, `replay` or `verify`.
 macro_rules! whole {
     ($name:literal, $pipeline:expr) => {
@@ -102,9 +95,8 @@ pub(super) fn stream(stream: &Stream) -> Span {
 
 /// The comparison of a stream's table, in a verification.
 pub(super) fn compare(stream: &Stream) -> Span {
-    step!(
+    span!(
         "compare",
-        &Span::current(),
         "acequia.stream" = stream.name.as_str(),
         "acequia.status" = Empty,
         "acequia.rows.compared" = Empty,
@@ -114,23 +106,23 @@ pub(super) fn compare(stream: &Stream) -> Span {
 
 /// Connecting to a stream's source, and asking what there is to be read.
 pub(super) fn open(stream: &Stream) -> Span {
-    step!(
-        "open",
-        &Span::current(),
-        "acequia.stream" = stream.name.as_str()
-    )
+    span!("open", "acequia.stream" = stream.name.as_str())
 }
 
 /// Reading a stream's source, which lands beside it.
 pub(super) fn extract(stream: &Stream, within: &Span) -> Span {
-    step!("extract", within, "acequia.stream" = stream.name.as_str())
+    span!(
+        "extract",
+        parent: within,
+        "acequia.stream" = stream.name.as_str()
+    )
 }
 
 /// Writing the parts of a load, from its first row on.
 pub(super) fn land(stream: &StreamName, within: &Span) -> Span {
-    step!(
+    span!(
         "land",
-        within,
+        parent: within,
         "acequia.stream" = stream.as_str(),
         "acequia.rows.extracted" = Empty,
         "acequia.bytes.landed" = Empty,
@@ -153,9 +145,8 @@ pub(super) fn landed(span: &Span, parts: &[Part]) {
 
 /// Loading a load into the destination.
 pub(super) fn load(stream: &StreamName, id: &LoadId) -> Span {
-    step!(
+    span!(
         "load",
-        &Span::current(),
         "acequia.stream" = stream.as_str(),
         "acequia.load.id" = id.as_str(),
         "acequia.rows.inserted" = Empty,
@@ -174,7 +165,7 @@ pub(super) fn loaded(inserted: u64, updated: u64, deleted: u64) {
 
 /// Building the models.
 pub(super) fn models() -> Span {
-    step!("models", &Span::current(), "acequia.models.built" = Empty)
+    span!("models", "acequia.models.built" = Empty)
 }
 
 /// Notes what became of the models.
@@ -190,7 +181,7 @@ pub(super) fn models_built(span: &Span, report: &ModelsReport) {
 
 /// Making the report page.
 pub(super) fn page() -> Span {
-    step!("page", &Span::current(),)
+    span!("page",)
 }
 
 /// Notes that a page could not be made.
@@ -349,9 +340,9 @@ impl Within {
             Place::In(span) => span.clone(),
             Place::Pass(source, run, pass) => {
                 let begin = || {
-                    let span = step!(
+                    let span = span!(
                         "pass",
-                        None,
+                        parent: None,
                         "acequia.source" = source.as_str(),
                         "acequia.changes" = Empty,
                         "acequia.lag.seconds" = Empty

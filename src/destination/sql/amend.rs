@@ -13,7 +13,7 @@ use crate::schema::{Column, ColumnType};
 use super::dialect::{NEW, OLD};
 use super::statement::{Action, Insert, Matched, Merge};
 use super::system_columns::{self, instant, keeps_deleted};
-use super::{Engine, Rows, SqlEngine, Table, check_rows, dedup};
+use super::{Dialect, Engine, Rows, SqlEngine, Table, check_rows, dedup};
 
 /// Applies a load that amends its table, whose columns are those of the schema.
 ///
@@ -84,24 +84,11 @@ fn write(
         mends: true,
         ..Merge::new(table, key)
     };
-    let is_kept = keeps_deleted(manifest);
-    merge.matched.push(if is_kept {
-        let at = d.value(&instant(manifest.extracted_at), &ColumnType::TimestampTz);
-        let load_id = d.literal(manifest.load_id.as_str());
-        Matched {
-            keys: keys_of(Op::Delete),
-            condition: Some(format!("{} IS NULL", d.of(OLD, DELETED_AT))),
-            action: Action::Update(vec![
-                (DELETED_AT.to_owned(), at),
-                (LOAD_ID_COLUMN.to_owned(), load_id),
-            ]),
-        }
-    } else {
-        Matched {
-            keys: keys_of(Op::Delete),
-            condition: None,
-            action: Action::Delete,
-        }
+    let (action, condition) = deletion(d, manifest);
+    merge.matched.push(Matched {
+        keys: keys_of(Op::Delete),
+        condition,
+        action,
     });
     merge.matched.push(Matched {
         keys: keys_of(Op::Update),
@@ -117,11 +104,29 @@ fn write(
     );
     let written = merge.run(engine)?;
     let mut outcome = merge.outcome(&written);
-    if is_kept {
+    if keeps_deleted(manifest) {
         // What is marked was updated, as the merge sees it; here it is deleted.
         let marked = written.matched.first().copied().unwrap_or_default();
         outcome.deleted += marked;
         outcome.updated = outcome.updated.saturating_sub(marked);
     }
     Ok(outcome)
+}
+
+/// What becomes of a row that a load deletes, [`OLD`]: it goes, or is marked with when, where the table keeps it; and then only if
+/// that condition holds, as one that is marked already stays as it is.
+pub(super) fn deletion(d: &dyn Dialect, manifest: &Manifest) -> (Action, Option<String>) {
+    if !keeps_deleted(manifest) {
+        return (Action::Delete, None);
+    }
+    let at = d.value(&instant(manifest.extracted_at), &ColumnType::TimestampTz);
+    let set = vec![
+        (DELETED_AT.to_owned(), at),
+        (
+            LOAD_ID_COLUMN.to_owned(),
+            d.literal(manifest.load_id.as_str()),
+        ),
+    ];
+    let lives = format!("{} IS NULL", d.of(OLD, DELETED_AT));
+    (Action::Update(set), Some(lives))
 }

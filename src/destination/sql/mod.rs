@@ -63,6 +63,7 @@ pub(crate) use statement::Missing;
 use statement::{Exchange, Exchanged, Insert, Merge, Written};
 pub(crate) use system_columns::keeps_deleted;
 pub(crate) use table::Table;
+pub(crate) use write::filter;
 
 /// What runs statements: a destination's connection, within its transaction.
 pub(crate) trait Engine {

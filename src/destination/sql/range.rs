@@ -3,8 +3,7 @@
 //! The load has all rows that the source has in the range and, of keys that the table has there, those rows that the source has
 //! elsewhere. So what the table has in the range and the load does not have is nowhere in the source.
 
-use crate::change::DELETED_AT;
-use crate::destination::{LOAD_ID_COLUMN, LoadOutcome};
+use crate::destination::LoadOutcome;
 use crate::error::{Error, Result};
 use crate::evolution::TableSchema;
 use crate::landing::manifest::Manifest;
@@ -12,9 +11,10 @@ use crate::mode::Disposition;
 use crate::position::ValueRange;
 use crate::schema::{Column, ColumnType};
 
+use super::amend::deletion;
 use super::dialect::OLD;
-use super::statement::{Action, Exchange, Merge, Unmatched};
-use super::system_columns::{self, instant, keeps_deleted};
+use super::statement::{Exchange, Merge, Unmatched};
+use super::system_columns;
 use super::{Dialect, Rows, SqlEngine, Table, TempTables, check_rows, dedup, insert_only, scd2};
 
 /// The conditions that a row of the table, [`OLD`], lies in a range of a column of that type.
@@ -128,19 +128,8 @@ impl<'a> LoadRange<'a> {
 
     /// What becomes of the rows in the range whose key the load does not have: they are deleted, or marked.
     fn others(&self, d: &dyn Dialect, rows: Option<&Rows>) -> Unmatched {
-        let manifest = self.manifest;
-        let mut conditions = self.conditions.clone();
-        let action = if keeps_deleted(manifest) {
-            conditions.push(format!("{} IS NULL", d.of(OLD, DELETED_AT)));
-            let at = d.value(&instant(manifest.extracted_at), &ColumnType::TimestampTz);
-            let load_id = d.literal(manifest.load_id.as_str());
-            Action::Update(vec![
-                (DELETED_AT.to_owned(), at),
-                (LOAD_ID_COLUMN.to_owned(), load_id),
-            ])
-        } else {
-            Action::Delete
-        };
+        let (action, lives) = deletion(d, self.manifest);
+        let conditions: Vec<String> = self.conditions.iter().cloned().chain(lives).collect();
         Unmatched {
             keys: rows.map(|rows| rows.relation.clone()),
             condition: (!conditions.is_empty()).then(|| conditions.join(" AND ")),

@@ -11,8 +11,7 @@ use crate::verify::counts::Counting;
 use super::dialect::OLD;
 use super::range::within;
 use super::system_columns::VALID_TO;
-use super::write::filter;
-use super::{Dialect, SqlEngine, Table};
+use super::{Dialect, SqlEngine, Table, filter};
 
 /// Hands over the rows of a table.
 ///

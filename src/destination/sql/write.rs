@@ -1,5 +1,7 @@
 //! Builds statements, writes them in a dialect, and executes them.
 
+use std::iter;
+
 use crate::destination::{LOAD_ID_COLUMN, LoadOutcome};
 use crate::error::Result;
 use crate::landing::manifest::Manifest;
@@ -249,31 +251,25 @@ impl Merge<'_> {
     fn unmatched(&self, d: &dyn Dialect, unmatched: &Unmatched) -> String {
         let keys = unmatched.keys.as_ref();
         let missing = keys.map(|keys| self.not_among(d, keys, KEY, OLD));
-        let conditions: Vec<&str> = [unmatched.condition.as_deref(), missing.as_deref()]
-            .into_iter()
-            .flatten()
-            .collect();
+        let conditions = filter([&unmatched.condition, &missing].into_iter().flatten());
         self.change(d, &unmatched.action, unmatched.from.as_deref(), &conditions)
     }
 
     fn matched(&self, d: &dyn Dialect, matched: &Matched) -> String {
         let on = d.equal(self.key, OLD, NEW);
-        let conditions: Vec<&str> = [Some(on.as_str()), matched.condition.as_deref()]
-            .into_iter()
-            .flatten()
-            .collect();
+        let conditions = filter(iter::once(&on).chain(&matched.condition));
         self.change(d, &matched.action, Some(&matched.keys), &conditions)
     }
 
-    /// The statement of a change of the rows of the table, and of a relation, that meet conditions.
+    /// The statement of a change of the rows of the table, and of a relation, that a filter leaves.
     fn change(
         &self,
         d: &dyn Dialect,
         action: &Action,
         relation: Option<&str>,
-        conditions: &[&str],
+        filter: &str,
     ) -> String {
-        let (table, filter) = (self.table, filter(conditions));
+        let table = self.table;
         let with =
             |word: &str| relation.map_or_else(String::new, |of| format!(" {word} {of} AS {NEW}"));
         match action {
@@ -295,7 +291,13 @@ impl Merge<'_> {
     }
 
     /// The condition that no row of a relation has the key of `alias`.
-    fn not_among(&self, d: &dyn Dialect, relation: &str, within: &str, alias: &str) -> String {
+    pub(crate) fn not_among(
+        &self,
+        d: &dyn Dialect,
+        relation: &str,
+        within: &str,
+        alias: &str,
+    ) -> String {
         format!(
             "NOT EXISTS (SELECT 1 FROM {relation} AS {within} WHERE {})",
             d.equal(self.key, alias, within)
@@ -303,7 +305,9 @@ impl Merge<'_> {
     }
 }
 
-pub(super) fn filter<S: AsRef<str>>(conditions: &[S]) -> String {
+/// What follows a relation of which only the rows are wanted that meet all of these conditions; nothing where there are none.
+pub(crate) fn filter<S: AsRef<str>>(conditions: impl IntoIterator<Item = S>) -> String {
+    let conditions: Vec<S> = conditions.into_iter().collect();
     let conditions: Vec<&str> = conditions.iter().map(AsRef::as_ref).collect();
     match conditions.as_slice() {
         [] => String::new(),

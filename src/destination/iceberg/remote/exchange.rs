@@ -4,9 +4,9 @@
 //! from its equals. Where all rows go of which a condition holds, those of the load itself go as well, and they come again.
 
 use crate::destination::LOAD_ID_COLUMN;
-use crate::destination::sql::Dialect;
 use crate::destination::sql::dialect::{KEY, NEW, OLD};
 use crate::destination::sql::statement::{Compared, Exchange, Gone, Insert};
+use crate::destination::sql::{Dialect, filter};
 use crate::error::{Error, Result};
 
 use super::Way;
@@ -139,8 +139,7 @@ fn coming(target: &Target, gone: &Gone, insert: &Insert) -> Result<String> {
         let value = given.map_or("NULL", |(_, value)| value.as_str());
         format!("CAST({value} AS {data_type}) AS {}", d.identifier(name))
     });
-    let only = insert.condition.as_ref();
-    let only = only.map_or_else(String::new, |only| format!(" WHERE {only}"));
+    let only = filter(&insert.condition);
     Ok(format!(
         "SELECT true AS {COMES}, {} FROM {}{only}",
         listed(compared.chain(columns)),

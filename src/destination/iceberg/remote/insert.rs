@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use crate::destination::LOAD_ID_COLUMN;
-use crate::destination::sql::Dialect;
 use crate::destination::sql::dialect::{NEW, OLD};
 use crate::destination::sql::statement::Insert;
+use crate::destination::sql::{Dialect, filter};
 use crate::error::{Error, Result};
 
 use super::Way;
@@ -47,8 +47,7 @@ fn added(target: &Target, inserts: &[Insert], whole: bool) -> Result<(Vec<String
                     format!("CAST({value} AS {data_type}) AS {}", d.identifier(name))
                 })
                 .collect();
-            let only = insert.condition.as_ref();
-            let only = only.map_or_else(String::new, |only| format!(" WHERE {only}"));
+            let only = filter(&insert.condition);
             format!("SELECT {} FROM {}{only}", values.join(", "), insert.from)
         })
         .collect();

@@ -6,10 +6,10 @@
 
 use std::collections::BTreeSet;
 
-use crate::destination::sql::Dialect;
-use crate::destination::sql::dialect::{NEW, OLD};
+use crate::destination::sql::dialect::{KEY, NEW, OLD};
 use crate::destination::sql::statement::{Action, Clause, Insert, Merge};
 use crate::destination::sql::system_columns::VALID_FROM;
+use crate::destination::sql::{Dialect, filter};
 use crate::error::{Error, Result};
 use crate::schema::ColumnType;
 
@@ -108,11 +108,11 @@ impl<'a> Written<'a> {
                 let of = unmatched.from.as_ref();
                 let of = of.map_or_else(String::new, |from| format!(" CROSS JOIN {from} AS {NEW}"));
                 let missing = unmatched.keys.as_ref();
-                let missing = missing.map(|keys| not_among(d, merge.key, keys, OLD));
+                let missing = missing.map(|keys| merge.not_among(d, keys, KEY, OLD));
                 let select = format!(
                     "{} FROM {reads} AS {OLD}{of}{}",
                     self.row(OLD, &set),
-                    filter([unmatched.condition.as_deref(), missing.as_deref()])
+                    filter([&unmatched.condition, &missing].into_iter().flatten())
                 );
                 sources.push((Clause::Unmatched, UNMATCHED, select));
             }
@@ -131,7 +131,7 @@ impl<'a> Written<'a> {
                             self.row(OLD, &set),
                             matched.keys,
                             d.equal(merge.key, NEW, OLD),
-                            filter([matched.condition.as_deref(), None])
+                            filter(&matched.condition)
                         )
                     }
                 };
@@ -145,12 +145,12 @@ impl<'a> Written<'a> {
                 .map(|(name, value)| (name.as_str(), value.as_str()))
                 .collect();
             let is_new = insert.is_only_new && !self.target.anew;
-            let is_new = is_new.then(|| not_among(d, merge.key, reads, NEW));
+            let is_new = is_new.then(|| merge.not_among(d, reads, KEY, NEW));
             let select = format!(
                 "{} FROM {}{}",
                 self.row(NEW, &values),
                 insert.from,
-                filter([insert.condition.as_deref(), is_new.as_deref()])
+                filter([&insert.condition, &is_new].into_iter().flatten())
             );
             sources.push((Clause::Insert, WHOLE, select));
         }
@@ -381,15 +381,6 @@ fn set_by(action: &Action) -> impl Iterator<Item = (&str, &str)> {
         .map(|(name, value)| (name.as_str(), value.as_str()))
 }
 
-/// The conditions that there are, as what follows a relation.
-fn filter(conditions: [Option<&str>; 2]) -> String {
-    let conditions: Vec<&str> = conditions.into_iter().flatten().collect();
-    if conditions.is_empty() {
-        return String::new();
-    }
-    format!(" WHERE {}", conditions.join(" AND "))
-}
-
 /// Columns that take the values of a source's row.
 fn assigned(names: &[&str]) -> String {
     let d: &dyn Dialect = &SparkSql;
@@ -414,14 +405,5 @@ pub(super) fn typed(target: &Target, columns: &[&(String, String)], what: Option
         "SELECT {what}{} FROM {} AS {OLD} WHERE 1 = 0 UNION ALL ",
         d.list_of(OLD, columns.iter().map(|(name, _)| name.as_str())),
         target.reads
-    )
-}
-
-/// The condition that no row of a relation has the key of `alias`.
-fn not_among(d: &dyn Dialect, key: &[String], relation: &str, alias: &str) -> String {
-    use crate::destination::sql::dialect::KEY;
-    format!(
-        "NOT EXISTS (SELECT 1 FROM {relation} AS {KEY} WHERE {})",
-        d.equal(key, alias, KEY)
     )
 }

@@ -15,7 +15,7 @@ use crate::destination::sql::dialect::{KEY, OLD};
 use crate::destination::sql::statement::{Exchange, Exchanged, Insert, Merge, Written as Counts};
 use crate::destination::sql::table::not_ours;
 use crate::destination::sql::{
-    Dialect, Engine, Index, Rows, SqlEngine, Table, TempTables, TextRow,
+    Dialect, Engine, Index, Rows, SqlEngine, Table, TempTables, TextRow, filter,
 };
 use crate::error::{Error, Kind, Result};
 use crate::evolution::TableSchema;
@@ -207,8 +207,7 @@ impl<'a> Run<'a> {
 
     /// How many rows an insert adds.
     fn count(&mut self, insert: &Insert) -> Result<u64> {
-        let only = insert.condition.as_ref();
-        let only = only.map_or_else(String::new, |only| format!(" WHERE {only}"));
+        let only = filter(&insert.condition);
         let engine: &mut dyn Engine = self;
         let [rows] = engine.counts(&format!("SELECT count(*) FROM {}{only}", insert.from))?;
         Ok(rows)

@@ -105,9 +105,9 @@ pub(super) fn statements(case: Case) -> usize {
 }
 
 fn an_answer_of_the_catalog_that_is_lost_leaves_the_load_once<E: Kind>() {
-    for case in E::cases().iter().copied() {
+    for &case in E::cases() {
         for (step, path, number) in posts(case) {
-            for loss in E::losses().iter().copied() {
+            for &loss in E::losses() {
                 let (place, proxy) = proxied::<E>();
                 let mut fixture = case.begun(place);
                 let staged = fixture.stage(&case.next());
@@ -141,9 +141,9 @@ fn a_table_whose_making_is_not_answered_has_its_first_load_once<E: Kind>() {
 
 fn an_answer_that_the_engine_loses_leaves_the_load_once<E: Kind>() {
     let (server, proxy) = proxied_engine::<E>();
-    for case in E::cases().iter().copied() {
+    for &case in E::cases() {
         for number in 0..statements(case) {
-            for loss in E::losses().iter().copied() {
+            for &loss in E::losses() {
                 let place = written_by::<E>(&server);
                 let mut fixture = case.begun(place);
                 let staged = fixture.stage(&case.next());
@@ -220,7 +220,7 @@ fn a_statement_that_a_dead_run_left_running_changes_nothing<E: Kind>() {
 /// A statement is under way when its run is taken for dead: once that writer has applied the load, it changes nothing any more.
 pub(super) fn a_statement_is_overtaken<E: Kind>(by: Option<&Engine>) {
     let (server, proxy) = proxied_engine::<E>();
-    for case in E::cases().iter().copied() {
+    for &case in E::cases() {
         for number in 0..statements(case) {
             let place = written_by::<E>(&server);
             let mut fixture = case.begun(place);
@@ -238,7 +238,7 @@ pub(super) fn a_statement_is_overtaken<E: Kind>(by: Option<&Engine>) {
 }
 
 fn of_two_runs_that_apply_one_load_at_once_one_does<E: Kind>() {
-    for case in E::cases().iter().copied() {
+    for &case in E::cases() {
         // Before each claim, and before what was written is published.
         for (step, path, number) in posts(case) {
             let (place, proxy) = proxied::<E>();
@@ -292,7 +292,7 @@ mod kills {
     }
 
     fn a_load_that_was_cut_short_anywhere_is_applied_once<E: Kind>() {
-        for case in E::cases().iter().copied() {
+        for &case in E::cases() {
             for point in E::POINTS {
                 if *point == "changes_staged" && !case.is_kept() {
                     continue;

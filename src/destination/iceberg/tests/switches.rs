@@ -22,19 +22,14 @@ fn by<E: Kind>() -> Option<Engine> {
     Elsewhere::<E>::new().0.lake.engine
 }
 
-/// Sail's statement is under way when its run is taken for dead: whoever applies the load then, it changes nothing any more.
-fn a_statement_that_is_under_way_is_overtaken(by: Option<&Engine>) {
-    a_statement_is_overtaken::<Sail>(by);
-}
-
 #[test]
 fn a_statement_of_sails_that_is_under_way_is_overtaken_by_duckdb() {
-    a_statement_that_is_under_way_is_overtaken(None);
+    a_statement_is_overtaken::<Sail>(None);
 }
 
 #[test]
 fn a_statement_of_sails_that_is_under_way_is_overtaken_by_spark() {
-    a_statement_that_is_under_way_is_overtaken(by::<Spark>().as_ref());
+    a_statement_is_overtaken::<Sail>(by::<Spark>().as_ref());
 }
 
 /// Sail's statement ends when another writer has claimed the table, and before that one publishes what it wrote.
@@ -148,7 +143,7 @@ mod kills {
     #[test]
     fn what_sail_began_spark_does_once() {
         let sample = &[Case::Append, Case::Repair];
-        for case in sampled(&Case::ALL, sample).iter().copied() {
+        for &case in sampled(&Case::ALL, sample) {
             for point in points(case).filter(|point| *point != "claimed") {
                 writers_by_turns(
                     case,
@@ -161,10 +156,7 @@ mod kills {
 
     #[test]
     fn what_spark_began_sail_or_duckdb_does_once() {
-        for case in sampled(&[Case::Append, Case::Whole], &[Case::Whole])
-            .iter()
-            .copied()
-        {
+        for &case in sampled(&[Case::Append, Case::Whole], &[Case::Whole]) {
             for point in ["claimed", "staged"] {
                 for last in [by::<Sail>(), None] {
                     writers_by_turns(case, &[(by::<Spark>().as_ref(), point)], last.as_ref());
@@ -175,10 +167,7 @@ mod kills {
 
     #[test]
     fn what_duckdb_began_sail_or_spark_does_once() {
-        for case in sampled(&[Case::Append, Case::Whole], &[Case::Whole])
-            .iter()
-            .copied()
-        {
+        for &case in sampled(&[Case::Append, Case::Whole], &[Case::Whole]) {
             for point in ["before_commit", "after_commit"] {
                 for last in [by::<Sail>(), by::<Spark>()] {
                     writers_by_turns(case, &[(None, point)], last.as_ref());
@@ -228,7 +217,7 @@ mod kills {
         let (sail, spark) = (by::<Sail>(), by::<Spark>());
         let (sail, spark) = (sail.as_ref(), spark.as_ref());
         let all = &[Case::Append, Case::Changes, Case::Whole];
-        for case in sampled(all, &[Case::Changes]).iter().copied() {
+        for &case in sampled(all, &[Case::Changes]) {
             writers_by_turns(case, &[(sail, "staged"), (None, "taken_over")], sail);
             writers_by_turns(case, &[(sail, "staged"), (None, "after_commit")], sail);
             writers_by_turns(case, &[(sail, "staged"), (spark, "staged")], None);
