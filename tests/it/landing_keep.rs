@@ -105,6 +105,7 @@ fn the_list_tells_how_each_load_stands() {
             "load_id": manifest["load_id"],
             "mode": "incremental",
             "disposition": "merge",
+            "amends": null,
             "rows": manifest["rows"],
             "bytes": pending["bytes"],
             "began_at": pending["began_at"],

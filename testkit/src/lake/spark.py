@@ -118,6 +118,7 @@ class Service(service.SparkConnectServiceServicer):
         detail = any_pb2.Any()
         detail.Pack(error_details_pb2.ErrorInfo(reason=reason, domain="org.apache.spark"))
         told = told[:4000]
+        print(f"refused: {reason}: {told}", file=sys.stderr, flush=True)
         status = status_pb2.Status(code=grpc.StatusCode.INTERNAL.value[0], message=told, details=[detail])
         context.abort_with_status(rpc_status.to_status(status))
 

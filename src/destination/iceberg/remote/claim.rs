@@ -116,7 +116,8 @@ impl LoadTable {
                 undone
             }
             (Way::Direct, Some(unfinished)) if unfinished.load == of.load_id => unfinished.from,
-            (Way::Direct, _) | (Way::Branch, None) => None,
+            (Way::Direct, Some(_)) => return Ok((self.fence(of)?, false)),
+            (_, None) => None,
         };
         match resumed {
             Some(from) => Ok((from, true)),
@@ -185,9 +186,29 @@ impl LoadTable {
     /// The table's snapshot. One that is read by a tag has to have the table's columns: what is read so has those that the snapshot
     /// was made with, and a branch has those that the table has now.
     fn snapshot_to_begin_on(&mut self, of: &mut Claimant<'_>) -> Result<i64> {
-        if let Some(now) = self.beginning(of.remote.way)? {
-            return Ok(now);
+        match self.beginning(of.remote.way)? {
+            Some(now) => Ok(now),
+            None => self.write_nothing(of),
         }
+    }
+
+    /// Takes the table off the snapshot that another load began on, so that a statement which that one has left running is refused
+    /// when it comes to its commit.
+    ///
+    /// # Errors
+    /// Where that statement came to its commit before.
+    fn fence(&mut self, of: &mut Claimant<'_>) -> Result<i64> {
+        let before = self.seen()?.snapshot();
+        let now = self.write_nothing(of)?;
+        if self.seen()?.parent_of(now) == before {
+            Ok(now)
+        } else {
+            Err(self.is_elsewhere())
+        }
+    }
+
+    /// A snapshot that changes no row.
+    fn write_nothing(&mut self, of: &mut Claimant<'_>) -> Result<i64> {
         let nothing = insert::nothing(&of.remote.name(&self.name));
         of.remote.ask(&nothing)?;
         self.look(of)?;

@@ -106,6 +106,15 @@ impl Case {
         }
     }
 
+    /// Another load of new rows that would come in its place.
+    pub(super) fn rival(self) -> Load {
+        match self {
+            Self::Append | Self::Range => Load::sales(Disposition::Append, Some(2), &[(7, 70, 3)]),
+            Self::Merge | Self::Repair => Load::sales(Disposition::Merge, Some(2), &[(7, 70, 3)]),
+            Self::Changes | Self::Whole => self.changes(Some(200), &[(Op::Insert, 7, 70)]),
+        }
+    }
+
     /// One more, which [`more`](Self::more) does not come after.
     pub(super) fn further(self) -> Load {
         use Op::{Delete, Insert, Update};

@@ -278,7 +278,7 @@ mod kills {
     use super::*;
     use crate::destination::iceberg::tests::cases::ROWS;
     use crate::destination::iceberg::tests::dying::kill;
-    use crate::destination::iceberg::tests::sail::OnSail;
+    use crate::destination::iceberg::tests::sail::{OnSail, Sail};
     use crate::names::LoadId;
 
     tests! {
@@ -309,6 +309,43 @@ mod kills {
                 case.apply(&mut fixture, &staged, &what);
                 case.assert_done(fixture, &what);
             }
+        }
+    }
+
+    /// A load is under way when its run ends, and nobody has it any more: once another load has claimed the table, its statement
+    /// changes nothing.
+    #[test]
+    fn a_statement_of_a_load_that_is_lost_changes_nothing_once_another_has_the_table() {
+        let (server, proxy) = proxied_engine::<Sail>();
+        for case in [Case::Append, Case::Whole] {
+            let fixture = case.begun(OnSail::new());
+            let id = LoadId::new(fixture.db.id());
+            let (place, folder) = fixture.close();
+            let of_lost = Proxy::start(&place.0.lake.catalog).unwrap();
+            let mut there = written_by::<Sail>(&server);
+            place.0.name.clone_into(&mut there.0.name);
+            there.0.lake.catalog = of_lost.url();
+            let mut lost = Fixture::of(there, tempfile::tempdir().unwrap());
+            let staged = lost.stage(&case.rival());
+            let mut here = OnSail::new();
+            place.0.name.clone_into(&mut here.0.name);
+            let of_next = id.clone();
+            let claim = move || {
+                kill(&here.0, case, &of_next, "staging");
+                // The run of the load that is lost does no more.
+                drop(of_lost);
+            };
+            proxy.before("POST", "/tables/ventas", 0, claim);
+            let error = lost.db.load(&staged).unwrap_err();
+            assert!(proxy.is_spent(), "{case:?}");
+            assert!(!error.refuses_load(), "{case:?}");
+            let mut fixture = Fixture::of(place, folder);
+            let mut load = case.next();
+            load.id = Some(id);
+            let staged = fixture.stage(&load);
+            let what = format!("{case:?}");
+            case.apply(&mut fixture, &staged, &what);
+            case.assert_done(fixture, &what);
         }
     }
 
