@@ -31,7 +31,7 @@ soak: setup
 
 # The lake with engines elsewhere, all of it: `make test` has a sample.
 engines: setup
-	ACEQUIA_ENGINES=all $(CARGO) test --release -p acequia --lib -- destination::iceberg
+	ACEQUIA_ENGINES=all $(CARGO) test --release -p acequia --lib -- destination::iceberg --include-ignored
 
 lint: setup
 	cargo fmt --all --check

@@ -33,6 +33,7 @@ impl Lake {
         if !remote.writes_branches() {
             refuse_unfinished(manifest, &found, own.as_ref())?;
         }
+        let turn = found.next_turn();
         let catalog = &mut self.writer.catalog;
         let mut run = Run::new(remote, catalog, load, at_creation, found, own.clone());
         let written = plan::apply(&mut run, load, state).and_then(|(outcome, schema)| {
@@ -43,7 +44,13 @@ impl Lake {
             Ok(written) => written,
             Err(error) => {
                 run.close(true);
-                return Err(error);
+                // What an engine says of a table that another run took meanwhile is nothing of the load's.
+                let may_be_overtaken = matches!(error, Error::Destination(_));
+                return if may_be_overtaken && self.is_overtaken(manifest, turn) {
+                    Ok(Attempt::Again(error))
+                } else {
+                    Err(error)
+                };
             }
         };
         let left = prepared(
@@ -66,6 +73,17 @@ impl Lake {
             return Ok(Attempt::Again(error));
         }
         Ok(self.applied(manifest, left))
+    }
+
+    /// Whether another run has claimed the tables of a load since it did, or has applied it.
+    fn is_overtaken(&mut self, manifest: &Manifest, turn: u64) -> bool {
+        let Ok(now) = self.look_at_tables(manifest) else {
+            return false;
+        };
+        let of_table = now.table.as_ref().map(|seen| &seen.properties);
+        let own = Self::own(&manifest.stream, &manifest.table, of_table);
+        let is_applied = own.is_ok_and(|own| own.is_some_and(|own| own.has(&manifest.load_id)));
+        is_applied || now.next_turn() > turn + 1
     }
 }
 

@@ -96,6 +96,7 @@ fn keys_that_the_table_has_twice_are_mended_by_one_statement_of_sails() {
 }
 
 #[test]
+#[ignore = "takes minutes: make engines"]
 fn keys_that_the_table_has_twice_are_mended_by_one_statement_of_sparks() {
     keys_that_the_table_has_twice_are_mended::<Elsewhere<Spark>>();
 }

@@ -25,8 +25,6 @@ pub(super) const ROWS: &str = "SELECT id, importe FROM replica.ventas ORDER BY i
 const LOG: &str = "SELECT count(*), count(DISTINCT (_acequia_lsn, _acequia_seq, id, importe)) FROM replica.ventas__changes";
 
 impl Case {
-    /// Loads of what is new.
-    pub(super) const NEW: [Self; 4] = [Self::Append, Self::Merge, Self::Changes, Self::Whole];
     pub(super) const ALL: [Self; 6] = [
         Self::Append,
         Self::Merge,

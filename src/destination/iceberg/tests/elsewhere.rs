@@ -1,4 +1,7 @@
 //! The lake with an engine elsewhere as what writes the rows, over Spark Connect.
+//!
+//! Each statement takes such an engine a second or so, and everything an hour. So the tests that are run each time are a sample,
+//! within the tests ([`sampled`]) and of them ([`Kind::is_left_out`] of the suite; others are ignored); `make engines` runs all.
 
 use std::marker::PhantomData;
 
@@ -58,7 +61,7 @@ pub(super) trait Kind: Send + 'static {
     /// What becomes of requests in them.
     fn losses() -> &'static [Loss];
     /// Where a process dies in them.
-    const POINTS: &'static [&'static str];
+    fn points() -> &'static [&'static str];
     /// As [`Subject::odd_name`].
     fn odd_name(word: &str) -> String {
         Namespace::odd_name(word)

@@ -128,6 +128,7 @@ const PARTITIONS: [&str; 7] = [
 ];
 
 #[test]
+#[ignore = "takes minutes: make engines"]
 fn a_table_that_duckdb_makes_has_its_partitions() {
     let place = Namespace::new();
     let name = place.name.clone();
@@ -143,6 +144,7 @@ fn by_an_engine<E: Kind>() {
 }
 
 #[test]
+#[ignore = "takes minutes: make engines"]
 fn a_table_that_sail_makes_has_its_partitions_and_its_order() {
     by_an_engine::<Sail>();
 }
