@@ -15,4 +15,7 @@ if [ -z "${BUNDLED:-}" ] && [ -f "$DUCKDB_FOLDER/libduckdb.so" ]; then
     export DUCKDB_LIB_DIR="$DUCKDB_FOLDER"
     features=(--no-default-features --features "$tests,connectorx")
 fi
-exec cargo "$subcommand" "${features[@]}" "$@"
+# Tests wait for servers, and acequia takes twice as long to compile when it is fully optimised.
+optimised=()
+[ "$subcommand" != test ] || optimised=("${LIGHTLY[@]}")
+exec cargo "$subcommand" "${optimised[@]}" "${features[@]}" "$@"

@@ -6,8 +6,8 @@
 # run once on such a file by
 #   scripts/fuzz.sh TARGET FILE
 #
-# It works on the stable toolchain. There are no sanitizers: these need a nightly one, and there is no `unsafe` here for them to
-# look into.
+# It works on the stable toolchain. There are no sanitizers: these need a nightly one, and the one `unsafe` call (`allocator.rs`)
+# is not reached by what is fuzzed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/tools.sh

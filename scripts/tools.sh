@@ -75,3 +75,6 @@ environment() {
         "$1/bin/pip" install --quiet --disable-pip-version-check --only-binary :all: --no-deps --require-hashes -r "$2" &&
         cp "$2" "$1/$list"
 }
+
+# How the tests have what is compiled of acequia itself; its dependencies are as in the releases.
+LIGHTLY=(--config profile.release.package.acequia.opt-level=1 --config profile.release.package.testkit.opt-level=1)

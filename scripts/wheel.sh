@@ -29,6 +29,7 @@ if [ -z "${BUNDLED:-}" ] && [ -f "$DUCKDB_FOLDER/libduckdb.so" ]; then
     cp "$DUCKDB_FOLDER/libduckdb.so" "$DATA/data/lib/acequia/"
     cp "$DUCKDB_FOLDER/LICENSE" "$DATA/data/lib/acequia/LICENSE-DuckDB"
 fi
+[ "$PROFILE" != release ] || features+=("${LIGHTLY[@]}")
 "$FOLDER/bin/maturin" build --quiet --profile "$PROFILE" --locked "${features[@]}" --out "$OUT" >&2
 wheel=$(ls "$OUT"/*.whl)
 

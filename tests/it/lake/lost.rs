@@ -16,6 +16,11 @@ const LOSSES: [Loss; 4] = [
     Loss::Instead(503),
 ];
 
+/// Those that the nth answer meets: a connection that is cut, and each status in turn.
+fn losses(nth: usize) -> [Loss; 2] {
+    [LOSSES[0], LOSSES[1 + nth % 3]]
+}
+
 fn behind_a_proxy(name: &str) -> (Shore, Proxy) {
     let shore = Shore::operational(name, 300, CURSOS_AND_VENTAS);
     let proxy = Proxy::start(&shore.lake.catalog()).unwrap();
@@ -69,7 +74,7 @@ fn every_post_of_a_later_load_may_lose_its_answer() {
         .filter(|path| path.contains("commit") || path.contains("/tables/"));
     assert!(commits.count() >= 2, "a commit for each table: {posts:?}");
     for nth in 0..posts.len() {
-        for (day, loss) in (10 * (nth as u64 + 1)..).zip(LOSSES) {
+        for (day, loss) in (10 * (nth as u64 + 1)..).zip(losses(nth)) {
             Changes::day(day).apply(&mut client).unwrap();
             run_losing(&shore, &proxy, nth, loss);
             shore.assert_same("ventas");
@@ -85,8 +90,7 @@ fn every_post_of_a_first_load_may_lose_its_answer() {
     let (mut shore, proxy) = behind_a_proxy("perdidas_primera");
     let posts = posts(&shore, &proxy);
     for nth in 0..posts.len() {
-        // A connection that is cut, and each status in turn.
-        for loss in [Loss::Cut, LOSSES[1 + nth % 3]] {
+        for loss in losses(nth) {
             shore.anew();
             run_losing(&shore, &proxy, nth, loss);
             shore.assert_same("ventas");

@@ -105,6 +105,11 @@ impl Subject for Namespace {
         ),
     ];
 
+    /// Each load is a second of the catalog's.
+    fn cases_for_one() -> u32 {
+        24
+    }
+
     fn new() -> Self {
         let kit = testkit::Lake::shared().unwrap();
         let (id, secret) = kit

@@ -51,6 +51,7 @@ fn a_text_in_a_literal_is_that_text_to_sail() {
 }
 
 #[test]
+#[ignore = "takes minutes: make engines"]
 fn a_text_in_a_literal_is_that_text_to_spark() {
     a_text_in_a_literal_is_that_text::<Spark>();
 }
