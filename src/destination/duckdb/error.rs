@@ -15,6 +15,14 @@ pub(in crate::destination) const INFINITE: &str = "_acequia_infinite ";
 /// Statuses of HTTP by which a request is refused, and would be again.
 const REFUSED: [&str; 4] = ["400", "401", "403", "404"];
 
+/// What DuckDB says of memory that it could not have, also where a commit fails for it.
+const NO_MEMORY: [&str; 4] = [
+    "Out of Memory",
+    "could not allocate block",
+    "failed to pin block",
+    "failed to allocate data",
+];
+
 /// What helps where files on the web cannot be read or written.
 const STORAGE: &str = "see to the object storage: the credentials that the catalog vends, or AWS_ACCESS_KEY_ID, \
      AWS_SECRET_ACCESS_KEY, AWS_REGION and AWS_ENDPOINT_URL, their rights to the warehouse's files, and the network";
@@ -83,12 +91,12 @@ pub(in crate::destination) fn from_duckdb(error: duckdb::Error) -> Error {
         .remedy("give the column another type under [streams.STREAM.types], or leave it out with `exclude`");
     }
     let error = Error::destination(format!("DuckDB failed ({kind} Error)"));
-    let error = if FOR_NOW.contains(&kind) {
+    let error = if FOR_NOW.contains(&kind) || is_of_memory(kind, &message) {
         error.for_now()
     } else {
         error
     };
-    let error = error.of_kind(if kind == "Out of Memory" {
+    let error = error.of_kind(if is_of_memory(kind, &message) {
         Kind::OutOfMemory
     } else if message.contains(NO_SPACE) {
         Kind::DiskFull
@@ -113,6 +121,11 @@ pub(in crate::destination) fn message(error: &duckdb::Error) -> Option<&str> {
         duckdb::Error::DuckDBFailure(_, message) => message.as_deref(),
         _ => None,
     }
+}
+
+fn is_of_memory(kind: &str, message: &str) -> bool {
+    let is_of_commit = ["TransactionContext", "FATAL"].contains(&kind);
+    kind == "Out of Memory" || (is_of_commit && NO_MEMORY.iter().any(|says| message.contains(says)))
 }
 
 /// Whether DuckDB tells of files that it reads or writes by way of the web.
@@ -146,7 +159,7 @@ pub(in crate::destination) fn safe(message: &str) -> Option<String> {
 
 fn remedy(kind: &str, message: &str) -> Option<&'static str> {
     match kind {
-        "Out of Memory" => Some(
+        _ if is_of_memory(kind, message) => Some(
             "raise `memory_limit` of the destination, or free disk space beside its file, where DuckDB puts what does not \
              fit into memory",
         ),
@@ -174,6 +187,31 @@ fn remedy(kind: &str, message: &str) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_commit_that_lacks_memory_says_nothing_of_the_load() {
+        let of = |message: &str| {
+            let failure = duckdb::ffi::Error::new(1);
+            from_duckdb(duckdb::Error::DuckDBFailure(
+                failure,
+                Some(message.to_owned()),
+            ))
+        };
+        for message in [
+            "Out of Memory Error: could not allocate block of size 256.0 KiB (95.9 MiB/96.0 MiB used)",
+            "TransactionContext Error: Failed to commit: failed to pin block of size 256.0 KiB (95.9 MiB/96.0 MiB used)",
+            "FATAL Error: Failed to commit: Out of Memory Error: failed to allocate data of size 16.0 MiB",
+        ] {
+            let error = of(message);
+            assert_eq!(error.kind(), Kind::OutOfMemory, "{message}");
+            assert!(!error.refuses_load(), "{message}");
+            assert!(error.report().contains("`memory_limit`"), "{message}");
+        }
+        let other = of(
+            "TransactionContext Error: Failed to commit: PRIMARY KEY or UNIQUE constraint violation",
+        );
+        assert_eq!(other.kind(), Kind::Other);
+    }
 
     #[test]
     fn a_request_is_refused_by_its_status_and_not_by_digits_in_an_address() {

@@ -8,7 +8,7 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MemoryLimit {
     pub(in crate::destination) now: u64,
-    most: u64,
+    pub(super) most: u64,
 }
 
 impl MemoryLimit {

@@ -61,8 +61,31 @@ fn connect(
     mode: AccessMode,
     memory_limit: Option<MemoryLimit>,
 ) -> Result<Session> {
-    let settings =
-        settings(path, mode, memory_limit.map(|limit| limit.now)).map_err(error::from_duckdb)?;
+    let is_written = matches!(mode, AccessMode::ReadWrite);
+    let connection = connection(path, mode, memory_limit.map(|limit| limit.now))?;
+    let session = Session::new(connection, dataset, memory_limit.unwrap_or_default())?;
+    Ok(if is_written {
+        session.of_file(path)
+    } else {
+        session
+    })
+}
+
+/// Closes the file and opens it anew, to be written with so much memory, in bytes: a transaction that ran out of memory may have
+/// left marks on the rows that it was at, which its rollback did not find, and which no later transaction gets by. They are in
+/// memory alone. A database that was attached stays as it is.
+pub(super) fn anew(session: &mut Session, memory: u64) -> Result<()> {
+    let Some(path) = session.file().map(Path::to_owned) else {
+        return Ok(());
+    };
+    // DuckDB opens no file twice, so that there is another database meanwhile. Nothing is written to it: every name says whose it is.
+    session.go_on_with(Connection::open_in_memory().map_err(error::from_duckdb)?);
+    session.go_on_with(connection(&path, AccessMode::ReadWrite, Some(memory))?);
+    Ok(())
+}
+
+fn connection(path: &Path, mode: AccessMode, memory: Option<u64>) -> Result<Connection> {
+    let settings = settings(path, mode, memory).map_err(error::from_duckdb)?;
     let connection = Connection::open_with_flags(path, settings).map_err(|error| match &error {
         duckdb::Error::DuckDBFailure(_, Some(message)) => open_error(message),
         _ => error::from_duckdb(error),
@@ -71,7 +94,7 @@ fn connect(
     connection
         .execute_batch("SET GLOBAL disabled_compression_methods = 'rle'")
         .map_err(error::from_duckdb)?;
-    Session::new(connection, dataset, memory_limit.unwrap_or_default())
+    Ok(connection)
 }
 
 fn settings(path: &Path, mode: AccessMode, memory_limit: Option<u64>) -> duckdb::Result<Config> {

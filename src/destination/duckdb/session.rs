@@ -1,15 +1,17 @@
 //! A connection with the names that its SQL needs. Here alone SQL is run, interrupted, and its failures translated.
 
 use std::fmt;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Field, Schema as ArrowSchema};
 use duckdb::types::ValueRef;
-use duckdb::{Connection, Params, Row};
+use duckdb::{Connection, InterruptHandle, Params, Row};
 
 use crate::array_form;
+use crate::destination::Interrupter;
 #[cfg(test)]
 use crate::destination::sql::tests::assert_reserved_aliases;
 use crate::destination::sql::{Dialect, Engine, TextRow};
@@ -23,6 +25,10 @@ use super::memory::MemoryLimit;
 /// A connection to a database of DuckDB's, and the dataset in it.
 pub(crate) struct Session {
     pub(super) connection: Connection,
+    /// What interrupts the connection of now.
+    handle: Arc<Mutex<Arc<InterruptHandle>>>,
+    /// The file that it writes; none where it reads one, or where the database was attached.
+    file: Option<PathBuf>,
     /// The database's name: the file's as DuckDB derives it, or that it was attached by. Every name is written with it, as a
     /// dataset may bear the same one.
     catalog: String,
@@ -30,7 +36,7 @@ pub(crate) struct Session {
     memory_limit: MemoryLimit,
     /// Whether unqualified names are looked up elsewhere than by default.
     pub(super) looks_elsewhere: bool,
-    pub(super) interrupted: Arc<AtomicBool>,
+    interrupted: Arc<AtomicBool>,
 }
 
 impl Session {
@@ -53,13 +59,46 @@ impl Session {
         memory_limit: MemoryLimit,
     ) -> Self {
         Self {
+            handle: Arc::new(Mutex::new(connection.interrupt_handle())),
             connection,
+            file: None,
             catalog: catalog.to_owned(),
             dataset: dataset.to_owned(),
             memory_limit,
             looks_elsewhere: false,
             interrupted: Arc::new(AtomicBool::new(false)),
         }
+    }
+
+    /// The session as one that writes this file.
+    pub(super) fn of_file(self, path: &Path) -> Self {
+        Self {
+            file: Some(path.to_owned()),
+            ..self
+        }
+    }
+
+    /// The file that it writes.
+    pub(super) fn file(&self) -> Option<&Path> {
+        self.file.as_deref()
+    }
+
+    /// Goes on with another connection; the one that it has is closed.
+    pub(super) fn go_on_with(&mut self, connection: Connection) {
+        *self.handle.lock().unwrap_or_else(PoisonError::into_inner) = connection.interrupt_handle();
+        self.connection = connection;
+        self.looks_elsewhere = false;
+    }
+
+    /// Stops the statement that runs, and lets no other begin.
+    pub(super) fn interrupter(&self) -> Interrupter {
+        let interrupted = Arc::clone(&self.interrupted);
+        let handle = Arc::clone(&self.handle);
+        Arc::new(move || {
+            interrupted.store(true, Ordering::SeqCst);
+            let handle = handle.lock().unwrap_or_else(PoisonError::into_inner);
+            handle.interrupt();
+        })
     }
 
     pub(super) fn catalog(&self) -> &str {

@@ -1,8 +1,5 @@
 //! Transactions, and a load in one: again with more memory where DuckDB cannot do with what it may use.
 
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
-
 use crate::destination::sql::{Engine as _, Transactional, ledger};
 use crate::destination::{Interrupter, Loaded, StagedLoad};
 use crate::error::{Error, Kind, Result};
@@ -41,12 +38,7 @@ impl Transactional for Session {
 
     /// A statement that begins in this very instant is not stopped, but what follows it in its transaction is.
     fn interrupter(&self) -> Interrupter {
-        let interrupted = Arc::clone(&self.interrupted);
-        let connection = self.connection.interrupt_handle();
-        Arc::new(move || {
-            interrupted.store(true, Ordering::SeqCst);
-            connection.interrupt();
-        })
+        Session::interrupter(self)
     }
 
     fn load(&mut self, load: &StagedLoad) -> Result<Loaded> {
@@ -71,14 +63,20 @@ pub(in crate::destination) fn with_enough<E, T>(
             let given_back = session(engine).execute("CHECKPOINT");
             tracing::debug!(?given_back, "the disk is full");
         }
-        let raised = limit.raised();
-        let Some(raised) = raised.filter(|_| kind == Some(Kind::OutOfMemory)) else {
+        if !matches!(kind, Some(Kind::OutOfMemory | Kind::DiskFull)) {
             break done;
-        };
+        }
+        let raised = limit.raised().filter(|_| kind == Some(Kind::OutOfMemory));
+        limit = raised.unwrap_or(limit);
+        let anew = open::anew(session(engine), limit.now);
+        if raised.is_none() {
+            tracing::debug!(?anew, "DuckDB may have no more");
+            break done;
+        }
+        anew?;
         // The transaction was rolled back, so the load is applied again. One thread needs half as much memory as two.
-        tracing::info!(bytes = raised.now, "DuckDB needs more memory for this load");
-        session(engine).allow(raised.now, 1)?;
-        limit = raised;
+        tracing::info!(bytes = limit.now, "DuckDB needs more memory for this load");
+        session(engine).allow(limit.now, 1)?;
     };
     if limit != first
         && let Err(error) = session(engine).allow(first.now, open::threads())

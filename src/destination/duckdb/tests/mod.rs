@@ -16,6 +16,7 @@ use crate::destination::conformance::{
 use crate::destination::sql::Dialect as _;
 use crate::destination::sql::Engine as _;
 use crate::destination::{Destination as _, Parts};
+use crate::error::Error;
 use crate::evolution::assign_field_ids;
 use crate::mode::Disposition;
 use crate::position::{CursorPosition, CursorValue, Position};
@@ -116,6 +117,34 @@ fn how_much_memory_changes_take() {
     let folder = tempfile::tempdir().unwrap();
     let db = DuckDb::open("warehouse", &place.path, MemoryLimit::default(), "replica").unwrap();
     conformance::speed::how_much_memory(Fixture { folder, db, place });
+}
+
+/// What the rows of a large table are marked with where they are deleted takes more memory than there is at first. The transaction
+/// that ran out of it leaves marks that its rollback does not find.
+#[test]
+fn a_load_that_runs_out_of_memory_amid_its_deletes_is_applied_with_more() {
+    const ROWS: i64 = 6_000_000;
+    let place = DuckDbFile::new();
+    let folder = tempfile::tempdir().unwrap();
+    let limit = MemoryLimit {
+        now: 40_000_000,
+        most: 2_560_000_000,
+    };
+    let db = DuckDb::open("warehouse", &place.path, limit, "replica").unwrap();
+    let mut fixture = Fixture { folder, db, place };
+    let handle = fixture.db.interrupter();
+    let rows: Vec<_> = (0..ROWS).map(|id| (id, 1, 1)).collect();
+    fixture.load(&Load::sales(Disposition::Merge, None, &rows));
+    let changed: Vec<_> = (0..ROWS).step_by(100).map(|id| (id, 2, 2)).collect();
+    let counts = fixture.load(&Load::sales(Disposition::Merge, Some(1), &changed));
+    assert_eq!(counts, (0, u64::try_from(changed.len()).unwrap()));
+    let sums = "SELECT count(*), count(DISTINCT id), sum(importe) FROM replica.ventas";
+    let sum = ROWS + ROWS / 100;
+    assert_eq!(fixture.query(sums), [format!("{ROWS}|{ROWS}|{sum}")]);
+    // Who has interrupted the first connection interrupts this one.
+    handle();
+    let more = fixture.try_load(&Load::sales(Disposition::Merge, Some(2), &[(1, 3, 3)]));
+    assert!(matches!(more, Err(Error::Interrupted)), "{more:?}");
 }
 
 /// A file of that name, in a folder of its own, loaded into a dataset of that name.
