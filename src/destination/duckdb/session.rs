@@ -11,7 +11,6 @@ use duckdb::types::ValueRef;
 use duckdb::{Connection, InterruptHandle, Params, Row};
 
 use crate::array_form;
-use crate::destination::Interrupter;
 #[cfg(test)]
 use crate::destination::sql::tests::assert_reserved_aliases;
 use crate::destination::sql::{Dialect, Engine, TextRow};
@@ -26,7 +25,7 @@ use super::memory::MemoryLimit;
 pub(crate) struct Session {
     pub(super) connection: Connection,
     /// What interrupts the connection of now.
-    handle: Arc<Mutex<Arc<InterruptHandle>>>,
+    pub(super) handle: Arc<Mutex<Arc<InterruptHandle>>>,
     /// The file that it writes; none where it reads one, or where the database was attached.
     file: Option<PathBuf>,
     /// The database's name: the file's as DuckDB derives it, or that it was attached by. Every name is written with it, as a
@@ -36,7 +35,7 @@ pub(crate) struct Session {
     memory_limit: MemoryLimit,
     /// Whether unqualified names are looked up elsewhere than by default.
     pub(super) looks_elsewhere: bool,
-    interrupted: Arc<AtomicBool>,
+    pub(super) interrupted: Arc<AtomicBool>,
 }
 
 impl Session {
@@ -88,17 +87,6 @@ impl Session {
         *self.handle.lock().unwrap_or_else(PoisonError::into_inner) = connection.interrupt_handle();
         self.connection = connection;
         self.looks_elsewhere = false;
-    }
-
-    /// Stops the statement that runs, and lets no other begin.
-    pub(super) fn interrupter(&self) -> Interrupter {
-        let interrupted = Arc::clone(&self.interrupted);
-        let handle = Arc::clone(&self.handle);
-        Arc::new(move || {
-            interrupted.store(true, Ordering::SeqCst);
-            let handle = handle.lock().unwrap_or_else(PoisonError::into_inner);
-            handle.interrupt();
-        })
     }
 
     pub(super) fn catalog(&self) -> &str {

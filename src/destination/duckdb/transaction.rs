@@ -1,5 +1,8 @@
 //! Transactions, and a load in one: again with more memory where DuckDB cannot do with what it may use.
 
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+
 use crate::destination::sql::{Engine as _, Transactional, ledger};
 use crate::destination::{Interrupter, Loaded, StagedLoad};
 use crate::error::{Error, Kind, Result};
@@ -38,7 +41,13 @@ impl Transactional for Session {
 
     /// A statement that begins in this very instant is not stopped, but what follows it in its transaction is.
     fn interrupter(&self) -> Interrupter {
-        Session::interrupter(self)
+        let interrupted = Arc::clone(&self.interrupted);
+        let handle = Arc::clone(&self.handle);
+        Arc::new(move || {
+            interrupted.store(true, Ordering::SeqCst);
+            let handle = handle.lock().unwrap_or_else(PoisonError::into_inner);
+            handle.interrupt();
+        })
     }
 
     fn load(&mut self, load: &StagedLoad) -> Result<Loaded> {
