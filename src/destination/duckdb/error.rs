@@ -15,7 +15,7 @@ pub(in crate::destination) const INFINITE: &str = "_acequia_infinite ";
 /// Statuses of HTTP by which a request is refused, and would be again.
 const REFUSED: [&str; 4] = ["400", "401", "403", "404"];
 
-/// What DuckDB says of memory that it could not have, also where a commit fails for it.
+/// What DuckDB says of memory that it could not have, within the message of a commit that failed for it.
 const NO_MEMORY: [&str; 4] = [
     "Out of Memory",
     "could not allocate block",
@@ -54,11 +54,10 @@ const OF_VALUES: [&str; 7] = [
     "Object Size",
 ];
 
-/// Kinds that say nothing of the load: the disk, the memory or the file is not in order.
-const FOR_NOW: [&str; 8] = [
+/// Kinds that say nothing of the load, as a lack of memory does: the disk or the file is not in order.
+const FOR_NOW: [&str; 7] = [
     "IO",
     "HTTP",
-    "Out of Memory",
     "FATAL",
     "INTERNAL",
     "Data Corruption",
@@ -91,12 +90,13 @@ pub(in crate::destination) fn from_duckdb(error: duckdb::Error) -> Error {
         .remedy("give the column another type under [streams.STREAM.types], or leave it out with `exclude`");
     }
     let error = Error::destination(format!("DuckDB failed ({kind} Error)"));
-    let error = if FOR_NOW.contains(&kind) || is_of_memory(kind, &message) {
+    let is_of_memory = is_of_memory(kind, &message);
+    let error = if FOR_NOW.contains(&kind) || is_of_memory {
         error.for_now()
     } else {
         error
     };
-    let error = error.of_kind(if is_of_memory(kind, &message) {
+    let error = error.of_kind(if is_of_memory {
         Kind::OutOfMemory
     } else if message.contains(NO_SPACE) {
         Kind::DiskFull
@@ -123,6 +123,7 @@ pub(in crate::destination) fn message(error: &duckdb::Error) -> Option<&str> {
     }
 }
 
+/// Whether DuckDB lacked memory, for a statement or for a commit.
 fn is_of_memory(kind: &str, message: &str) -> bool {
     let is_of_commit = ["TransactionContext", "FATAL"].contains(&kind);
     kind == "Out of Memory" || (is_of_commit && NO_MEMORY.iter().any(|says| message.contains(says)))

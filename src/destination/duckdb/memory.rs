@@ -3,7 +3,8 @@
 /// How much memory DuckDB may use, in bytes: so much at first, and so much at most where a load cannot do with it.
 ///
 /// What a load needs grows with the width of its rows (DuckDB gathers 122,880 of them for each thread before it writes
-/// them out), not with their number. A wide table is thus taken with more memory, rather than not at all. What DuckDB is
+/// them out), not with their number, but where it changes or deletes rows all over a large table (which DuckDB marks in memory).
+/// Such a load is taken with more memory, rather than not at all. What DuckDB is
 /// allowed it also fills, with blocks that it may need again: the limit begins low, because more of it makes a load no faster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MemoryLimit {

@@ -38,6 +38,7 @@ pub(super) fn writable(
         );
     }
     connect(path, dataset, AccessMode::ReadWrite, Some(memory_limit))
+        .map(|session| session.of_file(path))
         .map_err(|error| error.context(subject(name, path)))
 }
 
@@ -61,14 +62,8 @@ fn connect(
     mode: AccessMode,
     memory_limit: Option<MemoryLimit>,
 ) -> Result<Session> {
-    let is_written = matches!(mode, AccessMode::ReadWrite);
     let connection = connection(path, mode, memory_limit.map(|limit| limit.now))?;
-    let session = Session::new(connection, dataset, memory_limit.unwrap_or_default())?;
-    Ok(if is_written {
-        session.of_file(path)
-    } else {
-        session
-    })
+    Session::new(connection, dataset, memory_limit.unwrap_or_default())
 }
 
 /// Closes the file and opens it anew, to be written with so much memory, in bytes: a transaction that ran out of memory may have
@@ -80,7 +75,9 @@ pub(super) fn anew(session: &mut Session, memory: u64) -> Result<()> {
     };
     // DuckDB opens no file twice, so that there is another database meanwhile. Nothing is written to it: every name says whose it is.
     session.go_on_with(Connection::open_in_memory().map_err(error::from_duckdb)?);
-    session.go_on_with(connection(&path, AccessMode::ReadWrite, Some(memory))?);
+    let connection = connection(&path, AccessMode::ReadWrite, Some(memory))
+        .map_err(|error| error.context(path.display().to_string()))?;
+    session.go_on_with(connection);
     Ok(())
 }
 

@@ -19,8 +19,7 @@ impl Lake {
         let manifest = &load.manifest;
         let (stream, table) = (&manifest.stream, &manifest.table);
         let found = self.look_at_tables(manifest)?;
-        let of_table = found.table.as_ref().map(|seen| &seen.properties);
-        let own = Self::own(stream, table, of_table)?;
+        let own = Self::own_of(manifest, &found)?;
         if own.as_ref().is_some_and(|own| own.has(&manifest.load_id)) {
             return Err(stands_elsewhere(stream));
         }
@@ -80,8 +79,7 @@ impl Lake {
         let Ok(now) = self.look_at_tables(manifest) else {
             return false;
         };
-        let of_table = now.table.as_ref().map(|seen| &seen.properties);
-        let own = Self::own(&manifest.stream, &manifest.table, of_table);
+        let own = Self::own_of(manifest, &now);
         let is_applied = own.is_ok_and(|own| own.is_some_and(|own| own.has(&manifest.load_id)));
         is_applied || now.next_turn() > turn + 1
     }

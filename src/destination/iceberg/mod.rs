@@ -283,8 +283,7 @@ impl Lake {
     fn attempt(&mut self, load: &StagedLoad) -> Result<Attempt> {
         let manifest = &load.manifest;
         let mut found = self.look_at_tables(manifest)?;
-        let of_table = found.table.as_ref().map(|seen| &seen.properties);
-        let own = Self::own(&manifest.stream, &manifest.table, of_table)?;
+        let own = Self::own_of(manifest, &found)?;
         let was_claimed = self.take_over(manifest, &found, own.as_ref())?;
         if was_claimed {
             found = self.look_at_tables(manifest)?;
@@ -387,6 +386,12 @@ impl Lake {
             // Where there is another's, the plan refuses it.
             _ => Ok(None),
         }
+    }
+
+    /// What the table of a load keeps of its stream.
+    fn own_of(manifest: &Manifest, found: &claims::Tables) -> Result<Option<Kept>> {
+        let of_table = found.table.as_ref().map(|seen| &seen.properties);
+        Self::own(&manifest.stream, &manifest.table, of_table)
     }
 
     /// Where a stream stands. One that went into a table of another name before stands where that one says; one whose table was

@@ -1,9 +1,14 @@
 //! Loads of `ventas` of each kind that an engine elsewhere writes: what they do, and what the tables hold after them.
 
+#[cfg(feature = "failpoints")]
+use tempfile::TempDir;
+
 use super::*;
 use crate::change::Op;
 use crate::destination::conformance::log::{HARD, Log, columns_of_changes, kept};
 use crate::mode::Amends;
+#[cfg(feature = "failpoints")]
+use crate::names::LoadId;
 use crate::position::ValueRange;
 
 /// What a table's loads do to it.
@@ -232,6 +237,23 @@ impl Case {
             let did = (outcome.inserted, outcome.updated, outcome.deleted);
             assert_eq!(did, self.did(), "{what}");
         }
+    }
+
+    /// The next run, after one that died with [`next`](Self::next) landed by that id: it is applied, and there once.
+    #[cfg(feature = "failpoints")]
+    pub(super) fn assert_done_next<S: Subject<Destination = Lake>>(
+        self,
+        place: S,
+        folder: TempDir,
+        id: LoadId,
+        what: &str,
+    ) {
+        let mut fixture = Fixture::of(place, folder);
+        let mut load = self.next();
+        load.id = Some(id);
+        let staged = fixture.stage(&load);
+        self.apply(&mut fixture, &staged, what);
+        self.assert_done(fixture, what);
     }
 
     /// The tables are whole, have [`next`](Self::next) once, and no mark is left on them when one more load was applied.

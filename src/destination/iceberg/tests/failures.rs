@@ -306,13 +306,7 @@ mod kills {
                 let id = LoadId::new(fixture.db.id());
                 let (place, folder) = fixture.close();
                 kill(&place.0, case, &id, point);
-                let mut fixture = Fixture::of(place, folder);
-                let mut load = case.next();
-                load.id = Some(id);
-                let staged = fixture.stage(&load);
-                let what = format!("{case:?} {point}");
-                case.apply(&mut fixture, &staged, &what);
-                case.assert_done(fixture, &what);
+                case.assert_done_next(place, folder, id, &format!("{case:?} {point}"));
             }
         }
     }
@@ -344,13 +338,7 @@ mod kills {
             let error = lost.db.load(&staged).unwrap_err();
             assert!(proxy.is_spent(), "{case:?}");
             assert!(!error.refuses_load(), "{case:?}");
-            let mut fixture = Fixture::of(place, folder);
-            let mut load = case.next();
-            load.id = Some(id);
-            let staged = fixture.stage(&load);
-            let what = format!("{case:?}");
-            case.apply(&mut fixture, &staged, &what);
-            case.assert_done(fixture, &what);
+            case.assert_done_next(place, folder, id, &format!("{case:?}"));
         }
     }
 

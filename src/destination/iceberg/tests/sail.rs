@@ -12,7 +12,7 @@ pub(super) type OnSail = Elsewhere<Sail>;
 
 pub(super) struct Sail;
 
-/// The tests of the suite that are not run each time.
+/// The tests of the suite that are not run each time: each is many loads, and the other writers are put to them.
 const LONG: [&str; 10] = [
     "additions::every_type_of_cursor_bounds_the_overlap",
     "changes::a_key_of_changes_may_have_several_columns_of_any_name",
@@ -46,7 +46,6 @@ impl Kind for Sail {
         sampled(ALL, &["claimed", "changes_staged", "before_commit"])
     }
 
-    /// Of these many loads of values and changes, the other writers do each.
     fn is_left_out(test: &str) -> bool {
         !is_whole() && LONG.contains(&test)
     }

@@ -114,12 +114,7 @@ mod kills {
         }
         place.lake.engine = last.cloned();
         what = format!("{what}, {}", shown(last));
-        let mut fixture = Fixture::of(place, folder);
-        let mut load = case.next();
-        load.id = Some(id);
-        let staged = fixture.stage(&load);
-        case.apply(&mut fixture, &staged, &what);
-        case.assert_done(fixture, &what);
+        case.assert_done_next(place, folder, id, &what);
     }
 
     fn shown(engine: Option<&Engine>) -> &str {
@@ -193,7 +188,7 @@ mod kills {
             let mut fixture = Fixture::of(place, folder);
             fixture.sql("UPDATE replica.ventas SET importe = importe WHERE id = 1");
             let mut load = case.next();
-            load.id = Some(id);
+            load.id = Some(id.clone());
             let error = fixture.try_load(&load).unwrap_err();
             assert!(!error.refuses_load());
             let report = error.report();
@@ -206,11 +201,7 @@ mod kills {
             }
             let (mut place, folder) = fixture.close();
             place.lake.engine = by::<Sail>();
-            let mut fixture = Fixture::of(place, folder);
-            let staged = fixture.stage(&load);
-            let what = format!("{case:?}");
-            case.apply(&mut fixture, &staged, &what);
-            case.assert_done(fixture, &what);
+            case.assert_done_next(place, folder, id, &format!("{case:?}"));
         }
     }
 
