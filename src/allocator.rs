@@ -6,15 +6,19 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-/// How often free memory is given back: that takes some milliseconds.
+/// How long to wait before free memory is given back, which takes some milliseconds: little loads end before.
+const FIRST: Duration = Duration::from_millis(100);
+/// How often it is given back then.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// Gives free memory back to the system every second, for as long as it is polled. Never ends.
+/// Gives free memory back to the system soon, and then every second, for as long as it is polled. Never ends.
 pub(crate) async fn give_back() -> Infallible {
+    let mut pause = FIRST;
     loop {
-        tokio::time::sleep(INTERVAL).await;
+        tokio::time::sleep(pause).await;
         // A panic or a shutdown of the runtime ends the trim, and nothing else.
         let _ = tokio::task::spawn_blocking(trim).await;
+        pause = INTERVAL;
     }
 }
 

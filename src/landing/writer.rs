@@ -27,7 +27,7 @@ use crate::progress::Counters;
 const UPLOADS: usize = 2;
 
 /// The size of the first parts of a load that somebody reads while it is landed.
-const EARLY_PART_BYTES: u64 = 16 << 20;
+const EARLY_PART_BYTES: u64 = 4 << 20;
 /// How many parts are of one size before they grow by as much again.
 const EARLY_PARTS: u64 = 8;
 

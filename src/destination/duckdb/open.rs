@@ -1,7 +1,6 @@
 //! Opens the database file, and explains why it cannot be opened.
 
 use std::path::Path;
-use std::thread;
 
 use duckdb::{AccessMode, Config, Connection};
 
@@ -62,27 +61,27 @@ fn connect(
     mode: AccessMode,
     memory_limit: Option<MemoryLimit>,
 ) -> Result<Session> {
-    let connection = connection(path, mode, memory_limit.map(|limit| limit.now))?;
+    let connection = connection(path, mode, memory_limit)?;
     Session::new(connection, dataset, memory_limit.unwrap_or_default())
 }
 
-/// Closes the file and opens it anew, to be written with so much memory, in bytes: a transaction that ran out of memory may have
+/// Closes the file and opens it anew, to be written with so much memory: a transaction that ran out of memory may have
 /// left marks on the rows that it was at, which its rollback did not find, and which no later transaction gets by. They are in
 /// memory alone. A database that was attached stays as it is.
-pub(super) fn anew(session: &mut Session, memory: u64) -> Result<()> {
+pub(super) fn anew(session: &mut Session, limit: MemoryLimit) -> Result<()> {
     let Some(path) = session.file().map(Path::to_owned) else {
         return Ok(());
     };
     // DuckDB opens no file twice, so that there is another database meanwhile. Nothing is written to it: every name says whose it is.
     session.go_on_with(Connection::open_in_memory().map_err(error::from_duckdb)?);
-    let connection = connection(&path, AccessMode::ReadWrite, Some(memory))
+    let connection = connection(&path, AccessMode::ReadWrite, Some(limit))
         .map_err(|error| error.context(path.display().to_string()))?;
     session.go_on_with(connection);
     Ok(())
 }
 
-fn connection(path: &Path, mode: AccessMode, memory: Option<u64>) -> Result<Connection> {
-    let settings = settings(path, mode, memory).map_err(error::from_duckdb)?;
+fn connection(path: &Path, mode: AccessMode, limit: Option<MemoryLimit>) -> Result<Connection> {
+    let settings = settings(path, mode, limit).map_err(error::from_duckdb)?;
     let connection = Connection::open_with_flags(path, settings).map_err(|error| match &error {
         duckdb::Error::DuckDBFailure(_, Some(message)) => open_error(message),
         _ => error::from_duckdb(error),
@@ -94,9 +93,9 @@ fn connection(path: &Path, mode: AccessMode, memory: Option<u64>) -> Result<Conn
     Ok(connection)
 }
 
-fn settings(path: &Path, mode: AccessMode, memory_limit: Option<u64>) -> duckdb::Result<Config> {
+fn settings(path: &Path, mode: AccessMode, limit: Option<MemoryLimit>) -> duckdb::Result<Config> {
     let folder = format!("{}.tmp", path.display());
-    let config = common_settings(&folder, memory_limit)?.access_mode(mode)?;
+    let config = common_settings(&folder, limit)?.access_mode(mode)?;
     if path.exists() {
         return Ok(config);
     }
@@ -109,23 +108,19 @@ fn settings(path: &Path, mode: AccessMode, memory_limit: Option<u64>) -> duckdb:
 /// threads need not wait for one another and memory stays bounded.
 pub(in crate::destination) fn common_settings(
     folder: &str,
-    memory_limit: Option<u64>,
+    limit: Option<MemoryLimit>,
 ) -> duckdb::Result<Config> {
     let config = Config::default()
         .enable_autoload_extension(false)?
         .with("preserve_insertion_order", "false")?
         .with("temp_directory", folder)?
-        .with("threads", threads().to_string())?
         .custom_user_agent(concat!("acequia/", env!("CARGO_PKG_VERSION")))?;
-    match memory_limit {
-        Some(bytes) => config.with("memory_limit", format!("{bytes}B")),
+    match limit {
+        Some(MemoryLimit { now, threads, .. }) => config
+            .with("memory_limit", format!("{now}B"))?
+            .with("threads", threads.to_string()),
         None => Ok(config),
     }
-}
-
-/// Threads of a load: as many as there are processors.
-pub(super) fn threads() -> usize {
-    thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// Why the file cannot be opened, from DuckDB's message.

@@ -111,15 +111,16 @@ impl Session {
         )
     }
 
-    /// How much memory DuckDB may use.
+    /// How much memory DuckDB may use for a load, to begin with.
     pub(super) fn memory_limit(&self) -> MemoryLimit {
         self.memory_limit
     }
 
-    /// Sets how much memory DuckDB may use, in bytes, and how many threads.
-    pub(super) fn allow(&self, memory: u64, threads: usize) -> Result<()> {
+    /// Sets how much memory and how many threads DuckDB may use now.
+    pub(super) fn allow(&self, limit: MemoryLimit) -> Result<()> {
+        let MemoryLimit { now, threads, .. } = limit;
         self.batch(&format!(
-            "SET threads = {threads}; SET memory_limit = '{memory}B'"
+            "SET threads = {threads}; SET memory_limit = '{now}B'"
         ))
     }
 

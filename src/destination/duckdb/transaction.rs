@@ -7,6 +7,7 @@ use crate::destination::sql::{Engine as _, Transactional, ledger};
 use crate::destination::{Interrupter, Loaded, StagedLoad};
 use crate::error::{Error, Kind, Result};
 
+use super::memory::MemoryLimit;
 use super::open;
 use super::query;
 use super::session::Session;
@@ -36,7 +37,9 @@ impl Transactional for Session {
     }
 
     fn with_enough<T>(&mut self, work: impl FnMut(&mut Self) -> Result<T>) -> Result<T> {
-        with_enough(self, |session| session, work)
+        let limit = self.memory_limit().for_queries();
+        self.allow(limit)?;
+        within(self, limit, |session| session, work)
     }
 
     /// A statement that begins in this very instant is not stopped, but what follows it in its transaction is.
@@ -60,9 +63,19 @@ impl Transactional for Session {
 pub(in crate::destination) fn with_enough<E, T>(
     engine: &mut E,
     session: impl Fn(&mut E) -> &mut Session,
+    work: impl FnMut(&mut E) -> Result<T>,
+) -> Result<T> {
+    let limit = session(engine).memory_limit();
+    within(engine, limit, session, work)
+}
+
+/// As [`with_enough`], beginning with that limit, which the session has. Afterwards it has that of loads.
+fn within<E, T>(
+    engine: &mut E,
+    first: MemoryLimit,
+    session: impl Fn(&mut E) -> &mut Session,
     mut work: impl FnMut(&mut E) -> Result<T>,
 ) -> Result<T> {
-    let first = session(engine).memory_limit();
     let mut limit = first;
     let done = loop {
         let done = work(engine);
@@ -77,18 +90,20 @@ pub(in crate::destination) fn with_enough<E, T>(
         }
         let raised = limit.raised().filter(|_| kind == Some(Kind::OutOfMemory));
         limit = raised.unwrap_or(limit);
-        let anew = open::anew(session(engine), limit.now);
+        let anew = open::anew(session(engine), limit);
         if raised.is_none() {
             tracing::debug!(?anew, "DuckDB may have no more");
             break done;
         }
         anew?;
-        // The transaction was rolled back, so the load is applied again. One thread needs half as much memory as two.
+        // The transaction was rolled back, so the load is applied again.
         tracing::info!(bytes = limit.now, "DuckDB needs more memory for this load");
-        session(engine).allow(limit.now, 1)?;
+        session(engine).allow(limit)?;
     };
-    if limit != first
-        && let Err(error) = session(engine).allow(first.now, open::threads())
+    let session = session(engine);
+    let usual = session.memory_limit();
+    if limit != usual
+        && let Err(error) = session.allow(usual)
     {
         tracing::debug!(%error, "DuckDB keeps the memory that it was given");
     }

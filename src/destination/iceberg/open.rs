@@ -39,21 +39,18 @@ pub(super) fn writer(lake: &Lake, dataset: &str) -> Result<Writer> {
                 .for_now()
                 .remedy("free space in the folder of temporary files (TMPDIR), and see to its permissions")
         })?;
-    let limit = lake.memory_limit.map_or_else(at_first, MemoryLimit::from);
+    // More than for a file of DuckDB's: a load that is begun anew leaves behind the files that it had written, and those that a lake is
+    // made of are encoded by the threads.
+    let limit = lake.memory_limit.map(MemoryLimit::from);
+    let limit = limit.unwrap_or_default().for_queries();
     let connection = connect(lake, folder.path(), limit)?;
     let session = Session::attached(connection, ATTACHED, dataset, limit);
     Ok(Writer::new(session, catalog, folder))
 }
 
-/// More than for a file of DuckDB's: a load that is begun anew leaves behind the files that it had written.
-fn at_first() -> MemoryLimit {
-    let least = MemoryLimit::default();
-    least.raised().unwrap_or(least)
-}
-
 fn connect(lake: &Lake, folder: &Path, limit: MemoryLimit) -> Result<Connection> {
     let folder = folder.join("duckdb").display().to_string();
-    let settings = common_settings(&folder, Some(limit.now)).map_err(from_duckdb)?;
+    let settings = common_settings(&folder, Some(limit)).map_err(from_duckdb)?;
     let connection = Connection::open_in_memory_with_flags(settings).map_err(from_duckdb)?;
     for extension in EXTENSIONS {
         load(&connection, lake.extensions.as_deref(), extension)?;

@@ -34,7 +34,8 @@ pub(crate) trait Transactional: ModelEngine + Send {
     where
         Self: Sized;
 
-    /// Does `work`, which is one transaction, and does it again with more of what the engine ran out of, if it can have more.
+    /// Does `work`, which is one transaction of queries that people wrote, and does it again with more of what the engine ran out
+    /// of, if it can have more.
     fn with_enough<T>(&mut self, mut work: impl FnMut(&mut Self) -> Result<T>) -> Result<T>
     where
         Self: Sized,

@@ -129,6 +129,7 @@ fn a_load_that_runs_out_of_memory_amid_its_deletes_is_applied_with_more() {
     let limit = MemoryLimit {
         now: 40_000_000,
         most: 2_560_000_000,
+        threads: 2,
     };
     let db = DuckDb::open("warehouse", &place.path, limit, "replica").unwrap();
     let mut fixture = Fixture { folder, db, place };
