@@ -28,6 +28,12 @@ pub struct TableShape {
     /// The fields of the composite types among its columns' types: type, number, and the field's description.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fields: Vec<(u32, i16, String)>,
+    /// Its partitions at all levels, with the transaction that attached each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attached: Vec<(u32, u32)>,
+    /// A transaction that was not older than any that still ran. `None` for shapes of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub horizon: Option<u32>,
     /// The numbers of the columns that identify its rows.
     pub key: Vec<i16>,
     /// The transaction that wrote the publication's row in the catalog.
@@ -58,6 +64,9 @@ pub struct Seen {
     pub filled: Vec<i16>,
     /// The numbers of generated columns.
     pub generated: Vec<i16>,
+    /// The transactions that altered the labels of an enumerated type or the fields of a composite one, among its columns' types,
+    /// after the type was made.
+    pub altered: Vec<u32>,
 }
 
 /// The alterations of a table since its last shape.
@@ -77,6 +86,12 @@ impl TableShape {
         self.columns
             .iter()
             .find(|column| column.identity.name == name)
+    }
+
+    /// The identities of its columns.
+    pub fn identities(&self) -> Vec<ColumnIdentity> {
+        let columns = self.columns.iter();
+        columns.map(|column| column.identity.clone()).collect()
     }
 
     fn numbered(&self, number: i16) -> Option<&ShapeColumn> {
@@ -118,6 +133,16 @@ impl TableShape {
         }
         if self.key != now.key {
             return Some("its key changed".to_owned());
+        }
+        let again = |(oid, by): &(u32, u32)| {
+            let mut attached = now.attached.iter();
+            attached.any(|(other, other_by)| other == oid && other_by != by)
+        };
+        if self.attached.iter().any(again) {
+            return Some(
+                "a partition was detached for a while: what happened to its rows meanwhile is not in the log"
+                    .to_owned(),
+            );
         }
         let fields = |shape: &Self| {
             let mut types: BTreeMap<u32, Vec<(i16, String)>> = BTreeMap::new();
@@ -211,6 +236,11 @@ impl TableShape {
                     "the table was rewritten, which can have given values of its new column `{name}` to rows that were there"
                 ));
             }
+            if seen.altered.iter().any(|by| self.is_followed_by(*by)) {
+                return Some(format!(
+                    "the type of its new column `{name}`, or of another one, was altered meanwhile"
+                ));
+            }
             if passing {
                 return Some(format!(
                     "columns came and went, and its new column `{name}` may not be the first of the name"
@@ -224,6 +254,12 @@ impl TableShape {
         now.columns
             .iter()
             .filter(|column| self.numbered(column.identity.number).is_none())
+    }
+
+    /// Whether a transaction may have written since this shape was looked at. Numbers of transactions come round again.
+    fn is_followed_by(&self, transaction: u32) -> bool {
+        self.horizon
+            .is_some_and(|horizon| transaction.wrapping_sub(horizon) < 1 << 31)
     }
 
     /// Whether a file changed. `TRUNCATE`, `VACUUM FULL` and `CLUSTER` change it as well, although they change no value.
@@ -273,12 +309,15 @@ mod tests {
                 files: vec![(1, 1)],
                 labels: vec![(90, "rojo".to_owned())],
                 fields: vec![(80, 1, "x 23 -1".to_owned())],
+                attached: vec![(70, 640)],
+                horizon: Some(700),
                 key: vec![1],
                 publication: Some(650),
                 membership: Some(60),
             },
             filled: Vec::new(),
             generated: Vec::new(),
+            altered: vec![699],
         }
     }
 
@@ -301,6 +340,12 @@ mod tests {
         let mut default_set = same.clone();
         default_set.shape.columns[1].written = 701;
         assert_eq!(since(&default_set), Since::Logged(Vec::new()));
+        let mut altered = same.clone();
+        altered.altered.push(701);
+        assert_eq!(since(&altered), Since::Logged(Vec::new()));
+        let mut attached = same.clone();
+        attached.shape.attached.push((71, 701));
+        assert_eq!(since(&attached), Since::Logged(Vec::new()));
         let mut new_label = same;
         new_label.shape.labels.push((91, "verde".to_owned()));
         assert_eq!(since(&new_label), Since::Logged(Vec::new()));
@@ -361,6 +406,14 @@ mod tests {
         let mut composite = same();
         composite.shape.fields.push((80, 2, "y 23 -1".to_owned()));
         is(composite, "composite");
+        let mut detached = same();
+        detached.shape.attached = vec![(70, 641)];
+        is(detached, "partition");
+        for by in [700, 701, 2_000_000_000] {
+            let mut altered = seen(&[("id", 1), ("a", 2), ("b", 3), ("c", 4)], 4);
+            altered.altered.push(by);
+            is(altered, "type of its new column `c`");
+        }
         let mut key = same();
         key.shape.key = vec![2];
         is(key, "key");

@@ -315,6 +315,15 @@ impl Stream {
         }
     }
 
+    /// What is set for the columns of a relation of PostgreSQL.
+    pub fn column_settings(&self) -> Option<&postgres::ColumnSettings> {
+        match &self.from {
+            StreamSource::Rows(rows) => Some(&rows.columns),
+            StreamSource::Changes(changes) => Some(&changes.columns),
+            StreamSource::HubSpot(_) => None,
+        }
+    }
+
     /// Columns that its settings may name without the source having them.
     pub fn may_lack(&self) -> BTreeSet<String> {
         match &self.from {

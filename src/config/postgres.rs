@@ -9,7 +9,8 @@ use chrono::TimeDelta;
 
 use super::model::{NullCursor, Reader};
 use super::{Secret, SecretCommand};
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::identity::ColumnIdentity;
 use crate::mask::Masks;
 use crate::mode::{Changes, Deletes, Disposition, FullLoad, IncrementalLoad};
 use crate::names::StreamName;
@@ -128,6 +129,52 @@ pub struct ColumnSettings {
     pub masks: Masks,
     /// Columns that may be named without being there, as one setting is for many tables. If they come, what is said of them holds.
     pub may_lack: BTreeSet<String>,
+}
+
+impl ColumnSettings {
+    /// Whether a column is hidden by its name: left out of all, or masked.
+    pub fn hides(&self) -> bool {
+        matches!(self.selected, ColumnSelection::Except(_)) || !self.masks.is_empty()
+    }
+
+    /// Refuses a column that was hidden by its name, has another name since, and would be copied under that one as it is. `known`
+    /// are the columns that the table had, `now` are those that it has.
+    ///
+    /// # Errors
+    /// [`Error::Config`] with both names.
+    pub fn refuse_shown(&self, known: &[ColumnIdentity], now: &[ColumnIdentity]) -> Result<()> {
+        let except = matches!(self.selected, ColumnSelection::Except(_));
+        for column in now {
+            let renamed = |known: &&ColumnIdentity| {
+                known.number == column.number && known.name != column.name
+            };
+            let Some(before) = known.iter().find(renamed) else {
+                continue;
+            };
+            let left_out = except && !self.selected.takes(&before.name);
+            let mask = self.masks.label(&before.name);
+            // Whoever says what becomes of it is believed.
+            let is_decided = !self.selected.takes(&column.name)
+                || self.masks.columns().any(|name| name == column.name);
+            if is_decided || !(left_out || mask.is_some()) {
+                continue;
+            }
+            let (old, new) = (&before.name, &column.name);
+            let how = if left_out {
+                "`exclude` leaves out".to_owned()
+            } else {
+                format!("the mask {} hides", mask.unwrap_or_default())
+            };
+            return Err(Error::config(format!(
+                "column `{old}`, whose values {how}, was renamed to `{new}`, which would be copied as it is"
+            ))
+            .remedy(format!(
+                "say what becomes of `{new}`: name it in `exclude`, or give it a mask, as in [streams.STREAM.mask] {new} = \"redact\" \
+                 (\"none\" if its values may be copied)"
+            )));
+        }
+        Ok(())
+    }
 }
 
 /// Whether a column is there is no part of what is configured.

@@ -26,6 +26,7 @@ use url::Url;
 use crate::error::{Error, Result};
 use crate::names::{LoadId, StreamName};
 
+mod columns;
 pub mod failures;
 mod folder;
 pub(crate) mod inventory;

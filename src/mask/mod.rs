@@ -238,7 +238,7 @@ impl Masks {
     }
 
     /// What is kept with a table of how a column's values are masked. `None` if they are not.
-    fn label(&self, column: &str) -> Option<String> {
+    pub(crate) fn label(&self, column: &str) -> Option<String> {
         let mask = self.0.get(column).filter(|mask| mask.hides());
         mask.map(ToString::to_string)
     }

@@ -13,6 +13,7 @@ use crate::config;
 use crate::discovery::Discovery;
 use crate::error::{Error, Result};
 use crate::evolution::TableSchema;
+use crate::identity::RelationIdentity;
 use crate::position::Position;
 use crate::schema::{ColumnSpec, Schema};
 
@@ -49,6 +50,8 @@ pub struct Description {
     pub primary_key: Vec<String>,
     /// Whether the source guarantees that keys are unique.
     pub key_is_unique: bool,
+    /// The relation and its columns, where the stream hides some of them by their names and has a relation.
+    pub identity: Option<RelationIdentity>,
     /// The number of rows, as the source estimates it.
     pub estimated_rows: Option<u64>,
     /// How the stream would be read, for people.

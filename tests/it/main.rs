@@ -25,6 +25,7 @@ mod entry_columns;
 mod evolution;
 mod frozen;
 mod full;
+mod hidden;
 mod holding;
 mod hostile_role;
 mod hubspot;

@@ -23,6 +23,7 @@ use crate::config::{Pipeline, Stream};
 use crate::destination::StreamState;
 use crate::error::{Error, Result};
 use crate::evolution::{SchemaContract, TableSchema, differences, preview};
+use crate::identity::RelationIdentity;
 use crate::landing::manifest::Manifest;
 use crate::landing::{Aside, Landing, LoadAddress};
 use crate::mode::{Disposition, Mode};
@@ -355,6 +356,8 @@ impl StreamRun {
         mut opened: OpenStream,
         report: &mut StreamReport,
     ) -> Result<Landed> {
+        self.refuse_shown(opened.description().identity.as_ref())
+            .await?;
         let prepared = self.prepare(&mut opened)?;
         if let Some(asked) = self.range.clone() {
             return Box::pin(self.extract_range(opened, prepared, &asked, report)).await;
@@ -397,6 +400,22 @@ impl StreamRun {
             amends: None,
         };
         self.land(extract, expected, &stop, report).await
+    }
+
+    /// Refuses a column whose values the stream hides by a name that it has no longer, and notes what its relation is now.
+    async fn refuse_shown(&self, relation: Option<&RelationIdentity>) -> Result<()> {
+        let (Some(now), Some(columns)) = (relation, self.stream.column_settings()) else {
+            return Ok(());
+        };
+        let (pipeline, stream) = (&self.pipeline.name, &self.stream.name);
+        let known = self.landing.known_columns(pipeline, stream).await?;
+        if known.as_ref() == Some(now) {
+            return Ok(());
+        }
+        if let Some(known) = known.filter(|known| known.oid == now.oid) {
+            columns.refuse_shown(&known.columns, &now.columns)?;
+        }
+        self.landing.note_columns(pipeline, stream, now).await
     }
 
     /// Whether a table is rebuilt with each load, so that it can take any change of a column's type.

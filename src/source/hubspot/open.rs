@@ -34,6 +34,7 @@ impl HubSpotStream {
             reader,
             content: Content::Owners,
             description: Description {
+                identity: None,
                 columns: Vec::new(),
                 primary_key: Vec::new(),
                 key_is_unique: true,

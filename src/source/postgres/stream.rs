@@ -16,6 +16,7 @@ use super::catalog::{self, CatalogRelation};
 use super::connection::{Server, failed, version};
 use super::cursor::CursorColumn;
 use super::horizon;
+use super::identity;
 use super::reader::{LaneQuery, ReadyLane};
 use super::settings::{ReadSettings, column_plans, key};
 use super::snapshot::SnapshotContext;
@@ -145,6 +146,11 @@ impl PostgresStream {
             Some(follow) => (follow.table.key.clone(), follow.table.key_is_unique),
             None => key(&relation, settings, &plans)?,
         };
+        let hides = relation.oid.filter(|_| settings.columns.hides());
+        let identity = match hides {
+            Some(oid) => Some(identity::relation_identity(&client, oid).await?),
+            None => None,
+        };
         let lanes = settings.parallel.map_or_else(
             || std::thread::available_parallelism().map_or(1, |n| n.get().min(MAX_LANES)),
             NonZeroUsize::get,
@@ -165,6 +171,7 @@ impl PostgresStream {
             client: Arc::new(client),
             follows,
             description: Description {
+                identity,
                 columns,
                 primary_key,
                 key_is_unique,

@@ -83,3 +83,55 @@ fn what_is_left_out_from_now_on_is_told_or_followed() {
         }
     }
 }
+
+/// The values of a new column are in the log as its type was then, and only a new snapshot has them as it is now.
+#[test]
+fn a_new_column_whose_type_is_altered_before_it_is_read_is_read_anew() {
+    let made =
+        "CREATE TYPE color AS ENUM ('rojo', 'verde'); CREATE TYPE par AS (uno int, dos int);";
+    let added = "ALTER TABLE t ADD e color, ADD c par; UPDATE t SET e = 'rojo', c = ROW(1, 2)";
+    for altered in [
+        "ALTER TYPE color RENAME VALUE 'rojo' TO 'Rojo'",
+        "ALTER TYPE par ADD ATTRIBUTE tres int",
+        "ALTER TYPE par DROP ATTRIBUTE dos",
+    ] {
+        // The types may be older than the last run, or not.
+        for (before, after) in [(made, ""), ("", made)] {
+            let project = project("retyped", &format!("{T};{before}"), &["t"], "");
+            project.run(&[]);
+            project.source.batch(&format!("{after}{added}")).unwrap();
+            project.source.batch(altered).unwrap();
+            let report = project.run(&[]);
+            assert!(
+                warnings(&report, "t").contains("the type of its new column"),
+                "{altered}: {report}"
+            );
+            assert_eq!(warnings(&project.run(&[]), "t"), "[]");
+            let shown = "SELECT count(*) || '|' || min(e::text) || '|' || min(c::text) FROM t";
+            let copied = "SELECT count(*) || '|' || min(e) || '|' || min(c) FROM replica.t";
+            assert_eq!(project.value(copied), Some(project.source_value(shown)));
+        }
+    }
+}
+
+/// A type that was made for a new column, or long before, is no reason to read everything anew.
+#[test]
+fn a_new_column_of_a_type_that_stays_is_followed() {
+    let project = project(
+        "typed",
+        &format!("{T}; CREATE TYPE viejo AS ENUM ('a'); ALTER TYPE viejo ADD VALUE 'b'"),
+        &["t"],
+        "",
+    );
+    project.run(&[]);
+    project
+        .source
+        .batch(
+            "CREATE TYPE nuevo AS ENUM ('x', 'y'); ALTER TABLE t ADD v viejo, ADD w nuevo; UPDATE t SET v = 'b', w = 'y' WHERE id < 9",
+        )
+        .unwrap();
+    let report = project.run(&[]);
+    assert!(!warnings(&report, "t").contains("snapshot"), "{report}");
+    let of_both = "SELECT count(*) FROM replica.t WHERE v = 'b' AND w = 'y'";
+    assert_eq!(project.value(of_both).as_deref(), Some("8"));
+}

@@ -1,6 +1,6 @@
 //! Partitions, and what a publication leaves out.
 
-use super::{project, warnings};
+use super::{project, streams, warnings};
 use crate::support::{counts, postgres_major};
 
 const PARTITIONED: &str =
@@ -84,6 +84,67 @@ fn a_truncated_partition_is_read_anew() {
     project.assert_same("t");
 }
 
+/// What happens to a partition while it is detached is not in the log, and afterwards nothing of the table tells that it was.
+#[test]
+fn a_partition_that_was_detached_for_a_while_is_read_anew() {
+    for root in ["true", "false"] {
+        let publication = format!(
+            "CREATE PUBLICATION acequia FOR TABLE t WITH (publish_via_partition_root = {root})"
+        );
+        let ddl = format!("{PARTITIONED}{publication}");
+        let project = project("detached", &ddl, &["t"], "");
+        project.run(&[]);
+        project
+            .source
+            .batch(
+                "ALTER TABLE t DETACH PARTITION t_1; UPDATE t_1 SET v = 'w';
+                 ALTER TABLE t ATTACH PARTITION t_1 FOR VALUES IN (1)",
+            )
+            .unwrap();
+        let report = project.run(&[]);
+        assert!(
+            warnings(&report, "t").contains("detached for a while"),
+            "{report}"
+        );
+        project.assert_same("t");
+        let report = project.run(&[]);
+        assert_eq!(warnings(&report, "t"), "[]", "{report}");
+    }
+}
+
+#[test]
+fn a_partition_that_writes_no_log_is_refused_and_a_foreign_one_is_told() {
+    let publication = "CREATE PUBLICATION acequia FOR TABLE t";
+    let ddl = format!("{PARTITIONED}{publication}");
+    let project = project("unlogged", &ddl, &["t"], "");
+    project.run(&[]);
+    project
+        .source
+        .batch("CREATE UNLOGGED TABLE t_3 PARTITION OF t FOR VALUES IN (3); INSERT INTO t VALUES (300, 3, 'z')")
+        .unwrap();
+    let report = project.run_failing("t");
+    let error = report["error"].as_str().unwrap();
+    assert!(
+        error.contains("t_3") && error.contains("SET LOGGED"),
+        "{error}"
+    );
+    project.source.batch("ALTER TABLE t_3 SET LOGGED").unwrap();
+    project.run(&["--full-refresh"]);
+    project.assert_same("t");
+    let foreign = "CREATE EXTENSION postgres_fdw;
+                   CREATE SERVER otro FOREIGN DATA WRAPPER postgres_fdw OPTIONS (dbname 'postgres');
+                   CREATE FOREIGN TABLE f (id int NOT NULL, mes int NOT NULL, v text) SERVER otro;
+                   ALTER TABLE t DROP CONSTRAINT t_pkey; ALTER TABLE t_1 REPLICA IDENTITY FULL;
+                   ALTER TABLE t_2 REPLICA IDENTITY FULL; ALTER TABLE t_3 REPLICA IDENTITY FULL;
+                   ALTER TABLE t ATTACH PARTITION f FOR VALUES IN (4);";
+    project.source.batch(foreign).unwrap();
+    let output = project.acequia(&["check"]);
+    assert!(
+        format!("{output:?}").contains("rows of public.f, partitions of"),
+        "{output:?}"
+    );
+}
+
 /// Scenario 22.
 #[test]
 fn column_lists_row_filters_and_generated_columns() {
@@ -130,11 +191,16 @@ fn generated_columns_are_left_out_of_both_snapshot_and_changes() {
         &["t"],
         "",
     );
-    project.run(&[]);
+    let report = project.run(&[]);
+    assert!(warnings(&report, "t").contains("`doble`"), "{report}");
     project
         .source
         .batch("INSERT INTO t (id, v) VALUES (2, 'b'); CREATE VIEW visto AS SELECT id, v FROM t")
         .unwrap();
-    project.run(&[]);
+    let report = project.run(&[]);
+    assert!(warnings(&report, "t").contains("`doble`"), "{report}");
     project.assert_same_as("public.visto", "replica.t");
+    // Who leaves it out need not be told.
+    project.streams(&streams(&["t"], "exclude = [\"doble\"]"));
+    assert_eq!(warnings(&project.run(&[]), "t"), "[]");
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::config::postgres::ColumnSelection;
+use crate::config::postgres::{ColumnSelection, ColumnSettings};
 use crate::error::{Error, Result};
 use crate::evolution::SchemaContract;
 use crate::shape::{Seen, ShapeColumn, Since, TableShape};
@@ -11,14 +11,15 @@ use crate::shape::{Seen, ShapeColumn, Since, TableShape};
 /// columns of the stream's table at the position.
 ///
 /// # Errors
-/// The stream's contract forbids the change.
+/// The stream's contract forbids the change, or a column whose values are hidden has another name.
 pub(super) fn since(
     known: Option<&TableShape>,
     seen: &Seen,
-    selected: &ColumnSelection,
+    columns: &ColumnSettings,
     contract: SchemaContract,
     held: &BTreeSet<String>,
 ) -> Result<std::result::Result<Vec<ShapeColumn>, String>> {
+    let selected = &columns.selected;
     let guessed;
     let known = if let Some(known) = known {
         known
@@ -26,6 +27,7 @@ pub(super) fn since(
         guessed = guess(seen, selected, held);
         &guessed
     };
+    columns.refuse_shown(&known.identities(), &seen.shape.identities())?;
     let found = known.since(
         seen,
         |name| selected.takes(name),

@@ -180,7 +180,13 @@ pub async fn table(
                     ARRAY(SELECT attname::text FROM pg_attribute WHERE attrelid = c.oid AND attnum > 0
                           AND NOT attisdropped AND (attgenerated = '' OR (attgenerated = 's' AND $2)) ORDER BY attnum),
                     ARRAY(SELECT i.inhrelid::regclass::text FROM pg_inherits i
-                          WHERE i.inhparent = c.oid AND c.relkind = 'r' ORDER BY 1)
+                          WHERE i.inhparent = c.oid AND c.relkind = 'r' ORDER BY 1),
+                    ARRAY(SELECT p.relid::text FROM pg_partition_tree(c.oid) p JOIN pg_class l ON l.oid = p.relid
+                          WHERE p.relid <> c.oid AND p.isleaf AND l.relkind = 'r' AND l.relpersistence <> 'p' ORDER BY 1),
+                    ARRAY(SELECT p.relid::text FROM pg_partition_tree(c.oid) p JOIN pg_class l ON l.oid = p.relid
+                          WHERE p.relid <> c.oid AND l.relkind = 'f' ORDER BY 1),
+                    ARRAY(SELECT attname::text FROM pg_attribute WHERE attrelid = c.oid AND attnum > 0
+                          AND NOT attisdropped AND attgenerated <> '' AND NOT (attgenerated = 's' AND $2) ORDER BY attnum)
              FROM pg_class c WHERE c.oid = $1::text::regclass",
             &[&found.from, &generated],
         )
@@ -198,6 +204,19 @@ pub async fn table(
     }
     let heirs: Vec<String> = row.get(5);
     refuse_inherited(&found.from, &heirs)?;
+    let unlogged: Vec<String> = row.get(6);
+    if let Some(first) = unlogged.first() {
+        return Err(Error::config(format!(
+            "{} of {} is not written to the log of changes: {}",
+            if unlogged.len() == 1 { "a partition" } else { "some partitions" },
+            found.from,
+            unlogged.join(", ")
+        ))
+        .remedy(format!(
+            "ALTER TABLE {first} SET LOGGED; or detach it. If the stream was loaded before: `acequia run STREAM --full-refresh`, as \
+             the log does not have what was written meanwhile"
+        )));
+    }
     let mut table = Table {
         oid,
         from: found.from.clone(),
@@ -218,6 +237,13 @@ pub async fn table(
             .filter(|column| stream.columns.selected.takes(column));
         table.notes.extend(hidden(taken, &table));
     }
+    let takes = |column: &String| stream.columns.selected.takes(column);
+    let generated: Vec<String> = row.get(8);
+    let generated: Vec<String> = generated.into_iter().filter(takes).collect();
+    let foreign: Vec<String> = row.get(7);
+    table
+        .notes
+        .extend(untold(&found.from, &generated, &foreign));
     let changes_rows = published.is_none_or(|publication| publication.changes_rows);
     table.key = identities::key_of(
         client,
@@ -271,6 +297,27 @@ fn hidden(taken: impl Iterator<Item = String>, table: &Table) -> Vec<String> {
         notes.push(format!(
             "the publication leaves out what its row filter does not let pass: such rows of {from} never come. Where they \
              should: {published_whole}"
+        ));
+    }
+    notes
+}
+
+/// Warnings about what is never in the log of changes of a table: its generated columns, and changes in its foreign partitions.
+fn untold(from: &str, generated: &[String], foreign: &[String]) -> Vec<String> {
+    let mut notes = Vec::new();
+    if !generated.is_empty() {
+        notes.push(format!(
+            "the log of changes leaves out generated columns: `{}` of {from} never come. Compute them in the destination, and `exclude` \
+             them for [streams.STREAM]. From PostgreSQL 18 on a publication can have those that are stored \
+             (publish_generated_columns = stored)",
+            generated.join("`, `")
+        ));
+    }
+    if !foreign.is_empty() {
+        notes.push(format!(
+            "the log of changes does not have what changes in foreign tables: rows of {}, partitions of {from}, come with snapshots \
+             alone. Where they change, read the table by mode = \"full\" or \"incremental\"",
+            foreign.join(", ")
         ));
     }
     notes

@@ -50,6 +50,26 @@ SELECT c.oid, pg_catalog.json_build_object(
              t.oid::int8, f.attnum, pg_catalog.concat_ws(' ', f.attname, f.atttypid, f.atttypmod)) ORDER BY t.oid, f.attnum)
     FROM used JOIN pg_catalog.pg_type t ON t.oid = used.oid AND t.typtype = 'c'
     JOIN pg_catalog.pg_attribute f ON f.attrelid = t.typrelid AND f.attnum > 0 AND NOT f.attisdropped),
+  'altered', (
+    WITH RECURSIVE used (oid) AS (
+      SELECT a.atttypid FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+      UNION SELECT within.oid FROM used JOIN pg_catalog.pg_type t ON t.oid = used.oid CROSS JOIN LATERAL (
+        SELECT t.typbasetype WHERE t.typtype = 'd'
+        UNION ALL SELECT t.typelem WHERE t.typelem <> 0
+        UNION ALL SELECT r.rngsubtype FROM pg_catalog.pg_range r WHERE r.rngtypid = t.oid
+        UNION ALL SELECT f.atttypid FROM pg_catalog.pg_attribute f
+                  WHERE t.typtype = 'c' AND f.attrelid = t.typrelid AND f.attnum > 0 AND NOT f.attisdropped) AS within (oid))
+    SELECT pg_catalog.json_agg(DISTINCT of_type.xmin::text::int8)
+    FROM used JOIN pg_catalog.pg_type t ON t.oid = used.oid CROSS JOIN LATERAL (
+      SELECT e.xmin FROM pg_catalog.pg_enum e WHERE e.enumtypid = t.oid
+      UNION ALL SELECT f.xmin FROM pg_catalog.pg_attribute f
+                WHERE t.typtype = 'c' AND f.attrelid = t.typrelid AND f.attnum > 0) AS of_type (xmin)
+    WHERE pg_catalog.age(of_type.xmin) < pg_catalog.age(t.xmin)),
+  'horizon', pg_catalog.mod(pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())::text::numeric, 4294967296)::int8,
+  'attached', (
+    SELECT pg_catalog.json_agg(pg_catalog.json_build_array(i.inhrelid::int8, i.xmin::text::int8) ORDER BY i.inhrelid)
+    FROM pg_catalog.pg_inherits i
+    WHERE i.inhrelid IN (SELECT p.relid FROM pg_catalog.pg_partition_tree(c.oid) p WHERE p.relid <> c.oid)),
   'key', (
     SELECT pg_catalog.json_agg(k.attnum ORDER BY k.attnum)
     FROM pg_catalog.pg_index i CROSS JOIN LATERAL pg_catalog.unnest(i.indkey) WITH ORDINALITY AS k (attnum, place)
@@ -75,6 +95,9 @@ struct Told {
     files: Option<Vec<(u32, u32)>>,
     labels: Option<Vec<(u32, String)>>,
     fields: Option<Vec<(u32, i16, String)>>,
+    altered: Option<Vec<u32>>,
+    horizon: Option<u32>,
+    attached: Option<Vec<(u32, u32)>>,
     key: Option<Vec<i16>>,
     publication: Option<u32>,
     membership: Option<u32>,
@@ -123,6 +146,7 @@ impl From<Told> for Seen {
         Self {
             filled: numbers(|column| column.filled),
             generated: numbers(|column| column.generated),
+            altered: told.altered.unwrap_or_default(),
             shape: TableShape {
                 columns: told_columns
                     .into_iter()
@@ -136,6 +160,8 @@ impl From<Told> for Seen {
                 files: told.files.unwrap_or_default(),
                 labels: told.labels.unwrap_or_default(),
                 fields: told.fields.unwrap_or_default(),
+                attached: told.attached.unwrap_or_default(),
+                horizon: told.horizon,
                 key: told.key.unwrap_or_default(),
                 publication: told.publication,
                 membership: told.membership,

@@ -121,7 +121,7 @@ impl Replication {
             let since = alterations::since(
                 known,
                 seen,
-                &standing.stream.columns.selected,
+                &standing.stream.columns,
                 standing.contract,
                 standing.columns,
             )?;

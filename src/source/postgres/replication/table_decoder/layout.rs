@@ -8,8 +8,9 @@ use crate::config::postgres::ColumnSettings;
 use crate::error::Result;
 use crate::evolution::{SchemaContract, assign_field_ids, evolve};
 use crate::schema::ColumnSpec;
-use crate::shape::Seen;
+use crate::shape::{Seen, TableShape};
 use crate::source::postgres::catalog;
+use crate::source::postgres::identity::relation_identity;
 use crate::source::postgres::replication::alterations::frozen;
 use crate::source::postgres::replication::change::ChangeBuilder;
 use crate::source::postgres::replication::pgoutput::{Relation, RelationColumn};
@@ -190,6 +191,20 @@ impl TableDecoder {
         if self.contract == SchemaContract::Freeze {
             return Err(frozen(&changes.join("; ")));
         }
+        if let Some(name) = new.first().filter(|_| teller == Teller::Log)
+            && let Some(hidden) = self.hidden_elsewhere(relation)
+        {
+            // Where that is still so, the snapshot would have it, too.
+            let identity = relation_identity(client, self.table.oid).await?;
+            let known = self.known.as_ref().map(TableShape::identities);
+            let known = known.unwrap_or_default();
+            self.columns.refuse_shown(&known, &identity.columns)?;
+            let reason = format!(
+                "its column `{hidden}`, which is left out, was renamed or replaced (`{name}` is new)"
+            );
+            self.restart(&reason);
+            return Ok(false);
+        }
         let renamed = gone.first().zip(new.first());
         if let Some((gone, new)) = renamed.filter(|_| teller == Teller::Log) {
             let reason = format!("its column `{gone}` was renamed or replaced (`{new}` is new)");
@@ -222,6 +237,18 @@ impl TableDecoder {
             return Ok(false);
         }
         Ok(true)
+    }
+
+    /// A column that the stream leaves out and that the log does not name, although the table had it.
+    fn hidden_elsewhere(&self, relation: &Relation) -> Option<String> {
+        if self.table.lists_columns {
+            return None;
+        }
+        let known = self.known.as_ref()?;
+        let names = known.columns.iter().map(|column| &column.identity.name);
+        let mut hidden = names.filter(|name| !self.columns.selected.takes(name));
+        let named = |name: &&String| relation.columns.iter().any(|column| column.name == **name);
+        hidden.find(|name| !named(name)).cloned()
     }
 
     fn is_out_of_order(&self, relation: &Relation) -> bool {

@@ -214,7 +214,7 @@ impl TableDecoder {
         let new = match since(
             self.known.as_ref(),
             seen,
-            &self.columns.selected,
+            &self.columns,
             self.contract,
             &self.held,
         )? {
