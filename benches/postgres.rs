@@ -169,6 +169,7 @@ impl Landed {
             layout: Layout::default(),
             pre_sql: Vec::new(),
             post_sql: Vec::new(),
+            models: None,
         }
     }
 }

@@ -326,6 +326,7 @@ fn staged<'a>(
             layout: Layout::default(),
             pre_sql: Vec::new(),
             post_sql: Vec::new(),
+            models: None,
         }
     }
 }

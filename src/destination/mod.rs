@@ -400,6 +400,8 @@ pub struct StagedLoad {
     pub pre_sql: Vec<String>,
     /// Statements that are run after the load, in its transaction.
     pub post_sql: Vec<String>,
+    /// The schema of the pipeline's models, if it has any.
+    pub models: Option<String>,
 }
 
 impl StagedLoad {
@@ -422,6 +424,8 @@ pub struct Loaded {
     pub outcome: LoadOutcome,
     /// The stream's state after the load.
     pub state: StreamState,
+    /// What the load has left otherwise than people would expect.
+    pub warnings: Vec<String>,
 }
 
 impl Loaded {
@@ -431,7 +435,11 @@ impl Loaded {
             already_loaded: true,
             ..LoadOutcome::default()
         };
-        Self { outcome, state }
+        Self {
+            outcome,
+            state,
+            warnings: Vec::new(),
+        }
     }
 }
 

@@ -72,6 +72,7 @@ impl LoadStep {
             layout: self.layout.clone(),
             pre_sql: self.hooks.pre_sql.clone(),
             post_sql: self.hooks.post_sql.clone(),
+            models: self.loader.models().map(str::to_owned),
         };
         let applying = self
             .loader
@@ -83,17 +84,22 @@ impl LoadStep {
     }
 }
 
-/// Adds what a load changed to the report, and notes it on the current span. Returns the stream's new state.
+/// Adds what a load changed, and its warnings, to the report, and notes it on the current span. Returns the stream's new state.
 pub(super) fn tell(
     report: &mut StreamReport,
     address: &LoadAddress,
     loaded: Loaded,
 ) -> StreamState {
-    let Loaded { outcome, state } = loaded;
+    let Loaded {
+        outcome,
+        state,
+        warnings,
+    } = loaded;
     spans::loaded(outcome.inserted, outcome.updated, outcome.deleted);
     report.load_id = Some(address.load_id.clone());
     report.inserted += outcome.inserted;
     report.updated += outcome.updated;
     report.deleted += outcome.deleted;
+    report.warnings.extend(warnings);
     state
 }

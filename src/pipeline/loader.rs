@@ -54,6 +54,8 @@ struct Place {
     pipeline: StreamName,
     destination: config::Destination,
     dataset: String,
+    /// The schema of the models, if the pipeline has any.
+    models: Option<String>,
     /// Where the lease is kept of a destination that cannot be locked.
     landing: Landing,
 }
@@ -90,6 +92,10 @@ impl Loader {
             pipeline: pipeline.name.clone(),
             destination: pipeline.destination.clone(),
             dataset: pipeline.dataset.clone(),
+            models: pipeline
+                .models
+                .as_ref()
+                .map(|models| models.dataset.clone()),
             landing: landing.clone(),
         };
         let mut open = Open::patiently(&place, stop, waited_for).await?;
@@ -117,6 +123,11 @@ impl Loader {
     /// Where the destination reads a load's parts.
     pub(super) fn reads(&self) -> Reads {
         self.reads
+    }
+
+    /// The schema of the pipeline's models, if it has any.
+    pub(super) fn models(&self) -> Option<&str> {
+        self.shared.place.models.as_deref()
     }
 
     /// Whether the destination can apply a load whose parts still come.

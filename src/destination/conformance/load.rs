@@ -251,6 +251,7 @@ pub(crate) fn stage(
         layout: load.layout.clone(),
         pre_sql: Vec::new(),
         post_sql: Vec::new(),
+        models: None,
     }
 }
 

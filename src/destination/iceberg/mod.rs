@@ -335,7 +335,11 @@ impl Lake {
         let state = kept.state.clone();
         self.known
             .insert(manifest.stream.clone(), Known { table, kept });
-        Attempt::Done(Box::new(Loaded { outcome, state }))
+        Attempt::Done(Box::new(Loaded {
+            outcome,
+            state,
+            warnings: Vec::new(),
+        }))
     }
 
     /// Runs the plan of a load; none where the table is another than the catalog had it a moment ago.

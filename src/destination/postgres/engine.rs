@@ -15,7 +15,7 @@ use crate::schema::Column;
 
 use super::dialect::PostgresSql;
 use super::session::Session;
-use super::{copy, index, merge, query, read, stage, table};
+use super::{copy, index, merge, query, read, stage, table, views};
 
 impl SqlEngine for Session {
     fn dataset(&self) -> &str {
@@ -67,6 +67,14 @@ impl SqlEngine for Session {
     ) -> Result<Vec<Index>> {
         table::create(self, table, columns, known)?;
         Ok(Vec::new())
+    }
+
+    fn make_way(&mut self, table: &str, column: &str) -> Result<()> {
+        views::drop_those_of(self, table, column)
+    }
+
+    fn make_views_again(&mut self) -> Result<Vec<String>> {
+        views::make_again(self)
     }
 
     fn load_columns(

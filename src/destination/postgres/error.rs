@@ -98,7 +98,7 @@ fn of_the_server(db: &DbError) -> Error {
 }
 
 /// Whether it says nothing of the load: the connection, the server's means, its administrator, a lock, a right.
-fn is_for_now(code: &SqlState) -> bool {
+pub(super) fn is_for_now(code: &SqlState) -> bool {
     let class = code.code().get(..2).unwrap_or_default();
     ["08", "25", "28", "40", "53", "55", "57", "58", "XX"].contains(&class)
         || *code == SqlState::INSUFFICIENT_PRIVILEGE

@@ -6,7 +6,7 @@
 //!
 //! [`session`] connects, runs SQL and translates errors ([`error`]); [`lock`] excludes a second run; [`privileges`] finds
 //! missing privileges. Loads and the ledger are [`crate::destination::sql`]'s; [`engine`] implements what they need, with
-//! its own way to create and alter a [`table`], to maintain its [`index`], to [`merge`], and to run a [`query`] that people
+//! its own way to create and alter a [`table`] below the [`views`] of models, to maintain its [`index`], to [`merge`], and to run a [`query`] that people
 //! wrote, and its own [`dialect`].
 
 use crate::config::PostgresUrl;
@@ -32,6 +32,7 @@ mod stage;
 mod table;
 #[cfg(test)]
 mod tests;
+mod views;
 
 use session::{Session, value};
 

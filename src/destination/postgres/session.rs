@@ -16,6 +16,7 @@ use crate::postgres::connection::Server;
 
 use super::dialect::PostgresSql;
 use super::error;
+use super::views::Views;
 
 /// What a loading session is set to, beside what every session is: temporary tables have more than 8 MB before they go to disk.
 const SETTINGS: &str = "SET temp_buffers = '64MB'";
@@ -31,6 +32,8 @@ pub(crate) struct Session {
     server: Server,
     dataset: String,
     interruption: Arc<Interruption>,
+    /// The views of models that the load which is applied has dropped.
+    pub(super) views: Views,
 }
 
 /// The state that the interrupter and the session share.
@@ -54,6 +57,7 @@ impl Session {
             server: server.clone(),
             dataset: dataset.to_owned(),
             interruption: Arc::default(),
+            views: Views::default(),
         };
         session.batch(SETTINGS)?;
         session.batch(DURABLE)?;
@@ -188,7 +192,7 @@ impl Session {
     }
 
     /// A failure of the server's; an interruption where one was asked for.
-    fn told(&self, error: &postgres::Error) -> Error {
+    pub(super) fn told(&self, error: &postgres::Error) -> Error {
         if error::is_cancelled(error) && self.interruption.stopped.load(Ordering::SeqCst) {
             return Error::Interrupted;
         }
@@ -268,6 +272,7 @@ impl Transactional for Session {
     }
 
     fn load(&mut self, load: &StagedLoad) -> Result<Loaded> {
+        self.views = Views::of(load.models.as_deref());
         let loaded = self.transaction(|session| {
             let loaded = ledger::load(session, load)?;
             fail::fail_point!("postgres.before_commit", crate::failpoint::abort);

@@ -40,9 +40,14 @@ pub(crate) fn load(engine: &mut dyn SqlEngine, load: &StagedLoad) -> Result<Load
     }
     run(engine, manifest, &load.pre_sql, "pre_sql")?;
     let (outcome, schema) = plan::apply(engine, load, state)?;
+    let warnings = engine.make_views_again()?;
     run(engine, manifest, &load.post_sql, "post_sql")?;
     let state = record(engine, load.sealed()?, &outcome, schema)?;
-    Ok(Loaded { outcome, state })
+    Ok(Loaded {
+        outcome,
+        state,
+        warnings,
+    })
 }
 
 /// Runs the statements that people want run with a load.

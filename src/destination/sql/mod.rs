@@ -207,6 +207,17 @@ pub(crate) trait SqlEngine: Engine {
         known: Option<&TableSchema>,
     ) -> Result<Vec<Index>>;
 
+    /// Removes those views of models that keep a column of a table, given in SQL, from being dropped and from getting another
+    /// type.
+    fn make_way(&mut self, _table: &str, _column: &str) -> Result<()> {
+        Ok(())
+    }
+
+    /// Makes the views again that [`make_way`](Self::make_way) has removed; a warning for each that can no longer be made.
+    fn make_views_again(&mut self) -> Result<Vec<String>> {
+        Ok(Vec::new())
+    }
+
     /// Adds a column to a table, given in SQL.
     fn add_column(&mut self, table: &str, name: &str, data_type: &str) -> Result<()> {
         let column = self.dialect().identifier(name);

@@ -266,7 +266,8 @@ impl Table {
         value: &str,
     ) -> Result<()> {
         engine
-            .change_column(&self.sql, name, data_type, value)
+            .make_way(&self.sql, name)
+            .and_then(|()| engine.change_column(&self.sql, name, data_type, value))
             .map_err(|error| error.context(format!("column `{name}` of table {}", self.shown)))?;
         for (known, of_known) in &mut self.columns {
             if self.dialect.is_same_name(known, name) {
@@ -319,7 +320,9 @@ impl Table {
     /// Takes a column away.
     pub(crate) fn drop_column(&mut self, engine: &mut dyn SqlEngine, name: &str) -> Result<()> {
         let column = self.dialect.identifier(name);
-        self.change(engine, &format!("DROP COLUMN {column}"))
+        engine
+            .make_way(&self.sql, name)
+            .and_then(|()| self.change(engine, &format!("DROP COLUMN {column}")))
             .map_err(|error| error.context(format!("column `{name}` of table {}", self.shown)))?;
         self.columns.retain(|(known, _)| known != name);
         Ok(())

@@ -13,6 +13,7 @@ mod following;
 mod mistakes;
 mod reading;
 mod testing;
+mod views;
 
 /// What the tests' models are made of.
 const STREAMS: &str = r#"

@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 
+use crate::destination::sql::SqlEngine;
 use crate::destination::sql::loads::time;
 use crate::error::{Error, Result};
+use crate::models::Materialized;
 use crate::schema::ColumnType;
 
 use super::ModelEngine;
@@ -81,6 +83,18 @@ pub(super) fn read(engine: &mut dyn ModelEngine) -> Result<BTreeMap<Key, Row>> {
             Ok((key, row))
         })
         .collect()
+}
+
+/// The models that are views.
+pub(crate) fn known_views(engine: &mut dyn SqlEngine) -> Result<Vec<String>> {
+    if !engine.has_table(MODELS)? {
+        return Ok(Vec::new());
+    }
+    let table = engine.table(MODELS);
+    let kind = engine.dialect().literal(&Materialized::View.to_string());
+    engine.texts(&format!(
+        "SELECT model FROM {table} WHERE kind = {kind} AND test = ''"
+    ))
 }
 
 /// Makes the table where it is missing.

@@ -18,6 +18,7 @@ mod reads;
 mod resolve;
 
 pub(crate) use build::{look, run, test};
+pub(crate) use ledger::known_views;
 
 /// A database that models are built in.
 pub(crate) trait ModelEngine: QueryEngine {
