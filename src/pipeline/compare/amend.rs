@@ -33,7 +33,8 @@ pub(in crate::pipeline) struct Amendment {
     pub(in crate::pipeline) amends: Amends,
     /// The columns of the load.
     pub(in crate::pipeline) schema: Schema,
-    /// The key's columns.
+    /// The key's columns. A table without a key is not amended: a row more or a row less would change what a replay makes of the
+    /// loads before it.
     pub(in crate::pipeline) key: Vec<String>,
     /// Where the stream stands.
     pub(in crate::pipeline) position: Position,
@@ -116,19 +117,14 @@ struct AmendedRows {
     columns: Vec<Column>,
     parts: SchemaRef,
     mark: Option<SnapshotMark>,
-    /// Keys of rows that are read from the source. Without a key, how many rows of each hash are.
-    wanted: Wanted,
+    /// Keys of rows that are read from the source.
+    wanted: BTreeSet<u128>,
     /// Keys of rows that the table has and the source does not.
-    extra: Mutex<BTreeMap<u128, usize>>,
+    extra: Mutex<BTreeSet<u128>>,
     /// The key's columns.
     key: Vec<String>,
     seq: AtomicI64,
     sender: mpsc::Sender<RecordBatch>,
-}
-
-struct Wanted {
-    keys: BTreeSet<u128>,
-    left: Mutex<BTreeMap<u128, usize>>,
 }
 
 impl AmendedRows {
@@ -146,16 +142,9 @@ impl AmendedRows {
         if amendment.mark.is_none() {
             fields.push(Field::new(OP, DataType::Utf8, false));
         }
-        let count = |keys: &[u128]| {
-            let mut counted = BTreeMap::new();
-            for key in keys {
-                *counted.entry(*key).or_insert(0) += 1;
-            }
-            counted
-        };
         // What only is to go is not read from the source, but looked for there. A repair reads whole rows, and puts one that has come
         // again, or that the table has twice, as it is. Of missing rows only the keys are read: such a row stays as it is.
-        let all: BTreeSet<u128> = match amendment.amends {
+        let wanted: BTreeSet<u128> = match amendment.amends {
             // The rows of a range are read as they are, not found here.
             Amends::DeleteMissing | Amends::Range(_) => BTreeSet::new(),
             Amends::Repair => {
@@ -169,47 +158,30 @@ impl AmendedRows {
             columns,
             parts: Arc::new(ArrowSchema::new(fields)),
             mark: amendment.mark,
-            wanted: Wanted {
-                keys: all,
-                left: Mutex::new(count(&found.missing)),
-            },
-            extra: Mutex::new(count(&found.extra)),
+            wanted,
+            extra: Mutex::new(found.extra.iter().copied().collect()),
             key: comparison.codec.key_names(),
             seq: AtomicI64::new(0),
             sender,
         }
     }
 
-    fn has_key(&self) -> bool {
-        !self.key.is_empty()
-    }
-
     /// Takes those rows of the source that were found.
     fn take_source(&self, batch: &RecordBatch) -> Result<()> {
         let batch = &self.shape.of(batch.clone())?;
         let entries = self.codec.entries(&self.codec.canonical(batch)?)?;
-        let mut left = lock(&self.wanted.left);
         let mut extra = lock(&self.extra);
         let mut chosen = |entry: &Entry| {
-            if self.has_key() {
-                // The source has the key, so that its rows are replaced, not deleted.
-                extra.remove(&entry.key);
-                self.wanted.keys.contains(&entry.key)
-            } else {
-                take_one(&mut left, entry.key)
-            }
+            // The source has the key, so that its rows are replaced, not deleted.
+            extra.remove(&entry.key);
+            self.wanted.contains(&entry.key)
         };
         let chosen: Vec<bool> = entries
             .iter()
             .map(|entry| entry.as_ref().is_some_and(&mut chosen))
             .collect();
-        drop((left, extra));
-        let op = if self.has_key() {
-            Op::Update
-        } else {
-            Op::Insert
-        };
-        self.send(batch, &chosen, op, |column, batch| {
+        drop(extra);
+        self.send(batch, &chosen, Op::Update, |column, batch| {
             batch.column_by_name(&column.name).cloned()
         })
     }
@@ -219,23 +191,17 @@ impl AmendedRows {
         let canonical = self.codec.canonical(batch)?;
         let entries = self.codec.entries(&canonical)?;
         let mut extra = lock(&self.extra);
-        let mut chosen = |entry: &Entry| {
-            if self.has_key() {
-                extra.remove(&entry.key).is_some()
-            } else {
-                take_one(&mut extra, entry.key)
-            }
-        };
+        let mut chosen = |entry: &Entry| extra.remove(&entry.key);
         let chosen: Vec<bool> = entries
             .iter()
             .map(|entry| entry.as_ref().is_some_and(&mut chosen))
             .collect();
         drop(extra);
         self.send(&canonical, &chosen, Op::Delete, |column, batch| {
-            let is_told = !self.has_key() || self.key.contains(&column.name);
+            let of_key = self.key.contains(&column.name);
             batch
                 .column_by_name(&column.name)
-                .filter(|_| is_told)
+                .filter(|_| of_key)
                 .cloned()
         })
     }
@@ -323,15 +289,4 @@ fn of_change(
         UNCHANGED => new_null_array(data_type, rows),
         _ => return None,
     })
-}
-
-/// Takes one of what is left of a key.
-fn take_one(left: &mut BTreeMap<u128, usize>, key: u128) -> bool {
-    match left.get_mut(&key) {
-        Some(0) | None => false,
-        Some(number) => {
-            *number -= 1;
-            true
-        }
-    }
 }

@@ -46,10 +46,7 @@ impl Job {
             }
             let ran = run.run().await;
             if ran.status != Status::Ok {
-                let error = ran.error.unwrap_or_else(|| "it was not begun".to_owned());
-                return Err(Error::source(format!(
-                    "the table could not be loaded anew: {error}"
-                )));
+                return Err(not_taken_anew(ran.error));
             }
             report.repair = ran.load_id;
             report.result = Outcome::Repaired;
@@ -109,4 +106,10 @@ impl Job {
         *report = all;
         Ok(())
     }
+}
+
+/// The error that a table is not mended, as it could not be loaded anew.
+pub(super) fn not_taken_anew(error: Option<String>) -> Error {
+    let error = error.unwrap_or_else(|| "it was not begun".to_owned());
+    Error::source(format!("the table could not be loaded anew: {error}"))
 }
