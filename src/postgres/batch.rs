@@ -186,12 +186,11 @@ fn all_refused(refusals: &[(&str, FieldError)]) -> Error {
     let remedies: Vec<String> = refusals
         .iter()
         .filter_map(|(name, error)| remedy(name, *error))
-        .map(|remedy| format!("\n    {remedy}"))
         .collect();
     if remedies.is_empty() {
         fault
     } else {
-        fault.remedy(remedies.concat())
+        fault.remedy(remedies.join("\n"))
     }
 }
 
@@ -214,5 +213,25 @@ fn remedy(name: &str, error: FieldError) -> Option<String> {
              [\"{name}\"]"
         )),
         FieldError::UnexpectedNull | FieldError::Malformed | FieldError::TooLarge => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_fixes_several_columns_stands_below_each_other() {
+        let refused = all_refused(&[
+            ("a", FieldError::TimestampOverflow),
+            ("b", FieldError::OutOfRange),
+        ]);
+        let report = refused.report();
+        let remedy = report.split_once("\n  remedy: ").unwrap().1;
+        assert_eq!(
+            remedy,
+            "copy it as text: a = \"text\" under [streams.STREAM.types]\n          copy it as text: b = \"text\" under \
+             [streams.STREAM.types]"
+        );
     }
 }

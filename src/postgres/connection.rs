@@ -1,5 +1,6 @@
 //! Connections to PostgreSQL: the URI, TLS as in libpq, and the errors of refused connections.
 
+use std::io;
 use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
@@ -335,11 +336,20 @@ impl Server {
 
     /// The error that a connection could not be made, with the remedy.
     fn refused(&self, error: tokio_postgres::Error) -> Error {
-        let what = format!("cannot connect to PostgreSQL at {}", self.place);
+        let is_cut_off = is_cut_off(&error);
+        let what = if is_cut_off {
+            format!(
+                "PostgreSQL at {} closed the connection before a session began",
+                self.place
+            )
+        } else {
+            format!("cannot connect to PostgreSQL at {}", self.place)
+        };
         // The server is there, and has no room or is not ready.
-        let is_busy = [SqlState::CANNOT_CONNECT_NOW, SqlState::TOO_MANY_CONNECTIONS]
-            .iter()
-            .any(|busy| error.code() == Some(busy));
+        let is_busy = is_cut_off
+            || [SqlState::CANNOT_CONNECT_NOW, SqlState::TOO_MANY_CONNECTIONS]
+                .iter()
+                .any(|busy| error.code() == Some(busy));
         let fault = self.role.error(what);
         let fault = if is_busy { fault.for_now() } else { fault };
         let url = self.role.url();
@@ -363,6 +373,10 @@ impl Server {
                 "raise max_connections on the server, or read with fewer connections: `--jobs 1`, `parallel = 1`"
                     .to_owned()
             }
+            None if is_cut_off => format!(
+                "run again: it may be starting or stopping; where it stays so, see its log, and that {url} names a PostgreSQL \
+                 server and not another"
+            ),
             _ => {
                 let text = format!("{error:?}").to_lowercase();
                 if text.contains("refused") {
@@ -388,6 +402,28 @@ impl Server {
         };
         fault.remedy(remedy).cause(error)
     }
+}
+
+/// Whether the server, or a proxy before it, closed the connection without a word.
+fn is_cut_off(error: &tokio_postgres::Error) -> bool {
+    // Amid the handshake of TLS, that is what it may be about.
+    if format!("{error:?}").contains("kind: Tls") {
+        return false;
+    }
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<io::Error>() {
+            return matches!(
+                error.kind(),
+                io::ErrorKind::UnexpectedEof
+                    | io::ErrorKind::ConnectionReset
+                    | io::ErrorKind::ConnectionAborted
+                    | io::ErrorKind::BrokenPipe
+            );
+        }
+        cause = error.source();
+    }
+    error.is_closed()
 }
 
 impl std::fmt::Debug for Server {

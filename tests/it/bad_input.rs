@@ -1,6 +1,7 @@
 //! What is wrong is told: the thing, the cause and the remedy, with the exit status as designed; and nothing is lost.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
+use std::net::TcpListener;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -75,6 +76,28 @@ fn a_server_that_is_not_there_is_told_at_once() {
 }
 
 #[test]
+fn a_server_that_hangs_up_is_told() {
+    let server = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = server.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for mut stream in server.incoming().map_while(Result::ok) {
+            let _ = stream.read(&mut [0; 1024]);
+        }
+    });
+    let mut project = seeded("hangs_up", 10);
+    for tls in ["disable", "prefer"] {
+        let url = format!("postgres://ana@127.0.0.1:{port}/operativa?sslmode={tls}");
+        project.set("OPERATIVA_URL", &url);
+        let told = [
+            "closed the connection",
+            "may be starting or stopping",
+            "the source's `url`",
+        ];
+        assert_told(&project.acequia(&["check"]), 1, &told);
+    }
+}
+
+#[test]
 fn a_table_that_is_not_there_is_told_with_the_one_that_is() {
     let project = seeded("no_table", 10);
     project.streams(&VENTAS.replace("public.ventas", "public.venta"));
@@ -100,6 +123,65 @@ fn a_column_that_is_not_there_is_told_with_those_that_are() {
         1,
         &["`exclude` names the column `nada`"],
     );
+}
+
+#[test]
+fn a_key_that_is_left_out_is_told_as_left_out() {
+    let project = seeded("key_left_out", 10);
+    for (left_out, by) in [
+        ("exclude = [\"id\"]\n", "`exclude`"),
+        (
+            "columns = [\"updated_at\", \"precio_total\"]\n",
+            "`columns`",
+        ),
+    ] {
+        project.streams(&format!("{VENTAS}{left_out}"));
+        let output = project.acequia(&["run"]);
+        let what = format!("the key column `id` is left out by {by}");
+        assert_told(&output, 1, &[&what, "take `id`", "append"]);
+        assert!(!output.stderr.contains("does not exist"), "{output:?}");
+    }
+}
+
+#[test]
+fn a_key_that_nothing_keeps_unique_is_told() {
+    let project = seeded("doubtful_key", 10);
+    let streams = format!("{VENTAS}primary_key = [\"cliente\"]\n");
+    project.streams(&streams);
+    project
+        .source
+        .batch(
+            "ALTER TABLE ventas ADD COLUMN cliente int, ADD COLUMN codigo int, DISABLE TRIGGER USER; \
+             UPDATE ventas SET cliente = id % 3, codigo = id, \
+             updated_at = updated_at + id * interval '1 second'; \
+             CREATE UNIQUE INDEX ON ventas (codigo) WHERE codigo > 0",
+        )
+        .unwrap();
+    let what = "primary_key is (cliente), and nothing in \"public\".\"ventas\" sees to it";
+    let told = |report: &serde_json::Value| {
+        crate::support::stream_report(report, "ventas")["warnings"].to_string()
+    };
+    let warned = told(&project.run(&[])).replace('\\', "");
+    assert!(
+        warned.contains(what) && warned.contains("the highest `updated_at`"),
+        "{warned}"
+    );
+    assert_told(&project.acequia(&["check"]), 0, &[what]);
+    // A partial index does not keep all rows apart, and one of all that are not NULL does.
+    project.streams(&streams.replace("cliente", "codigo"));
+    let warned = told(&project.run(&["--full-refresh"]));
+    assert!(warned.contains("(codigo)"), "{warned}");
+    project
+        .source
+        .batch("CREATE UNIQUE INDEX ON ventas (codigo)")
+        .unwrap();
+    assert_eq!(told(&project.run(&[])), "[]");
+    // Of a query nothing is known.
+    project.streams(&streams.replace("cliente", "nombre").replace(
+        "table = \"public.ventas\"",
+        "query = \"SELECT *, id AS nombre FROM ventas\"",
+    ));
+    assert_eq!(told(&project.run(&["--full-refresh"])), "[]");
 }
 
 #[test]

@@ -254,6 +254,24 @@ pub async fn is_unique(
     table: Oid,
     columns: &[String],
 ) -> Result<bool, tokio_postgres::Error> {
+    has_unique_index(client, table, columns, false).await
+}
+
+/// The same of those rows alone that have no NULL in these columns.
+pub async fn is_unique_but_for_nulls(
+    client: &Client,
+    table: Oid,
+    columns: &[String],
+) -> Result<bool, tokio_postgres::Error> {
+    has_unique_index(client, table, columns, true).await
+}
+
+async fn has_unique_index(
+    client: &Client,
+    table: Oid,
+    columns: &[String],
+    nullable: bool,
+) -> Result<bool, tokio_postgres::Error> {
     let row = client
         .query_one(
             "SELECT EXISTS (
@@ -261,9 +279,9 @@ pub async fn is_unique(
                WHERE i.indrelid = $1 AND i.indisunique AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL
                  AND NOT EXISTS (SELECT FROM unnest(i.indkey) WITH ORDINALITY AS k (attnum, place)
                                  LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
-                                   AND a.attname = ANY ($2::text[]) AND a.attnotnull
+                                   AND a.attname = ANY ($2::text[]) AND (a.attnotnull OR $3)
                                  WHERE k.place <= i.indnkeyatts AND a.attnum IS NULL))",
-            &[&table, &columns],
+            &[&table, &columns, &nullable],
         )
         .await?;
     Ok(row.get(0))

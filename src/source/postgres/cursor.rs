@@ -479,7 +479,8 @@ impl CursorColumn {
     }
 }
 
-fn advise((message, remedy): (String, String)) -> String {
+/// A concern and what fixes it, as one warning.
+pub(super) fn advise((message, remedy): (String, String)) -> String {
     format!("{message}\nremedy: {remedy}")
 }
 

@@ -134,12 +134,38 @@ fn all_at_once(errors: Vec<Error>) -> Option<Error> {
     let whats: Vec<String> = errors.iter().map(ToString::to_string).collect();
     let mut remedies: Vec<&str> = errors.iter().filter_map(Error::remedy_text).collect();
     remedies.dedup();
-    let remedies = remedies.join("\n    ");
+    let remedies = remedies.join("\n");
     match errors.len() {
         0 => None,
         1 => errors.into_iter().next(),
         _ => Some(Error::config(whats.join("\n    ")).remedy(remedies)),
     }
+}
+
+/// The error that a column of the key is not read, though the relation has it.
+fn left_out(name: &str, settings: &ReadSettings<'_>, is_configured: bool) -> Error {
+    let by = match settings.columns.selected {
+        ColumnSelection::Except(_) => "exclude",
+        ColumnSelection::All | ColumnSelection::Only(_) => "columns",
+    };
+    let other = if is_configured { "other " } else { "" };
+    let (harm, remedy) = match settings.key {
+        KeyUse::Needed => (
+            "the rows cannot be merged",
+            format!(
+                "take `{name}`; or name {other}columns that tell the rows apart with `primary_key`, or set disposition = \
+                 \"append\", for [streams.STREAM]"
+            ),
+        ),
+        KeyUse::IfAny | KeyUse::Unused => (
+            "changes cannot be matched to rows",
+            format!("take `{name}`"),
+        ),
+    };
+    Error::config(format!(
+        "the key column `{name}` is left out by `{by}`: without it, {harm}"
+    ))
+    .remedy(remedy)
 }
 
 /// The key that loads are merged by, and whether the source guarantees it.
@@ -156,6 +182,11 @@ pub(super) fn key(
     {
         return match settings.key {
             KeyUse::Unused => Ok((Vec::new(), false)),
+            KeyUse::IfAny | KeyUse::Needed
+                if relation.columns.iter().any(|column| column.name == *name) =>
+            {
+                Err(left_out(name, settings, configured.is_some()))
+            }
             KeyUse::IfAny | KeyUse::Needed => Err(relation.no_such_column("primary_key", &[name])),
         };
     }

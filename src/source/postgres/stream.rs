@@ -14,11 +14,11 @@ use tokio_util::sync::CancellationToken;
 use super::boundary::KnownRows;
 use super::catalog::{self, CatalogRelation};
 use super::connection::{Server, failed, version};
-use super::cursor::CursorColumn;
+use super::cursor::{CursorColumn, advise};
 use super::horizon;
 use super::identity;
 use super::reader::{LaneQuery, ReadyLane};
-use super::settings::{ReadSettings, column_plans, key};
+use super::settings::{KeyUse, ReadSettings, column_plans, key};
 use super::snapshot::SnapshotContext;
 use super::sql::{
     GIVE_WAY, Range, Selection, below, cursor_condition, key_ranges, literal, page_ranges, quote,
@@ -56,6 +56,8 @@ pub struct PostgresStream {
     pub(super) plans: Vec<ColumnPlan>,
     pub(super) conditions: Vec<String>,
     pub(super) cursor: Option<CursorColumn>,
+    /// What is to be said of a key that nothing in the source keeps unique, and what fixes it.
+    doubtful_key: Option<(String, String)>,
     row_security: bool,
     lanes: u32,
     server_version: i32,
@@ -151,6 +153,7 @@ impl PostgresStream {
             Some(oid) => Some(identity::relation_identity(&client, oid).await?),
             None => None,
         };
+        let doubtful_key = doubtful_key(&client, &relation, settings, &primary_key).await?;
         let lanes = settings.parallel.map_or_else(
             || std::thread::available_parallelism().map_or(1, |n| n.get().min(MAX_LANES)),
             NonZeroUsize::get,
@@ -183,6 +186,7 @@ impl PostgresStream {
             plans,
             conditions,
             cursor,
+            doubtful_key,
             row_security: settings.row_security,
             lanes: u32::try_from(lanes).unwrap_or(1),
             server_version,
@@ -215,6 +219,7 @@ impl PostgresStream {
         };
         let mut recommendations = cursor.recommendations();
         recommendations.extend(cursor.concerns());
+        recommendations.extend(self.doubtful_key.clone());
         recommendations
     }
 
@@ -230,10 +235,11 @@ impl PostgresStream {
             Some(cursor) => Some(cursor.start(&self.client, from).await?),
             None => None,
         };
-        let (lower, low_watermark, warnings) = match start {
+        let (lower, low_watermark, mut warnings) = match start {
             Some(start) => (start.lower, Some(start.low_watermark), start.warnings),
             None => (None, None, Vec::new()),
         };
+        warnings.extend(self.doubtful_key.clone().map(advise));
         let hasher = RowHasher::new(configuration);
         let cursor = self.cursor.as_ref().zip(low_watermark);
         let cursor = cursor.map(|(cursor, low_watermark)| {
@@ -492,6 +498,42 @@ async fn refuse_filtered(
             .map_err(|error| failed(format!("cannot read {}", relation.from), &error))?;
     }
     Ok(())
+}
+
+/// What is to be said of the key of a table that is read by a cursor, if nothing in the table keeps its rows apart by it.
+async fn doubtful_key(
+    client: &Client,
+    relation: &CatalogRelation,
+    settings: &ReadSettings<'_>,
+    key: &[String],
+) -> Result<Option<(String, String)>> {
+    let (Some(cursor), Some(table), true) = (settings.cursor, relation.oid, relation.is_table)
+    else {
+        return Ok(None);
+    };
+    if settings.key != KeyUse::Needed || *key == relation.primary_key {
+        return Ok(None);
+    }
+    let is_unique = catalog::is_unique_but_for_nulls(client, table, key)
+        .await
+        .map_err(|error| {
+            failed(
+                format!("cannot look at the keys of {}", relation.from),
+                &error,
+            )
+        })?;
+    Ok((!is_unique).then(|| {
+        (
+            format!(
+                "primary_key is ({}), and nothing in {} sees to it that no two rows have the same: of such rows one alone is \
+                 kept, by disposition = \"merge\" that with the highest `{}`",
+                key.join(", "),
+                relation.from,
+                cursor.column
+            ),
+            "make a unique index of these columns, or name columns that are unique together with `primary_key`".to_owned(),
+        )
+    }))
 }
 
 async fn refuse_unreadable(
