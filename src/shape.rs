@@ -123,7 +123,9 @@ impl TableShape {
     /// Compares what concerns the whole table.
     fn of_table(&self, now: &Self) -> Option<String> {
         if self.membership.is_some() && self.membership != now.membership {
-            return Some("it was not published for a while".to_owned());
+            return Some(
+                "it was not published for a while, or its row filter or column list in the publication was altered".to_owned(),
+            );
         }
         if self.publication.is_some() && self.publication != now.publication {
             return Some(

@@ -70,14 +70,25 @@ fn refuse_nulls(engine: &mut dyn Engine, key: &[String], rows: &Rows) -> Result<
 
 /// What is said of NULL in a key.
 pub(crate) fn null_in_key(key: &[String], rows: i64) -> Error {
+    nulls(key, rows).remedy(
+        "choose columns without NULL with `primary_key`, or leave the rows out with `where`, or set disposition = \
+         \"append\"",
+    )
+}
+
+/// The same of changes, which are read without a condition, and have no disposition.
+pub(crate) fn null_in_key_of_changes(key: &[String], rows: i64) -> Error {
+    nulls(key, rows).remedy(
+        "choose columns without NULL with `primary_key`; or leave `primary_key` out: rows are then matched by the table's own \
+         key or, where it has none, as a whole",
+    )
+}
+
+fn nulls(key: &[String], rows: i64) -> Error {
     Error::data(format!(
         "NULL stands in the key ({}) of {rows} row(s)",
         shown(key)
     ))
-    .remedy(
-        "choose columns without NULL with `primary_key`, or leave the rows out with `where`, or set disposition = \
-         \"append\"",
-    )
 }
 
 fn settle_duplicates(

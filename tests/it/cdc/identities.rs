@@ -84,11 +84,23 @@ fn without_a_key_whole_rows_are_matched() {
 /// Without an identity the server would refuse the application's own updates once the table is published.
 #[test]
 fn a_table_without_identity_is_refused_before_it_is_published() {
-    for (name, ddl) in [
-        ("none", "CREATE TABLE t (a int, b text)"),
+    let by_default = "ALTER TABLE \"public\".\"t\" REPLICA IDENTITY DEFAULT;";
+    for (name, ddl, remedy) in [
+        (
+            "none",
+            "CREATE TABLE t (a int, b text)",
+            "give it a primary key",
+        ),
         (
             "nothing",
             "CREATE TABLE t (a int PRIMARY KEY, b text); ALTER TABLE t REPLICA IDENTITY NOTHING",
+            by_default,
+        ),
+        (
+            "indexgone",
+            "CREATE TABLE t (a int PRIMARY KEY, b text, c int NOT NULL); CREATE UNIQUE INDEX i ON t (c);
+             ALTER TABLE t REPLICA IDENTITY USING INDEX i; DROP INDEX i; ALTER TABLE t ALTER c DROP NOT NULL",
+            by_default,
         ),
     ] {
         let project = project(name, ddl, &["t"], "");
@@ -99,6 +111,7 @@ fn a_table_without_identity_is_refused_before_it_is_published() {
             text.contains("has no replica identity") && text.contains("REPLICA IDENTITY FULL"),
             "{text}"
         );
+        assert!(text.contains(remedy), "{text}");
         assert_eq!(
             project.source_value("SELECT count(*) FROM pg_publication_tables"),
             "0"
@@ -149,4 +162,27 @@ fn a_key_that_the_log_does_not_have_is_refused() {
         text.contains("tells the rows of") && text.contains("REPLICA IDENTITY FULL"),
         "{text}"
     );
+}
+
+#[test]
+fn null_in_a_key_is_told_with_what_changes_allow() {
+    let project = project(
+        "nullkey",
+        "CREATE TABLE t (a int, b text); ALTER TABLE t REPLICA IDENTITY FULL; INSERT INTO t VALUES (1, 'a'), (NULL, 'b')",
+        &["t"],
+        "primary_key = \"a\"",
+    );
+    let output = project.acequia(&["run", "--output", "json"]);
+    let text = error(&output.json(), "t");
+    assert!(
+        text.contains("NULL stands in the key") && text.contains("leave `primary_key` out"),
+        "{text}"
+    );
+    assert!(
+        !text.contains("`where`") && !text.contains("disposition"),
+        "{text}"
+    );
+    project.streams(&super::streams(&["t"], ""));
+    project.run(&[]);
+    project.assert_same("t");
 }

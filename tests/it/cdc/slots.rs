@@ -181,6 +181,43 @@ fn a_first_run_that_was_stopped_while_its_slot_was_made() {
     project.assert_same("t");
 }
 
+/// What a slot waits for is shown by the query that the warning has, prepared transactions too.
+#[test]
+fn a_slot_that_waits_for_a_prepared_transaction_says_how_to_find_it() {
+    let project = project("waiting_prepared", T, &["t"], "");
+    let name = project.source.name().to_owned();
+    let mut writer = project.client();
+    writer
+        .batch_execute(&format!(
+            "BEGIN; INSERT INTO t VALUES (2, 'b'); PREPARE TRANSACTION '{name}'"
+        ))
+        .unwrap();
+    let child = project
+        .command(&["run"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    std::thread::sleep(Duration::from_secs(7));
+    let query = "SELECT pid::text AS pid_or_name, xact_start AS began, query FROM pg_stat_activity WHERE backend_xid IS NOT \
+                 NULL UNION ALL SELECT gid, prepared, 'prepared, in ' || database FROM pg_prepared_xacts";
+    let shown = project.source_value(&format!(
+        "SELECT count(*) FROM ({query}) AS shown WHERE pid_or_name = '{name}'"
+    ));
+    writer
+        .batch_execute(&format!("COMMIT PREPARED '{name}'"))
+        .unwrap();
+    let output = child.wait_with_output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(shown, "1");
+    assert!(
+        told.contains(query) && told.contains("ROLLBACK PREPARED"),
+        "{told}"
+    );
+    assert_eq!(output.status.code(), Some(0), "{told}");
+    project.assert_same("t");
+}
+
 /// B9: the server gave the slot up; a full refresh alone makes it anew.
 #[test]
 fn a_full_refresh_makes_a_lost_slot_anew() {

@@ -180,6 +180,17 @@ fn a_table_that_was_not_published_for_a_while_is_snapshotted_anew() {
     let report = project.run(&[]);
     assert!(warnings(&report, "t").contains("not published"), "{report}");
     project.assert_same("t");
+    // It was published all the time, and otherwise.
+    project
+        .source
+        .batch("ALTER PUBLICATION acequia SET TABLE t WHERE (id > 1)")
+        .unwrap();
+    let report = project.run(&[]);
+    let told = warnings(&report, "t");
+    assert!(
+        told.contains("or its row filter or column list in the publication was altered"),
+        "{told}"
+    );
 }
 
 /// Two streams may follow one table, into two tables.

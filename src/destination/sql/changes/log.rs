@@ -91,7 +91,7 @@ impl<'a> Log<'a> {
             rows.relation
         ))?;
         if nulls > 0 {
-            return Err(dedup::null_in_key(key, nulls));
+            return Err(dedup::null_in_key_of_changes(key, nulls));
         }
         let counts = Counts {
             all,

@@ -196,10 +196,16 @@ fn key(
                 table.from
             ))
             .remedy(format!(
-                "give it a primary key; or ALTER TABLE {0} REPLICA IDENTITY USING INDEX …; (a unique index of NOT NULL \
-                 columns), or ALTER TABLE {0} REPLICA IDENTITY FULL; (on a partitioned table, on each partition). A \
-                 publication of inserts alone needs none",
-                table.from
+                "{1}; or ALTER TABLE {0} REPLICA IDENTITY USING INDEX …; (a unique index of NOT NULL columns), or ALTER TABLE \
+                 {0} REPLICA IDENTITY FULL; (on a partitioned table, on each partition). A publication of inserts alone needs \
+                 none",
+                table.from,
+                if primary_key.is_empty() {
+                    "give it a primary key".to_owned()
+                } else {
+                    // The index that it named was dropped, or it was set to NOTHING.
+                    format!("ALTER TABLE {} REPLICA IDENTITY DEFAULT; (its primary key)", table.from)
+                },
             )));
         }
     };

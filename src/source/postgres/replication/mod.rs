@@ -340,6 +340,10 @@ async fn wait_for_slot(began: Instant) -> bool {
     waits
 }
 
+/// The query that shows the transactions that write, prepared ones too.
+const WRITERS: &str = "SELECT pid::text AS pid_or_name, xact_start AS began, query FROM pg_stat_activity WHERE backend_xid \
+     IS NOT NULL UNION ALL SELECT gid, prepared, 'prepared, in ' || database FROM pg_prepared_xacts";
+
 /// Awaits `work`, and logs a warning if it takes longer than 5 s.
 async fn warn_if_slow<T>(work: impl Future<Output = T>) -> T {
     tokio::pin!(work);
@@ -349,7 +353,7 @@ async fn warn_if_slow<T>(work: impl Future<Output = T>) -> T {
     }
     tracing::warn!(
         "the server is waiting for transactions that began earlier to end, before a replication slot can be made \
-         (SELECT pid, xact_start, query FROM pg_stat_activity WHERE backend_xid IS NOT NULL)"
+         ({WRITERS}). One that is prepared is ended by COMMIT PREPARED or ROLLBACK PREPARED with its name"
     );
     work.await
 }

@@ -114,7 +114,10 @@ impl Replication {
             return anew(format!("{} was dropped and made anew", table.from));
         }
         if table.membership != position.membership {
-            return anew(format!("{} was not published for a while", table.from));
+            return anew(format!(
+                "{} was not published for a while, or its row filter or column list in the publication was altered",
+                table.from
+            ));
         }
         if let Some(seen) = standing.seen {
             let known = position.shape.as_ref();
