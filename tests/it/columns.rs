@@ -375,6 +375,44 @@ fn two_columns_never_have_one_name() {
     );
 }
 
+/// What a table of the destination cannot be called beside another of its columns, it can be called otherwise.
+#[test]
+fn names_that_meet_in_the_destination_are_mended_by_renaming() {
+    for (n, (column, other)) in [
+        ("nombre", "NOMBRE"),
+        ("_acequia_load_id", "_acequia_load_id"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let stream = "[streams.t]\nsource = \"operativa\"\ntable = \"t\"\nmode = \"full\"\n";
+        let project = Project::new(&format!("se_encuentran_{n}"), stream);
+        let more = if column == other {
+            String::new()
+        } else {
+            format!(", \"{other}\" text")
+        };
+        project
+            .source
+            .batch(&format!(
+                "CREATE TABLE t (id int PRIMARY KEY, \"{column}\" text{more}); INSERT INTO t VALUES (1, 'a')"
+            ))
+            .unwrap();
+        let failed = project.run_failing("t");
+        let error = failed["error"].as_str().unwrap();
+        let remedy = format!("under [streams.t.rename]: {other} = \"…\"");
+        assert!(error.contains(&remedy), "{error}");
+        project.streams(&format!("{stream}rename = {{ {other} = \"otro\" }}\n"));
+        project.run(&[]);
+        assert_eq!(
+            project
+                .value("SELECT count(otro) FROM replica.t")
+                .as_deref(),
+            Some(if column == other { "1" } else { "0" })
+        );
+    }
+}
+
 /// A comparison runs no statements of the stream's, and compares by the names that the table has.
 #[test]
 fn a_renamed_table_is_compared_with_its_loads() {

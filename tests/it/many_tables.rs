@@ -227,6 +227,35 @@ fn tables_of_one_name_are_refused_and_the_others_copied() {
     assert_eq!(names(&project.run(&[])), ["b__c", "public__a", "public__c"]);
 }
 
+/// Letters that a stream's name cannot have leave two tables with one.
+#[test]
+fn a_table_whose_name_meets_another_has_a_stream_of_its_own() {
+    let project = Project::new("own_stream", ALL);
+    project
+        .source
+        .batch("CREATE TABLE \"año\" (n int); CREATE TABLE \"aüo\" (n int); INSERT INTO \"año\" VALUES (1)")
+        .unwrap();
+    let own = "[streams.X] with its `table`, and a `destination_table`";
+    for (named, advice) in [
+        ("", true),
+        ("destination_table = \"{schema}_{table}\"\n", false),
+    ] {
+        project.streams(&format!("{ALL}{named}"));
+        let report = project.acequia(&["run", "--output", "json"]).json();
+        let error = stream_report(&report, "todas")["error"].to_string();
+        assert!(error.contains("a_o`, as another new table is"), "{error}");
+        assert!(error.contains(own), "{error}");
+        assert_eq!(error.contains("{schema}_{table}"), advice, "{error}");
+    }
+    project.streams(&format!(
+        "{ALL}\n[streams.anio]\nsource = \"operativa\"\ntable = 'public.\"año\"'\nmode = \"full\"\n\
+         destination_table = \"año\"\n"
+    ));
+    assert_eq!(names(&project.run(&[])), ["a_o", "anio"]);
+    let copied = project.value("SELECT count(*) FROM replica.\"año\"");
+    assert_eq!(copied.as_deref(), Some("1"));
+}
+
 #[test]
 fn a_table_may_be_called_as_it_likes() {
     let mut project = Project::new("strange_names", ALL);

@@ -174,7 +174,8 @@ pub(in crate::destination) fn check_names(
                     folded(name)
                 ))
                 .remedy(format!(
-                    "leave it out with exclude = [\"{name}\"], or rename it in a `query`"
+                    "give it another name, under [streams.STREAM.rename]: {name} = \"…\"; or leave it out with exclude = \
+                     [\"{name}\"]"
                 )));
             }
             Some(Some(other)) => {
@@ -187,7 +188,10 @@ pub(in crate::destination) fn check_names(
                 .remedy(if retired {
                     "the source renamed it: make the table anew with `acequia run STREAM --full-refresh`".to_owned()
                 } else {
-                    format!("leave one out with exclude = [\"{name}\"], or rename it in a `query`")
+                    format!(
+                        "give one another name, under [streams.STREAM.rename]: {name} = \"…\"; or leave one out with exclude = \
+                         [\"{name}\"]"
+                    )
                 }));
             }
         }

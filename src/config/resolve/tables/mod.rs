@@ -455,16 +455,23 @@ fn stand_in(entry: &TablesEntry<'_>) -> StreamConfig {
     }
 }
 
+/// What helps whatever a table is called.
+const OF_ITS_OWN: &str = "give such a table a stream of its own: [streams.X] with its `table`, and a `destination_table`";
+
 fn clashing(entry: &TablesEntry<'_>, refusals: &[String]) -> Error {
     Error::config(format!(
         "some tables of [streams.{}] are not read:\n  - {}",
         entry.name,
         refusals.join("\n  - ")
     ))
-    .remedy(
-        "give them other names by destination_table, as in \"{schema}_{table}\"; or give such a table a stream of its own, with \
-         `table`; or name it in exclude_tables",
-    )
+    .remedy(if entry.names.contains("{schema}") {
+        format!("{OF_ITS_OWN}; or name it in exclude_tables")
+    } else {
+        format!(
+            "{OF_ITS_OWN}; or, where tables of several schemas share a name, give all others by destination_table, as in \
+             \"{{schema}}_{{table}}\"; or name it in exclude_tables"
+        )
+    })
 }
 
 fn not_known(entry: &TablesEntry<'_>) -> Error {
