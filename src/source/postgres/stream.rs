@@ -30,6 +30,7 @@ use crate::change::{self, SnapshotMark};
 use crate::config::postgres::Relation;
 use crate::config::{NullCursor, Reader};
 use crate::error::{Error, Result};
+use crate::identity::RelationIdentity;
 use crate::position::{CursorPosition, CursorValue, LsnPosition, Position};
 use crate::postgres::binary::WireType;
 use crate::row_set::RowHasher;
@@ -148,26 +149,13 @@ impl PostgresStream {
             Some(follow) => (follow.table.key.clone(), follow.table.key_is_unique),
             None => key(&relation, settings, &plans)?,
         };
-        let hides = relation.oid.filter(|_| settings.columns.hides());
-        let identity = match hides {
-            Some(oid) => Some(identity::relation_identity(&client, oid).await?),
-            None => None,
-        };
+        let identity = identity_where_hidden(&client, &relation, settings).await?;
         let doubtful_key = doubtful_key(&client, &relation, settings, &primary_key).await?;
         let lanes = settings.parallel.map_or_else(
             || std::thread::available_parallelism().map_or(1, |n| n.get().min(MAX_LANES)),
             NonZeroUsize::get,
         );
-        if follow.is_some() {
-            // A deleted row will have values only in the key columns.
-            for plan in &mut plans {
-                plan.spec.nullable = true;
-            }
-        }
-        let mut columns: Vec<ColumnSpec> = plans.iter().map(|plan| plan.spec.clone()).collect();
-        if follow.is_some() {
-            columns.extend(change::columns());
-        }
+        let columns = specs(&mut plans, follow.is_some());
         let mut session = Self {
             server: server.clone(),
             reader,
@@ -498,6 +486,29 @@ async fn refuse_filtered(
             .map_err(|error| failed(format!("cannot read {}", relation.from), &error))?;
     }
     Ok(())
+}
+
+/// The columns of batches; with those of changes, where changes are to follow.
+fn specs(plans: &mut [ColumnPlan], changes_follow: bool) -> Vec<ColumnSpec> {
+    for plan in plans.iter_mut() {
+        // A deleted row will have values only in the key columns.
+        plan.spec.nullable |= changes_follow;
+    }
+    let of_changes = changes_follow.then(change::columns);
+    let specs = plans.iter().map(|plan| plan.spec.clone());
+    specs.chain(of_changes.into_iter().flatten()).collect()
+}
+
+/// The relation and its columns, where the stream hides some of them by their names.
+async fn identity_where_hidden(
+    client: &Client,
+    relation: &CatalogRelation,
+    settings: &ReadSettings<'_>,
+) -> Result<Option<RelationIdentity>> {
+    match relation.oid.filter(|_| settings.columns.hides()) {
+        Some(oid) => identity::relation_identity(client, oid).await.map(Some),
+        None => Ok(None),
+    }
 }
 
 /// What is to be said of the key of a table that is read by a cursor, if nothing in the table keeps its rows apart by it.

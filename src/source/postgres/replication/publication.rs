@@ -173,58 +173,19 @@ pub async fn table(
         return Err(Error::config(format!("{} is no table", found.from))
             .remedy("only tables have a log of changes: name the table, or use mode = \"full\" or \"incremental\""));
     }
-    let row = client
-        .query_one(
-            "SELECT c.oid, c.relreplident::text, c.relpersistence::text,
-                    ARRAY(SELECT relid::oid FROM pg_partition_tree(c.oid) WHERE relid::oid <> c.oid ORDER BY 1),
-                    ARRAY(SELECT attname::text FROM pg_attribute WHERE attrelid = c.oid AND attnum > 0
-                          AND NOT attisdropped AND (attgenerated = '' OR (attgenerated = 's' AND $2)) ORDER BY attnum),
-                    ARRAY(SELECT i.inhrelid::regclass::text FROM pg_inherits i
-                          WHERE i.inhparent = c.oid AND c.relkind = 'r' ORDER BY 1),
-                    ARRAY(SELECT p.relid::text FROM pg_partition_tree(c.oid) p JOIN pg_class l ON l.oid = p.relid
-                          WHERE p.relid <> c.oid AND p.isleaf AND l.relkind = 'r' AND l.relpersistence <> 'p' ORDER BY 1),
-                    ARRAY(SELECT p.relid::text FROM pg_partition_tree(c.oid) p JOIN pg_class l ON l.oid = p.relid
-                          WHERE p.relid <> c.oid AND l.relkind = 'f' ORDER BY 1),
-                    ARRAY(SELECT attname::text FROM pg_attribute WHERE attrelid = c.oid AND attnum > 0
-                          AND NOT attisdropped AND attgenerated <> '' AND NOT (attgenerated = 's' AND $2) ORDER BY attnum)
-             FROM pg_class c WHERE c.oid = $1::text::regclass",
-            &[&found.from, &generated],
-        )
+    let inside = Inside::look(client, &found.from, generated)
         .await
         .map_err(|error| failed(what(), &error))?;
-    let oid: Oid = row.get(0);
-    let identity: String = row.get(1);
-    let persistence: String = row.get(2);
-    if persistence != "p" {
-        return Err(Error::config(format!(
-            "{} is not written to the log of changes",
-            found.from
-        ))
-        .remedy(format!("ALTER TABLE {} SET LOGGED;", found.from)));
-    }
-    let heirs: Vec<String> = row.get(5);
-    refuse_inherited(&found.from, &heirs)?;
-    let unlogged: Vec<String> = row.get(6);
-    if let Some(first) = unlogged.first() {
-        return Err(Error::config(format!(
-            "{} of {} is not written to the log of changes: {}",
-            if unlogged.len() == 1 { "a partition" } else { "some partitions" },
-            found.from,
-            unlogged.join(", ")
-        ))
-        .remedy(format!(
-            "ALTER TABLE {first} SET LOGGED; or detach it. If the stream was loaded before: `acequia run STREAM --full-refresh`, as \
-             the log does not have what was written meanwhile"
-        )));
-    }
+    refuse_inherited(&found.from, &inside.heirs)?;
+    inside.refuse_unlogged(&found.from)?;
     let mut table = Table {
-        oid,
+        oid: inside.oid,
         from: found.from.clone(),
         membership: None,
-        partitions: row.get(3),
+        partitions: inside.partitions.clone(),
         key: Vec::new(),
         key_is_unique: true,
-        columns: row.get(4),
+        columns: inside.columns.clone(),
         lists_columns: false,
         filter: None,
         notes: Vec::new(),
@@ -237,19 +198,14 @@ pub async fn table(
             .filter(|column| stream.columns.selected.takes(column));
         table.notes.extend(hidden(taken, &table));
     }
-    let takes = |column: &String| stream.columns.selected.takes(column);
-    let generated: Vec<String> = row.get(8);
-    let generated: Vec<String> = generated.into_iter().filter(takes).collect();
-    let foreign: Vec<String> = row.get(7);
-    table
-        .notes
-        .extend(untold(&found.from, &generated, &foreign));
+    let takes = |column: &str| stream.columns.selected.takes(column);
+    table.notes.extend(inside.untold(&found.from, takes));
     let changes_rows = published.is_none_or(|publication| publication.changes_rows);
     table.key = identities::key_of(
         client,
         &stream.columns,
         &table,
-        &identity,
+        &inside.identity,
         &found.primary_key,
         changes_rows,
     )
@@ -275,6 +231,109 @@ pub async fn table(
     Ok(table)
 }
 
+/// What the catalog says of a table and what it is made of.
+struct Inside {
+    oid: Oid,
+    /// Its `relreplident`.
+    identity: String,
+    is_logged: bool,
+    /// Its partitions, at all levels.
+    partitions: Vec<Oid>,
+    /// The columns that a publication without a list has.
+    columns: Vec<String>,
+    /// The tables that inherit from it.
+    heirs: Vec<String>,
+    /// The partitions that are not written to the log.
+    unlogged: Vec<String>,
+    /// The partitions that are foreign tables.
+    foreign: Vec<String>,
+    /// The generated columns that no publication of this kind has.
+    generated: Vec<String>,
+}
+
+impl Inside {
+    /// Looks a table up, whose name is given in SQL. `generated` says whether stored generated columns are published.
+    async fn look(
+        client: &Client,
+        from: &str,
+        generated: bool,
+    ) -> std::result::Result<Self, tokio_postgres::Error> {
+        let row = client
+            .query_one(
+                "SELECT c.oid, c.relreplident::text, c.relpersistence = 'p',
+                    ARRAY(SELECT relid::oid FROM pg_partition_tree(c.oid) WHERE relid::oid <> c.oid ORDER BY 1),
+                    ARRAY(SELECT attname::text FROM pg_attribute WHERE attrelid = c.oid AND attnum > 0
+                          AND NOT attisdropped AND (attgenerated = '' OR (attgenerated = 's' AND $2)) ORDER BY attnum),
+                    ARRAY(SELECT i.inhrelid::regclass::text FROM pg_inherits i
+                          WHERE i.inhparent = c.oid AND c.relkind = 'r' ORDER BY 1),
+                    ARRAY(SELECT p.relid::text FROM pg_partition_tree(c.oid) p JOIN pg_class l ON l.oid = p.relid
+                          WHERE p.relid <> c.oid AND p.isleaf AND l.relkind = 'r' AND l.relpersistence <> 'p' ORDER BY 1),
+                    ARRAY(SELECT p.relid::text FROM pg_partition_tree(c.oid) p JOIN pg_class l ON l.oid = p.relid
+                          WHERE p.relid <> c.oid AND l.relkind = 'f' ORDER BY 1),
+                    ARRAY(SELECT attname::text FROM pg_attribute WHERE attrelid = c.oid AND attnum > 0
+                          AND NOT attisdropped AND attgenerated <> '' AND NOT (attgenerated = 's' AND $2) ORDER BY attnum)
+             FROM pg_class c WHERE c.oid = $1::text::regclass",
+                &[&from, &generated],
+            )
+            .await?;
+        Ok(Self {
+            oid: row.get(0),
+            identity: row.get(1),
+            is_logged: row.get(2),
+            partitions: row.get(3),
+            columns: row.get(4),
+            heirs: row.get(5),
+            unlogged: row.get(6),
+            foreign: row.get(7),
+            generated: row.get(8),
+        })
+    }
+
+    /// Refuses what the log of changes does not have.
+    fn refuse_unlogged(&self, from: &str) -> Result<()> {
+        if !self.is_logged {
+            return Err(
+                Error::config(format!("{from} is not written to the log of changes"))
+                    .remedy(format!("ALTER TABLE {from} SET LOGGED;")),
+            );
+        }
+        let Some(first) = self.unlogged.first() else {
+            return Ok(());
+        };
+        Err(Error::config(format!(
+            "{from} has partitions that are not written to the log of changes: {}",
+            self.unlogged.join(", ")
+        ))
+        .remedy(format!(
+            "ALTER TABLE {first} SET LOGGED; or detach it. If the stream was loaded before: `acequia run STREAM --full-refresh`, as \
+             the log does not have what was written meanwhile"
+        )))
+    }
+
+    /// Warnings about what is never in the log of changes: generated columns, and changes in foreign partitions.
+    fn untold(&self, from: &str, takes: impl Fn(&str) -> bool) -> Vec<String> {
+        let generated = self.generated.iter().map(String::as_str);
+        let generated: Vec<&str> = generated.filter(|column| takes(column)).collect();
+        let mut notes = Vec::new();
+        if !generated.is_empty() {
+            notes.push(format!(
+                "the log of changes leaves out generated columns: `{}` of {from} never come. Compute them in the destination, and \
+                 `exclude` them for [streams.STREAM]. From PostgreSQL 18 on a publication can have those that are stored \
+                 (publish_generated_columns = stored)",
+                generated.join("`, `")
+            ));
+        }
+        if !self.foreign.is_empty() {
+            notes.push(format!(
+                "the log of changes does not have what changes in foreign tables: rows of {}, partitions of {from}, come with \
+                 snapshots alone. Where they change, read the table by mode = \"full\" or \"incremental\"",
+                self.foreign.join(", ")
+            ));
+        }
+        notes
+    }
+}
+
 /// Warnings about the columns and rows that a publication's column list and row filter hide from a stream. Snapshot and changes
 /// both respect them, so nothing else shows it.
 fn hidden(taken: impl Iterator<Item = String>, table: &Table) -> Vec<String> {
@@ -297,27 +356,6 @@ fn hidden(taken: impl Iterator<Item = String>, table: &Table) -> Vec<String> {
         notes.push(format!(
             "the publication leaves out what its row filter does not let pass: such rows of {from} never come. Where they \
              should: {published_whole}"
-        ));
-    }
-    notes
-}
-
-/// Warnings about what is never in the log of changes of a table: its generated columns, and changes in its foreign partitions.
-fn untold(from: &str, generated: &[String], foreign: &[String]) -> Vec<String> {
-    let mut notes = Vec::new();
-    if !generated.is_empty() {
-        notes.push(format!(
-            "the log of changes leaves out generated columns: `{}` of {from} never come. Compute them in the destination, and `exclude` \
-             them for [streams.STREAM]. From PostgreSQL 18 on a publication can have those that are stored \
-             (publish_generated_columns = stored)",
-            generated.join("`, `")
-        ));
-    }
-    if !foreign.is_empty() {
-        notes.push(format!(
-            "the log of changes does not have what changes in foreign tables: rows of {}, partitions of {from}, come with snapshots \
-             alone. Where they change, read the table by mode = \"full\" or \"incremental\"",
-            foreign.join(", ")
         ));
     }
     notes

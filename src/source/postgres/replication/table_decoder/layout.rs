@@ -245,10 +245,10 @@ impl TableDecoder {
             return None;
         }
         let known = self.known.as_ref()?;
-        let names = known.columns.iter().map(|column| &column.identity.name);
-        let mut hidden = names.filter(|name| !self.columns.selected.takes(name));
-        let named = |name: &&String| relation.columns.iter().any(|column| column.name == **name);
-        hidden.find(|name| !named(name)).cloned()
+        let had = known.columns.iter().map(|column| &column.identity.name);
+        let mut hidden = had.filter(|name| !self.columns.selected.takes(name));
+        let is_told = |name: &String| relation.columns.iter().any(|column| column.name == *name);
+        hidden.find(|name| !is_told(name)).cloned()
     }
 
     fn is_out_of_order(&self, relation: &Relation) -> bool {
