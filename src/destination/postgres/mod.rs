@@ -16,6 +16,7 @@ use crate::postgres::connection::{Role, Server};
 
 mod copy;
 mod dialect;
+mod dropped;
 mod encode;
 mod engine;
 mod error;

@@ -15,8 +15,8 @@ use crate::error::{Error, Result};
 use crate::postgres::connection::Server;
 
 use super::dialect::PostgresSql;
+use super::dropped::Views;
 use super::error;
-use super::views::Views;
 
 /// What a loading session is set to, beside what every session is: temporary tables have more than 8 MB before they go to disk.
 const SETTINGS: &str = "SET temp_buffers = '64MB'";

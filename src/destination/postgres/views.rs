@@ -10,37 +10,9 @@ use crate::error::Result;
 use crate::postgres::connection::{condition, message_of};
 
 use super::dialect::PostgresSql;
+use super::dropped::View;
 use super::error;
 use super::session::{Session, value};
-
-/// The views of models while a load is applied.
-#[derive(Debug, Default)]
-pub(super) struct Views {
-    /// The schema of the models. `None` if the pipeline has none.
-    schema: Option<String>,
-    /// The views that were dropped, each after those that read it.
-    dropped: Vec<View>,
-}
-
-#[derive(Debug)]
-struct View {
-    /// Its full name in SQL.
-    sql: String,
-    /// Its name as people write it.
-    shown: String,
-    /// Its query, in which every name has its schema.
-    query: String,
-}
-
-impl Views {
-    /// Those of a load that begins.
-    pub(super) fn of(schema: Option<&str>) -> Self {
-        Self {
-            schema: schema.map(str::to_owned),
-            dropped: Vec::new(),
-        }
-    }
-}
 
 /// Drops the views of models that have a column of a table, given in SQL, and those that read such a view.
 pub(super) fn drop_those_of(session: &mut Session, table: &str, column: &str) -> Result<()> {

@@ -1,0 +1,31 @@
+//! What a session remembers of the views of models that it has dropped ([`super::views`]). No I/O.
+
+/// The views of models while a load is applied.
+#[derive(Debug, Default)]
+pub(super) struct Views {
+    /// The schema of the models. `None` if the pipeline has none.
+    pub(super) schema: Option<String>,
+    /// The views that were dropped, each after those that read it.
+    pub(super) dropped: Vec<View>,
+}
+
+/// A view that was dropped.
+#[derive(Debug)]
+pub(super) struct View {
+    /// Its full name in SQL.
+    pub(super) sql: String,
+    /// Its name as people write it.
+    pub(super) shown: String,
+    /// Its query, in which every name has its schema.
+    pub(super) query: String,
+}
+
+impl Views {
+    /// Those of a load that begins.
+    pub(super) fn of(schema: Option<&str>) -> Self {
+        Self {
+            schema: schema.map(str::to_owned),
+            dropped: Vec::new(),
+        }
+    }
+}
