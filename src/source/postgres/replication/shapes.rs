@@ -27,44 +27,20 @@ SELECT c.oid, pg_catalog.json_build_object(
     WHERE f.relfilenode <> 0
       AND (f.oid = c.oid OR f.oid IN (SELECT p.relid FROM pg_catalog.pg_partition_tree(c.oid) p))),
   'labels', (
-    WITH RECURSIVE used (oid) AS (
-      SELECT a.atttypid FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-      UNION SELECT within.oid FROM used JOIN pg_catalog.pg_type t ON t.oid = used.oid CROSS JOIN LATERAL (
-        SELECT t.typbasetype WHERE t.typtype = 'd'
-        UNION ALL SELECT t.typelem WHERE t.typelem <> 0
-        UNION ALL SELECT r.rngsubtype FROM pg_catalog.pg_range r WHERE r.rngtypid = t.oid
-        UNION ALL SELECT f.atttypid FROM pg_catalog.pg_attribute f
-                  WHERE t.typtype = 'c' AND f.attrelid = t.typrelid AND f.attnum > 0 AND NOT f.attisdropped) AS within (oid))
     SELECT pg_catalog.json_agg(pg_catalog.json_build_array(e.oid::int8, e.enumlabel) ORDER BY e.oid)
-    FROM pg_catalog.pg_enum e WHERE e.enumtypid IN (SELECT used.oid FROM used)),
+    FROM pg_catalog.pg_enum e WHERE e.enumtypid = ANY (used.types)),
   'fields', (
-    WITH RECURSIVE used (oid) AS (
-      SELECT a.atttypid FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-      UNION SELECT within.oid FROM used JOIN pg_catalog.pg_type t ON t.oid = used.oid CROSS JOIN LATERAL (
-        SELECT t.typbasetype WHERE t.typtype = 'd'
-        UNION ALL SELECT t.typelem WHERE t.typelem <> 0
-        UNION ALL SELECT r.rngsubtype FROM pg_catalog.pg_range r WHERE r.rngtypid = t.oid
-        UNION ALL SELECT f.atttypid FROM pg_catalog.pg_attribute f
-                  WHERE t.typtype = 'c' AND f.attrelid = t.typrelid AND f.attnum > 0 AND NOT f.attisdropped) AS within (oid))
     SELECT pg_catalog.json_agg(pg_catalog.json_build_array(
              t.oid::int8, f.attnum, pg_catalog.concat_ws(' ', f.attname, f.atttypid, f.atttypmod)) ORDER BY t.oid, f.attnum)
-    FROM used JOIN pg_catalog.pg_type t ON t.oid = used.oid AND t.typtype = 'c'
-    JOIN pg_catalog.pg_attribute f ON f.attrelid = t.typrelid AND f.attnum > 0 AND NOT f.attisdropped),
+    FROM pg_catalog.pg_type t JOIN pg_catalog.pg_attribute f ON f.attrelid = t.typrelid AND f.attnum > 0 AND NOT f.attisdropped
+    WHERE t.oid = ANY (used.types) AND t.typtype = 'c'),
   'altered', (
-    WITH RECURSIVE used (oid) AS (
-      SELECT a.atttypid FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-      UNION SELECT within.oid FROM used JOIN pg_catalog.pg_type t ON t.oid = used.oid CROSS JOIN LATERAL (
-        SELECT t.typbasetype WHERE t.typtype = 'd'
-        UNION ALL SELECT t.typelem WHERE t.typelem <> 0
-        UNION ALL SELECT r.rngsubtype FROM pg_catalog.pg_range r WHERE r.rngtypid = t.oid
-        UNION ALL SELECT f.atttypid FROM pg_catalog.pg_attribute f
-                  WHERE t.typtype = 'c' AND f.attrelid = t.typrelid AND f.attnum > 0 AND NOT f.attisdropped) AS within (oid))
     SELECT pg_catalog.json_agg(DISTINCT of_type.xmin::text::int8)
-    FROM used JOIN pg_catalog.pg_type t ON t.oid = used.oid CROSS JOIN LATERAL (
+    FROM pg_catalog.pg_type t CROSS JOIN LATERAL (
       SELECT e.xmin FROM pg_catalog.pg_enum e WHERE e.enumtypid = t.oid
       UNION ALL SELECT f.xmin FROM pg_catalog.pg_attribute f
                 WHERE t.typtype = 'c' AND f.attrelid = t.typrelid AND f.attnum > 0) AS of_type (xmin)
-    WHERE pg_catalog.age(of_type.xmin) < pg_catalog.age(t.xmin)),
+    WHERE t.oid = ANY (used.types) AND pg_catalog.age(of_type.xmin) < pg_catalog.age(t.xmin)),
   'horizon', pg_catalog.mod(pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())::text::numeric, 4294967296)::int8,
   'attached', (
     SELECT pg_catalog.json_agg(pg_catalog.json_build_array(i.inhrelid::int8, i.xmin::text::int8) ORDER BY i.inhrelid)
@@ -80,7 +56,17 @@ SELECT c.oid, pg_catalog.json_build_object(
     SELECT r.oid::int8 FROM pg_catalog.pg_publication_rel r JOIN pg_catalog.pg_publication p ON p.oid = r.prpubid
     WHERE p.pubname = $2 AND r.prrelid = c.oid)
 )::text
-FROM pg_catalog.pg_class c WHERE c.oid = ANY ($1)";
+FROM pg_catalog.pg_class c CROSS JOIN LATERAL (
+  WITH RECURSIVE used (oid) AS (
+    SELECT a.atttypid FROM pg_catalog.pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+    UNION SELECT within.oid FROM used JOIN pg_catalog.pg_type t ON t.oid = used.oid CROSS JOIN LATERAL (
+      SELECT t.typbasetype WHERE t.typtype = 'd'
+      UNION ALL SELECT t.typelem WHERE t.typelem <> 0
+      UNION ALL SELECT r.rngsubtype FROM pg_catalog.pg_range r WHERE r.rngtypid = t.oid
+      UNION ALL SELECT f.atttypid FROM pg_catalog.pg_attribute f
+                WHERE t.typtype = 'c' AND f.attrelid = t.typrelid AND f.attnum > 0 AND NOT f.attisdropped) AS within (oid))
+  SELECT pg_catalog.array_agg(used.oid) FROM used) AS used (types)
+WHERE c.oid = ANY ($1)";
 
 /// Enlarges the session's memory for the catalog's joins: the server's default may be tiny, and temporary files forbidden.
 pub async fn make_room(client: &Client) -> Result<()> {
