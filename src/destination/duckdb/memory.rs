@@ -18,9 +18,9 @@ const MOST: u64 = 5_120_000_000;
 /// load no faster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MemoryLimit {
-    pub(in crate::destination) now: u64,
+    pub(super) now: u64,
     pub(super) most: u64,
-    pub(in crate::destination) threads: usize,
+    pub(super) threads: usize,
 }
 
 impl MemoryLimit {
@@ -55,7 +55,7 @@ impl MemoryLimit {
     }
 
     /// Four times as much, as far as that is allowed, for one thread, which needs half as much as two. `None` if that is no more.
-    pub(in crate::destination) fn raised(self) -> Option<Self> {
+    pub(super) fn raised(self) -> Option<Self> {
         let raised = Self {
             now: self.now.saturating_mul(4).min(self.most),
             threads: 1,

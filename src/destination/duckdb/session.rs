@@ -112,7 +112,7 @@ impl Session {
     }
 
     /// How much memory DuckDB may use for a load, to begin with.
-    pub(super) fn memory_limit(&self) -> MemoryLimit {
+    pub(in crate::destination) fn memory_limit(&self) -> MemoryLimit {
         self.memory_limit
     }
 

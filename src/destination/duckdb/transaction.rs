@@ -38,8 +38,7 @@ impl Transactional for Session {
 
     fn with_enough<T>(&mut self, work: impl FnMut(&mut Self) -> Result<T>) -> Result<T> {
         let limit = self.memory_limit().for_queries();
-        self.allow(limit)?;
-        within(self, limit, |session| session, work)
+        with_enough(self, limit, |session| session, work)
     }
 
     /// A statement that begins in this very instant is not stopped, but what follows it in its transaction is.
@@ -54,28 +53,28 @@ impl Transactional for Session {
     }
 
     fn load(&mut self, load: &StagedLoad) -> Result<Loaded> {
-        with_enough(self, |session| session, |session| load_once(session, load))
+        let limit = self.memory_limit();
+        with_enough(
+            self,
+            limit,
+            |session| session,
+            |session| load_once(session, load),
+        )
     }
 }
 
-/// Does `work`, which is one transaction, and does it again with more memory where it cannot do with what there is. `session`
-/// is the session that it works with.
+/// Does `work`, which is one transaction, with so much memory at first, and does it again with more where it cannot do with that.
+/// `session` is the session that it works with, which has afterwards what it has for loads.
 pub(in crate::destination) fn with_enough<E, T>(
-    engine: &mut E,
-    session: impl Fn(&mut E) -> &mut Session,
-    work: impl FnMut(&mut E) -> Result<T>,
-) -> Result<T> {
-    let limit = session(engine).memory_limit();
-    within(engine, limit, session, work)
-}
-
-/// As [`with_enough`], beginning with that limit, which the session has. Afterwards it has that of loads.
-fn within<E, T>(
     engine: &mut E,
     first: MemoryLimit,
     session: impl Fn(&mut E) -> &mut Session,
     mut work: impl FnMut(&mut E) -> Result<T>,
 ) -> Result<T> {
+    let usual = session(engine).memory_limit();
+    if first != usual {
+        session(engine).allow(first)?;
+    }
     let mut limit = first;
     let done = loop {
         let done = work(engine);
@@ -100,10 +99,8 @@ fn within<E, T>(
         tracing::info!(bytes = limit.now, "DuckDB needs more memory for this load");
         session(engine).allow(limit)?;
     };
-    let session = session(engine);
-    let usual = session.memory_limit();
     if limit != usual
-        && let Err(error) = session.allow(usual)
+        && let Err(error) = session(engine).allow(usual)
     {
         tracing::debug!(%error, "DuckDB keeps the memory that it was given");
     }

@@ -255,8 +255,10 @@ impl Lake {
         }
         let mut attempt = 1;
         loop {
+            let limit = self.writer.session().memory_limit();
             let done = with_enough(
                 self,
+                limit,
                 |lake| lake.writer.session(),
                 |lake| match lake.remote {
                     Some(_) => lake.attempt_remotely(load),
