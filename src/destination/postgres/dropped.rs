@@ -16,7 +16,7 @@ pub(super) struct View {
     pub(super) sql: String,
     /// Its name as people write it.
     pub(super) shown: String,
-    /// Its query, in which every name has its schema.
+    /// Its query, as a session with the same search path reads it.
     pub(super) query: String,
 }
 

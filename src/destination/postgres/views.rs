@@ -4,8 +4,8 @@
 //! Only views that the ledger of models has are dropped, and never with what depends on them: what people made stands in the
 //! way, and is named. What people made on such a view, a trigger or a rule, keeps it as well.
 
+use crate::destination::sql::Dialect as _;
 use crate::destination::sql::models::known_views;
-use crate::destination::sql::{Dialect as _, Engine as _};
 use crate::error::Result;
 use crate::postgres::connection::{condition, message_of};
 
@@ -70,12 +70,7 @@ fn find(
     table: &str,
     column: &str,
 ) -> Result<Vec<View>> {
-    // So that the definitions name the schema of everything: they are to mean the same wherever names are looked up.
-    let path: String = value(
-        &session.row("SELECT current_setting('search_path')", &[])?,
-        0,
-    )?;
-    session.batch("SET LOCAL search_path = ''")?;
+    // Names are looked up alike until the views are made again, so that their definitions mean the same then.
     let found = session.rows(
         "WITH RECURSIVE model (view) AS (\
          SELECT c.oid FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace \
@@ -94,10 +89,6 @@ fn find(
          GROUP BY c.oid, c.relname ORDER BY max(f.depth) DESC, c.relname",
         &[&schema, &models, &table, &column],
     )?;
-    let path = session.dialect().literal(&path);
-    session.batch(&format!(
-        "SELECT pg_catalog.set_config('search_path', {path}, true)"
-    ))?;
     found
         .iter()
         .map(|row| {
