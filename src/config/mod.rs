@@ -326,11 +326,8 @@ impl Stream {
 
     /// Columns that its settings may name without the source having them.
     pub fn may_lack(&self) -> BTreeSet<String> {
-        match &self.from {
-            StreamSource::Rows(rows) => rows.columns.may_lack.clone(),
-            StreamSource::Changes(changes) => changes.columns.may_lack.clone(),
-            StreamSource::HubSpot(_) => BTreeSet::new(),
-        }
+        let columns = self.column_settings();
+        columns.map_or_else(BTreeSet::new, |columns| columns.may_lack.clone())
     }
 
     /// The cursor column of an incremental stream.

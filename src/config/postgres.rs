@@ -143,7 +143,6 @@ impl ColumnSettings {
     /// # Errors
     /// [`Error::Config`] with both names.
     pub fn refuse_shown(&self, known: &[ColumnIdentity], now: &[ColumnIdentity]) -> Result<()> {
-        let except = matches!(self.selected, ColumnSelection::Except(_));
         for column in now {
             let renamed = |known: &&ColumnIdentity| {
                 known.number == column.number && known.name != column.name
@@ -151,7 +150,7 @@ impl ColumnSettings {
             let Some(before) = known.iter().find(renamed) else {
                 continue;
             };
-            let left_out = except && !self.selected.takes(&before.name);
+            let left_out = self.selected.excludes(&before.name);
             let mask = self.masks.label(&before.name);
             // Whoever says what becomes of it is believed.
             let is_decided = !self.selected.takes(&column.name)
@@ -296,6 +295,11 @@ impl ColumnSelection {
             Self::Only(columns) => named(columns),
             Self::Except(columns) => !named(columns),
         }
+    }
+
+    /// Whether the stream reads all columns but some, and that is one of them.
+    pub fn excludes(&self, name: &str) -> bool {
+        matches!(self, Self::Except(_)) && !self.takes(name)
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Instant;
 use futures::future::BoxFuture;
 use tracing::Span;
 
-use super::repair::not_taken_anew;
+use super::repair::taken_anew;
 use super::{Job, OfChanges, never_loaded};
 use crate::config::{PostgresChanges, Stream, StreamSource};
 use crate::destination::StreamState;
@@ -29,7 +29,7 @@ use crate::source::postgres::replication::log_reader::StopAt;
 use crate::source::postgres::replication::table::Table;
 use crate::source::postgres::replication::{Replication, Snapshot};
 use crate::source::postgres::snapshot::SnapshotContext;
-use crate::verify::report::{Outcome, StreamVerification};
+use crate::verify::report::StreamVerification;
 
 /// How often a snapshot is taken until the tables are brought to it exactly.
 const ATTEMPTS: u32 = 3;
@@ -178,12 +178,7 @@ impl Job {
         run.streams = anew.collect();
         let ran = Box::pin(run.run()).await;
         for ((_, one), ran) in streams.iter_mut().zip(ran) {
-            if ran.status == Status::Ok {
-                one.report.repair = ran.load_id;
-                one.report.result = Outcome::Repaired;
-            } else {
-                one.ended = Err(not_taken_anew(ran.error));
-            }
+            one.ended = taken_anew(ran, &mut one.report);
         }
         Ok(())
     }

@@ -44,13 +44,7 @@ impl Job {
             if report.result != Outcome::Different {
                 return Ok(());
             }
-            let ran = run.run().await;
-            if ran.status != Status::Ok {
-                return Err(not_taken_anew(ran.error));
-            }
-            report.repair = ran.load_id;
-            report.result = Outcome::Repaired;
-            return Ok(());
+            return taken_anew(run.run().await, report);
         }
         // What an earlier run landed comes first.
         let mut ran = StreamReport::skipped(&stream.name, stream.mode());
@@ -108,8 +102,18 @@ impl Job {
     }
 }
 
-/// The error that a table is not mended, as it could not be loaded anew.
-pub(super) fn not_taken_anew(error: Option<String>) -> Error {
-    let error = error.unwrap_or_else(|| "it was not begun".to_owned());
-    Error::source(format!("the table could not be loaded anew: {error}"))
+/// Tells that a table was mended by a load of everything, as that load ended.
+///
+/// # Errors
+/// It did not end well.
+pub(super) fn taken_anew(ran: StreamReport, report: &mut StreamVerification) -> Result<()> {
+    if ran.status != Status::Ok {
+        let error = ran.error.unwrap_or_else(|| "it was not begun".to_owned());
+        return Err(Error::source(format!(
+            "the table could not be loaded anew: {error}"
+        )));
+    }
+    report.repair = ran.load_id;
+    report.result = Outcome::Repaired;
+    Ok(())
 }
