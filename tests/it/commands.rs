@@ -1,10 +1,8 @@
 //! The commands other than a plain run, as a person meets them.
 
-use std::path::Path;
-
 use testkit::{Changes, Seed};
 
-use crate::support::{CURSOS_AND_VENTAS, Project, files_below, stream_report};
+use crate::support::{CURSOS_AND_VENTAS, Project, assert_in_no_file, files_below, stream_report};
 
 fn project(name: &str) -> Project {
     let project = Project::operational(name, CURSOS_AND_VENTAS);
@@ -185,12 +183,5 @@ fn no_secret_is_in_anything_that_is_written() {
     let output = project.acequia(&["run", "-vvv", "--log-format", "json"]);
     assert_eq!(output.status, Some(0), "{output:?}");
     assert!(!format!("{output:?}").contains(testkit::PASSWORD));
-    let secret = testkit::PASSWORD.as_bytes();
-    let written = |path: &Path| std::fs::read(path).unwrap();
-    for path in files_below(project.folder.path()) {
-        let holds = written(&path)
-            .windows(secret.len())
-            .any(|window| window == secret);
-        assert!(!holds, "{} holds the password", path.display());
-    }
+    assert_in_no_file(project.folder.path(), testkit::PASSWORD);
 }

@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use crate::cdc;
-use crate::support::{Project, example, files_below, stream_report};
+use crate::support::{Project, assert_in_no_file, example, stream_report};
 
 const KEY: &str = "a key of thirty-two characters!!";
 const DDL: &str = "CREATE TABLE personas (id int PRIMARY KEY, email text, nota text);
@@ -30,11 +30,7 @@ fn project(name: &str, rest: &str) -> Project {
 /// Asserts that nothing that was written or said has a value that was to be hidden.
 fn assert_nothing_in_clear(project: &Project, said: &str) {
     assert!(!said.contains("secreto"), "{said}");
-    for file in files_below(project.folder.path()) {
-        let bytes = std::fs::read(&file).unwrap();
-        let found = bytes.windows(7).any(|window| window == b"secreto");
-        assert!(!found, "{} has it", file.display());
-    }
+    assert_in_no_file(project.folder.path(), "secreto");
 }
 
 fn error(report: &Value, stream: &str) -> String {

@@ -1,7 +1,7 @@
 //! What a stream hides by a column's name stays hidden when the column has another name.
 
 use crate::cdc;
-use crate::support::{Project, files_below, stream_report};
+use crate::support::{Project, assert_in_no_file, stream_report};
 
 const SECRET: &str = "secreto";
 const TABLE: &str =
@@ -36,13 +36,7 @@ fn configure(project: &Project, keys: &str) {
 }
 
 fn assert_hidden(project: &Project) {
-    for file in files_below(&project.path("")) {
-        let bytes = std::fs::read(&file).unwrap();
-        let found = bytes
-            .windows(SECRET.len())
-            .any(|window| window == SECRET.as_bytes());
-        assert!(!found, "{}", file.display());
-    }
+    assert_in_no_file(project.folder.path(), SECRET);
 }
 
 /// A column that takes a name's place beside the old column, and one that takes the place of another.

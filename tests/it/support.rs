@@ -375,6 +375,17 @@ pub fn files_below(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
+/// Asserts that no file below a folder has that text.
+pub fn assert_in_no_file(folder: &Path, hidden: &str) {
+    for file in files_below(folder) {
+        let bytes = std::fs::read(&file).unwrap();
+        let found = bytes
+            .windows(hidden.len())
+            .any(|window| window == hidden.as_bytes());
+        assert!(!found, "{} has `{hidden}`", file.display());
+    }
+}
+
 /// Numbers that look random, the same for the same seed, which is not 0.
 pub struct Random(pub u64);
 

@@ -208,13 +208,7 @@ fn s11_a_token_that_is_refused_ends_the_run_and_is_never_shown() {
         let asked = crm.server.requests().len();
         assert!(asked <= 3, "a refused token was tried again: {asked}");
     }
-    for file in crate::support::files_below(crm.folder.path()) {
-        let bytes = std::fs::read(&file).unwrap();
-        let holds = bytes
-            .windows(HUBSPOT_TOKEN.len())
-            .any(|window| window == HUBSPOT_TOKEN.as_bytes());
-        assert!(!holds, "the token is in {}", file.display());
-    }
+    crate::support::assert_in_no_file(crm.folder.path(), HUBSPOT_TOKEN);
 }
 
 #[test]
