@@ -409,10 +409,10 @@ proptest! {
         let insert = transaction
             .prepare(
                 "INSERT INTO t SELECT $1, $2, $3, $4, $5, $6, $7, $8,
-                     timestamp 'epoch' + ($9::int8 || ' microseconds')::interval,
-                     timestamptz 'epoch' + ($9::int8 || ' microseconds')::interval,
+                     timestamp 'epoch' + $9::int8 / 3600000000 * interval '1 hour' + $9 % 3600000000 * interval '1 microsecond',
+                     timestamptz 'epoch' + $9 / 3600000000 * interval '1 hour' + $9 % 3600000000 * interval '1 microsecond',
                      $10::int8::numeric / 10000, $10::int8::numeric / 1000000000, $11::text::uuid,
-                     (($12::int8 || ' microseconds')::interval)::time,
+                     ($12::int8 * interval '1 microsecond')::time,
                      date '1970-01-01' + ($2 % 2000000), $13",
             )
             .unwrap();

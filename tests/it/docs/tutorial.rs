@@ -153,7 +153,14 @@ fn told(text: &str) -> Vec<String> {
         .filter(|word| !word.chars().all(|letter| "-─━|".contains(letter)))
         .collect();
     let mut told: Vec<String> = Vec::new();
+    // Whether the words are those of the package that a server came in, as in `(Debian 15.18-0+deb12u1)`.
+    let mut in_package = false;
     for (place, word) in words.iter().enumerate() {
+        in_package |= word.starts_with('(') && told.last().is_some_and(|last| last == "<version>");
+        if in_package {
+            in_package = !word.ends_with(')');
+            continue;
+        }
         let next = words
             .get(place + 1)
             .map_or("", |word| word.trim_end_matches([',', ')', ':']));

@@ -5,6 +5,7 @@ use std::time::Instant;
 use tokio_postgres::error::SqlState;
 
 use super::log_reader::StopAt;
+use super::wire::ReplicationConnection;
 use super::{ReadMode, Replication, wait_for_slot};
 use crate::error::{Error, Result};
 use crate::position::Lsn;
@@ -70,6 +71,8 @@ impl Replication {
             match self.start(&query).await {
                 Err(error) if cannot_answer(&error) => {
                     tracing::info!(%error, "the server does not give all changes at once: reading them as a stream");
+                    // After an error, PostgreSQL 14 takes for described in this session what the query has described.
+                    self.wire = ReplicationConnection::connect(&self.server).await?;
                 }
                 Err(error) => return Err(self.unreadable(error)),
                 Ok(()) => {
