@@ -7,8 +7,8 @@ use crate::destination::sql::{Dialect as _, Engine as _, Index, SqlEngine as _, 
 use crate::error::Result;
 
 use super::dialect::DuckDbSql;
-use super::error;
 use super::session::Session;
+use super::{comments, error};
 
 /// Names and types of the columns of a table. Empty if there is no such table.
 pub(super) fn columns(session: &Session, name: &str) -> Result<Vec<(String, String)>> {
@@ -66,13 +66,14 @@ pub(super) fn has_table(session: &Session, name: &str) -> Result<bool> {
     }
 }
 
-/// Rebuilds a table. Indices that people made on it are dropped with it, and must be created again.
+/// Rebuilds a table. Indices that people made on it are dropped with it, and must be created again; their comments stay.
 pub(super) fn create(
     session: &mut Session,
     table: &mut Table,
     columns: Vec<(String, String)>,
 ) -> Result<Vec<Index>> {
-    let indices = indices(session, table)?;
+    let indices = indices(session, session.dataset(), &table.name)?;
+    let comments = comments::of(session, session.dataset(), &table.name)?;
     let d = session.dialect();
     let defined = columns.iter().map(|(name, kind)| (&**name, &**kind));
     session.execute(&format!(
@@ -81,29 +82,29 @@ pub(super) fn create(
         d.definitions(defined)
     ))?;
     table.columns = columns;
+    comments::make_again(session, &table.sql, false, &table.columns, &comments)?;
     Ok(indices)
 }
 
-fn indices(session: &Session, table: &Table) -> Result<Vec<Index>> {
+/// The indices on a table that people made, as they are made again on the one that takes its place.
+pub(super) fn indices(session: &Session, schema: &str, name: &str) -> Result<Vec<Index>> {
+    let d = DuckDbSql;
     let found = session.rows(
         "SELECT index_name, schema_name, table_name, sql FROM duckdb_indexes() WHERE database_name = ? AND \
          lower(schema_name) = lower(?) AND lower(table_name) = lower(?) AND sql IS NOT NULL ORDER BY index_name",
-        params![session.catalog(), session.dataset(), table.name],
+        params![session.catalog(), schema, name],
         |row| {
             let texts: [String; 4] = [row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?];
             Ok(texts)
         },
     )?;
-    let indices = found.into_iter().map(|[name, schema, of, sql]| {
+    let table = format!("{}.{}", session.schema_of(schema), d.identifier(name));
+    let indices = found.into_iter().map(|[index, schema, of, sql]| {
         // DuckDB leaves the database out, which may bear the schema's name.
-        let of = format!(
-            "{}.{}",
-            DuckDbSql.identifier(&schema),
-            DuckDbSql.identifier(&of)
-        );
+        let of = format!("{}.{}", d.identifier(&schema), d.identifier(&of));
         Index {
-            name: Some(name),
-            sql: sql.replacen(&format!(" ON {of}("), &format!(" ON {}(", table.sql), 1),
+            name: Some(index),
+            sql: sql.replacen(&format!(" ON {of}("), &format!(" ON {table}("), 1),
         }
     });
     Ok(indices.collect())

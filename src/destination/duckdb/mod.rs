@@ -4,7 +4,7 @@
 //! in one transaction. Nothing passes through Rust but SQL.
 //!
 //! [`open`] opens the file; [`session`] runs SQL on it and translates errors ([`error`]); [`transaction`] applies a load in
-//! one transaction; [`catalog`] reads the catalog. Loads and the ledger are [`crate::destination::sql`]'s; [`engine`]
+//! one transaction; [`catalog`] reads the catalog, [`comments`] those of people. Loads and the ledger are [`crate::destination::sql`]'s; [`engine`]
 //! implements what they need, with its own way to [`merge`] and to [`stage`] rows, its own [`dialect`], and its own parser for a
 //! [`query`] that people wrote. The writer of
 //! Iceberg tables uses all of it but the catalog and the engine.
@@ -15,6 +15,7 @@ use crate::destination::sql::{Database, place};
 use crate::error::Result;
 
 mod catalog;
+mod comments;
 pub(crate) mod dialect;
 mod engine;
 pub(in crate::destination) mod error;

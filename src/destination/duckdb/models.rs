@@ -5,15 +5,15 @@ use std::collections::BTreeMap;
 use duckdb::params;
 use serde::Deserialize;
 
+use crate::destination::sql::given::Given;
 use crate::destination::sql::models::{Build, Kind, ModelEngine, Refused, Relation};
 use crate::destination::sql::{Dialect as _, Engine as _};
 use crate::error::{Error, Result};
 
-use super::catalog;
 use super::dialect::DuckDbSql;
 use super::error;
 use super::session::Session;
-use super::tree;
+use super::{catalog, comments, tree};
 
 /// Kinds of errors after which a transaction goes on.
 const KEEPS_TRANSACTION: [&str; 4] = ["Catalog", "Parser", "Syntax", "Binder"];
@@ -143,6 +143,28 @@ impl ModelEngine for Session {
             }
         }
         self.batch(&format!("CREATE OR REPLACE VIEW {view} AS {sql}\n"))
+    }
+
+    fn given(&mut self, schema: &str, name: &str) -> Result<Given> {
+        Ok(Given {
+            comments: comments::of(self, schema, name)?,
+            indices: catalog::indices(self, schema, name)?,
+            ..Given::default()
+        })
+    }
+
+    fn give_again(&mut self, schema: &str, name: &str, given: &Given) -> Result<()> {
+        if given.comments.is_empty() && given.indices.is_empty() {
+            return Ok(());
+        }
+        let is_view = self.relations(schema)?.get(name) == Some(&Kind::View);
+        let columns = catalog::columns_in(self, schema, name)?;
+        let relation = self.qualified(schema, name);
+        comments::make_again(self, &relation, is_view, &columns, &given.comments)?;
+        for index in given.indices.iter().filter(|_| !is_view) {
+            index.make(self, &format!("{schema}.{name}"))?;
+        }
+        Ok(())
     }
 }
 

@@ -1,5 +1,7 @@
 //! What a session remembers of the views of models that it has dropped ([`super::views`]). No I/O.
 
+use crate::destination::sql::given::Given;
+
 /// The views of models while a load is applied.
 #[derive(Debug, Default)]
 pub(super) struct Views {
@@ -18,6 +20,7 @@ pub(super) struct View {
     pub(super) shown: String,
     /// Its query, as a session with the same search path reads it.
     pub(super) query: String,
+    pub(super) given: Given,
 }
 
 impl Views {

@@ -20,6 +20,7 @@ mod dropped;
 mod encode;
 mod engine;
 mod error;
+mod given;
 mod index;
 mod lock;
 mod merge;

@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 
 use postgres::error::{DbError, ErrorPosition, SqlState};
 
+use crate::destination::sql::given::Given;
 use crate::destination::sql::models::{Build, Kind, ModelEngine, Refused, Relation};
 use crate::destination::sql::{Dialect as _, Engine as _};
 use crate::error::Result;
 use crate::postgres::connection::{condition, message_of};
 
 use super::dialect::PostgresSql;
-use super::error;
 use super::session::{Session, value};
+use super::{error, given};
 
 /// Temporary relations, whatever the schema of this session is called.
 const IS_TEMPORARY: &str = "n.oid = pg_catalog.pg_my_temp_schema()";
@@ -107,9 +108,6 @@ impl ModelEngine for Session {
     fn fill(&mut self, build: &Build<'_>) -> Result<u64> {
         let table = self.qualified(build.schema, build.name);
         let sql = build.sql;
-        if build.existing == Some(Kind::View) {
-            self.batch(&format!("DROP VIEW {table}"))?;
-        }
         let rows = if build.existing == Some(Kind::Table) {
             self.batch(&format!("DELETE FROM {table}"))?;
             alter(self, &table, build)?;
@@ -117,13 +115,16 @@ impl ModelEngine for Session {
             let names = self.dialect().list(names);
             self.execute(&format!("INSERT INTO {table} ({names}) {sql}\n"))?
         } else {
+            if build.existing == Some(Kind::View) {
+                self.batch(&format!("DROP VIEW {table}"))?;
+            }
             self.execute(&format!("CREATE TABLE {table} AS {sql}\n"))?
         };
         self.batch(&format!("ANALYZE {table}"))?;
         Ok(rows)
     }
 
-    /// A view can be given more columns, and else has to be made anew, without its grants.
+    /// A view can be given more columns, and else has to be made anew.
     fn make_view(&mut self, build: &Build<'_>) -> Result<()> {
         let view = self.qualified(build.schema, build.name);
         match build.existing {
@@ -137,6 +138,14 @@ impl ModelEngine for Session {
             None => {}
         }
         self.batch(&format!("CREATE OR REPLACE VIEW {view} AS {}\n", build.sql))
+    }
+
+    fn given(&mut self, schema: &str, name: &str) -> Result<Given> {
+        given::look(self, &self.qualified(schema, name))
+    }
+
+    fn give_again(&mut self, schema: &str, name: &str, given: &Given) -> Result<()> {
+        given::give_again(self, &self.qualified(schema, name), given)
     }
 }
 

@@ -2,7 +2,8 @@
 //! other type: so they are dropped before, and made again from their definitions once the table is as it will be.
 //!
 //! Only views that the ledger of models has are dropped, and never with what depends on them: what people made stands in the
-//! way, and is named. What people made on such a view, a trigger or a rule, keeps it as well.
+//! way, and is named. What people made on such a view, a trigger or a rule, keeps it as well. What they [gave](given) it, the new
+//! one has again.
 
 use crate::destination::sql::Dialect as _;
 use crate::destination::sql::models::known_views;
@@ -11,8 +12,8 @@ use crate::postgres::connection::{condition, message_of};
 
 use super::dialect::PostgresSql;
 use super::dropped::View;
-use super::error;
 use super::session::{Session, value};
+use super::{error, given};
 
 /// Drops the views of models that have a column of a table, given in SQL, and those that read such a view.
 pub(super) fn drop_those_of(session: &mut Session, table: &str, column: &str) -> Result<()> {
@@ -37,13 +38,17 @@ pub(super) fn make_again(session: &mut Session) -> Result<Vec<String>> {
     for view in std::mem::take(&mut session.views.dropped).iter().rev() {
         session.batch("SAVEPOINT acequia_view")?;
         let made = session.attempt(&format!("CREATE VIEW {} AS {}", view.sql, view.query))?;
-        if let Err(error) = made {
-            let reason = refusal(&error).ok_or_else(|| session.told(&error))?;
-            session.batch("ROLLBACK TO SAVEPOINT acequia_view")?;
-            warnings.push(format!(
-                "the view {} of a model could not be kept, and is gone until it is built again: {reason}",
-                view.shown
-            ));
+        match made {
+            Ok(()) => given::give_again(session, &view.sql, &view.given)
+                .map_err(|error| error.context(format!("view {}", view.shown)))?,
+            Err(error) => {
+                let reason = refusal(&error).ok_or_else(|| session.told(&error))?;
+                session.batch("ROLLBACK TO SAVEPOINT acequia_view")?;
+                warnings.push(format!(
+                    "the view {} of a model could not be kept, and is gone until it is built again: {reason}",
+                    view.shown
+                ));
+            }
         }
         session.batch("RELEASE SAVEPOINT acequia_view")?;
     }
@@ -93,12 +98,14 @@ fn find(
         .iter()
         .map(|row| {
             let name: String = value(row, 0)?;
+            let sql = format!(
+                "{}.{}",
+                PostgresSql.identifier(schema),
+                PostgresSql.identifier(&name)
+            );
             Ok(View {
-                sql: format!(
-                    "{}.{}",
-                    PostgresSql.identifier(schema),
-                    PostgresSql.identifier(&name)
-                ),
+                given: given::look(session, &sql)?,
+                sql,
                 shown: format!("{schema}.{name}"),
                 query: value(row, 1)?,
             })

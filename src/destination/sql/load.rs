@@ -64,16 +64,7 @@ pub(crate) fn apply(
         add(engine, &table, load, &evolution, columns)?
     };
     for index in indices {
-        engine.execute(&index.sql).map_err(|error| {
-            let Some(name) = &index.name else {
-                return error;
-            };
-            let error = error.context(format!("index `{name}` of table {}", table.shown));
-            if error.remedy_text().is_some() {
-                return error;
-            }
-            error.remedy("the table as it is now cannot have the index: drop it, then run again")
-        })?;
+        index.make(engine, &table.shown)?;
     }
     Ok((outcome, evolution.table))
 }

@@ -31,6 +31,7 @@ pub(crate) mod changes;
 pub(crate) mod database;
 mod dedup;
 pub(crate) mod dialect;
+pub(crate) mod given;
 mod insert_only;
 pub(crate) mod ledger;
 pub(crate) mod load;
@@ -330,6 +331,22 @@ pub(crate) struct Index {
     pub(crate) name: Option<String>,
     /// The statement that makes it.
     pub(crate) sql: String,
+}
+
+impl Index {
+    /// Makes it on a table, which is named as people write it.
+    pub(crate) fn make(&self, engine: &mut dyn Engine, table: &str) -> Result<()> {
+        engine.execute(&self.sql).map(drop).map_err(|error| {
+            let Some(name) = &self.name else {
+                return error;
+            };
+            let error = error.context(format!("index `{name}` of table {table}"));
+            if error.remedy_text().is_some() {
+                return error;
+            }
+            error.remedy("the table as it is now cannot have the index: drop it, then run again")
+        })
+    }
 }
 
 /// Temporary tables, which are dropped when the load is applied.

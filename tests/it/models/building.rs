@@ -274,3 +274,40 @@ fn in_postgres_a_table_keeps_its_grants_and_the_views_of_people() {
         ["650.00"]
     );
 }
+
+#[test]
+fn in_duckdb_what_is_made_anew_keeps_its_indices_and_comments() {
+    let analysis = Analysis::new("comments", Where::DuckDb, &FILES);
+    analysis.run();
+    analysis.sql(
+        "COMMENT ON TABLE analisis.b_cliente IS 'de la ''casa'''; COMMENT ON COLUMN analisis.b_cliente.importe IS 'en euros';
+         COMMENT ON VIEW analisis.c_venta IS 'sin nulos'; COMMENT ON COLUMN analisis.c_venta.importe IS 'en euros';
+         CREATE INDEX mio ON analisis.b_cliente (importe)",
+    );
+    let all = "SELECT table_name AS a, comment AS b FROM duckdb_tables() WHERE comment IS NOT NULL \
+         UNION ALL SELECT view_name, comment FROM duckdb_views() WHERE comment IS NOT NULL \
+         UNION ALL SELECT concat(table_name, '.', column_name), comment FROM duckdb_columns() WHERE comment IS NOT NULL \
+         UNION ALL SELECT index_name, expressions FROM duckdb_indexes() ORDER BY 1";
+    let before = analysis.rows(all);
+    assert_eq!(
+        before[..4],
+        [
+            "b_cliente|de la 'casa'",
+            "b_cliente.importe|en euros",
+            "c_venta|sin nulos",
+            "c_venta.importe|en euros"
+        ]
+    );
+    assert!(before[4].starts_with("mio|"));
+    // The view has another text, and becomes a table; what reads it is built anew both times.
+    for kind in ["view", "table"] {
+        let text = "SELECT id, cliente_id, precio_total + 0 AS importe FROM ventas";
+        analysis.write(
+            "models/c_venta.sql",
+            &format!("-- materialized: {kind}\n{text}"),
+        );
+        let models = analysis.run();
+        assert!(statuses(&models).contains(&"b_cliente built".to_owned()));
+        assert_eq!(analysis.rows(all), before, "{kind}");
+    }
+}

@@ -197,18 +197,94 @@ fn a_view_of_people_stands_in_the_way_and_so_does_what_they_made_on_a_models() {
     }
 }
 
+/// Who may do what with a view and its columns, who owns it, its options and comments.
+fn given(analysis: &Analysis, view: &str) -> String {
+    let rows = analysis.rows(&format!(
+        "SELECT string_agg(x, '; ' ORDER BY x) FROM (\
+         SELECT concat_ws(' ', a.attname, CASE p.grantee WHEN 0 THEN 'PUBLIC' ELSE p.grantee::regrole::text END, p.privilege_type, \
+         p.is_grantable) FROM pg_attribute a, aclexplode(a.attacl) p WHERE a.attrelid = '{view}'::regclass \
+         UNION ALL SELECT concat_ws(' ', CASE p.grantee WHEN 0 THEN 'PUBLIC' ELSE p.grantee::regrole::text END, p.privilege_type, \
+         p.is_grantable) FROM pg_class c, aclexplode(c.relacl) p WHERE c.oid = '{view}'::regclass AND p.grantee <> c.relowner \
+         UNION ALL SELECT concat_ws(' ', 'of', relowner::regrole, reloptions) FROM pg_class WHERE oid = '{view}'::regclass \
+         UNION ALL SELECT concat_ws(' ', 'comment', attname, description) FROM pg_description LEFT JOIN pg_attribute \
+         ON attrelid = objoid AND attnum = objsubid AND attnum > 0 WHERE objoid = '{view}'::regclass) AS q (x)"
+    ));
+    rows.concat()
+}
+
 #[test]
-fn a_view_that_does_not_have_the_column_keeps_its_grants() {
+fn a_view_that_is_made_again_keeps_what_people_gave_it() {
+    let analysis = analysis("views_given", "full");
+    let role = format!("lectora_{}", std::process::id());
+    analysis.sql(&format!(
+        "CREATE ROLE {role}; CREATE ROLE {role}_ñ; GRANT CREATE ON SCHEMA analisis TO {role}_ñ; \
+         ALTER DEFAULT PRIVILEGES IN SCHEMA analisis GRANT SELECT ON TABLES TO {role}, PUBLIC; \
+         GRANT SELECT ON analisis.b_de_v TO {role}; GRANT INSERT ON analisis.v_c TO {role} WITH GRANT OPTION; GRANT UPDATE (v, u) ON analisis.v_c TO PUBLIC; \
+         COMMENT ON VIEW analisis.v_c IS 'de la ''casa'''; COMMENT ON COLUMN analisis.v_c.v IS 'en horas'; \
+         ALTER VIEW analisis.v_c SET (security_barrier = true); ALTER VIEW analisis.v_c OWNER TO {role}_ñ"
+    ));
+    let before = given(&analysis, "analisis.v_c");
+    assert_eq!(
+        before.replace(&role, "R"),
+        "comment de la 'casa'; comment v en horas; R INSERT t; of \"R_ñ\" {security_barrier=true}; u PUBLIC UPDATE f; v PUBLIC UPDATE f"
+    );
+    // By a load.
+    analysis.source("ALTER TABLE c ALTER v TYPE bigint");
+    analysis.ended(&["run", "--no-models"], 0);
+    assert_eq!(given(&analysis, "analisis.v_c"), before);
+    // By its model: with another text, with other columns, as a table, and as a view again.
+    let has_no_options = |text: String| text.replace(" {security_barrier=true}", "");
+    for (text, expected) in [
+        (
+            "-- materialized: view\nSELECT id, v, u FROM c WHERE id > 0",
+            before.clone(),
+        ),
+        (
+            "-- materialized: view\nSELECT v, u, id FROM c",
+            before.clone(),
+        ),
+        ("SELECT id, v, u FROM c", has_no_options(before.clone())),
+        (
+            "-- materialized: view\nSELECT id, v, u FROM c",
+            has_no_options(before),
+        ),
+    ] {
+        analysis.write("models/v_c.sql", text);
+        analysis.run();
+        assert_eq!(given(&analysis, "analisis.v_c"), expected, "{text}");
+        // And one that reads it, which has to go and come with it.
+        let other = given(&analysis, "analisis.b_de_v").replace(&role, "R");
+        assert!(other.contains("R SELECT f"), "{other}");
+    }
+    // What a column was given goes with it.
+    analysis.write(
+        "models/b_de_v.sql",
+        "-- materialized: view\nSELECT id, 1 AS w FROM v_c",
+    );
+    analysis.write(
+        "models/v_c.sql",
+        "-- materialized: view\nSELECT id, u FROM c",
+    );
+    analysis.run();
+    assert_eq!(
+        given(&analysis, "analisis.v_c").replace(&role, "R"),
+        "comment de la 'casa'; R INSERT t; of \"R_ñ\"; u PUBLIC UPDATE f"
+    );
+}
+
+#[test]
+fn a_view_that_does_not_have_the_column_is_left_alone() {
     let analysis = analysis("views_others", "full");
     analysis.write(
         "models/solo_u.sql",
         "-- materialized: view\nSELECT u FROM c",
     );
     analysis.run();
-    analysis.sql("GRANT SELECT ON analisis.solo_u, analisis.v_c TO PUBLIC");
+    let oids = "SELECT 'analisis.solo_u'::regclass::oid, 'analisis.v_c'::regclass::oid";
+    let before = analysis.rows(oids);
     analysis.source("ALTER TABLE c ALTER v TYPE bigint");
-    analysis.run();
-    let granted = "SELECT string_agg(relname, ' ') FROM pg_class WHERE relnamespace = 'analisis'::regnamespace \
-                   AND has_table_privilege('public', oid, 'SELECT')";
-    assert_eq!(analysis.rows(granted), ["solo_u"]);
+    analysis.ended(&["run", "--no-models"], 0);
+    let after = analysis.rows(oids);
+    let (solo_u, v_c) = after[0].split_once('|').unwrap();
+    assert!(before[0].starts_with(solo_u) && !before[0].ends_with(v_c));
 }

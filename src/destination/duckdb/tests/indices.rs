@@ -1,4 +1,4 @@
-//! Indices that people made stay when a table is made anew.
+//! Indices and comments that people made stay when a table is made anew.
 
 use super::*;
 use crate::destination::conformance::log::{HARD, Log, apply, log};
@@ -72,4 +72,34 @@ fn a_snapshot_keeps_the_indices_of_its_tables() {
     apply(&mut fixture, &load(2_000).full_refresh());
     assert_eq!(fixture.query(INDICES), indices);
     assert_eq!(indices.len(), 2);
+}
+
+#[test]
+fn a_full_load_keeps_the_comments_of_its_table() {
+    const COMMENTS: &str = "SELECT concat_ws(' ', table_name, comment) FROM duckdb_tables() WHERE comment IS NOT NULL \
+         UNION ALL SELECT concat_ws(' ', table_name, column_name, comment) FROM duckdb_columns() WHERE comment IS NOT NULL ORDER BY 1";
+    let mut fixture = fixture("replica.duckdb", "replica");
+    let load = Load::full(
+        "cursos",
+        &[
+            ("nombre", "text", texts(vec!["a"])),
+            ("con espacio", "int32", ints(0..1)),
+        ],
+    );
+    fixture.load(&load);
+    fixture.sql(
+        "COMMENT ON TABLE replica.replica.cursos IS 'de la ''casa''';
+         COMMENT ON COLUMN replica.replica.cursos.\"con espacio\" IS 'en horas';
+         COMMENT ON COLUMN replica.replica.cursos.NOMBRE IS 'el suyo'",
+    );
+    let all = [
+        "cursos con espacio en horas",
+        "cursos de la 'casa'",
+        "cursos nombre el suyo",
+    ];
+    assert_eq!(fixture.query(COMMENTS), all);
+    fixture.load(&load);
+    assert_eq!(fixture.query(COMMENTS), all);
+    fixture.load(&load.without("con espacio").full_refresh());
+    assert_eq!(fixture.query(COMMENTS), all[1..]);
 }

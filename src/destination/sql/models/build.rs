@@ -1,13 +1,14 @@
 //! Models are built and tested in one transaction: all that are due, or none. A test that fails undoes it, and the old tables
 //! stay as they were.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use chrono::{SubsecRound, Utc};
 
 use crate::destination::sql::Engine;
 use crate::destination::sql::database::Transactional;
+use crate::destination::sql::given::Given;
 use crate::error::{Error, Result};
 use crate::models::report::{ModelStatus, ModelsReport, TestStatus};
 use crate::models::{BuiltModel, Materialized, Model, ModelWork, ModelsView};
@@ -161,7 +162,7 @@ fn build_all(
     ledger::prepare(engine)?;
     engine.make_schema(&work.project.dataset)?;
     look_in_both(engine, work)?;
-    let dropped = make_room(engine, work, resolved, plan)?;
+    let mut dropped = make_room(engine, work, resolved, plan)?;
     for (index, step) in plan.models.iter().enumerate() {
         if !step.is_due {
             continue;
@@ -171,7 +172,7 @@ fn build_all(
         };
         done.current = Some(index);
         let began = Instant::now();
-        let rows = build(engine, work, resolved, plan, step, &dropped).map_err(|error| {
+        let rows = build(engine, work, resolved, plan, step, &mut dropped).map_err(|error| {
             of_a_model(error).context(format!("model {} ({})", model.name, model.file))
         })?;
         let milliseconds = milliseconds(began.elapsed());
@@ -254,7 +255,7 @@ fn build(
     resolved: &Resolved,
     plan: &Plan,
     step: &ModelStep,
-    dropped: &BTreeSet<String>,
+    dropped: &mut BTreeMap<String, Given>,
 ) -> Result<Option<u64>> {
     let (Some(model), Some(described)) = (
         work.project.models.get(step.place),
@@ -266,20 +267,34 @@ fn build(
     if existing.is_some() && step.known.is_none() || existing == Some(Kind::Other) {
         return Err(not_ours(work, model));
     }
+    let dropped = dropped.remove(&model.name);
+    let existing = existing.filter(|_| dropped.is_none());
+    let schema = &work.project.dataset;
+    let given = match (dropped, existing) {
+        (None, Some(_)) => Some(engine.given(schema, &model.name)?),
+        (dropped, _) => dropped,
+    };
     let models = work.project.models.iter().map(|model| model.name.clone());
     let in_models: BTreeSet<String> = models.chain(resolved.strangers.iter().cloned()).collect();
     let build = Build {
-        schema: &work.project.dataset,
+        schema,
         name: &model.name,
         sql: &model.sql,
         columns: &described.columns,
-        existing: existing.filter(|_| !dropped.contains(&model.name)),
+        existing,
         in_models: &in_models,
     };
-    match model.header.materialized {
-        Materialized::Table => engine.fill(&build).map(Some),
-        Materialized::View => engine.make_view(&build).map(|()| None),
+    let rows = match model.header.materialized {
+        Materialized::Table => Some(engine.fill(&build)?),
+        Materialized::View => {
+            engine.make_view(&build)?;
+            None
+        }
+    };
+    if let Some(given) = given {
+        engine.give_again(schema, &model.name, &given)?;
     }
+    Ok(rows)
 }
 
 fn not_ours(work: &ModelWork, model: &Model) -> Error {
@@ -292,13 +307,13 @@ fn not_ours(work: &ModelWork, model: &Model) -> Error {
 }
 
 /// Drops views of models that are built anew, where what they read is to have other columns, or to be of another kind: a database may not let go of
-/// a column that a view has. Their names.
+/// a column that a view has. What each was given, by its name.
 fn make_room(
     engine: &mut dyn ModelEngine,
     work: &ModelWork,
     resolved: &Resolved,
     plan: &Plan,
-) -> Result<BTreeSet<String>> {
+) -> Result<BTreeMap<String, Given>> {
     let schema = &work.project.dataset;
     let mut changed: BTreeSet<String> = BTreeSet::new();
     let mut dropped = Vec::new();
@@ -324,10 +339,13 @@ fn make_room(
             changed.insert(model.name.clone());
         }
     }
+    let mut given = BTreeMap::new();
     // The last reads those before it.
-    for name in dropped.iter().rev() {
-        let view = engine.qualified(schema, name);
+    for name in dropped.into_iter().rev() {
+        let view = engine.qualified(schema, &name);
+        let of_view = engine.given(schema, &name)?;
         engine.execute(&format!("DROP VIEW {view}"))?;
+        given.insert(name, of_view);
     }
-    Ok(dropped.into_iter().collect())
+    Ok(given)
 }

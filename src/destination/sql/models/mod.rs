@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::destination::sql::given::Given;
 use crate::error::{Error, Result};
 
 use super::query::QueryEngine;
@@ -55,6 +56,12 @@ pub(crate) trait ModelEngine: QueryEngine {
 
     /// Makes a view, or makes it anew.
     fn make_view(&mut self, build: &Build<'_>) -> Result<()>;
+
+    /// What people gave a table or view.
+    fn given(&mut self, schema: &str, name: &str) -> Result<Given>;
+
+    /// Gives it to what has taken its place.
+    fn give_again(&mut self, schema: &str, name: &str, given: &Given) -> Result<()>;
 }
 
 /// A table or view that is built.
