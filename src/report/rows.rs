@@ -211,6 +211,11 @@ fn value(kind: Kind, raw: &str) -> Value {
     if kind == Kind::Number && raw != "null" {
         return number(raw);
     }
+    match raw.as_bytes() {
+        [b'-' | b'0'..=b'9', ..] => return number(raw),
+        [b'{' | b'[', ..] if !is_exact(raw) => return Value::String(raw.to_owned()),
+        _ => {}
+    }
     match (kind, serde_json::from_str(raw).unwrap_or(Value::Null)) {
         (Kind::Time | Kind::Instant, Value::String(text)) => Value::String(iso(&text)),
         (_, value) => value,
@@ -228,6 +233,25 @@ fn number(text: &str) -> Value {
         Ok(number) if is_exact => Value::Number(number),
         _ => Value::String(text.to_owned()),
     }
+}
+
+/// Whether JavaScript would hold each number in a JSON text exactly.
+fn is_exact(raw: &str) -> bool {
+    let mut outside = String::with_capacity(raw.len());
+    let mut letters = raw.chars();
+    let mut in_text = false;
+    while let Some(letter) = letters.next() {
+        match letter {
+            '"' => in_text = !in_text,
+            '\\' if in_text => drop(letters.next()),
+            _ => {}
+        }
+        outside.push(if in_text { ' ' } else { letter });
+    }
+    outside
+        .split(|letter: char| !(letter.is_ascii_alphanumeric() || "+-.".contains(letter)))
+        .filter(|word| word.starts_with(|letter: char| letter == '-' || letter.is_ascii_digit()))
+        .all(|word| matches!(number(word), Value::Number(_)))
 }
 
 /// Whether a double that is printed shortest is this very text.
@@ -313,6 +337,28 @@ mod tests {
         ] {
             assert_eq!(number(text), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn json_whose_numbers_a_double_does_not_hold_is_its_text() {
+        for (raw, expected) in [
+            (r#"{"a": [1, -2.5e3, "9007199254740993 \" 1e400"]}"#, None),
+            (r#"[9007199254740993]"#, Some(r#"[9007199254740993]"#)),
+            (
+                r#"{"a":12345678901234567.89}"#,
+                Some(r#"{"a":12345678901234567.89}"#),
+            ),
+            (r#"{"a\"":1e400}"#, Some(r#"{"a\"":1e400}"#)),
+        ] {
+            let whole =
+                expected.map_or_else(|| serde_json::from_str(raw).unwrap(), |text| json!(text));
+            assert_eq!(value(Kind::Text, raw), whole, "{raw}");
+        }
+        // Among texts.
+        assert_eq!(
+            value(Kind::Text, "9007199254740993"),
+            json!("9007199254740993")
+        );
     }
 
     #[test]

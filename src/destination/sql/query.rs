@@ -54,7 +54,7 @@ fn of_a_query(error: Error) -> Error {
     }
 }
 
-/// Replaces numbers that JSON does not have by null: DuckDB writes `NaN`, `Infinity` and `-Infinity`.
+/// Writes numbers that JSON does not have as texts, as PostgreSQL does: DuckDB writes `NaN`, `Infinity` and `-Infinity`.
 fn finite(row: String) -> String {
     const NONE: [&str; 3] = ["NaN", "-Infinity", "Infinity"];
     if !NONE.iter().any(|none| row.contains(none)) {
@@ -65,7 +65,9 @@ fn finite(row: String) -> String {
     while let Some(letter) = rest.chars().next() {
         let none = NONE.iter().find(|none| rest.starts_with(**none));
         if let Some(none) = none.filter(|_| !in_text) {
-            written.push_str("null");
+            written.push('"');
+            written.push_str(none);
+            written.push('"');
             rest = rest.get(none.len()..).unwrap_or_default();
             continue;
         }
@@ -86,16 +88,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_that_json_does_not_have_are_null_and_texts_stay() {
+    fn numbers_that_json_does_not_have_are_texts_and_texts_stay() {
         for (row, expected) in [
             (
                 r#"{"a":NaN,"b":[1,-Infinity]}"#,
-                r#"{"a":null,"b":[1,null]}"#,
+                r#"{"a":"NaN","b":[1,"-Infinity"]}"#,
             ),
-            (r#"{"NaN":"NaN","b":Infinity}"#, r#"{"NaN":"NaN","b":null}"#),
+            (
+                r#"{"NaN":"NaN","b":Infinity}"#,
+                r#"{"NaN":"NaN","b":"Infinity"}"#,
+            ),
             (
                 r#"{"a":"\"NaN","b":"x\\","c":NaN}"#,
-                r#"{"a":"\"NaN","b":"x\\","c":null}"#,
+                r#"{"a":"\"NaN","b":"x\\","c":"NaN"}"#,
             ),
             (r#"{"a":"ñ Infinity"}"#, r#"{"a":"ñ Infinity"}"#),
         ] {

@@ -128,29 +128,42 @@
     return data.columns.findIndex((column) => column.name === field);
   }
 
-  function valuesOf(field) {
+  // What a filter can be set to: texts, or months.
+  function choicesOf(filter) {
     const found = new Set();
     for (const data of allData()) {
-      const at = columnAt(data, field);
+      const at = columnAt(data, filter.field);
       if (at < 0) continue;
-      for (const row of data.rows) if (row[at] !== null) found.add(row[at]);
+      const { kind } = data.columns[at];
+      for (const row of data.rows) if (row[at] !== null) found.add(choiceOf(filter, kind, row[at]));
     }
+    if (filter.type !== 'select') found.delete('');
     return [...found];
   }
 
-  const monthOf = (value) => String(value).slice(0, 7);
+  const choiceOf = (filter, kind, value) => (filter.type === 'select' ? String(value) : monthOf(kind, value));
+
+  // The month that a value is shown in; none of what is no time, or has no end.
+  function monthOf(kind, value) {
+    if (kind === 'instant') {
+      const moment = new Date(value);
+      if (Number.isNaN(moment.getTime())) return '';
+      return `${String(moment.getFullYear()).padStart(4, '0')}-${String(moment.getMonth() + 1).padStart(2, '0')}`;
+    }
+    return /^\d{4}-\d{2}/.test(value) ? value.slice(0, 7) : '';
+  }
 
   function isActive(filter) {
     const choice = chosen.get(filter.field);
-    return choice !== undefined && (filter.type === 'select' ? choice !== '' : choice.from !== '' || choice.until !== '');
+    return choice !== undefined && (filter.type === 'select' || choice.from !== '' || choice.until !== '');
   }
 
-  function passes(filter, value) {
+  function passes(filter, kind, value) {
     const choice = chosen.get(filter.field);
     if (value === null) return false;
-    if (filter.type === 'select') return String(value) === choice;
-    const month = monthOf(value);
-    return (choice.from === '' || month >= choice.from) && (choice.until === '' || month <= choice.until);
+    const own = choiceOf(filter, kind, value);
+    if (filter.type === 'select') return own === choice;
+    return own !== '' && (choice.from === '' || own >= choice.from) && (choice.until === '' || own <= choice.until);
   }
 
   function filtered(data) {
@@ -159,7 +172,7 @@
       .map((filter) => [filter, columnAt(data, filter.field)])
       .filter(([, at]) => at >= 0);
     if (active.length === 0) return data.rows;
-    return data.rows.filter((row) => active.every(([filter, at]) => passes(filter, row[at])));
+    return data.rows.filter((row) => active.every(([filter, at]) => passes(filter, data.columns[at].kind, row[at])));
   }
 
   // The filters that are set and that none of these data has a column for.
@@ -181,20 +194,22 @@
     const form = node('filters');
     form.replaceChildren();
     report.filters.forEach((filter, number) => {
-      const values = valuesOf(filter.field);
+      const values = choicesOf(filter);
       if (values.length === 0) return;
       const id = `filter-${number}`;
       if (filter.type === 'select') {
-        const options = values.map(String).sort(collator.compare).map((value) => [value, value]);
-        let value = chosen.get(filter.field) || '';
-        if (!options.some(([key]) => key === value)) value = '';
-        chosen.set(filter.field, value);
-        const control = select(id, [['', words.all], ...options], value);
-        control.addEventListener('change', () => choose(filter.field, control.value));
+        // No value is All, which has no `=` before it.
+        const options = values.sort(collator.compare).map((value) => [`=${value}`, value === '' ? words.empty : value]);
+        if (!values.includes(chosen.get(filter.field))) chosen.delete(filter.field);
+        const choice = chosen.get(filter.field);
+        const control = select(id, [['', words.all], ...options], choice === undefined ? '' : `=${choice}`);
+        control.addEventListener('change', () => {
+          choose(filter.field, control.value === '' ? undefined : control.value.slice(1));
+        });
         form.append(element('div', {}, element('label', { htmlFor: id }, filter.label), control));
         return;
       }
-      const months = [...new Set(values.map(monthOf))].sort();
+      const months = values.sort();
       const options = [['', words.all], ...months.map((month) => [month, monthLabel(month)])];
       const choice = chosen.get(filter.field) || { from: '', until: '' };
       chosen.set(filter.field, choice);
@@ -267,9 +282,27 @@
 
   const tables = new Map();
 
+  // The digits of a number before and behind its point, as one whole number with so many of them behind.
+  function wholeOf(text, scale) {
+    const [whole, fraction] = text.split('.');
+    return BigInt(whole + (fraction || '').padEnd(scale, '0'));
+  }
+
+  // NaN is the greatest, as in databases. Numbers that are no exact doubles are texts, and are compared by their digits.
+  function compareNumbers(a, b) {
+    const [x, y] = [Number(a), Number(b)];
+    if (Number.isNaN(x) || Number.isNaN(y)) return Number.isNaN(x) - Number.isNaN(y);
+    if (x !== y) return x < y ? -1 : 1;
+    const texts = [String(a), String(b)];
+    if (!texts.every((text) => /^-?\d+(\.\d+)?$/.test(text))) return 0;
+    const scale = Math.max(...texts.map((text) => (text.split('.')[1] || '').length));
+    const [m, n] = texts.map((text) => wholeOf(text, scale));
+    return m < n ? -1 : m > n ? 1 : 0;
+  }
+
   function compare(kind, a, b) {
     if (a === null || b === null) return 0;
-    if (kind === 'number') return Number(a) - Number(b);
+    if (kind === 'number') return compareNumbers(a, b);
     if (kind === 'instant') return new Date(a) - new Date(b);
     return typeof a === 'string' && !isMoment(kind) ? collator.compare(a, b) : a < b ? -1 : a > b ? 1 : 0;
   }

@@ -146,7 +146,7 @@ fn a_filter_changes_what_has_its_column_and_the_others_say_so() {
              GROUP BY 1 ORDER BY sum(v.precio_total) DESC LIMIT 1",
         )
         .unwrap();
-    choose(&mut browser, "filter-0", &course);
+    choose(&mut browser, "filter-0", &format!("={course}"));
     let after = marks(&mut browser, "30-ingresos-curso");
     assert_eq!((before.len(), after.len()), (10, 1));
     assert!(after[0].contains(&course), "{after:?}");
@@ -359,4 +359,63 @@ fn a_day_is_the_same_day_wherever_its_reader_is() {
             "{zone}: {marks:?}"
         );
     }
+}
+
+/// A table is sorted by the numbers that it has, also those that no browser computes with; a filter offers the empty text.
+#[test]
+fn numbers_that_are_no_doubles_are_shown_and_sorted_as_they_are() {
+    let project = project("report_odd");
+    project.run(&[]);
+    let sql = "SELECT * FROM (VALUES \
+         (CAST('NaN' AS DOUBLE), 12345678901234567890.2, '', JSON '{\"id\":9007199254740993}'), \
+         (CAST('Infinity' AS DOUBLE), 12345678901234567890.1, 'Madrid', JSON '[1, 2]'), \
+         (7.0, 12345678901234567890.3, 'Cádiz', JSON '[1]')) AS t(f, d, ciudad, j)";
+    let filters = json!([{"field": "ciudad", "label": "Ciudad", "type": "select"}]);
+    page_of(
+        &project,
+        &[
+            (
+                "10-t.sql",
+                &format!("-- title: T\n-- description: D\n{sql}"),
+            ),
+            ("filters.json", &filters.to_string()),
+        ],
+    );
+    let mut browser = Browser::start();
+    browser.width(1440);
+    browser.open(&super::address(&project));
+    browser.until("document.body.dataset.shown > 0");
+    let column = |browser: &mut Browser, at: usize| {
+        browser.eval(&format!(
+            "[...document.querySelectorAll('[id=\"10-t\"] tbody tr')].map((row) => row.cells[{at}].textContent)"
+        ))
+    };
+    let sort = |browser: &mut Browser, at: usize| {
+        browser.eval(&format!(
+            "document.querySelector('[id=\"10-t\"] button[data-column=\"{at}\"]').click()"
+        ));
+    };
+    assert_eq!(column(&mut browser, 0), json!(["NaN", "∞", "7"]));
+    assert_eq!(
+        column(&mut browser, 3),
+        json!(["{\"id\":9007199254740993}", "[1,2]", "[1]"])
+    );
+    // From the greatest, and from the least.
+    sort(&mut browser, 0);
+    assert_eq!(column(&mut browser, 0), json!(["NaN", "∞", "7"]));
+    sort(&mut browser, 0);
+    assert_eq!(column(&mut browser, 0), json!(["7", "∞", "NaN"]));
+    sort(&mut browser, 1);
+    assert_eq!(column(&mut browser, 2), json!(["Cádiz", "", "Madrid"]));
+    sort(&mut browser, 1);
+    assert_eq!(column(&mut browser, 2), json!(["Madrid", "", "Cádiz"]));
+    let offered = browser.eval(
+        "[...document.getElementById('filter-0').options].map((option) => option.textContent)",
+    );
+    assert_eq!(offered, json!(["Todos", "(vacío)", "Cádiz", "Madrid"]));
+    choose(&mut browser, "filter-0", "=");
+    assert_eq!(column(&mut browser, 2), json!([""]));
+    choose(&mut browser, "filter-0", "");
+    assert_eq!(column(&mut browser, 2), json!(["Madrid", "", "Cádiz"]));
+    assert_eq!(browser.complaints(), Vec::<String>::new());
 }
