@@ -38,6 +38,9 @@ pub struct HubSpotPosition {
     /// When all records were last read, changed or not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reread: Option<DateTime<Utc>>,
+    /// A fingerprint of the properties that were read, of those that there were at that time. `None` in positions of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub properties: Option<String>,
 }
 
 impl Position {
@@ -95,7 +98,8 @@ impl Position {
 impl HubSpotPosition {
     /// Whether another position is the same, except for the time up to which changes were read.
     fn remembers_as(&self, other: &Self) -> bool {
-        let known = |position: &Self| (position.compared, position.reread);
-        known(self) == known(other) && self.archived == other.archived
+        let times = |position: &Self| (position.compared, position.reread);
+        let texts = |position: &Self| (position.archived.clone(), position.properties.clone());
+        times(self) == times(other) && texts(self) == texts(other)
     }
 }

@@ -7,6 +7,7 @@ use crate::destination::LoadOutcome;
 use crate::error::Result;
 use crate::evolution::Step;
 use crate::landing::manifest::Manifest;
+use crate::position::Position;
 use crate::schema::{Column, ColumnType};
 
 use super::dialect::{NEW, OLD};
@@ -77,6 +78,14 @@ impl<'a> Overlap<'a> {
     /// Where the load does not have the column by which the stream was read so far.
     pub(crate) fn of(d: &dyn Dialect, manifest: &'a Manifest, rows: &'a Rows) -> Result<Self> {
         let (cursor, position) = cursor_of(manifest, &rows.columns)?;
+        if matches!(manifest.position_before, Some(Position::HubSpot(_))) {
+            // That is a time up to which nothing is missing. What an earlier load brought may lie above.
+            return Ok(Self {
+                cursor,
+                within: "TRUE".to_owned(),
+                above: "FALSE".to_owned(),
+            });
+        }
         let kind = &cursor.column_type;
         let name = d.of(NEW, &cursor.name);
         let ordered = d.ordered(&name, kind);

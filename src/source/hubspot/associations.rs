@@ -14,7 +14,7 @@ use super::json::{self, Flaw};
 use super::listing::{RecordState, Trail};
 use super::object::CrmObject;
 use super::object_client::{IdSource, ObjectClient};
-use super::page::{Missing, NumberOrText, Paging};
+use super::page::{BatchErrors, NumberOrText, Paging, check_whole};
 use super::rate_limit::Allowance;
 use super::rows::{RowBuilder, fixed_columns, send_rows};
 use crate::error::Result;
@@ -30,9 +30,13 @@ const AT_ONCE: usize = 4;
 #[derive(Debug, Deserialize)]
 struct Page {
     results: Vec<Links>,
+    #[serde(default)]
+    status: Option<String>,
+    #[serde(rename = "numErrors", default)]
+    num_errors: Option<u64>,
     // HubSpot reports a record without associations as an error, too.
-    #[serde(rename = "errors", default)]
-    _errors: Option<Missing>,
+    #[serde(default)]
+    errors: Option<BatchErrors>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -163,7 +167,13 @@ async fn all_of(
             request.subject = format!("the associations of {} with {to}", reader.object);
             request.scopes.extend(to.scopes());
             let sound = |body: &[u8]| -> Result<Vec<Links>, Flaw> {
-                let Page { results, .. } = json::parse(body)?;
+                let page: Page = json::parse(body)?;
+                check_whole(
+                    page.status.as_deref(),
+                    page.num_errors,
+                    page.errors.as_ref(),
+                )?;
+                let results = page.results;
                 for links in &results {
                     if let Some(trail) = trails.get(&links.from.id.0) {
                         trail.check(links.after())?;

@@ -116,6 +116,13 @@ impl Client {
                     );
                     budget.malformed(what, malformed, stop).await?;
                 }
+                Err(Flaw::Incomplete(why)) => {
+                    let what = format!(
+                        "HubSpot's answer for {} is not complete ({why})",
+                        request.subject
+                    );
+                    budget.incomplete(what, stop).await?;
+                }
                 Err(Flaw::Odd(why)) => {
                     odd += 1;
                     if odd > MAX_ODD {

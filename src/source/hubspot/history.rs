@@ -9,10 +9,10 @@ use serde::Deserialize;
 use tokio::sync::mpsc;
 
 use super::ids::IdSet;
-use super::json;
+use super::json::{self, Flaw};
 use super::listing::RecordState;
 use super::object_client::{BatchOf, IdSource, ObjectClient};
-use super::page::{IdHead, Missing};
+use super::page::{BatchErrors, IdHead, check_whole};
 use super::records::Start;
 use super::rows::{RowBuilder, fixed_columns, send_rows};
 use crate::error::Result;
@@ -25,8 +25,12 @@ pub const KEY: [&str; 4] = ["id", "property", "timestamp", "seq"];
 struct Page<'a> {
     #[serde(borrow)]
     results: Vec<Record<'a>>,
-    #[serde(rename = "errors", default)]
-    _errors: Option<Missing>,
+    #[serde(default)]
+    status: Option<String>,
+    #[serde(rename = "numErrors", default)]
+    num_errors: Option<u64>,
+    #[serde(default)]
+    errors: Option<BatchErrors>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -108,8 +112,14 @@ pub async fn read(
         while let Some(answer) = answers.next().await {
             let answer = answer?;
             reader
-                .decode(answer, |body| {
-                    json::parse(body).map(|page| write(page, &mut builder, &mut seen))
+                .decode(answer, |body| -> Result<_, Flaw> {
+                    let page: Page<'_> = json::parse(body)?;
+                    check_whole(
+                        page.status.as_deref(),
+                        page.num_errors,
+                        page.errors.as_ref(),
+                    )?;
+                    Ok(write(page, &mut builder, &mut seen))
                 })
                 .await??;
             send_rows(&mut builder, &batches, false).await?;

@@ -5,6 +5,7 @@ use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use super::ids::IdSet;
 use super::records::{Compare, Start};
 use crate::error::{Error, Result};
+use crate::names::digest;
 use crate::position::{CursorPosition, CursorValue, HubSpotPosition, Position};
 
 /// How far before the last position each incremental run begins, unless the stream says otherwise: search finds a change
@@ -41,6 +42,16 @@ pub struct Incremental {
     pub compared: Option<DateTime<Utc>>,
     /// When all records were last read.
     pub reread_at: Option<DateTime<Utc>>,
+    /// The properties that are read.
+    pub properties: Vec<ReadProperty>,
+}
+
+/// A property that is read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReadProperty {
+    pub name: String,
+    /// When it was made: microseconds since 1970. `None` for HubSpot's own.
+    pub made: Option<i64>,
 }
 
 impl Incremental {
@@ -52,12 +63,36 @@ impl Incremental {
             };
             last.is_none_or(|last| self.began - last + every / EARLY >= every)
         };
+        let reads_others = self.reads_others(position);
         (
             // A comparison also finds what a version that did not compare has lost, and what a position ahead of all clocks
             // hides.
             due(self.compare, position.compared) || self.is_ahead(position),
-            due(self.reread, position.reread),
+            due(self.reread, position.reread) || reads_others,
         )
+    }
+
+    /// Whether the properties that are read are not those of the run that left this position: rows of records that have not changed
+    /// since would lack their values. One that was made since has none yet in such records.
+    pub fn reads_others(&self, position: &HubSpotPosition) -> bool {
+        let CursorValue::TimestampTz(until) = position.cursor.resume else {
+            return false;
+        };
+        let known = position.properties.as_ref();
+        known.is_some_and(|known| *known != self.fingerprint(until))
+    }
+
+    /// A fingerprint of the properties that there were at that time, microseconds since 1970.
+    fn fingerprint(&self, until: i64) -> String {
+        let was_there = |property: &&ReadProperty| property.made.is_none_or(|made| made <= until);
+        let mut names: Vec<&str> = self
+            .properties
+            .iter()
+            .filter(was_there)
+            .map(|property| property.name.as_str())
+            .collect();
+        names.sort_unstable();
+        digest(names)
     }
 
     fn is_ahead(&self, position: &HubSpotPosition) -> bool {
@@ -112,6 +147,7 @@ impl Incremental {
     /// The stream's position after everything that was read is loaded.
     pub fn position(self, archived: String) -> Position {
         let until = (self.began - HORIZON).timestamp_micros();
+        let properties = self.fingerprint(until);
         Position::HubSpot(HubSpotPosition {
             cursor: CursorPosition {
                 column: self.column,
@@ -132,6 +168,7 @@ impl Incremental {
             } else {
                 self.reread_at
             },
+            properties: Some(properties),
         })
     }
 }

@@ -23,6 +23,8 @@ pub enum Flaw {
     Malformed(Malformed),
     /// It is whole, and what it says cannot be.
     Odd(String),
+    /// It says itself that it is not all that was asked for.
+    Incomplete(String),
 }
 
 impl From<Malformed> for Flaw {

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 
 use super::builder::{RECORD_COLUMNS, record_columns};
 use super::client::Client;
-use super::incremental::{Incremental, LOOKBACK, judge_clock};
+use super::incremental::{Incremental, LOOKBACK, ReadProperty, judge_clock};
 use super::json;
 use super::listing::RecordState;
 use super::object::CrmObject;
@@ -43,6 +43,7 @@ impl HubSpotStream {
                 misfits: BTreeMap::new(),
             },
             incremental: None,
+            properties: Vec::new(),
             recommendations: Vec::new(),
         };
         let date = match &config.part {
@@ -75,6 +76,7 @@ impl HubSpotStream {
                 rereads: false,
                 compared: None,
                 reread_at: None,
+                properties: std::mem::take(&mut session.properties),
             });
             if read.calculated == Calculated::Warn {
                 session.warn_of_calculated();
@@ -98,6 +100,7 @@ impl HubSpotStream {
             excluded: settings.excluded.clone(),
         };
         let chosen = selection.choose(self.reader.object.as_str(), properties)?;
+        self.properties = read_properties(&chosen);
         let mut columns = columns(&chosen, &RECORD_COLUMNS, &settings.types);
         for column in &mut columns {
             column.is_chosen = settings.types.contains_key(&column.column.name);
@@ -165,6 +168,7 @@ impl HubSpotStream {
         self.probe().await?;
         "batches of 50, several at once".clone_into(&mut self.description.reading);
         self.describe(history::columns(), &history::KEY);
+        self.properties = read_properties(&chosen);
         self.content = Content::History(chosen.into_iter().map(|property| property.name).collect());
         Ok(date)
     }
@@ -310,4 +314,19 @@ impl HubSpotStream {
             .await?;
         Ok(())
     }
+}
+
+/// When each property was made.
+fn read_properties(chosen: &[Property]) -> Vec<ReadProperty> {
+    let made = |property: &Property| {
+        let made = DateTime::parse_from_rfc3339(property.created_at.as_deref()?).ok()?;
+        Some(made.timestamp_micros())
+    };
+    chosen
+        .iter()
+        .map(|property| ReadProperty {
+            name: property.name.clone(),
+            made: made(property),
+        })
+        .collect()
 }

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::json::Flaw;
 use crate::error::{Error, Result};
 
 /// A page of records. Values point into the answer.
@@ -20,7 +21,11 @@ pub struct Page<'a> {
     #[serde(default)]
     paging: Option<Paging>,
     #[serde(default)]
-    errors: Option<Missing>,
+    status: Option<String>,
+    #[serde(rename = "numErrors", default)]
+    num_errors: Option<u64>,
+    #[serde(default)]
+    errors: Option<BatchErrors>,
 }
 
 /// A record.
@@ -117,21 +122,66 @@ enum Written {
     Text(String),
 }
 
-/// The ids of a batch that do not exist (any more), which is not an error. Any other error means that the answer is not
-/// complete.
+/// The errors of a batch.
 #[derive(Debug, Default, Deserialize)]
-#[serde(try_from = "Vec<BatchError>")]
-pub struct Missing(pub Vec<u64>);
+#[serde(from = "Vec<BatchError>")]
+pub struct BatchErrors {
+    /// The ids that do not exist (any more), which is no error.
+    missing: Vec<u64>,
+    /// Another error: the answer is not complete.
+    failure: Option<String>,
+    /// How many there are.
+    count: usize,
+}
 
 #[derive(Deserialize)]
 struct BatchError {
     #[serde(default)]
     category: Option<String>,
     #[serde(default)]
+    message: Option<String>,
+    #[serde(default)]
     context: Option<Box<RawValue>>,
 }
 
+/// The states of a batch that HubSpot has not done, or not to the end (schema `BatchResponse` of its API).
+const UNDONE: [&str; 3] = ["PENDING", "PROCESSING", "CANCELED"];
+/// The most letters of an error's message that are told.
+const TOLD: usize = 200;
+
+/// Refuses a batch that says of itself that it is not whole.
+///
+/// # Errors
+/// [`Flaw::Incomplete`].
+pub fn check_whole(
+    status: Option<&str>,
+    num_errors: Option<u64>,
+    errors: Option<&BatchErrors>,
+) -> Result<(), Flaw> {
+    if let Some(failure) = errors.and_then(|errors| errors.failure.as_ref()) {
+        return Err(Flaw::Incomplete(failure.clone()));
+    }
+    if let Some(status) = status.filter(|status| UNDONE.contains(status)) {
+        return Err(Flaw::Incomplete(format!("its status is {status}")));
+    }
+    match num_errors {
+        Some(count @ 1..) if errors.is_none_or(|errors| errors.count == 0) => Err(
+            Flaw::Incomplete(format!("it counts {count} error(s) and names none")),
+        ),
+        _ => Ok(()),
+    }
+}
+
 impl Page<'_> {
+    /// As [`check_whole`].
+    pub fn check_whole(&self) -> Result<(), Flaw> {
+        check_whole(
+            self.status.as_deref(),
+            self.num_errors,
+            self.errors.as_ref(),
+        )
+    }
+
     /// What the page has besides its records; `highest` is the highest id.
     pub fn end(self, highest: u64) -> PageEnd {
         PageEnd {
@@ -142,7 +192,7 @@ impl Page<'_> {
                 .map(str::to_owned),
             records: self.results.len(),
             highest,
-            missing: self.errors.unwrap_or_default().0,
+            missing: self.errors.unwrap_or_default().missing,
         }
     }
 }
@@ -221,23 +271,29 @@ impl From<Written> for NumberOrText {
     }
 }
 
-impl TryFrom<Vec<BatchError>> for Missing {
-    type Error = &'static str;
-
-    fn try_from(errors: Vec<BatchError>) -> Result<Self, Self::Error> {
-        let mut missing = Vec::new();
+impl From<Vec<BatchError>> for BatchErrors {
+    fn from(errors: Vec<BatchError>) -> Self {
+        let mut all = Self {
+            count: errors.len(),
+            ..Self::default()
+        };
         for error in errors {
-            if error.category.as_deref() != Some("OBJECT_NOT_FOUND") {
-                return Err("an error that makes the batch incomplete");
+            let category = error.category.unwrap_or_default();
+            if category != "OBJECT_NOT_FOUND" {
+                let message = error.message.unwrap_or_default();
+                let message: String = message.chars().take(TOLD).collect();
+                all.failure = Some(format!("it reports {category}: {message}"));
+                continue;
             }
             let context: BTreeMap<String, Vec<String>> = error
                 .context
                 .and_then(|context| serde_json::from_str(context.get()).ok())
                 .unwrap_or_default();
             let ids = context.values().flatten();
-            missing.extend(ids.filter_map(|id| id.parse::<u64>().ok()));
+            all.missing
+                .extend(ids.filter_map(|id| id.parse::<u64>().ok()));
         }
-        Ok(Self(missing))
+        all
     }
 }
 

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use super::builder::{Fate, Head, MERGED_IDS, RecordBuilder};
 use super::error::RequestError;
 use super::ids::IdSet;
-use super::json::{Flaw, Malformed};
+use super::json::Flaw;
 use super::listing::{Listing, RecordState};
 use super::object_client::{BatchOf, IdSource, LIST_PAGE, ObjectClient};
 use super::page::{IdHead, PageEnd};
@@ -398,7 +398,7 @@ impl Records {
 }
 
 /// Collects the records of a page that were not sent before.
-fn decode(builder: &mut RecordBuilder, seen: &mut Seen, body: &[u8]) -> Result<PageEnd, Malformed> {
+fn decode(builder: &mut RecordBuilder, seen: &mut Seen, body: &[u8]) -> Result<PageEnd, Flaw> {
     seen.begin();
     let end = builder.page(body, |head| seen.admit(head))?;
     seen.commit(&end);

@@ -61,6 +61,18 @@ impl RetryBudget {
             .await
     }
 
+    /// Waits after an answer that is not all that was asked for, or gives up.
+    pub async fn incomplete(
+        &mut self,
+        what: String,
+        stop: &CancellationToken,
+    ) -> Result<(), RequestError> {
+        let remedy = "run again when HubSpot is well (https://status.hubspot.com): the position stays where it is, and nothing of \
+                      this run was loaded";
+        self.again(what, None, None, Some(MAX_FAULTS), remedy, stop)
+            .await
+    }
+
     /// Waits after a connection could not be made at all, or gives up; soon if none was ever made.
     pub async fn unreachable(
         &mut self,

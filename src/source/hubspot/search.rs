@@ -191,7 +191,7 @@ mod tests {
 
     fn refused(walk: &Walk, body: &str) -> String {
         match walk.page(body.as_bytes()).unwrap_err() {
-            Flaw::Odd(why) => why,
+            Flaw::Odd(why) | Flaw::Incomplete(why) => why,
             Flaw::Malformed(malformed) => malformed.to_string(),
         }
     }

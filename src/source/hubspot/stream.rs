@@ -4,10 +4,10 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::builder::MARK;
-use super::incremental::Incremental;
+use super::incremental::{Incremental, ReadProperty};
 use super::object::CrmObject;
 use super::object_client::ObjectClient;
-use super::properties::{MISFIT_SUFFIX, PropertyColumn, beside, misfits};
+use super::properties::{PropertyColumn, beside, misfits};
 use super::records::{Records, Start};
 use super::{associations, definitions, directory, history};
 use crate::error::{Error, Result};
@@ -24,6 +24,8 @@ pub struct HubSpotStream {
     pub(super) description: Description,
     /// The state of an incremental stream.
     pub(super) incremental: Option<Incremental>,
+    /// The properties that are read, until `incremental` has them.
+    pub(super) properties: Vec<ReadProperty>,
     /// Recommendations: what was found, and what fixes it.
     pub(super) recommendations: Vec<(String, String)>,
 }
@@ -65,13 +67,7 @@ impl HubSpotStream {
             if common_type(&kept.column_type, &column.column_type).is_some() {
                 continue;
             }
-            self.recommendations.push((
-                format!(
-                    "property `{}` is {} now: its column stays {}, and values that do not fit are in `{}{MISFIT_SUFFIX}`",
-                    property.property, column.source_type, kept.column_type, column.name
-                ),
-                "make the table anew with the new type: `acequia run STREAM --full-refresh`".to_owned(),
-            ));
+            let now = column.source_type.clone();
             column.column_type = kept.column_type.clone();
             let name = column.name.clone();
             if column.column_type == ColumnType::Text {
@@ -83,6 +79,18 @@ impl HubSpotStream {
                 };
                 property.misfit = Some(beside(&name, is_free));
             }
+            let elsewhere = property.misfit.as_ref();
+            let elsewhere = elsewhere.map_or_else(String::new, |misfit| {
+                format!(", and values that do not fit are in `{misfit}`")
+            });
+            self.recommendations.push((
+                format!(
+                    "property `{}` is {now} now: its column stays {}{elsewhere}",
+                    property.property, kept.column_type
+                ),
+                "make the table anew with the new type: `acequia run STREAM --full-refresh`"
+                    .to_owned(),
+            ));
             if let Some(described) = self
                 .description
                 .columns
@@ -190,7 +198,15 @@ impl HubSpotStream {
                     },
                 })
             }
-            Some(Position::HubSpot(position)) => incremental.go_on(position, ids),
+            Some(Position::HubSpot(position)) => {
+                if incremental.reads_others(position) {
+                    self.recommendations.push((
+                        "the properties that are read are not those of the last run".to_owned(),
+                        "so all records are read again, once".to_owned(),
+                    ));
+                }
+                incremental.go_on(position, ids)
+            }
             Some(_) => Err(Error::config("the stream's position is not one of HubSpot")
                 .remedy("run `acequia run STREAM --full-refresh` once")),
         }

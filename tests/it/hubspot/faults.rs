@@ -309,3 +309,43 @@ fn a_token_that_is_not_taken_is_printed_anew() {
         "{output:?}"
     );
 }
+
+/// An answer that is not all that was asked for does not pass for it.
+#[test]
+fn a_batch_that_says_that_it_is_not_whole_is_asked_for_again() {
+    let stream = format!("{INCREMENTAL}associations = [\"contacts\"]\nhistory = [\"name\"]\n");
+    let crm = Crm::of(3, &stream);
+    let failed = r#"{"status":"COMPLETE","results":[],"numErrors":1,"errors":[{"status":"error","category":"INTERNAL_ERROR","message":"internal error, correlation 77"}]}"#;
+    crm.run();
+    let before = crm.value("SELECT count(*) FROM replica.companies__contacts");
+    assert_ne!(before, "0");
+    for path in ["associations", "batch/read"] {
+        for (status, body, told) in [
+            (200, r#"{"status":"CANCELED","results":[]}"#, "CANCELED"),
+            (202, r#"{"status":"PROCESSING","results":[]}"#, "PROCESSING"),
+            (
+                207,
+                r#"{"status":"COMPLETE","results":[],"numErrors":3}"#,
+                "3 error(s)",
+            ),
+            (
+                207,
+                failed,
+                "INTERNAL_ERROR: internal error, correlation 77",
+            ),
+        ] {
+            let id = Portal::generated_id(1);
+            let update = [("name", Some(body))];
+            crm.server.portal().update("companies", id, &update);
+            crm.server.inject(Fault::body(path, status, body));
+            let output = crm.acequia(&["run"]);
+            assert_eq!(output.status, Some(0), "{output:?}");
+            // The first answer for a batch of records is asked for again without a word.
+            let is_told = output.stderr.contains("is not complete") && output.stderr.contains(told);
+            assert!(is_told || path == "batch/read", "{path}: {output:?}");
+            let pairs = "SELECT count(*) FROM replica.companies__contacts";
+            assert_eq!(crm.value(pairs), before, "{path}: {told}");
+        }
+    }
+    crm.assert_complete();
+}

@@ -9,6 +9,7 @@ use testkit::{HUBSPOT_TOKEN, HubSpotServer};
 
 use crate::support::{Output, counts, stream_report};
 
+mod again;
 mod changes;
 mod faults;
 mod gone;

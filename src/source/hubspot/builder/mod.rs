@@ -6,7 +6,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 
 use super::column::{self, ColumnBuilder, Misfit};
-use super::json::{self, Malformed};
+use super::json::{self, Flaw, Malformed};
 use super::page::{Page, PageEnd, Properties, Record};
 use super::properties::PropertyColumn;
 use super::value;
@@ -144,13 +144,14 @@ impl RecordBuilder {
     /// Collects the records of a page that `admit` accepts.
     ///
     /// # Errors
-    /// The page is cut off or is not a page; nothing of it is kept then.
+    /// The page is cut off, is not a page, or is not whole; nothing of it is kept then.
     pub fn page(
         &mut self,
         body: &[u8],
         mut admit: impl FnMut(&Head<'_>) -> bool,
-    ) -> Result<PageEnd, Malformed> {
+    ) -> Result<PageEnd, Flaw> {
         let page: Page<'_> = json::parse(body)?;
+        page.check_whole()?;
         let before = self.rows;
         self.unfit.clear();
         let mut highest = 0;
@@ -159,7 +160,7 @@ impl RecordBuilder {
                 Ok(id) => highest = highest.max(id),
                 Err(malformed) => {
                     self.take_back(before);
-                    return Err(malformed);
+                    return Err(malformed.into());
                 }
             }
         }
