@@ -228,8 +228,12 @@ fn sql_files(folder: &Path, root: &Path, is_needed: bool) -> Result<Vec<File>> {
             if path.is_dir() {
                 folders.push(path);
             } else if path.extension().is_some_and(|end| end == "sql") {
-                let text = std::fs::read_to_string(&path)
+                let mut text = std::fs::read_to_string(&path)
                     .map_err(|error| unreadable(&path, root, error))?;
+                // Some editors begin a file with a mark that it is UTF-8.
+                if text.starts_with('\u{feff}') {
+                    text.drain(..'\u{feff}'.len_utf8());
+                }
                 files.push(File {
                     shown: shown(&path, root),
                     name: path
@@ -337,6 +341,18 @@ mod tests {
         assert!(project.models[0].is_built_always() && !project.models[1].is_built_always());
         assert_eq!(project.models[1].file, "models/crm/clientes_crm.sql");
         assert_eq!(project.tests[0].description.as_deref(), Some("Sums agree"));
+    }
+
+    #[test]
+    fn a_mark_of_utf8_is_no_part_of_a_file() {
+        let project = read(&[
+            ("models/a.sql", "\u{feff}-- unique: n\nSELECT 1 AS n"),
+            ("tests/b.sql", "\u{feff}SELECT 1 WHERE 1 = 0"),
+        ])
+        .unwrap();
+        assert_eq!(project.models[0].sql, "-- unique: n\nSELECT 1 AS n");
+        assert_eq!(project.models[0].header.tests.len(), 1);
+        assert_eq!(project.tests[0].sql, "SELECT 1 WHERE 1 = 0");
     }
 
     #[test]

@@ -8,8 +8,8 @@ pub(crate) enum Token<'a> {
     Word(&'a str),
     /// A name in double quotes, with them.
     Quoted(&'a str),
-    /// A text in quotes of any kind.
-    Text,
+    /// A text in quotes of any kind, with them.
+    Text(&'a str),
     /// Any other character.
     Sign(char),
 }
@@ -65,24 +65,17 @@ impl<'a> Iterator for Tokens<'a> {
         let rest = self.rest();
         let first = rest.chars().next()?;
         let token = match first {
-            '\'' => {
-                self.take(enclosed(rest, '\'', false));
-                Token::Text
-            }
+            '\'' => Token::Text(self.take(enclosed(rest, '\'', false))),
             '"' => Token::Quoted(self.take(enclosed(rest, '"', false))),
             '$' => match dollar_text(rest) {
-                Some(length) => {
-                    self.take(length);
-                    Token::Text
-                }
+                Some(length) => Token::Text(self.take(length)),
                 None => Token::Sign(self.take(1).chars().next()?),
             },
             first if is_of_a_word(first) => {
                 let escapes = matches!(first, 'e' | 'E') && rest.get(1..2) == Some("'");
                 if escapes {
-                    self.take(1);
-                    self.take(enclosed(self.rest(), '\'', true));
-                    Token::Text
+                    let text = rest.get(1..).unwrap_or_default();
+                    Token::Text(self.take(1 + enclosed(text, '\'', true)))
                 } else {
                     let end = rest.find(|letter| !is_of_a_word(letter) && letter != '$');
                     Token::Word(self.take(end.unwrap_or(rest.len())))
@@ -216,14 +209,20 @@ const CHANGING: [&str; 22] = [
     "age",
 ];
 
+/// Texts that PostgreSQL reads as the time that it is, where a date or time is wanted (manual, section 8.5.1.4).
+const TIMES: [&str; 4] = ["now", "today", "tomorrow", "yesterday"];
+
 /// Whether a statement may give something else each time that it is run on the same tables: it names a clock or chance. A
-/// column of such a name counts as well, at the price of a build that was not needed.
+/// column of such a name, and such a text, count as well, at the price of a build that was not needed.
 pub(crate) fn may_change(sql: &str) -> bool {
     Tokens::from(sql, 0).any(|(_, token)| match token {
         Token::Word(word) => CHANGING
             .iter()
             .any(|known| word.eq_ignore_ascii_case(known)),
-        _ => false,
+        Token::Text(text) => text
+            .split(|letter: char| letter.is_whitespace() || "'$".contains(letter))
+            .any(|word| TIMES.iter().any(|known| word.eq_ignore_ascii_case(known))),
+        Token::Quoted(_) | Token::Sign(_) => false,
     })
 }
 
@@ -289,7 +288,11 @@ mod tests {
         for (sql, expected) in [
             ("SELECT now()", true),
             ("SELECT * FROM t WHERE dia = CURRENT_DATE - 1", true),
-            ("SELECT 'now()', \"random\" -- today\n /* uuid */", false),
+            ("SELECT 'random()', \"random\" -- today\n /* uuid */", false),
+            ("SELECT CAST(' NOW ' AS timestamptz)", true),
+            ("SELECT DATE $$today$$ - dia FROM t", true),
+            ("SELECT E'yesterday 04:05'::timestamp", true),
+            ("SELECT 'nowhere', 'now()'", false),
             ("SELECT nowhere FROM ages", false),
         ] {
             assert_eq!(may_change(sql), expected, "{sql}");

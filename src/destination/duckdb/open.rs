@@ -90,7 +90,16 @@ fn connection(path: &Path, mode: AccessMode, limit: Option<MemoryLimit>) -> Resu
     connection
         .execute_batch("SET GLOBAL disabled_compression_methods = 'rle'")
         .map_err(error::from_duckdb)?;
+    in_utc(&connection);
     Ok(connection)
+}
+
+/// Has days and hours of moments be those of UTC, as in PostgreSQL's sessions, and not of the machine's time zone. Without the
+/// extension icu they are, and there is no such setting.
+pub(in crate::destination) fn in_utc(connection: &Connection) {
+    if let Err(error) = connection.execute_batch("SET GLOBAL TimeZone = 'UTC'") {
+        tracing::debug!(%error, "DuckDB knows no time zones");
+    }
 }
 
 fn settings(path: &Path, mode: AccessMode, limit: Option<MemoryLimit>) -> duckdb::Result<Config> {

@@ -8,7 +8,7 @@ use crate::config::Lake;
 use crate::destination::Rights;
 use crate::destination::duckdb::error::{from_duckdb, message};
 use crate::destination::duckdb::memory::MemoryLimit;
-use crate::destination::duckdb::open::common_settings;
+use crate::destination::duckdb::open::{common_settings, in_utc};
 use crate::destination::duckdb::session::Session;
 use crate::destination::sql::Dialect as _;
 use crate::error::{Error, Result};
@@ -52,6 +52,7 @@ fn connect(lake: &Lake, folder: &Path, limit: MemoryLimit) -> Result<Connection>
     let folder = folder.join("duckdb").display().to_string();
     let settings = common_settings(&folder, Some(limit)).map_err(from_duckdb)?;
     let connection = Connection::open_in_memory_with_flags(settings).map_err(from_duckdb)?;
+    in_utc(&connection);
     for extension in EXTENSIONS {
         load(&connection, lake.extensions.as_deref(), extension)?;
     }

@@ -1,6 +1,7 @@
 //! What is built, in which order, and when.
 
 use super::{Analysis, BOTH, Where, statuses};
+use crate::support::Output;
 
 const FILES: [(&str, &str); 4] = [
     // The order of their names is not the order of what they read.
@@ -309,5 +310,26 @@ fn in_duckdb_what_is_made_anew_keeps_its_indices_and_comments() {
         let models = analysis.run();
         assert!(statuses(&models).contains(&"b_cliente built".to_owned()));
         assert_eq!(analysis.rows(all), before, "{kind}");
+    }
+}
+
+/// The days of moments are those of UTC on both destinations, wherever the command runs.
+#[test]
+fn days_of_moments_do_not_depend_on_the_machine() {
+    for place in BOTH {
+        let files = [(
+            "models/meses.sql",
+            "SELECT date_trunc('month', CAST('2024-01-31 23:30:00+00' AS timestamptz)) AS mes, CAST(CAST('2024-01-31 23:30:00+00' AS timestamptz) AS date) AS dia, count(*) AS n FROM ventas",
+        )];
+        let analysis = Analysis::new("zones", place, &files);
+        let run = analysis.arguments(&["run", "--output", "json"]);
+        let mut command = analysis.project.command(&run);
+        command.env("TZ", "Asia/Tokyo");
+        let output = Output::of(command);
+        assert_eq!(output.status, Some(0), "{output:?}");
+        assert_eq!(
+            analysis.rows("SELECT CAST(dia AS text) || ' ' || CAST(CAST(mes AT TIME ZONE 'UTC' AS date) AS text) AS x FROM analisis.meses"),
+            ["2024-01-31 2024-01-01"]
+        );
     }
 }
