@@ -29,6 +29,12 @@ pub struct TableSchema {
     pub columns: Vec<TableColumn>,
     /// The first field id that was never used.
     pub next_field_id: i32,
+    /// The table's name. `None` in states of earlier versions, and where a state is the table's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub table: Option<String>,
+    /// The key by which rows are matched. Empty where they are not, in states of earlier versions, and where a state is the table's own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub key: Vec<String>,
 }
 
 /// A column of a destination table.
@@ -196,6 +202,8 @@ pub fn rebuild(known: Option<&TableSchema>, load: &Schema) -> TableSchema {
             })
             .collect(),
         next_field_id: next_field_id(known.map_or(1, |table| table.next_field_id), load),
+        table: None,
+        key: Vec::new(),
     }
 }
 
@@ -261,6 +269,8 @@ pub fn evolve(known: &TableSchema, load: &Schema) -> Result<Evolution> {
         table: TableSchema {
             columns,
             next_field_id: next_field_id(known.next_field_id, load),
+            table: None,
+            key: Vec::new(),
         },
         steps,
     })
@@ -297,6 +307,8 @@ impl TableSchema {
         Self {
             columns: columns.collect(),
             next_field_id: self.next_field_id,
+            table: self.table.clone(),
+            key: self.key.clone(),
         }
     }
 

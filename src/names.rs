@@ -6,6 +6,7 @@ use std::str::FromStr;
 use chrono::{DateTime, Datelike, NaiveDateTime, TimeDelta, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 /// The longest name that PostgreSQL keeps whole, in bytes (manual, section 4.1.1).
 pub(crate) const MAX_NAME: usize = 63;
@@ -292,6 +293,18 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
         .iter()
         .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)])
         .collect()
+}
+
+/// A short digest of texts: 16 hexadecimal digits.
+pub(crate) fn digest<'a>(texts: impl IntoIterator<Item = &'a str>) -> String {
+    let mut hash = Sha256::new();
+    for text in texts {
+        hash.update(text);
+        hash.update([0]);
+    }
+    let mut digits = hex(&hash.finalize());
+    digits.truncate(16);
+    digits
 }
 
 fn random_hex(digits: usize) -> String {

@@ -18,9 +18,18 @@ pub struct Seen {
     /// The server's identity, if it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server: Option<ServerIdentity>,
+    /// The OID of the database. `None` in states of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub database: Option<u32>,
     /// The table's identity, with the cursor column only. `None` for views and queries.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub relation: Option<RelationIdentity>,
+    /// The numbers of the table's columns that were read, by their names. Empty for views and queries.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub numbers: BTreeMap<String, i16>,
+    /// A digest of what says which rows are read: query, condition, initial value. `None` in states of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selection: Option<String>,
     /// The tables below it: partitions and inheriting tables.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub partitions: Vec<u32>,
@@ -58,8 +67,11 @@ impl Seen {
         let gone = [later.clock - self.clock, later.own_clock - self.own_clock];
         let [server, own] = gone;
         self.server == later.server
+            && self.database == later.database
             && self.relation == later.relation
             && self.partitions == later.partitions
+            && self.numbers == later.numbers
+            && self.selection == later.selection
             && (server - own).abs() <= IMPRECISION
             && gone.iter().all(|gone| gone.abs() < CLOCKS_KEPT)
     }
@@ -80,6 +92,9 @@ impl Seen {
                 ));
             }
         }
+        if self.database.is_some() && now.database.is_some() && self.database != now.database {
+            return Some("the source is another database of the server".to_owned());
+        }
         if let (Some(before), Some(relation)) = (&self.relation, &now.relation) {
             if before.oid != relation.oid {
                 return Some(format!(
@@ -97,7 +112,23 @@ impl Seen {
                 }
             }
         }
-        None
+        let of_another = |(name, number): &(&String, &i16)| {
+            self.numbers
+                .get(*name)
+                .is_some_and(|before| before != *number)
+        };
+        if let Some((name, _)) = now.numbers.iter().find(of_another) {
+            return Some(format!(
+                "the column `{name}` of {what} is not the column that it was: it was dropped and made anew, or another took its name"
+            ));
+        }
+        match (&self.selection, &now.selection) {
+            (Some(before), Some(selection)) if before != selection => Some(
+                "which rows are read is configured otherwise (`query`, `where` or `initial_value`)"
+                    .to_owned(),
+            ),
+            _ => None,
+        }
     }
 
     /// Whether the server's clock was set back, so that transactions which began since have times below the position.
@@ -162,7 +193,10 @@ mod tests {
     fn seen(clock: i64, own_clock: i64) -> Seen {
         Seen {
             server: None,
+            database: None,
             relation: None,
+            numbers: BTreeMap::new(),
+            selection: None,
             partitions: Vec::new(),
             clock: at(clock),
             own_clock: at(own_clock),

@@ -11,7 +11,7 @@ use super::contained::contained;
 use super::shape_step::{Shaped, shaped};
 use super::slot_owner::Reader;
 use super::status::DestinationView;
-use super::stream::{refuse_other_masks, refuse_other_names, start_position};
+use super::stream::{refuse_other_key, refuse_other_names, refuse_others, start_position};
 use crate::config::{self, Pipeline, PostgresSource, StreamSource};
 use crate::destination::{self, Reads, Rights};
 use crate::error::{Error, Result};
@@ -143,12 +143,13 @@ async fn check_stream(
         start_position(stream, position)?;
         view.refuse_other_versions(stream)?;
         if let Some(state) = state {
-            refuse_other_masks(stream, &state.schema)?;
+            refuse_others(stream, &state.schema)?;
         }
         let looked = looks.look(&stream.from, None).await?;
-        let Shaped { shape, .. } = shaped(stream, &looked.description)?;
+        let Shaped { shape, description } = shaped(stream, &looked.description)?;
         if let Some(state) = state {
             refuse_other_names(stream, &shape.renames, &state.schema)?;
+            refuse_other_key(stream, &description.primary_key, &state.schema)?;
         }
         Ok(looked)
     };

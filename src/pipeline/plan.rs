@@ -117,8 +117,9 @@ async fn look(
         description.columns.extend(change::columns());
     }
     if let Some(state) = state {
-        super::stream::refuse_other_masks(stream, &state.schema)?;
+        super::stream::refuse_others(stream, &state.schema)?;
         super::stream::refuse_other_names(stream, &shaped.shape.renames, &state.schema)?;
+        super::stream::refuse_other_key(stream, &shaped.description.primary_key, &state.schema)?;
         let schema = shaped.schema(Some(&state.schema));
         let steps = preview(&state.schema, &schema, &shaped.description.misfits)?;
         plan.changes = steps.iter().map(ToString::to_string).collect();

@@ -10,9 +10,10 @@ use super::name_stream;
 use super::report::{Status, StreamReport};
 use super::retry::broke_off;
 use super::spans::{self, Within};
-use super::stream::{Landed, StreamRun, refuse_other_masks, refuse_other_names};
+use super::stream::{Landed, StreamRun, refuse_other_names, refuse_others};
 use crate::config::PostgresChanges;
 use crate::error::{Error, Result};
+use crate::mode::Deletes;
 use crate::position::{Lsn, LsnPosition, Position};
 use crate::progress::Phase;
 use crate::shape::Seen;
@@ -96,9 +97,19 @@ impl StreamTask {
 
     pub(super) fn begin_anew(&mut self, reason: Option<String>) {
         if let Some(reason) = reason {
-            self.report
-                .warnings
-                .push(format!("a new snapshot was taken, as {reason}"));
+            let changes = self.stream.changes;
+            let mut warning = format!("a new snapshot was taken, as {reason}");
+            if changes.deletes == Deletes::Soft {
+                warning.push_str(
+                    ". Rows that were marked as deleted are gone with the table that it replaced",
+                );
+            }
+            if changes.changelog {
+                warning.push_str(
+                    ". The changelog goes on with it: single changes between the last run and the snapshot are not in it",
+                );
+            }
+            self.report.warnings.push(warning);
         }
         self.next = Some(Next::Snapshot);
     }
@@ -152,7 +163,7 @@ impl StreamTask {
             return Err(Error::config("the stream was read by a cursor so far")
                 .remedy("begin its changes with a snapshot: `acequia run STREAM --full-refresh`"));
         };
-        refuse_other_masks(&run.stream, &state.schema)?;
+        refuse_others(&run.stream, &state.schema)?;
         refuse_other_names(&run.stream, &run.stream.renames, &state.schema)?;
         let columns = state.schema.columns.iter();
         replication.start_of(&Standing {

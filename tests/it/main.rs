@@ -47,6 +47,7 @@ mod order;
 mod password_command;
 mod pending;
 mod ranges;
+mod reconfigured;
 mod recovery;
 mod refusals;
 mod remote_landing;

@@ -289,6 +289,8 @@ impl Compact {
         TableSchema {
             columns: columns.collect(),
             next_field_id: self.next,
+            table: None,
+            key: Vec::new(),
         }
     }
 }

@@ -344,6 +344,15 @@ fn record(
     schema: TableSchema,
 ) -> Result<StreamState> {
     let d = engine.dialect();
+    let schema = TableSchema {
+        table: Some(manifest.table.clone()),
+        key: if manifest.disposition.has_key() {
+            manifest.primary_key.clone()
+        } else {
+            Vec::new()
+        },
+        ..schema
+    };
     let state = state_after(manifest, schema);
     let after = state.position.as_ref();
     let row = LoadRow::of(manifest, outcome, after, state.updated_at);

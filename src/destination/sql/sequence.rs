@@ -18,7 +18,9 @@ pub(super) fn evolution(state: Option<&StreamState>, load: &StagedLoad) -> Resul
     let manifest = &load.manifest;
     let known = state.map(|state| &state.schema);
     let afresh = (manifest.full_refresh && manifest.disposition != Disposition::Scd2)
-        || (manifest.rebuilds() && manifest.disposition != Disposition::Replace);
+        || (manifest.rebuilds()
+            && manifest.disposition != Disposition::Replace
+            && !refreshes_versions(manifest));
     match known {
         Some(known) if !afresh => match evolve(known, &manifest.schema) {
             Ok(evolution) => {

@@ -326,8 +326,9 @@ impl StreamRun {
         let shaped = shaped(&self.stream, opened.description())?;
         let adds = before.is_some() || self.stream.mode() == Mode::Full;
         if let Some(known) = known.as_ref().filter(|_| adds && !self.full_refresh) {
-            refuse_other_masks(&self.stream, known)?;
+            refuse_others(&self.stream, known)?;
             refuse_other_names(&self.stream, &shaped.shape.renames, known)?;
+            refuse_other_key(&self.stream, &shaped.description.primary_key, known)?;
         }
         let schema = shaped.schema(known.as_ref());
         let Shaped { shape, description } = shaped;
@@ -520,12 +521,46 @@ impl StreamRun {
     }
 }
 
-/// Refuses a stream whose rows would stand in its table beside rows that are masked otherwise.
-pub(super) fn refuse_other_masks(stream: &Stream, known: &TableSchema) -> Result<()> {
+/// Refuses a stream whose rows would stand in its table beside rows that are masked otherwise, or in another table than the rows so
+/// far.
+pub(super) fn refuse_others(stream: &Stream, known: &TableSchema) -> Result<()> {
     if stream.disposition() == Disposition::Replace {
         return Ok(());
     }
+    if let Some(table) = known.table.as_ref().filter(|table| **table != stream.table) {
+        return Err(Error::config(format!(
+            "the stream was loaded into the table `{table}` so far, and is to be loaded into `{}` now",
+            stream.table
+        ))
+        .remedy(format!(
+            "set destination_table = \"{table}\" for [streams.STREAM]; or read everything into the other table: `acequia run STREAM \
+             --full-refresh`. The table so far stays as it is"
+        )));
+    }
     stream.masks().refuse_others(known)
+}
+
+/// Refuses a stream whose rows would not be found in its table, as they were matched by another key so far.
+pub(super) fn refuse_other_key(stream: &Stream, key: &[String], known: &TableSchema) -> Result<()> {
+    // Streams of changes take a new snapshot.
+    if stream.mode() == Mode::Cdc || !stream.disposition().has_key() {
+        return Ok(());
+    }
+    let (mut before, mut now) = (known.key.clone(), key.to_vec());
+    before.sort_unstable();
+    now.sort_unstable();
+    if before.is_empty() || before == now {
+        return Ok(());
+    }
+    Err(Error::config(format!(
+        "the table's rows were matched by the key ({}) so far, and would be by ({}) now: rows that it has would come again beside \
+         themselves",
+        known.key.join(", "),
+        key.join(", ")
+    ))
+    .remedy(
+        "where the key was renamed in the source, or another is wanted: `acequia run STREAM --full-refresh`; else set `primary_key` back",
+    ))
 }
 
 /// Refuses a stream whose rows would stand in other columns of its table than the rows that are there.

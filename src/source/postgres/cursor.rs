@@ -17,6 +17,7 @@ use crate::config::NullCursor;
 use crate::config::postgres::Cursor;
 use crate::error::{Error, Result};
 use crate::exact::calendar::DAY_MICROS;
+use crate::names::digest;
 use crate::position::{CursorPosition, CursorValue, Lag};
 use crate::schema::ColumnType;
 use crate::seen::{Seen, SetBack, is_prepared};
@@ -73,6 +74,14 @@ pub(super) fn is_ordered(relation: &CatalogRelation, plan: &ColumnPlan) -> bool 
     CursorValue::supports(&plan.spec.column_type)
         && plan.expression == quote(name)
         && (plan.spec.column_type != ColumnType::Text || matches!(own_type, "text" | "varchar"))
+}
+
+/// A digest of what says which rows a stream reads.
+fn selection(query: Option<&str>, conditions: &[String], cursor: &Cursor) -> String {
+    let texts = query
+        .into_iter()
+        .chain(conditions.iter().map(String::as_str));
+    digest(texts.chain(cursor.initial_value.as_deref()))
 }
 
 impl CursorColumn {
@@ -161,12 +170,26 @@ impl CursorColumn {
         let below = identity::below(client, relation.oid).await?;
         let mut now = activity.seen(None);
         now.server = identity::server_identity(client).await?;
+        now.database = Some(identity::database(client).await?);
         now.partitions.clone_from(&below.partitions);
         if let Some(oid) = relation.oid.filter(|_| relation.kind != 'v') {
             let mut identity = identity::relation_identity(client, oid).await?;
+            let is_read = |name: &str| plans.iter().any(|plan| plan.spec.name == name);
+            now.numbers = identity
+                .columns
+                .iter()
+                .filter(|column| is_read(&column.name))
+                .map(|column| (column.name.clone(), column.number))
+                .collect();
             identity.columns.retain(|column| column.name == *name);
             now.relation = Some(identity);
         }
+        let query = if relation.is_table || relation.oid.is_some() {
+            None
+        } else {
+            Some(relation.from.as_str())
+        };
+        now.selection = Some(selection(query, conditions, settings));
         Ok(Self {
             settings: settings.clone(),
             column_type,

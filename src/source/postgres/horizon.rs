@@ -113,7 +113,10 @@ impl Activity {
     pub fn seen(&self, before: Option<&Seen>) -> Seen {
         let mut seen = Seen {
             server: None,
+            database: None,
             relation: None,
+            numbers: BTreeMap::new(),
+            selection: None,
             partitions: Vec::new(),
             clock: self.clock,
             own_clock: self.own_clock,

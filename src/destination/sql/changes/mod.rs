@@ -3,7 +3,7 @@
 //! What a table holds does not depend on how the changes are cut into loads. Rows of a first snapshot go straight into
 //! the table, which is empty then.
 
-use crate::change::{OP, Op};
+use crate::change::{DELETED_AT, OP, Op};
 use crate::destination::{LoadOutcome, StagedLoad};
 use crate::error::{Error, Result};
 use crate::evolution::Evolution;
@@ -13,7 +13,9 @@ use crate::schema::Column;
 
 use super::dialect::{GROUPED, INNER, NEW};
 use super::statement::Insert;
-use super::{Engine, Rows, SqlEngine, Table, TempTables, check_rows, dedup, system_columns};
+use super::{
+    Engine, Rows, SqlEngine, Table, TempTables, check_rows, dedup, keeps_deleted, system_columns,
+};
 
 mod by_key;
 mod by_row;
@@ -47,6 +49,7 @@ pub(super) fn load(
 ) -> Result<LoadOutcome> {
     let manifest = &load.manifest;
     table.add_missing(engine, manifest)?;
+    forget_marked(engine, table, manifest)?;
     let changelog = match manifest.changes {
         Some(changes) if changes.changelog => {
             Some(changelog::prepare(engine, manifest, &evolution.table)?)
@@ -67,6 +70,19 @@ pub(super) fn load(
         is_new: anew,
     };
     apply(engine, target, manifest, &rows)
+}
+
+/// Deletes the rows that were marked as deleted, where deleted rows are no longer kept: nothing tells them from living ones.
+fn forget_marked(engine: &mut dyn SqlEngine, table: &mut Table, manifest: &Manifest) -> Result<()> {
+    if keeps_deleted(manifest) || table.data_type(DELETED_AT).is_none() || engine.writes_once() {
+        return Ok(());
+    }
+    let marked = engine.dialect().identifier(DELETED_AT);
+    engine.execute(&format!(
+        "DELETE FROM {} WHERE {marked} IS NOT NULL",
+        table.sql
+    ))?;
+    table.drop_column(engine, DELETED_AT)
 }
 
 /// Applies the changes of a load.

@@ -35,6 +35,8 @@ pub struct Publication {
     publishes: [bool; 4],
     /// Whether stored generated columns are published.
     generated: bool,
+    /// Whether changes of partitions are published as those of the table that they are part of.
+    via_root: bool,
 }
 
 /// The kinds of changes that a publication may name.
@@ -48,7 +50,7 @@ pub async fn publication(client: &Client, name: &str) -> Result<Option<Publicati
     let row = client
         .query_opt(
             "SELECT oid, puballtables, pubupdate OR pubdelete, pubinsert, pubupdate, pubdelete, pubtruncate,
-                    COALESCE(to_jsonb(p) ->> 'pubgencols', 'n') IN ('s', 't', 'true')
+                    COALESCE(to_jsonb(p) ->> 'pubgencols', 'n') IN ('s', 't', 'true'), pubviaroot
              FROM pg_publication p WHERE pubname = $1",
             &[&name],
         )
@@ -60,6 +62,7 @@ pub async fn publication(client: &Client, name: &str) -> Result<Option<Publicati
         changes_rows: row.get(2),
         publishes: [row.get(3), row.get(4), row.get(5), row.get(6)],
         generated: row.get(7),
+        via_root: row.get(8),
     }))
 }
 
@@ -143,7 +146,61 @@ pub async fn tables(
     for stream in streams {
         questions.push(Box::pin(table(client, stream, published, version, place)));
     }
-    stream::iter(questions).buffered(at_once).collect().await
+    let mut tables: Vec<Result<Table>> = stream::iter(questions).buffered(at_once).collect().await;
+    refuse_parts(&mut tables);
+    tables
+}
+
+/// Refuses tables that are partitions of others among these: their changes come as those of the others.
+fn refuse_parts(tables: &mut [Result<Table>]) {
+    let wholes: Vec<(String, Vec<Oid>)> = tables
+        .iter()
+        .flatten()
+        .map(|table| (table.from.clone(), table.partitions.clone()))
+        .collect();
+    for place in tables {
+        let whole = match place {
+            Ok(table) => wholes
+                .iter()
+                .find(|(_, partitions)| partitions.contains(&table.oid))
+                .map(|(whole, _)| is_part(&table.from, whole)),
+            Err(_) => None,
+        };
+        if let Some(error) = whole {
+            *place = Err(error);
+        }
+    }
+}
+
+/// What is said of a partition that is published as a part of another table.
+fn is_part(from: &str, whole: &str) -> Error {
+    Error::config(format!(
+        "{from} is a partition of {whole}, which is published: its changes come as those of {whole}, and none as its own"
+    ))
+    .remedy(format!(
+        "read {whole} alone, whose rows are these too; or {from} by mode = \"full\" or \"incremental\"; or have a pipeline of its own \
+         follow {from}"
+    ))
+}
+
+/// Refuses a partition whose changes the publication has as those of a table that it is part of.
+async fn refuse_part(client: &Client, publication: Publication, table: &Table) -> Result<()> {
+    if !publication.via_root {
+        return Ok(());
+    }
+    let whole = client
+        .query_opt(
+            "SELECT a.relid::regclass::text FROM pg_partition_ancestors($2) a
+             WHERE a.relid::oid <> $2 AND ($3 OR EXISTS (SELECT FROM pg_publication_rel r WHERE r.prpubid = $1 AND r.prrelid = a.relid))
+             LIMIT 1",
+            &[&publication.oid, &table.oid, &publication.all_tables],
+        )
+        .await
+        .map_err(|error| failed(format!("cannot look at what {} is part of", table.from), &error))?;
+    match whole {
+        Some(row) => Err(is_part(&table.from, row.get(0))),
+        None => Ok(()),
+    }
 }
 
 /// The table of a stream, as the publication has it. If it is not published, its membership is `None`.
@@ -192,6 +249,7 @@ pub async fn table(
     };
     if let Some(publication) = published {
         let all = table.columns.clone();
+        refuse_part(client, publication, &table).await?;
         membership(client, publication, &mut table, version).await?;
         let taken = all
             .into_iter()
