@@ -77,11 +77,16 @@ fn forget_marked(engine: &mut dyn SqlEngine, table: &mut Table, manifest: &Manif
     if keeps_deleted(manifest) || table.data_type(DELETED_AT).is_none() || engine.writes_once() {
         return Ok(());
     }
-    let marked = engine.dialect().identifier(DELETED_AT);
-    engine.execute(&format!(
-        "DELETE FROM {} WHERE {marked} IS NOT NULL",
-        table.sql
-    ))?;
+    let marked = format!(
+        "FROM {} WHERE {} IS NOT NULL",
+        table.sql,
+        engine.dialect().identifier(DELETED_AT)
+    );
+    let [rows] = (engine as &mut dyn Engine).counts(&format!("SELECT count(*) {marked}"))?;
+    if rows > 0 {
+        return engine.execute(&format!("DELETE {marked}")).map(drop);
+    }
+    // Not with the rows: DuckDB alters no table from which the transaction has deleted.
     table.drop_column(engine, DELETED_AT)
 }
 

@@ -190,7 +190,7 @@ async fn refuse_part(client: &Client, publication: Publication, table: &Table) -
     }
     let whole = client
         .query_opt(
-            "SELECT a.relid::regclass::text FROM pg_partition_ancestors($2) a
+            "SELECT a.relid::regclass::text FROM pg_partition_ancestors($2::oid::regclass) a
              WHERE a.relid::oid <> $2 AND ($3 OR EXISTS (SELECT FROM pg_publication_rel r WHERE r.prpubid = $1 AND r.prrelid = a.relid))
              LIMIT 1",
             &[&publication.oid, &table.oid, &publication.all_tables],
