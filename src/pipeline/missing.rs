@@ -84,7 +84,7 @@ async fn delete_missing(run: &mut StreamRun, report: &mut StreamReport, now: boo
         after: Some(after),
         mark: None,
     };
-    amendment.apply(&comparison, &found, run, report).await
+    Box::pin(amendment.apply(&comparison, &found, run, report)).await
 }
 
 /// The comparison of the table's keys with those of the source.

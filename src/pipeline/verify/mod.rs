@@ -162,7 +162,7 @@ impl Job {
             report.position = state.position.as_ref().map(Position::brief);
             match self.options.against {
                 Against::Source => Box::pin(self.with_source(stream, state, &mut report)).await,
-                Against::Landing => self.with_loads(stream, state, &mut report).await,
+                Against::Landing => Box::pin(self.with_loads(stream, state, &mut report)).await,
             }
         };
         let comparing = Box::pin(comparing.instrument(span.clone()));

@@ -89,7 +89,7 @@ impl Job {
                 mark,
             };
             let mut ran = StreamReport::skipped(&report.stream, report.mode);
-            amendment.apply(comparison, &found, run, &mut ran).await?;
+            Box::pin(amendment.apply(comparison, &found, run, &mut ran)).await?;
             all.repair = ran.load_id.or(all.repair);
             all.result = Outcome::Repaired;
             if report.is_complete {

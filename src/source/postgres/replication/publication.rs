@@ -25,6 +25,10 @@ const FILTERS_VERSION: i32 = 150_000;
 const QUESTIONS: usize = 32;
 
 /// A publication.
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "they are the catalog's, each by itself"
+)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Publication {
     oid: Oid,
