@@ -313,7 +313,13 @@ pub(crate) fn deletes_become_soft_from_one_load_to_the_next<S: Subject>() {
         fixture.query(
             "SELECT id, CAST(_acequia_deleted_at IS NULL AS VARCHAR) FROM replica.s ORDER BY id"
         ),
-        ["1|false", "3|true"]
+        ["3|true"]
+    );
+    // The column goes once no row is marked.
+    apply(&mut fixture, &stream.load(&log(3_000, "c 4 4 a b")));
+    assert_eq!(
+        fixture.query("SELECT id FROM replica.s ORDER BY id"),
+        ["3", "4"]
     );
 }
 

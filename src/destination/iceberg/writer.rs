@@ -339,6 +339,11 @@ impl Engine for Writer {
 }
 
 impl SqlEngine for Writer {
+    /// A load writes what it brings, and a lake's tables keep their columns.
+    fn forgets_marked(&self) -> bool {
+        false
+    }
+
     fn dataset(&self) -> &str {
         self.session.dataset()
     }

@@ -199,6 +199,11 @@ pub(crate) trait SqlEngine: Engine {
     /// The stream that brought the rows of a table, given in SQL, where it holds any that the ledger knows.
     fn stream_of_rows(&mut self, table: &str) -> Result<Option<String>>;
 
+    /// Whether a load of changes deletes rows that earlier ones marked as deleted, where none are kept any more.
+    fn forgets_marked(&self) -> bool {
+        true
+    }
+
     /// Creates an empty table with these columns (name and type), or replaces the existing one; `known` is the schema that
     /// the ledger had. Sets [`Table::columns`], and returns the indices that must be created again when the rows are there.
     fn create(

@@ -367,6 +367,11 @@ fn read_counted(row: TextRow) -> Result<Counted> {
 }
 
 impl SqlEngine for Run<'_> {
+    /// A load writes what it brings, and a lake's tables keep their columns.
+    fn forgets_marked(&self) -> bool {
+        false
+    }
+
     fn dataset(&self) -> &str {
         &self.of.remote.dataset
     }

@@ -25,6 +25,7 @@ macro_rules! exceptions {
             ("evolution::a_table_that_is_not_as_the_ledger_says_is_told", "as with DuckDB as the writer"),
             ("evolution::a_unique_index_of_the_users_stands_in_the_way_and_is_named", "as with DuckDB as the writer"),
             ("values::dates_and_times", "as with DuckDB as the writer"),
+            ("changes::deletes_become_soft_from_one_load_to_the_next", "as with DuckDB as the writer"),
             ("replacements::parts_lie_wherever_they_lie", "an engine takes some letters of a path for a pattern; see failures"),
             $(($test, $why)),*
         ]

@@ -74,7 +74,8 @@ pub(super) fn load(
 
 /// Deletes the rows that were marked as deleted, where deleted rows are no longer kept: nothing tells them from living ones.
 fn forget_marked(engine: &mut dyn SqlEngine, table: &mut Table, manifest: &Manifest) -> Result<()> {
-    if keeps_deleted(manifest) || table.data_type(DELETED_AT).is_none() || engine.writes_once() {
+    if keeps_deleted(manifest) || table.data_type(DELETED_AT).is_none() || !engine.forgets_marked()
+    {
         return Ok(());
     }
     let marked = format!(
