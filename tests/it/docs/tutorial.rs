@@ -171,6 +171,8 @@ fn told(text: &str) -> Vec<String> {
             && told.last().is_some_and(|last| last == "<amount>")
         {
             "<unit>".to_owned()
+        } else if word.starts_with('/') {
+            "<path>".to_owned()
         } else if word.contains(':') && word.bytes().filter(u8::is_ascii_digit).count() >= 4 {
             // A time, an address.
             "<place or time>".to_owned()
@@ -178,8 +180,6 @@ fn told(text: &str) -> Vec<String> {
             "<date>".to_owned()
         } else if word.contains('T') && word.matches('-').count() >= 2 {
             "<load>".to_owned()
-        } else if word.starts_with('/') {
-            "<path>".to_owned()
         } else if place > 0 && words[place - 1] == "PostgreSQL" {
             "<version>".to_owned()
         } else if word.contains('/')
