@@ -228,19 +228,15 @@ fn sql_files(folder: &Path, root: &Path, is_needed: bool) -> Result<Vec<File>> {
             if path.is_dir() {
                 folders.push(path);
             } else if path.extension().is_some_and(|end| end == "sql") {
-                let mut text = std::fs::read_to_string(&path)
+                let text = std::fs::read_to_string(&path)
                     .map_err(|error| unreadable(&path, root, error))?;
-                // Some editors begin a file with a mark that it is UTF-8.
-                if text.starts_with('\u{feff}') {
-                    text.drain(..'\u{feff}'.len_utf8());
-                }
                 files.push(File {
                     shown: shown(&path, root),
                     name: path
                         .file_stem()
                         .map(|name| name.to_string_lossy().into_owned())
                         .unwrap_or_default(),
-                    text,
+                    text: text.trim_start_matches('\u{feff}').to_owned(),
                 });
             }
         }

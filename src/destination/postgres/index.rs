@@ -1,13 +1,11 @@
 //! The unique index on a table's key: what keeps a key from coming twice, and by which rows are found.
 
-use sha2::{Digest, Sha256};
-
 use crate::destination::sql::system_columns::VALID_TO;
 use crate::destination::sql::{Dialect, Engine as _, Index, SqlEngine as _, Table};
 use crate::error::{Error, Result};
 use crate::landing::manifest::Manifest;
 use crate::mode::{Disposition, Mode};
-use crate::names::hex;
+use crate::names::digest;
 use crate::schema::{Column, ColumnType};
 
 use super::dialect::OWN_INDEX;
@@ -92,17 +90,9 @@ impl<'a> Key<'a> {
 
     /// A name of its own for each table and key, within the 63 bytes that a name may have.
     fn index_name(&self, table: &str) -> String {
-        let mut hash = Sha256::new();
         let kind = if self.of_versions { "versions" } else { "" };
-        for name in [table, kind]
-            .into_iter()
-            .chain(self.columns.iter().map(String::as_str))
-        {
-            hash.update(name);
-            hash.update([0]);
-        }
-        let mut digits = hex(&hash.finalize());
-        digits.truncate(16);
+        let columns = self.columns.iter().map(String::as_str);
+        let digits = digest([table, kind].into_iter().chain(columns));
         format!("{OWN_INDEX}{digits}")
     }
 }

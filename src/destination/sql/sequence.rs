@@ -17,10 +17,9 @@ use super::system_columns::VALID_TO;
 pub(super) fn evolution(state: Option<&StreamState>, load: &StagedLoad) -> Result<Evolution> {
     let manifest = &load.manifest;
     let known = state.map(|state| &state.schema);
-    let afresh = (manifest.full_refresh && manifest.disposition != Disposition::Scd2)
-        || (manifest.rebuilds()
-            && manifest.disposition != Disposition::Replace
-            && !refreshes_versions(manifest));
+    let afresh = !refreshes_versions(manifest)
+        && (manifest.full_refresh
+            || (manifest.rebuilds() && manifest.disposition != Disposition::Replace));
     match known {
         Some(known) if !afresh => match evolve(known, &manifest.schema) {
             Ok(evolution) => {

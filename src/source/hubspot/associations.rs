@@ -14,7 +14,7 @@ use super::json::{self, Flaw};
 use super::listing::{RecordState, Trail};
 use super::object::CrmObject;
 use super::object_client::{IdSource, ObjectClient};
-use super::page::{BatchErrors, NumberOrText, Paging, check_whole};
+use super::page::{NumberOrText, Page, Paging};
 use super::rate_limit::Allowance;
 use super::rows::{RowBuilder, fixed_columns, send_rows};
 use crate::error::Result;
@@ -26,18 +26,6 @@ pub const KEY: [&str; 4] = ["from_id", "to_id", "category", "type_id"];
 const INPUTS: usize = 1_000;
 /// How many requests run at once.
 const AT_ONCE: usize = 4;
-
-#[derive(Debug, Deserialize)]
-struct Page {
-    results: Vec<Links>,
-    #[serde(default)]
-    status: Option<String>,
-    #[serde(rename = "numErrors", default)]
-    num_errors: Option<u64>,
-    // HubSpot reports a record without associations as an error, too.
-    #[serde(default)]
-    errors: Option<BatchErrors>,
-}
 
 #[derive(Debug, Deserialize)]
 struct Links {
@@ -167,12 +155,9 @@ async fn all_of(
             request.subject = format!("the associations of {} with {to}", reader.object);
             request.scopes.extend(to.scopes());
             let sound = |body: &[u8]| -> Result<Vec<Links>, Flaw> {
-                let page: Page = json::parse(body)?;
-                check_whole(
-                    page.status.as_deref(),
-                    page.num_errors,
-                    page.errors.as_ref(),
-                )?;
+                // HubSpot reports a record without associations as an error, too.
+                let page: Page<Links> = json::parse(body)?;
+                page.check_whole()?;
                 let results = page.results;
                 for links in &results {
                     if let Some(trail) = trails.get(&links.from.id.0) {

@@ -12,7 +12,7 @@ use super::ids::IdSet;
 use super::json::{self, Flaw};
 use super::listing::RecordState;
 use super::object_client::{BatchOf, IdSource, ObjectClient};
-use super::page::{BatchErrors, IdHead, check_whole};
+use super::page::{IdHead, Page};
 use super::records::Start;
 use super::rows::{RowBuilder, fixed_columns, send_rows};
 use crate::error::Result;
@@ -20,18 +20,6 @@ use crate::schema::{ColumnSpec, ColumnType, Schema};
 
 /// The key: several values of a property may have the same time.
 pub const KEY: [&str; 4] = ["id", "property", "timestamp", "seq"];
-
-#[derive(Debug, Deserialize)]
-struct Page<'a> {
-    #[serde(borrow)]
-    results: Vec<Record<'a>>,
-    #[serde(default)]
-    status: Option<String>,
-    #[serde(rename = "numErrors", default)]
-    num_errors: Option<u64>,
-    #[serde(default)]
-    errors: Option<BatchErrors>,
-}
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -113,12 +101,8 @@ pub async fn read(
             let answer = answer?;
             reader
                 .decode(answer, |body| -> Result<_, Flaw> {
-                    let page: Page<'_> = json::parse(body)?;
-                    check_whole(
-                        page.status.as_deref(),
-                        page.num_errors,
-                        page.errors.as_ref(),
-                    )?;
+                    let page: Page<Record<'_>> = json::parse(body)?;
+                    page.check_whole()?;
                     Ok(write(page, &mut builder, &mut seen))
                 })
                 .await??;
@@ -128,7 +112,7 @@ pub async fn read(
     send_rows(&mut builder, &batches, true).await
 }
 
-fn write(page: Page<'_>, builder: &mut RowBuilder, seen: &mut IdSet) -> Result<()> {
+fn write(page: Page<Record<'_>>, builder: &mut RowBuilder, seen: &mut IdSet) -> Result<()> {
     for record in page.results {
         if record.id.parse().is_ok_and(|id| !seen.insert(id)) {
             continue;

@@ -12,19 +12,19 @@ use serde_json::value::RawValue;
 use super::json::Flaw;
 use crate::error::{Error, Result};
 
-/// A page of records. Values point into the answer.
+/// A page of records, or of what else a batch is asked for. Values may point into the answer.
 #[derive(Debug, Deserialize)]
-pub struct Page<'a> {
+#[serde(rename_all = "camelCase")]
+pub struct Page<T> {
     /// The records.
-    #[serde(borrow)]
-    pub results: Vec<Record<'a>>,
-    #[serde(default)]
+    pub results: Vec<T>,
+    #[serde(default = "Option::default")]
     paging: Option<Paging>,
-    #[serde(default)]
+    #[serde(default = "Option::default")]
     status: Option<String>,
-    #[serde(rename = "numErrors", default)]
+    #[serde(default = "Option::default")]
     num_errors: Option<u64>,
-    #[serde(default)]
+    #[serde(default = "Option::default")]
     errors: Option<BatchErrors>,
 }
 
@@ -149,37 +149,26 @@ const UNDONE: [&str; 3] = ["PENDING", "PROCESSING", "CANCELED"];
 /// The most letters of an error's message that are told.
 const TOLD: usize = 200;
 
-/// Refuses a batch that says of itself that it is not whole.
-///
-/// # Errors
-/// [`Flaw::Incomplete`].
-pub fn check_whole(
-    status: Option<&str>,
-    num_errors: Option<u64>,
-    errors: Option<&BatchErrors>,
-) -> Result<(), Flaw> {
-    if let Some(failure) = errors.and_then(|errors| errors.failure.as_ref()) {
-        return Err(Flaw::Incomplete(failure.clone()));
-    }
-    if let Some(status) = status.filter(|status| UNDONE.contains(status)) {
-        return Err(Flaw::Incomplete(format!("its status is {status}")));
-    }
-    match num_errors {
-        Some(count @ 1..) if errors.is_none_or(|errors| errors.count == 0) => Err(
-            Flaw::Incomplete(format!("it counts {count} error(s) and names none")),
-        ),
-        _ => Ok(()),
-    }
-}
-
-impl Page<'_> {
-    /// As [`check_whole`].
+impl<T> Page<T> {
+    /// Refuses a batch that says of itself that it is not whole.
+    ///
+    /// # Errors
+    /// [`Flaw::Incomplete`].
     pub fn check_whole(&self) -> Result<(), Flaw> {
-        check_whole(
-            self.status.as_deref(),
-            self.num_errors,
-            self.errors.as_ref(),
-        )
+        let errors = self.errors.as_ref();
+        if let Some(failure) = errors.and_then(|errors| errors.failure.as_ref()) {
+            return Err(Flaw::Incomplete(failure.clone()));
+        }
+        let status = self.status.as_deref();
+        if let Some(status) = status.filter(|status| UNDONE.contains(status)) {
+            return Err(Flaw::Incomplete(format!("its status is {status}")));
+        }
+        match self.num_errors {
+            Some(count @ 1..) if errors.is_none_or(|errors| errors.count == 0) => Err(
+                Flaw::Incomplete(format!("it counts {count} error(s) and names none")),
+            ),
+            _ => Ok(()),
+        }
     }
 
     /// What the page has besides its records; `highest` is the highest id.

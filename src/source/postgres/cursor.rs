@@ -170,7 +170,6 @@ impl CursorColumn {
         let below = identity::below(client, relation.oid).await?;
         let mut now = activity.seen(None);
         now.server = identity::server_identity(client).await?;
-        now.database = Some(identity::database(client).await?);
         now.partitions.clone_from(&below.partitions);
         if let Some(oid) = relation.oid.filter(|_| relation.kind != 'v') {
             let mut identity = identity::relation_identity(client, oid).await?;
@@ -184,11 +183,7 @@ impl CursorColumn {
             identity.columns.retain(|column| column.name == *name);
             now.relation = Some(identity);
         }
-        let query = if relation.is_table || relation.oid.is_some() {
-            None
-        } else {
-            Some(relation.from.as_str())
-        };
+        let query = relation.oid.is_none().then_some(relation.from.as_str());
         now.selection = Some(selection(query, conditions, settings));
         Ok(Self {
             settings: settings.clone(),

@@ -20,6 +20,8 @@ const FORGOTTEN: TimeDelta = TimeDelta::hours(1);
 /// The transactions that the server shows.
 #[derive(Debug, Clone)]
 pub struct Activity {
+    /// The OID of the database.
+    pub database: u32,
     /// The server's clock, before anything else was asked.
     pub clock: DateTime<Utc>,
     /// This machine's clock at the same moment.
@@ -47,7 +49,8 @@ pub async fn look(client: &Client) -> Result<Activity, tokio_postgres::Error> {
         .query_one(
             "SELECT (extract(epoch FROM statement_timestamp()) * 1000000)::int8, pg_is_in_recovery(),
                     array_agg(pid), array_agg(virtualtransaction),
-                    pg_has_role(current_user, 'pg_read_all_stats', 'USAGE')
+                    pg_has_role(current_user, 'pg_read_all_stats', 'USAGE'),
+                    (SELECT oid FROM pg_database WHERE datname = current_database())
              FROM (SELECT pid, virtualtransaction FROM pg_locks
                    WHERE locktype = 'virtualxid' AND mode = 'ExclusiveLock' AND granted AND pid <> pg_backend_pid()) AS l",
             &[],
@@ -56,6 +59,7 @@ pub async fn look(client: &Client) -> Result<Activity, tokio_postgres::Error> {
     let own_clock = Utc::now().trunc_subsecs(6);
     let clock = time(row.get(0)).unwrap_or(own_clock);
     let mut activity = Activity {
+        database: row.get(5),
         clock,
         own_clock,
         is_standby: row.get(1),
@@ -75,10 +79,10 @@ pub async fn look(client: &Client) -> Result<Activity, tokio_postgres::Error> {
             "SELECT l.name, (extract(epoch FROM a.xact_start) * 1000000)::int8,
                     (extract(epoch FROM a.backend_start) * 1000000)::int8
              FROM pg_stat_activity AS a LEFT JOIN unnest($1::int4[], $2::text[]) AS l (pid, name) ON l.pid = a.pid
-             WHERE a.pid <> pg_backend_pid() AND a.datid = (SELECT oid FROM pg_database WHERE datname = current_database())
+             WHERE a.pid <> pg_backend_pid() AND a.datid = $3
                AND COALESCE(a.backend_type, '') NOT IN ('autovacuum worker', 'parallel worker')
                AND (a.xact_start IS NOT NULL OR (l.pid IS NOT NULL AND a.state IS DISTINCT FROM 'idle'))",
-            &[&pids, &names],
+            &[&pids, &names, &activity.database],
         )
         .await?;
     for session in &sessions {
@@ -113,7 +117,7 @@ impl Activity {
     pub fn seen(&self, before: Option<&Seen>) -> Seen {
         let mut seen = Seen {
             server: None,
-            database: None,
+            database: Some(self.database),
             relation: None,
             numbers: BTreeMap::new(),
             selection: None,

@@ -39,21 +39,6 @@ pub async fn server_identity(client: &Client) -> Result<Option<ServerIdentity>> 
     }))
 }
 
-/// The OID of the database.
-///
-/// # Errors
-/// The server cannot be asked.
-pub async fn database(client: &Client) -> Result<Oid> {
-    let row = client
-        .query_one(
-            "SELECT oid FROM pg_database WHERE datname = current_database()",
-            &[],
-        )
-        .await
-        .map_err(|error| failed("cannot ask which database this is", &error))?;
-    Ok(row.get(0))
-}
-
 /// The identity of a table and its columns.
 ///
 /// # Errors

@@ -150,7 +150,7 @@ impl RecordBuilder {
         body: &[u8],
         mut admit: impl FnMut(&Head<'_>) -> bool,
     ) -> Result<PageEnd, Flaw> {
-        let page: Page<'_> = json::parse(body)?;
+        let page: Page<Record<'_>> = json::parse(body)?;
         page.check_whole()?;
         let before = self.rows;
         self.unfit.clear();

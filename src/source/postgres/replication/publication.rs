@@ -187,11 +187,8 @@ fn is_part(from: &str, whole: &str) -> Error {
     ))
 }
 
-/// Refuses a partition whose changes the publication has as those of a table that it is part of.
+/// Refuses a partition whose changes the publication, which has partitions as parts of their tables, has as those of another table.
 async fn refuse_part(client: &Client, publication: Publication, table: &Table) -> Result<()> {
-    if !publication.via_root {
-        return Ok(());
-    }
     let whole = client
         .query_opt(
             "SELECT a.relid::regclass::text FROM pg_partition_ancestors($2::oid::regclass) a
@@ -253,7 +250,9 @@ pub async fn table(
     };
     if let Some(publication) = published {
         let all = table.columns.clone();
-        refuse_part(client, publication, &table).await?;
+        if inside.is_partition && publication.via_root {
+            refuse_part(client, publication, &table).await?;
+        }
         membership(client, publication, &mut table, version).await?;
         let taken = all
             .into_iter()
@@ -299,6 +298,8 @@ struct Inside {
     /// Its `relreplident`.
     identity: String,
     is_logged: bool,
+    /// Whether it is a partition of another.
+    is_partition: bool,
     /// Its partitions, at all levels.
     partitions: Vec<Oid>,
     /// The columns that a publication without a list has.
@@ -333,7 +334,8 @@ impl Inside {
                     ARRAY(SELECT p.relid::text FROM pg_partition_tree(c.oid) p JOIN pg_class l ON l.oid = p.relid
                           WHERE p.relid <> c.oid AND l.relkind = 'f' ORDER BY 1),
                     ARRAY(SELECT attname::text FROM pg_attribute WHERE attrelid = c.oid AND attnum > 0
-                          AND NOT attisdropped AND attgenerated <> '' AND NOT (attgenerated = 's' AND $2) ORDER BY attnum)
+                          AND NOT attisdropped AND attgenerated <> '' AND NOT (attgenerated = 's' AND $2) ORDER BY attnum),
+                    c.relispartition
              FROM pg_class c WHERE c.oid = $1::text::regclass",
                 &[&from, &generated],
             )
@@ -348,6 +350,7 @@ impl Inside {
             unlogged: row.get(6),
             foreign: row.get(7),
             generated: row.get(8),
+            is_partition: row.get(9),
         })
     }
 
